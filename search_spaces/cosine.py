@@ -1,0 +1,22 @@
+"""Cosine decay: d(u) = (1 + cos(pi u)) / 2."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.space import Range
+
+
+def curve(progress: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Noise level relative to its start; 1 at u=0, 1/2 at u=1/2, 0 at u=1.
+
+    Args:
+        progress: u, share of the training's samples consumed, in [0, 1].
+
+    Source: Loshchilov & Hutter, without restarts; arXiv 2311.08745 eq (4).
+    """
+    return np.asarray((1.0 + np.cos(np.pi * progress)) / 2.0)
+
+
+RANGES: dict[str, Range] = {}

@@ -1,0 +1,32 @@
+"""Cosine power annealing: an exponential of the cosine curve."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.space import Range
+
+
+def curve(progress: NDArray[np.float64], *, base: float) -> NDArray[np.float64]:
+    """Noise level relative to its start: expm1(c ln base) / expm1(ln base), c the cosine curve.
+
+    1 at u=0, 0 at u=1; base=1 is the cosine itself (the limit), larger bases drop earlier.
+
+    Args:
+        progress: u, share of the training's samples consumed, in [0, 1].
+        base: >= 1.
+
+    Source: Hundt et al. 2019 (sharpDARTS), named in arXiv 2311.08745 section 3.2.
+    """
+    if not base >= 1:
+        raise ValueError(f"`base >= 1` must hold, but got (base={base}).")
+    c = (1.0 + np.cos(np.pi * progress)) / 2.0
+    if base == 1.0:
+        return np.asarray(c)
+    return np.asarray(np.expm1(c * math.log(base)) / math.expm1(math.log(base)))
+
+
+RANGES = {"base": Range(low=1.0, high=100.0, log=True)}

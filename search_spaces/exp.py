@@ -1,0 +1,29 @@
+"""Exponential decay: d(u) = end_ratio^u."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.space import Range
+
+
+def curve(progress: NDArray[np.float64], *, end_ratio: float) -> NDArray[np.float64]:
+    """Noise level relative to its start, end_ratio^u; 1 at u=0, end_ratio at u=1.
+
+    The papers write k^t with epoch t of T: end_ratio = k^T. A factor per stage of n epochs
+    (step decay) is end_ratio = factor^(T/n).
+
+    Args:
+        progress: u, share of the training's samples consumed, in [0, 1].
+        end_ratio: level at the end over level at the start, in (0, 1].
+
+    Source: arXiv 2311.08745 section 3.2 (exponential and step decay).
+    """
+    if not 0 < end_ratio <= 1:
+        raise ValueError(f"`0 < end_ratio <= 1` must hold, but got (end_ratio={end_ratio}).")
+    return np.asarray(np.power(end_ratio, progress))
+
+
+# 0.94^200 = 4e-6 is the papers' curve.
+RANGES = {"end_ratio": Range(low=1e-6, high=0.5, log=True)}

@@ -1,0 +1,221 @@
+"""Which values of which parameters does an arm of the search try?"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+# Parameters every space has besides those of its family's curve.
+COMMON_PARAMS = ("interval", "delta0", "split")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Range:
+    """The values one parameter may take: an interval, a list of choices, or one fixed value.
+
+    Attributes:
+        low, high: inclusive bounds.
+        log: sample uniformly in the logarithm (needs low > 0, excludes step).
+        step: distance between allowed values, counted from low.
+        choices: the allowed values; excludes low and high.
+        value: one fixed value; excludes everything else.
+        integer: whole numbers only.
+        relative: numbers are multiples of a reference of the run (`interval`: its epochs,
+            `delta0`: the recipe's noise level); `resolve` makes them absolute.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    step: float | None = None
+    choices: tuple[float, ...] | None = None
+    value: float | None = None
+    integer: bool = False
+    relative: bool = False
+
+    def __post_init__(self) -> None:
+        numbers = [self.low, self.high, self.step, self.value, *(self.choices or ())]
+        for number in numbers:
+            if number is not None and not math.isfinite(number):
+                raise ValueError(f"bounds must be finite, but got {number}.")
+        if self.value is not None:
+            return
+        if self.choices is not None:
+            if not self.choices:
+                raise ValueError("`choices` must hold at least one value, but got [].")
+            return
+        if self.low is None or self.high is None:
+            raise ValueError("one of low and high, choices, or value must be given.")
+        if self.low > self.high or (self.low == self.high and not self.integer):
+            raise ValueError(
+                f"`low < high` must hold, but got (low={self.low}, high={self.high})."
+            )
+        if self.log and self.low <= 0 and not self.relative:
+            raise ValueError(f"`low > 0` must hold for log=true, but got (low={self.low}).")
+        if self.step is not None and (self.log or self.step <= 0):
+            raise ValueError(
+                f"`step > 0` and log=false must hold, but got (step={self.step}, log={self.log})."
+            )
+
+    @property
+    def is_fixed(self) -> bool:
+        """True when exactly one value is allowed."""
+        if self.choices is not None:
+            return len(self.choices) == 1
+        return self.value is not None or self.low == self.high
+
+    @property
+    def fixed_value(self) -> float:
+        """The one allowed value of a fixed range."""
+        assert self.is_fixed, "only a fixed range has a fixed value"
+        if self.value is not None:
+            return self._typed(self.value)
+        if self.choices is not None:
+            return self._typed(self.choices[0])
+        assert self.low is not None
+        return self._typed(self.low)
+
+    def from_unit(self, u: float) -> float:
+        """The value at quantile u in [0, 1) of this range (log-uniform when log=True)."""
+        if self.is_fixed:
+            return self.fixed_value
+        if self.choices is not None:
+            return self._typed(
+                self.choices[min(int(u * len(self.choices)), len(self.choices) - 1)]
+            )
+        assert self.low is not None and self.high is not None
+        low, high = self.low, self.high
+        if self.step is not None or (self.integer and not self.log):
+            step = self.step or 1
+            count = int((high - low) / step + 1e-9) + 1
+            return self._typed(low + step * min(int(u * count), count - 1))
+        if self.integer:
+            low, high = low - 0.5, high + 0.5
+        x = low * (high / low) ** u if self.log else low + u * (high - low)
+        if self.integer:
+            x = round(x)
+        return self._typed(min(max(x, self.low), self.high))
+
+    def grid(self) -> tuple[float, ...]:
+        """Every allowed value.
+
+        Raises:
+            ValueError: the range is continuous.
+        """
+        if self.is_fixed:
+            return (self.fixed_value,)
+        if self.choices is not None:
+            return tuple(self._typed(c) for c in self.choices)
+        assert self.low is not None and self.high is not None
+        if self.step is None and not self.integer:
+            raise ValueError(
+                "a grid needs `choices`, `step` or `value`, but got a continuous range."
+            )
+        step = self.step or 1
+        count = int((self.high - self.low) / step + 1e-9) + 1
+        return tuple(self._typed(self.low + step * i) for i in range(count))
+
+    def is_on_edge(self, x: float, tolerance: float = 0.02) -> bool:
+        """True when x lies within `tolerance` of the range's width of one of its ends."""
+        if self.is_fixed or self.choices is not None:
+            return False
+        assert self.low is not None and self.high is not None
+        scale = math.log if self.log else float
+        position = (scale(x) - scale(self.low)) / (scale(self.high) - scale(self.low))
+        return not tolerance < position < 1 - tolerance
+
+    def _typed(self, x: float) -> float:
+        return int(round(x)) if self.integer else float(x)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchSpace:
+    """An arm: a family of curves and the ranges of its parameters.
+
+    Attributes:
+        name: the arm's name; one study, one budget, one verdict.
+        family: name in FAMILIES, or `package.module:curve`.
+        ranges: by parameter: `interval` (epochs), `delta0` (initial noise level), `split`
+            (1 = all decay by lr, 0 = all by batch), and the family's own; `factor`
+            (noise per stage over that of the stage before) may replace exp's end_ratio.
+    """
+
+    name: str
+    family: str
+    ranges: Mapping[str, Range]
+
+    @property
+    def free(self) -> dict[str, Range]:
+        """The ranges that are really searched, in a fixed order."""
+        return {k: r for k, r in sorted(self.ranges.items()) if not r.is_fixed}
+
+    @property
+    def fixed(self) -> dict[str, float]:
+        """The parameters with one value."""
+        return {k: r.fixed_value for k, r in sorted(self.ranges.items()) if r.is_fixed}
+
+    def grid(self) -> list[dict[str, float]]:
+        """Every combination of the free ranges' values, last parameter fastest.
+
+        Raises:
+            ValueError: a free range is continuous; the message names it.
+        """
+        axes = []
+        for name, axis in self.free.items():
+            try:
+                axes.append(axis.grid())
+            except ValueError as error:
+                raise ValueError(f"spaces.{self.name}.{name}: {error}") from None
+        return [dict(zip(self.free, point, strict=True)) for point in itertools.product(*axes)]
+
+    def resolve(self, *, epochs: int, delta_ref: float) -> SearchSpace:
+        """The same space with every relative range made absolute.
+
+        Args:
+            epochs: length of the training; unit of a relative `interval`.
+            delta_ref: noise level of the workload's recipe; unit of a relative `delta0`.
+        """
+        references = {"interval": float(epochs), "delta0": delta_ref}
+        return replace(
+            self,
+            ranges={
+                name: _absolute(axis, references[name]) if axis.relative else axis
+                for name, axis in self.ranges.items()
+            },
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON form; `from_dict` is its inverse."""
+        ranges = {}
+        for name, axis in self.ranges.items():
+            fields = {k: v for k, v in asdict(axis).items() if v is not None and v is not False}
+            ranges[name] = fields | ({"choices": list(axis.choices)} if axis.choices else {})
+        return {"name": self.name, "family": self.family, "ranges": ranges}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SearchSpace:
+        """The space that `to_dict` described."""
+        ranges = {}
+        for name, fields in data["ranges"].items():
+            choices = fields.get("choices")
+            known = {**fields, "choices": tuple(choices)} if choices else dict(fields)
+            ranges[name] = Range(**known)
+        return cls(name=data["name"], family=data["family"], ranges=ranges)
+
+
+def _absolute(axis: Range, reference: float) -> Range:
+    def scaled(x: float | None) -> float | None:
+        if x is None:
+            return None
+        return max(1, int(round(x * reference))) if axis.integer else x * reference
+
+    return replace(
+        axis,
+        low=scaled(axis.low),
+        high=scaled(axis.high),
+        value=scaled(axis.value),
+        relative=False,
+    )

@@ -1,0 +1,241 @@
+"""What identifies one training (TrialConfig), and what did it measure (EpochRecord, Outcome)?"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from search_spaces import FAMILIES
+from search_spaces.noise_law import NoiseLaw
+from search_spaces.registry import lookup
+from search_spaces.schedule import Schedule, make_schedule
+
+Role = Literal["search", "select", "confirm"]
+Status = Literal["running", "completed", "diverged", "failed", "oom", "interrupted"]
+KEY_LENGTH = 16
+
+
+def derive_seed(*parts: object) -> int:
+    """A 31-bit seed that depends on all parts and on nothing else."""
+    digest = hashlib.sha256(json.dumps([str(p) for p in parts]).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """All that the trials of a run share: data, model, optimizer, length, arithmetic.
+
+    Attributes:
+        dataset: name in DATASETS or `package.module:callable`; dataset_path where it needs one.
+        data_fingerprint: identifies the data's content; stands for the path in trial keys.
+        pool_examples: training images used, validation included.
+        train_examples: N, images trained on per epoch (the pool without its validation part).
+        batch0, batch_max: first and largest batch (samples; batch_max None = N).
+        c2, k, noise_law: see NoiseLaw; c2_source: given | measured | unit.
+        precision: fp32 | bf16. micro_batch: largest batch of one backward pass; None = all.
+    """
+
+    workload: str
+    dataset: str
+    dataset_path: str | None
+    data_fingerprint: str
+    pool_examples: int
+    train_examples: int
+    num_classes: int
+    model: str
+    width: int | None
+    optimizer: str
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    clip_norm: float | None
+    label_smoothing: float
+    epochs: int
+    warmup_epochs: float
+    batch0: int
+    batch_max: int | None
+    noise_law: str = "sgd"
+    c2: float = 1.0
+    k: float = 0.0
+    c2_source: str = "unit"
+    precision: str = "fp32"
+    num_threads: int = 1
+    micro_batch: int | None = None
+
+    @property
+    def law(self) -> NoiseLaw:
+        """The noise law of this recipe's optimizer."""
+        return NoiseLaw(name=self.noise_law, c2=self.c2, k=self.k, momentum=self.momentum)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """One training: a schedule, a recipe, and a repetition. Nothing else influences its result.
+
+    Attributes:
+        space: the arm; family: its curve (name or `package.module:curve`).
+        params: the suggested values in the space's terms: interval, delta0, split, and the
+            curve's (or `factor`).
+        lr0: initial lr that realises delta0 at the recipe's batch0.
+        horizon: share of the full training's samples, in (0, 1].
+        role, replicate: search | select | confirm, and the seed index that pairs arms.
+        seed: of initial weights, validation split, data order and augmentation.
+    """
+
+    space: str
+    family: str
+    params: Mapping[str, float]
+    lr0: float
+    recipe: Recipe
+    role: Role = "search"
+    replicate: int = 0
+    seed: int = 0
+    horizon: float = 1.0
+    curve_digest: str = field(default="")
+
+    @property
+    def interval(self) -> int:
+        """Epochs between decays."""
+        return int(self.params["interval"])
+
+    @property
+    def curve_params(self) -> dict[str, float]:
+        """The curve's own parameters; a `factor` per stage is told as exp's end_ratio."""
+        params = {k: v for k, v in self.params.items() if k not in ("interval", "delta0", "split")}
+        if "factor" in params:
+            stages = self.recipe.epochs / self.interval
+            params["end_ratio"] = params.pop("factor") ** stages
+        return params
+
+    @functools.cached_property
+    def schedule(self) -> Schedule:
+        """The table this training follows."""
+        curve = lookup("family", self.family, FAMILIES)
+        recipe = self.recipe
+        return make_schedule(
+            functools.partial(curve, **self.curve_params),
+            epochs=recipe.epochs,
+            train_examples=recipe.train_examples,
+            interval=self.interval,
+            lr0=self.lr0,
+            batch0=recipe.batch0,
+            split=self.params["split"],
+            batch_max=recipe.batch_max,
+            law=recipe.law,
+            warmup_epochs=recipe.warmup_epochs,
+            horizon=self.horizon,
+        )
+
+    @functools.cached_property
+    def config_key(self) -> str:
+        """Identifies the config: everything but seed, replicate, role and horizon."""
+        return _key(self._identity(("role", "replicate", "seed", "horizon")))
+
+    @functools.cached_property
+    def trial_key(self) -> str:
+        """Identifies the training: all fields, with the data's fingerprint for its path.
+
+        delta0 and C^2 only label delta and stay out where the noise law allows it; lr0
+        holds what they mean.
+        """
+        return _key(self._identity(()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON form; `from_dict` is its inverse."""
+        return asdict(self) | {"params": dict(self.params)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TrialConfig:
+        """The trial that `to_dict` described."""
+        return cls(**{**data, "recipe": Recipe(**data["recipe"])})
+
+    def _identity(self, without: tuple[str, ...]) -> dict[str, Any]:
+        recipe = asdict(self.recipe)
+        labels = ["dataset_path", "c2_source"]
+        if self.recipe.law.is_scale_free:
+            labels += ["c2", "k"]
+        for name in labels:
+            del recipe[name]
+        params = {k: v for k, v in self.params.items() if k != "delta0"}
+        identity = {
+            "space": self.space,
+            "family": self.family,
+            "curve_digest": self.curve_digest,
+            "params": params,
+            "lr0": self.lr0,
+            "role": self.role,
+            "replicate": self.replicate,
+            "seed": self.seed,
+            "horizon": self.horizon,
+            "recipe": recipe,
+        }
+        return {k: v for k, v in identity.items() if k not in without}
+
+
+def _key(identity: Mapping[str, Any]) -> str:
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochRecord:
+    """What one epoch used and measured; schedule values are those of its last step.
+
+    Attributes:
+        epoch: completed epochs, from 1.
+        num_steps: optimizer steps of this epoch; samples_seen: since the training's start.
+        train_loss, train_accuracy: mean over the epoch's samples, in train mode as they passed.
+        val_loss, val_accuracy: eval mode, at the epoch's end. Accuracies in [0, 1].
+        seconds: training only; eval_seconds: validation.
+    """
+
+    epoch: int
+    stage: int
+    lr: float
+    batch_size: int
+    batch_capped: bool
+    momentum: float
+    delta: float
+    decay_rate: float
+    num_steps: int
+    samples_seen: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+    eval_seconds: float
+    images_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a whole training came to.
+
+    Attributes:
+        status: completed | diverged (| failed | oom | interrupted when told by the driver).
+        objective: validation accuracy at the end; 1/num_classes when diverged. Finite.
+        final_train_loss, final_train_accuracy: eval mode over the whole training set.
+        test_*: None unless role=confirm; test_correct: one bit per test image, in order.
+        train_seconds: epochs without evaluation; peak_memory_bytes of the device (GPU) or process.
+    """
+
+    status: Status
+    objective: float
+    best_val_accuracy: float
+    val_loss: float
+    final_train_loss: float | None
+    final_train_accuracy: float | None
+    test_loss: float | None
+    test_accuracy: float | None
+    test_correct: bytes | None
+    samples_seen: int
+    optimizer_steps: int
+    train_seconds: float
+    num_params: int
+    peak_memory_bytes: int
+    device: str
