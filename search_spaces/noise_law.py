@@ -3,12 +3,11 @@
 Legend: eta lr, b batch size, beta momentum, C^2 noise constant (E|g_batch - g|^2 <= C^2/b),
 K largest gradient norm, beta_hat = beta(beta^2-beta+1)/(1-beta)^2.
 
-| law    | delta                                                   | source                          |
-|--------|---------------------------------------------------------|---------------------------------|
-| sgd    | eta/(1-beta) * C/sqrt(b) (heavy ball at constant beta)  | arXiv 2311.08745 eq (6)         |
-| shb    | eta * sqrt((1+beta_hat) C^2/b + beta_hat K^2)           | arXiv 2412.11501, SHB           |
-| nshb_a | eta * sqrt(C^2/b + 4 beta^2 (C^2/b + K^2))              | arXiv 2412.11501, NSHB, first   |
-| nshb_b | eta * C/sqrt((1-beta) b)                                | rule used by its authors' code  |
+law     delta                                                  source
+sgd     eta/(1-beta) * C/sqrt(b) (heavy ball, constant beta)   arXiv 2311.08745 eq (6)
+shb     eta * sqrt((1+beta_hat) C^2/b + beta_hat K^2)          arXiv 2412.11501, SHB
+nshb_a  eta * sqrt(C^2/b + 4 beta^2 (C^2/b + K^2))             arXiv 2412.11501, NSHB
+nshb_b  eta * C/sqrt((1-beta) b)                               its authors' code
 
 Every law is linear in eta: delta = eta * `gain`.
 """
@@ -22,7 +21,7 @@ LAWS = ("sgd", "shb", "nshb_a", "nshb_b")
 
 
 def momentum_factor(beta: float) -> float:
-    """beta_hat of stochastic heavy ball: 0 at beta=0, 81.9 at beta=.9. Source: arXiv 2412.11501."""
+    """beta_hat of stochastic heavy ball: 0 at beta=0, 81.9 at beta=.9 (arXiv 2412.11501)."""
     return beta * (beta * beta - beta + 1.0) / (1.0 - beta) ** 2
 
 

@@ -271,6 +271,6 @@ def _check_rung(table: Schedule, horizon: float) -> None:
         )
     if table.num_steps() < MIN_RUNG_STEPS:
         raise ValueError(
-            f"a horizon must hold at least {MIN_RUNG_STEPS} optimizer steps, but horizon={horizon} "
-            f"has {table.num_steps()}."
+            f"a horizon must hold at least {MIN_RUNG_STEPS} optimizer steps, but got "
+            f"{table.num_steps()} (horizon={horizon})."
         )

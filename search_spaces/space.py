@@ -86,7 +86,8 @@ class Range:
             return self._typed(
                 self.choices[min(int(u * len(self.choices)), len(self.choices) - 1)]
             )
-        assert self.low is not None and self.high is not None
+        assert self.low is not None
+        assert self.high is not None
         low, high = self.low, self.high
         if self.step is not None or (self.integer and not self.log):
             step = self.step or 1
@@ -109,7 +110,8 @@ class Range:
             return (self.fixed_value,)
         if self.choices is not None:
             return tuple(self._typed(c) for c in self.choices)
-        assert self.low is not None and self.high is not None
+        assert self.low is not None
+        assert self.high is not None
         if self.step is None and not self.integer:
             raise ValueError(
                 "a grid needs `choices`, `step` or `value`, but got a continuous range."
@@ -122,13 +124,14 @@ class Range:
         """True when x lies within `tolerance` of the range's width of one of its ends."""
         if self.is_fixed or self.choices is not None:
             return False
-        assert self.low is not None and self.high is not None
+        assert self.low is not None
+        assert self.high is not None
         scale = math.log if self.log else float
         position = (scale(x) - scale(self.low)) / (scale(self.high) - scale(self.low))
         return not tolerance < position < 1 - tolerance
 
     def _typed(self, x: float) -> float:
-        return int(round(x)) if self.integer else float(x)
+        return round(x) if self.integer else float(x)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,7 +213,7 @@ def _absolute(axis: Range, reference: float) -> Range:
     def scaled(x: float | None) -> float | None:
         if x is None:
             return None
-        return max(1, int(round(x * reference))) if axis.integer else x * reference
+        return max(1, round(x * reference)) if axis.integer else x * reference
 
     return replace(
         axis,

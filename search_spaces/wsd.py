@@ -1,4 +1,4 @@
-"""Warmup-stable-decay without the warmup: constant, then a polynomial decay over the last share."""
+"""Warmup-stable-decay without the warmup: constant, then a polynomial decay at the end."""
 
 from __future__ import annotations
 

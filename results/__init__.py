@@ -1,0 +1,1 @@
+"""WHAT happened and what it means."""

@@ -1,0 +1,1 @@
+"""WHO decides, runs and records."""
