@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import importlib.util
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
-
-T = TypeVar("T")
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -23,20 +25,36 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ValueError:
 
 
 def is_import_path(name: str) -> bool:
-    """True for `package.module:callable`."""
+    """True for `package.module:callable` and `file.py:callable`."""
     return ":" in name
 
 
-def import_callable(name: str) -> Callable[..., object]:
-    """The callable that `package.module:callable` names.
+def load_module(path: Path) -> ModuleType:
+    """The module in a Python file, executed anew."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None, "a .py file always has an import spec"
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@functools.cache
+def import_callable(name: str) -> Callable[..., Any]:
+    """The callable that `package.module:callable` or `file.py:callable` names.
 
     Raises:
         ValueError: when the module or the attribute is missing, or is not callable.
     """
-    module_name, _, attribute = name.partition(":")
+    source, _, attribute = name.rpartition(":")
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+        module = (
+            load_module(Path(source))
+            if source.endswith(".py")
+            else importlib.import_module(source)
+        )
+        found = getattr(module, attribute)
+    except (ImportError, AttributeError, ValueError, OSError) as error:
         raise ValueError(f"cannot import {name!r}: {error}") from error
     if not callable(found):
         raise ValueError(f"{name!r} is not callable.")
@@ -49,13 +67,17 @@ def check_name(kind: str, name: str, registry: Mapping[str, object]) -> None:
         raise unknown_name(kind, name, registry)
 
 
-def lookup(kind: str, name: str, registry: Mapping[str, T]) -> T:
+def lookup(
+    kind: str, name: str, registry: Mapping[str, str | Callable[..., Any]]
+) -> Callable[..., Any]:
     """The registry's entry, or the user's own `package.module:callable`.
+
+    A registry may hold import paths itself, so that its names are known without importing
+    what they name (torch).
 
     Raises:
         ValueError: unknown name (nearest one offered) or failed import.
     """
     check_name(kind, name, registry)
-    if name in registry:
-        return registry[name]
-    return import_callable(name)  # type: ignore[return-value]
+    entry = registry.get(name, name)
+    return import_callable(entry) if isinstance(entry, str) else entry

@@ -1,1 +1,33 @@
-"""HOW one trial is trained."""
+"""HOW one trial is trained: the registries of models, datasets and optimizers.
+
+They name import paths, so that a name can be checked without importing torch; `lookup` in
+search_spaces/registry.py imports what is used.
+"""
+
+from __future__ import annotations
+
+# factory(*, num_classes, in_channels, width) -> nn.Module
+MODELS: dict[str, str] = {
+    "resnet8": "trainables.models:resnet8",
+    "resnet20": "trainables.models:resnet20",
+    "resnet18": "trainables.models:resnet18",
+    "resnet34": "trainables.models:resnet34",
+    "wrn28x10": "trainables.models:wrn28x10",
+}
+
+# loader(path, ...) -> ImageData
+DATASETS: dict[str, str] = {
+    "digits": "trainables.datasets:digits",
+    "synthetic": "trainables.datasets:synthetic",
+    "cifar10": "trainables.datasets:cifar10",
+    "cifar100": "trainables.datasets:cifar100",
+    "parquet": "trainables.datasets:parquet",
+    "imagefolder": "trainables.datasets:imagefolder",
+    "imagenet": "trainables.datasets:imagenet",
+}
+
+# factory(params, *, lr, momentum, nesterov, weight_decay) -> torch.optim.Optimizer
+OPTIMIZERS: dict[str, str] = {
+    "sgd": "trainables.optimizers:sgd",
+    "adamw": "trainables.optimizers:adamw",
+}

@@ -1,0 +1,280 @@
+"""From rows to arms: which config stands for an arm, what it scored, and what it cost."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from types import MappingProxyType
+from typing import Any
+
+from results.compare import (
+    BASELINE,
+    MIN_EFFECT,
+    ArmDetails,
+    Comparison,
+    Cost,
+    compare,
+)
+from results.records import Row
+from search_spaces.registry import unknown_name
+from search_spaces.space import SearchSpace
+from search_spaces.trial import Recipe
+
+METRICS = ("test_accuracy", "objective", "best_val_accuracy", "final_train_accuracy")
+MEASURED = ("completed", "diverged")
+LOST = ("failed", "oom", "interrupted")  # the machinery's fault, not the schedule's
+# Ends of a range that cannot be widened.
+NATURAL_ENDS = {"interval": (1,), "split": (0, 1), "f": (1,), "base": (1,)}
+UNEQUAL_BUDGET = 0.1  # relative difference of search samples that is worth a warning
+# Fields of Recipe that may differ between comparable runs: where and how, not what, is trained.
+INCIDENTAL = ("dataset_path", "c2", "k", "c2_source", "num_threads", "micro_batch")
+
+
+def compare_arms(
+    rows: list[Row],
+    manifests: Mapping[str, Mapping[str, Any]],
+    *,
+    metric: str,
+    min_effect: float | None = None,
+) -> Comparison:
+    """Compare the arms of trial rows on the confirm trials of each arm's chosen config.
+
+    A diverged trial scores at chance. A replicate that any arm lost to a failure is dropped
+    from all arms. Other arguments and errors: see Run.compare.
+    """
+    check_workload(rows)
+    arms = group_by_arm(rows)
+    scores, lost = confirm_scores(arms, metric)
+    if min_effect is None:
+        min_effect = _min_effect(manifests.values(), rows)
+    spaces = {run_id: spaces_of(manifest) for run_id, manifest in manifests.items()}
+    details = {name: _details(arm, spaces) for name, arm in arms.items()}
+    return replace(
+        compare(scores, min_effect=min_effect),
+        metric=metric,
+        details=MappingProxyType(details),
+        warnings=tuple(_warnings(details, spaces, arms, lost)),
+    )
+
+
+def best_row(rows: list[Row], arm: str | None = None) -> Row:
+    """The trial row whose config stands for this arm, or for the best searched arm."""
+    arms = group_by_arm(rows)
+    if arm is not None:
+        if arm not in arms:
+            raise unknown_name("space", arm, arms)
+        candidates = {arm: arms[arm]}
+    else:
+        candidates = {name: own for name, own in arms.items() if not is_baseline(own)}
+    chosen = {name: row for name, own in candidates.items() if (row := chosen_row(own))}
+    if not chosen:
+        raise ValueError(f"no trial of {arm or 'any searched space'} has finished yet.")
+    return chosen[max(chosen, key=lambda name: _standing(arms[name], chosen[name]))]
+
+
+def group_by_arm(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Rows by arm, in order of appearance.
+
+    An arm is a space; spaces of the same name in several runs stay apart as name@run unless
+    they stand for the same config (such as a shared baseline).
+    """
+    by_space: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        by_space.setdefault(row["space"], {}).setdefault(row["run_id"], []).append(row)
+    suffixes = _suffixes({run_id for runs in by_space.values() for run_id in runs})
+    arms: dict[str, list[Row]] = {}
+    for space, runs in by_space.items():
+        configs = {chosen["config_key"] for own in runs.values() if (chosen := chosen_row(own))}
+        if len(runs) == 1 or len(configs) == 1:
+            arms[space] = [row for own in runs.values() for row in own]
+        else:
+            arms |= {f"{space}@{suffixes[run_id]}": own for run_id, own in runs.items()}
+    return arms
+
+
+def chosen_row(rows: Iterable[Row]) -> Row | None:
+    """A row of the config that stands for an arm: confirmed last, else best by validation."""
+    rows = list(rows)
+    confirmed = [row for row in rows if row["role"] == "confirm"]
+    if confirmed:
+        return confirmed[-1]
+    finished = [row for row in rows if row["status"] in MEASURED and row["objective"] is not None]
+    return max(finished, key=lambda row: (row["horizon"], row["objective"]), default=None)
+
+
+def confirm_rows(rows: Iterable[Row]) -> list[Row]:
+    """The confirm trials of the config that stands for an arm."""
+    rows = list(rows)
+    chosen = chosen_row(rows)
+    if chosen is None or chosen["role"] != "confirm":
+        return []
+    return [
+        row
+        for row in rows
+        if row["role"] == "confirm" and row["config_key"] == chosen["config_key"]
+    ]
+
+
+def is_baseline(rows: list[Row]) -> bool:
+    """True for the arm of the user's own schedule."""
+    return bool(rows[0]["space"] == BASELINE)
+
+
+def params_of(row: Row) -> dict[str, float]:
+    """The suggested values of this trial in its space's terms."""
+    return dict(json.loads(row["config_json"])["params"])
+
+
+def spaces_of(manifest: Mapping[str, Any]) -> dict[str, SearchSpace]:
+    """The spaces a run searched, by name."""
+    return {s["name"]: SearchSpace.from_dict(s) for s in manifest.get("spaces", [])}
+
+
+def check_workload(rows: Iterable[Row]) -> None:
+    """Raise ValueError when trials of different workloads would be compared."""
+    names = [f.name for f in fields(Recipe) if f.name not in INCIDENTAL]
+    first: tuple[str, dict[str, object]] | None = None
+    for row in rows:
+        recipe = json.loads(row["config_json"])["recipe"]
+        if first is None:
+            first = (row["run_id"], recipe)
+        for name in names:
+            ours, theirs = first[1].get(name), recipe.get(name)
+            if ours != theirs:
+                raise ValueError(
+                    f"cannot compare different workloads: {name} is {ours} in run {first[0]} "
+                    f"but {theirs} in run {row['run_id']}."
+                )
+
+
+def confirm_scores(
+    arms: Mapping[str, list[Row]], metric: str
+) -> tuple[dict[str, dict[int, float]], dict[str, int]]:
+    """Scores by arm and replicate, and how many replicates each arm lost to failures.
+
+    Raises:
+        ValueError: `metric` is not an accuracy column of trials.
+    """
+    if metric not in METRICS:
+        raise unknown_name("metric", metric, METRICS)
+    confirmed = {name: confirm_rows(rows) for name, rows in arms.items()}
+    pairing = _pairing([row for rows in confirmed.values() for row in rows])
+    gone = {
+        name: {pairing[_pair(row)] for row in rows if row["status"] in LOST}
+        for name, rows in confirmed.items()
+    }
+    everywhere = set().union(*gone.values())
+    scores = {
+        name: {
+            pairing[_pair(row)]: _score(row, metric)
+            for row in rows
+            if row["status"] in MEASURED and pairing[_pair(row)] not in everywhere
+        }
+        for name, rows in confirmed.items()
+    }
+    return scores, {name: len(lost) for name, lost in gone.items() if lost}
+
+
+def _pair(row: Row) -> tuple[int, int]:
+    return row["replicate"], row["seed"]
+
+
+def _pairing(rows: list[Row]) -> dict[tuple[int, int], int]:
+    """What pairs rows: the replicate within a run; across runs the seed has to agree too."""
+    pairs = sorted({_pair(row) for row in rows})
+    if len({row["run_id"] for row in rows}) <= 1:
+        return {pair: pair[0] for pair in pairs}
+    return {pair: number for number, pair in enumerate(pairs)}
+
+
+def _score(row: Row, metric: str) -> float:
+    value = row[metric]
+    if row["status"] == "diverged" or value is None or not math.isfinite(value):
+        return 1.0 / float(json.loads(row["config_json"])["recipe"]["num_classes"])
+    return float(value)
+
+
+def _standing(rows: list[Row], chosen: Row) -> tuple[bool, float]:
+    """Confirmed arms first, by mean test accuracy; then by the chosen trial's objective."""
+    scores = [_score(r, "test_accuracy") for r in confirm_rows(rows) if r["status"] in MEASURED]
+    if scores:
+        return True, sum(scores) / len(scores)
+    return False, chosen["objective"] if chosen["objective"] is not None else 0.0
+
+
+def _min_effect(manifests: Iterable[Mapping[str, Any]], rows: list[Row]) -> float:
+    for manifest in manifests:
+        given = (manifest.get("config") or {}).get("min_effect")
+        if given is not None:
+            return float(given)
+    images = max((8 * len(row["test_correct"] or b"") for row in rows), default=0)
+    return max(MIN_EFFECT, 2 / images) if images else MIN_EFFECT
+
+
+def _details(rows: list[Row], spaces: Mapping[str, Mapping[str, SearchSpace]]) -> ArmDetails:
+    chosen = chosen_row(rows)
+    params = params_of(chosen) if chosen else {}
+    space = spaces.get(rows[0]["run_id"], {}).get(rows[0]["space"])
+    edges = space.free.items() if space and chosen else ()
+    return ArmDetails(
+        params=params,
+        config_key=chosen["config_key"] if chosen else "",
+        search=_cost(row for row in rows if row["role"] != "confirm"),
+        confirm=_cost(row for row in rows if row["role"] == "confirm"),
+        num_trials=dict(Counter(row["status"] for row in rows)),
+        on_edge=tuple(
+            name
+            for name, axis in edges
+            if params[name] not in NATURAL_ENDS.get(name, ()) and axis.is_on_edge(params[name])
+        ),
+    )
+
+
+def _cost(rows: Iterable[Row]) -> Cost:
+    rows = list(rows)
+    return Cost(
+        samples_seen=sum(row["samples_seen"] or 0 for row in rows),
+        optimizer_steps=sum(row["optimizer_steps"] or 0 for row in rows),
+        train_seconds=sum(row["train_seconds"] or 0.0 for row in rows),
+    )
+
+
+def _warnings(
+    details: Mapping[str, ArmDetails],
+    spaces: Mapping[str, Mapping[str, SearchSpace]],
+    arms: Mapping[str, list[Row]],
+    lost: Mapping[str, int],
+) -> list[str]:
+    warnings = []
+    for name, arm in details.items():
+        for param in arm.on_edge:
+            space = arms[name][0]["space"]
+            axis = spaces[arms[name][0]["run_id"]][space].ranges[param]
+            warnings.append(
+                f"{name}: the best {param} = {arm.params[param]:.4g} lies at an end of its range "
+                f"[{axis.low:.4g}, {axis.high:.4g}]; widen spaces.{space}.{param}."
+            )
+    warnings += [
+        f"{name}: {count} confirm seeds were lost to failures and dropped from all arms."
+        for name, count in lost.items()
+    ]
+    searched = {n: d.search.samples_seen for n, d in details.items() if not is_baseline(arms[n])}
+    most, least = max(searched.values(), default=0), min(searched.values(), default=0)
+    if most and (most - least) / most > UNEQUAL_BUDGET:
+        told = ", ".join(f"{name} {samples:,}" for name, samples in searched.items())
+        warnings.append(f"the arms were searched with unequal samples: {told}.")
+    if len(searched) > 2:
+        warnings.append(
+            f"intervals are not corrected for picking the best of {len(searched)} arms."
+        )
+    return warnings
+
+
+def _suffixes(run_ids: Iterable[str]) -> dict[str, str]:
+    """The last part of each run_id where that tells them apart, else all of it."""
+    run_ids = list(run_ids)
+    short = {run_id: run_id.rpartition("-")[2] for run_id in run_ids}
+    return short if len(set(short.values())) == len(run_ids) else {r: r for r in run_ids}

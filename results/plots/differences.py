@@ -1,0 +1,99 @@
+"""By how much does each arm differ from the user's default, seed by seed?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from results.arms import confirm_scores, group_by_arm
+from results.compare import (
+    BASELINE,
+    Difference,
+    arm_label,
+    interval_text,
+    paired_difference,
+    points,
+)
+from results.load import Run
+from results.plots.style import color_of, set_size, tidy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmDifference:
+    """One arm minus the reference. seed_R: by paired seed."""
+
+    name: str
+    difference: Difference
+    seed_R: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DifferencesInfo:
+    """Test accuracy of each arm minus the reference's, best first.
+
+    The reference is the baseline, or the first arm where there is none.
+    """
+
+    reference: str
+    min_effect: float
+    arms: tuple[ArmDifference, ...]
+
+
+def differences_info(run: Run) -> DifferencesInfo:
+    """Paired differences of the confirm seeds."""
+    scores, _ = confirm_scores(group_by_arm(run.trials.to_pylist()), "test_accuracy")
+    scores = {name: values for name, values in scores.items() if values}
+    reference = BASELINE if BASELINE in scores else next(iter(scores), BASELINE)
+    arms = []
+    for name in scores.keys() - {reference}:
+        common = sorted(scores[name].keys() & scores[reference].keys())
+        if common:
+            seed_R = np.array([scores[name][r] - scores[reference][r] for r in common])
+            difference = paired_difference(scores[name], scores[reference])
+            arms.append(ArmDifference(name=name, difference=difference, seed_R=seed_R))
+    arms.sort(key=lambda arm: (-arm.difference.mean, arm.name))
+    return DifferencesInfo(
+        reference=reference, min_effect=run.compare().min_effect, arms=tuple(arms)
+    )
+
+
+def draw_differences(info: DifferencesInfo, figure: Figure) -> None:
+    """One line an arm: dots are seeds, the bar is the 95% t-interval of their mean."""
+    set_size(figure, 1.9 + 0.75 * len(info.arms))
+    axes = figure.subplots()
+    effect = 100 * info.min_effect
+    axes.axvspan(-effect, effect, color="#e8e8e8", zorder=0)
+    axes.axvline(0.0, color="#404040", linewidth=1.0)
+    for height, arm in enumerate(reversed(info.arms)):
+        _draw_arm(axes, arm, height)
+    axes.set_yticks(range(len(info.arms)), [arm_label(a.name) for a in reversed(info.arms)])
+    axes.set_ylim(-0.6, len(info.arms) - 0.4)
+    axes.margins(x=0.08)
+    axes.set_xlabel(f"test accuracy minus {arm_label(info.reference)} [points]")
+    axes.set_title(
+        "Dots: paired seeds; bar: mean with 95% t-interval; "
+        f"grey: below the minimum effect ({points(info.min_effect)[0]})",
+        fontsize=11,
+    )
+    tidy(axes)
+
+
+def _draw_arm(axes: Axes, arm: ArmDifference, height: int) -> None:
+    color, difference = color_of(arm.name), arm.difference
+    seed_R = 100 * arm.seed_R
+    axes.scatter(seed_R, np.full(len(seed_R), height - 0.16), s=22, color=color, alpha=0.55)
+    if difference.low is not None and difference.high is not None:
+        axes.hlines(height, 100 * difference.low, 100 * difference.high, color=color, linewidth=3)
+    axes.plot(100 * difference.mean, height, "D", color=color, markersize=8)
+    axes.annotate(
+        f"{points(difference.mean)[0]} {interval_text(difference)}, n={difference.n}",
+        (100 * difference.mean, height),
+        xytext=(0, 9),
+        textcoords="offset points",
+        ha="center",
+        fontsize=10,
+    )

@@ -1,0 +1,220 @@
+"""What is recorded: the Arrow schemas of the two tables, and rows from and to domain objects.
+
+Columns are only ever added at the end. Every field carries its unit and a description.
+Floats are float64, accuracies and shares lie in [0, 1], times are UTC.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from search_spaces.trial import EpochRecord, Outcome, Status, TrialConfig
+
+SCHEMA_VERSION = 1
+MAX_ERROR_BYTES = 2048
+PARAMS = ("p", "interval", "delta0", "end_ratio", "f", "base", "split")
+
+# One row of a table: column name -> plain Python value (the Arrow edge).
+Row = dict[str, Any]
+
+TEXT, INT, FLOAT, BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+TIME = pa.timestamp("us", tz="UTC")
+
+
+def _schema(columns: list[tuple[str, pa.DataType, str, str]]) -> pa.Schema:
+    fields = [
+        pa.field(name, kind, metadata={"unit": unit, "description": text})
+        for name, kind, unit, text in columns
+    ]
+    return pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION)})
+
+
+EPOCHS = _schema(
+    [
+        ("run_id", TEXT, "", "run that measured this row"),
+        ("trial_key", TEXT, "", "hash of the whole trial config; joins with trials"),
+        ("space", TEXT, "", "arm of the search"),
+        ("family", TEXT, "", "decay curve"),
+        ("role", TEXT, "", "search | select | confirm"),
+        ("replicate", INT, "", "seed index that pairs trials across arms"),
+        ("seed", INT, "", "seed of weights, split, order and augmentation"),
+        ("attempt", INT, "", "start of this trial that measured the row; the latest wins"),
+        ("epoch", INT, "epochs", "completed epochs, from 1"),
+        ("stage", INT, "", "row of the schedule's table at the last step"),
+        ("lr", FLOAT, "", "learning rate used at the last step"),
+        ("batch_size", INT, "samples", "batch used at the last step"),
+        ("batch_capped", BOOL, "", "the batch is below its target"),
+        ("momentum", FLOAT, "", "momentum used at the last step"),
+        ("delta", FLOAT, "", "noise level lr * C / sqrt(batch) under the run's noise law"),
+        (
+            "decay_rate",
+            FLOAT,
+            "",
+            "delta of the stage over that of the stage before; 1 in stage 0",
+        ),
+        ("num_steps", INT, "steps", "optimizer steps of this epoch"),
+        ("samples_seen", INT, "samples", "since the training's start"),
+        ("train_loss", FLOAT, "nats", "mean over the epoch, as samples passed in train mode"),
+        ("train_accuracy", FLOAT, "fraction", "share correct over the epoch, in train mode"),
+        ("val_loss", FLOAT, "nats", "validation set at the epoch's end"),
+        ("val_accuracy", FLOAT, "fraction", "validation set at the epoch's end"),
+        ("seconds", FLOAT, "s", "training, without evaluation"),
+        ("eval_seconds", FLOAT, "s", "validation"),
+        ("images_per_second", FLOAT, "samples/s", "training throughput"),
+    ]
+)
+
+TRIALS = _schema(
+    [
+        ("run_id", TEXT, "", "run that recorded this row"),
+        ("trial_key", TEXT, "", "hash of the whole trial config"),
+        ("config_key", TEXT, "", "hash without seed, replicate, role and horizon"),
+        ("space", TEXT, "", "arm of the search"),
+        ("family", TEXT, "", "decay curve"),
+        ("role", TEXT, "", "search | select | confirm"),
+        ("replicate", INT, "", "seed index that pairs trials across arms"),
+        ("seed", INT, "", "seed of weights, split, order and augmentation"),
+        ("horizon", FLOAT, "fraction", "share of the full training's samples"),
+        ("status", TEXT, "", "running | completed | diverged | failed | oom | interrupted"),
+        ("attempt", INT, "", "start of this trial; the latest wins"),
+        ("p", FLOAT, "", "power of the decay"),
+        ("interval", INT, "epochs", "between decays"),
+        ("delta0", FLOAT, "", "initial noise level"),
+        ("end_ratio", FLOAT, "", "noise at the end over noise at the start (exp)"),
+        ("f", FLOAT, "fraction", "share of the training that decays (wsd)"),
+        ("base", FLOAT, "", "base of the exponential (cosine_power)"),
+        ("split", FLOAT, "fraction", "share of the decay done by lr; the rest by the batch"),
+        ("config_json", TEXT, "", "the whole trial config, canonical JSON"),
+        ("lr0", FLOAT, "", "initial learning rate"),
+        ("batch0", INT, "samples", "initial batch"),
+        ("c2", FLOAT, "", "noise constant C^2; labels delta"),
+        ("c2_source", TEXT, "", "given | measured | unit"),
+        ("noise_law", TEXT, "", "sgd | shb | nshb_a | nshb_b"),
+        ("model", TEXT, "", "network"),
+        ("num_params", INT, "", "trainable parameters of the network"),
+        ("dataset", TEXT, "", "data set"),
+        ("data_fingerprint", TEXT, "", "identifies the data's content"),
+        ("train_examples", INT, "samples", "images trained on per epoch"),
+        ("optimizer", TEXT, "", "optimizer"),
+        ("momentum", FLOAT, "", "momentum"),
+        ("precision", TEXT, "", "fp32 | bf16"),
+        ("num_threads", INT, "", "CPU threads"),
+        ("micro_batch", INT, "samples", "largest batch of one backward pass; null = all"),
+        ("epochs", INT, "epochs", "length of the full training"),
+        ("epochs_done", INT, "epochs", "completed so far"),
+        ("objective", FLOAT, "fraction", "validation accuracy at the end; chance if diverged"),
+        ("best_val_accuracy", FLOAT, "fraction", "largest over the epochs"),
+        ("val_loss", FLOAT, "nats", "validation set at the end"),
+        ("final_train_loss", FLOAT, "nats", "whole training set at the end, eval mode"),
+        ("final_train_accuracy", FLOAT, "fraction", "whole training set at the end, eval mode"),
+        ("test_loss", FLOAT, "nats", "test set at the end; null unless role=confirm"),
+        ("test_accuracy", FLOAT, "fraction", "test set at the end; null unless role=confirm"),
+        ("test_correct", pa.binary(), "", "one bit per test image, in order"),
+        ("samples_seen", INT, "samples", "of the whole training"),
+        ("optimizer_steps", INT, "steps", "of the whole training"),
+        ("train_seconds", FLOAT, "s", "training, without evaluation"),
+        ("peak_memory_bytes", INT, "bytes", "of the device (GPU) or the process"),
+        ("device", TEXT, "", "hardware that trained"),
+        ("host", TEXT, "", "machine that trained"),
+        ("started_at", TIME, "UTC", "start of this attempt"),
+        ("ended_at", TIME, "UTC", "end of this attempt; null while running"),
+        ("error", TEXT, "", "last 2 kB of the error text"),
+    ]
+)
+
+SCHEMAS = {"epochs": EPOCHS, "trials": TRIALS}
+# What makes a row unique within a run.
+KEYS = {"epochs": ("trial_key", "epoch"), "trials": ("trial_key",)}
+
+# Columns of a trial row that come from its Outcome under the same name.
+OUTCOME_COLUMNS = tuple(
+    name
+    for name in TRIALS.names
+    if name in Outcome.__dataclass_fields__ and name not in ("status",)
+)
+RECIPE_COLUMNS = (
+    *("batch0", "c2", "c2_source", "noise_law", "model", "dataset", "data_fingerprint"),
+    *("train_examples", "optimizer", "momentum", "precision", "num_threads", "micro_batch"),
+    "epochs",
+)
+
+
+def epoch_row(run_id: str, trial: TrialConfig, attempt: int, record: EpochRecord) -> Row:
+    """The row of `epochs` for one finished epoch."""
+    return {"run_id": run_id, **_identity(trial), "attempt": attempt, **asdict(record)}
+
+
+def trial_row(
+    run_id: str,
+    trial: TrialConfig,
+    *,
+    status: Status,
+    attempt: int,
+    outcome: Outcome | None,
+    epochs_done: int,
+    host: str,
+    started_at: datetime,
+    ended_at: datetime | None,
+    error: str | None,
+) -> Row:
+    """The row of `trials` for a trial that started, ended or failed.
+
+    Args:
+        status: of the trial now; wins over the outcome's own.
+        outcome: what the training came to; None leaves objective and measurements null.
+        started_at, ended_at: with time zone.
+        error: cut to its last 2 kB; unencodable characters become "?".
+    """
+    params = {k: v for k, v in trial.params.items() if k in PARAMS} | trial.curve_params
+    recipe = asdict(trial.recipe)
+    measured = asdict(outcome) if outcome is not None else {}
+    row = {
+        "run_id": run_id,
+        **_identity(trial),
+        "config_key": trial.config_key,
+        "horizon": trial.horizon,
+        "status": status,
+        "attempt": attempt,
+        "config_json": canonical_json(trial.to_dict()),
+        "lr0": trial.lr0,
+        "epochs_done": epochs_done,
+        "host": host,
+        "started_at": started_at,
+        "ended_at": ended_at,
+        "error": None if error is None else _tail(error),
+        **{name: params.get(name) for name in PARAMS},
+        **{name: recipe[name] for name in RECIPE_COLUMNS},
+        **{name: measured.get(name) for name in OUTCOME_COLUMNS},
+    }
+    return {name: row[name] for name in TRIALS.names}
+
+
+def trial_from_row(row: Mapping[str, Any]) -> TrialConfig:
+    """The trial config a row of `trials` was made from. Imports no user code."""
+    return TrialConfig.from_dict(json.loads(row["config_json"]))
+
+
+def canonical_json(data: Mapping[str, Any]) -> str:
+    """Sorted, compact JSON: equal data gives equal text."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _identity(trial: TrialConfig) -> Row:
+    return {
+        "trial_key": trial.trial_key,
+        "space": trial.space,
+        "family": trial.family,
+        "role": trial.role,
+        "replicate": trial.replicate,
+        "seed": trial.seed,
+    }
+
+
+def _tail(text: str) -> str:
+    return text.encode("utf-8", "replace")[-MAX_ERROR_BYTES:].decode("utf-8", "ignore")

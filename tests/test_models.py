@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import trainables
+from search_spaces.registry import import_callable
+from trainables.models import MODELS
+
+torch.set_num_threads(1)
+
+FIRST_WIDTH = {"resnet34": None}  # torchvision's, fixed; all others are built thin
+WIDTHS = [(name, FIRST_WIDTH.get(name, 8)) for name in MODELS]
+
+
+def num_params(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "num_classes", "expected"),
+    [
+        ("resnet18", 100, 11_220_132),
+        ("resnet18", 10, 11_173_962),
+        ("wrn28x10", 100, 36_536_884),
+        ("resnet34", 1000, 21_797_672),
+    ],
+)
+def test_parameter_count_is_the_papers(name, num_classes, expected):
+    with torch.device("meta"):
+        model = MODELS[name](num_classes=num_classes)
+    assert num_params(model) == expected
+
+
+@pytest.mark.parametrize(("name", "num_blocks"), [("resnet8", 1), ("resnet20", 3)])
+def test_cifar_resnet_has_6n_plus_2_weight_layers(name, num_blocks):
+    model = MODELS[name](num_classes=10)
+    weights = [p for n, p in model.named_parameters() if p.ndim > 1 and "shortcut" not in n]
+    assert len(weights) == 6 * num_blocks + 2
+
+
+@pytest.mark.parametrize(("name", "width"), WIDTHS)
+def test_model_maps_images_to_logits_and_every_parameter_gets_a_gradient(name, width):
+    torch.manual_seed(0)
+    model = MODELS[name](num_classes=7, in_channels=2, width=width)
+    logits = model(torch.randn(4, 2, 32, 32))
+    assert logits.shape == (4, 7)
+    logits.square().sum().backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert torch.isfinite(parameter.grad).all(), parameter_name
+        assert parameter.grad.abs().sum() > 0, parameter_name
+
+
+@pytest.mark.parametrize(("name", "width"), WIDTHS)
+def test_the_seed_decides_the_initial_weights(name, width):
+    def weights():
+        torch.manual_seed(3)
+        return torch.cat([p.flatten() for p in MODELS[name](num_classes=3, width=width).parameters()])
+
+    assert torch.equal(weights(), weights())
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet20", "resnet18"])
+def test_width_is_the_channel_count_of_the_first_stage(name):
+    model = MODELS[name](num_classes=10, width=4)
+    assert model.stem[0].out_channels == 4
+    assert model.head.in_features == 4 * 2 ** (len(set(_channels(model))) - 1)
+
+
+def _channels(model):
+    return [block.body[0].out_channels for block in model.blocks]
+
+
+def test_wide_resnet_starts_with_16_channels_and_doubles_its_width():
+    model = MODELS["wrn28x10"](num_classes=10, width=8)
+    assert model.body[0].out_channels == 16
+    assert model.head.in_features == 32
+
+
+def test_wide_resnet_has_28_weight_layers_and_zero_bias():
+    model = MODELS["wrn28x10"](num_classes=10, width=8)
+    weights = [p for n, p in model.named_parameters() if p.ndim > 1 and "shortcut" not in n]
+    assert len(weights) == 26  # 28 counts two of the three shortcuts-free stem/head conventions
+    assert torch.equal(model.head.bias, torch.zeros(10))
+
+
+def test_resnet34_refuses_a_width():
+    with pytest.raises(ValueError, match=r"^resnet34 has a fixed width, but got \(width=8\)"):
+        MODELS["resnet34"](num_classes=10, width=8)
+
+
+def test_resnet8_takes_the_digits_one_channel_of_8x8():
+    logits = MODELS["resnet8"](num_classes=10, in_channels=1)(torch.zeros(2, 1, 8, 8))
+    assert logits.shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet18"])
+def test_stages_halve_the_image_and_the_stem_does_not(name):
+    model = MODELS[name](num_classes=10, width=4)
+    x = torch.zeros(1, 3, 32, 32)
+    assert model.stem(x).shape[2:] == (32, 32)
+    stages = len(set(_channels(model)))
+    assert model.blocks(model.stem(x)).shape[2:] == (32 >> (stages - 1), 32 >> (stages - 1))
+
+
+def test_the_package_names_the_same_models():
+    assert {n: import_callable(p) for n, p in trainables.MODELS.items()} == MODELS
+
+
+@pytest.mark.slow
+def test_importing_models_does_not_import_torchvision():
+    code = "import sys, trainables.models; sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

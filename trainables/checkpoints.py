@@ -1,0 +1,93 @@
+"""Where is the newest good state of a trial, and may this worker still write one?
+
+checkpoints/<trial_key>/00007-a0002-3f9c01d2.pt: state after epoch 7, written by attempt 2; the
+last part is the start of the file's sha256. A worker that takes up a trial first claims the next
+attempt number with a file `attempt-0002`; a worker of an earlier attempt (a zombie that outlived
+its driver: they train on for ~5 s) sees it and stops. The newest two states are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+NUM_KEPT = 2
+DIGEST_LENGTH = 16
+STATE_NAME = re.compile(rf"(\d{{5}})-a(\d{{4}})-([0-9a-f]{{{DIGEST_LENGTH}}})\.pt")
+
+
+class SupersededError(RuntimeError):
+    """A newer attempt has taken up this trial; this one must stop writing."""
+
+
+class Checkpoints:
+    """The states of one trial in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self.attempt = self._claim_attempt()
+
+    def save(self, epoch: int, state: dict[str, Any]) -> None:
+        """Write the state after `epoch` durably, then drop all but the newest two.
+
+        Raises:
+            SupersededError: a newer attempt exists.
+            OSError: no space, no permission.
+        """
+        if self._newest_attempt() > self.attempt:
+            raise SupersededError(
+                f"attempt {self.attempt} of {self.directory.name} was superseded"
+            )
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        data = buffer.getvalue()
+        name = f"{epoch:05d}-a{self.attempt:04d}-{_digest(data)}.pt"
+        temporary = self.directory / f".{name}.{os.getpid()}.tmp"
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.directory / name)
+        for old in self._states()[NUM_KEPT:]:
+            old.unlink(missing_ok=True)
+
+    def load_newest(self) -> dict[str, Any] | None:
+        """The newest state whose checksum holds, or None. Damaged ones are passed over."""
+        for path in self._states():
+            try:
+                data = path.read_bytes()
+            except OSError:
+                continue
+            if _digest(data) in path.name:
+                state: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)
+                return state
+        return None
+
+    def _states(self) -> list[Path]:
+        """State files, newest first: by epoch, then by attempt."""
+        names = sorted((p.name for p in self.directory.iterdir()), reverse=True)
+        return [self.directory / name for name in names if STATE_NAME.fullmatch(name)]
+
+    def _newest_attempt(self) -> int:
+        return max((int(p.name[-4:]) for p in self.directory.glob("attempt-*")), default=0)
+
+    def _claim_attempt(self) -> int:
+        attempt = self._newest_attempt() + 1
+        while True:
+            try:
+                (self.directory / f"attempt-{attempt:04d}").touch(exist_ok=False)
+            except FileExistsError:
+                attempt += 1
+            else:
+                return attempt
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:DIGEST_LENGTH]

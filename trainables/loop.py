@@ -1,0 +1,283 @@
+"""How is one network trained along a schedule? The loop, without ray, top to bottom.
+
+The schedule is a table made beforehand. Each step asks it for lr and batch size, cuts that many
+samples from the endless stream, and takes one optimizer step; an epoch ends with the first step
+at or past e*N samples. Nothing is read back from the device before an epoch's end.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from search_spaces.registry import lookup
+from search_spaces.schedule import Schedule, Step
+from search_spaces.trial import EpochRecord, Outcome, Recipe, TrialConfig, derive_seed
+from trainables.datasets import ImageData, ImageSet, load_images, stratified_split
+from trainables.models import MODELS
+from trainables.optimizers import OPTIMIZERS
+from trainables.stream import Samples, SampleStream
+
+EVAL_BATCH = 500  # images; has no influence on results in eval mode
+
+
+class Training(Protocol):
+    """What the trainable drives: epoch after epoch until finished, restartable from its state."""
+
+    records: list[EpochRecord]
+
+    @property
+    def finished(self) -> bool:
+        """True when no epoch is left, or the training has diverged."""
+        ...
+
+    def run_epoch(self) -> EpochRecord:
+        """Train one epoch and evaluate on the validation images."""
+        ...
+
+    def outcome(self) -> Outcome:
+        """What the finished training came to."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on bit-identically (tensors and plain values only)."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()` of the same trial."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Mean loss, accuracy in [0, 1] and one bool per image, in order."""
+
+    loss: float
+    accuracy: float
+    correct_N: np.ndarray[Any, np.dtype[np.bool_]]
+
+
+class NetworkTraining:
+    """One network, one schedule, one seed; implements `Training`.
+
+    Args:
+        trial: all that determines the result.
+        schedule: its table; None computes it from the trial (a user's curve that cannot be
+            imported here comes as a table).
+        device: "cpu", "cuda" or "cuda:k".
+    """
+
+    def __init__(
+        self, trial: TrialConfig, *, schedule: Schedule | None = None, device: str = "cpu"
+    ) -> None:
+        recipe = trial.recipe
+        torch.set_num_threads(recipe.num_threads)
+        self.trial = trial
+        self.schedule = schedule or trial.schedule
+        self.device = torch.device(device)
+        self.data = _load_data(recipe, str(self.device))
+        train, val = stratified_split(
+            self.data.train.labels_N.numpy(),
+            _val_fraction(recipe),
+            derive_seed(trial.seed, "split"),
+        )
+        self.train_set, self.val_set = self.data.train.subset(train), self.data.train.subset(val)
+        assert len(self.train_set) == recipe.train_examples, "the schedule counts these images"
+        self.stream = SampleStream(derive_seed(trial.seed, "data"), len(self.train_set))
+
+        torch.manual_seed(derive_seed(trial.seed, "init"))
+        model = lookup("model", recipe.model, MODELS)(
+            num_classes=self.data.num_classes, in_channels=self.data.channels, width=recipe.width
+        )
+        self.model: nn.Module = model.to(self.device, memory_format=torch.channels_last)
+        self.optimizer = lookup("optimizer", recipe.optimizer, OPTIMIZERS)(
+            self.model.parameters(),
+            lr=trial.lr0,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay,
+        )
+        self.loss = nn.CrossEntropyLoss(reduction="sum", label_smoothing=recipe.label_smoothing)
+        self.samples_seen = 0
+        self.num_steps = 0
+        self.diverged = False
+        self.records: list[EpochRecord] = []
+
+    @property
+    def finished(self) -> bool:
+        """True when no epoch is left, or the training has diverged."""
+        return self.diverged or self.samples_seen >= self.schedule.total_samples
+
+    def run_epoch(self) -> EpochRecord:
+        """Train one epoch, evaluate on the validation images, and note what was really used."""
+        start = time.perf_counter()
+        epoch = len(self.records) + 1
+        steps = list(self.schedule.steps(self.samples_seen, self.schedule.epoch_end(epoch)))
+        loss, accuracy = self._train(steps)
+        seconds = time.perf_counter() - start
+        val = self.evaluate(self.val_set)
+        eval_seconds = time.perf_counter() - start - seconds
+        self.diverged = not (math.isfinite(loss) and math.isfinite(val.loss))
+        record = EpochRecord(
+            epoch=epoch,
+            **self._used(steps[-1]),
+            num_steps=len(steps),
+            samples_seen=self.samples_seen,
+            train_loss=loss,
+            train_accuracy=accuracy,
+            val_loss=val.loss,
+            val_accuracy=val.accuracy,
+            seconds=seconds,
+            eval_seconds=eval_seconds,
+            images_per_second=sum(s.batch_size for s in steps) / seconds,
+        )
+        self.records.append(record)
+        return record
+
+    def _train(self, steps: list[Step]) -> tuple[float, float]:
+        """Take these steps; mean loss and accuracy over their samples."""
+        self.model.train()
+        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        num_correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        plan = (self.stream.take(s.first_sample, s.batch_size) for s in steps)
+        for step, (images, labels) in zip(steps, self.train_set.batches(plan), strict=True):
+            for group in self.optimizer.param_groups:
+                group["lr"] = float(self.schedule.lr_S[step.stage])
+            self.optimizer.zero_grad(set_to_none=True)
+            size = self.trial.recipe.micro_batch or len(labels)
+            for x, y in zip(images.split(size), labels.split(size), strict=True):
+                with self._autocast():
+                    logits = self.model(x)
+                loss = self.loss(logits.float(), y)
+                (loss / len(labels)).backward()
+                loss_sum += loss.detach()
+                num_correct += (logits.detach().argmax(1) == y).sum()
+            if self.trial.recipe.clip_norm is not None:
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.trial.recipe.clip_norm)
+            self.optimizer.step()
+            self.samples_seen += len(labels)
+            self.num_steps += 1
+        num_samples = sum(s.batch_size for s in steps)
+        return loss_sum.item() / num_samples, num_correct.item() / num_samples
+
+    def _used(self, step: Step) -> dict[str, Any]:
+        """The record's schedule columns: lr read back from the optimizer, the rest by table."""
+        stage = step.stage
+        return {
+            "stage": stage,
+            "lr": float(self.optimizer.param_groups[0]["lr"]),
+            "batch_size": step.batch_size,
+            "batch_capped": bool(self.schedule.capped_S[stage]),
+            "momentum": float(self.optimizer.param_groups[0].get("momentum", 0.0)),
+            "delta": float(self.schedule.delta_S[stage]),
+            "decay_rate": float(self.schedule.decay_rate_S[stage]),
+        }
+
+    @torch.inference_mode()
+    def evaluate(self, images: ImageSet) -> Evaluation:
+        """Loss and accuracy in eval mode, without augmentation or label smoothing."""
+        self.model.eval()
+        losses, corrects = [], []
+        for x, y in images.batches(_in_order(len(images))):
+            with self._autocast():
+                logits = self.model(x)
+            losses.append(functional.cross_entropy(logits.float(), y, reduction="sum").double())
+            corrects.append(logits.argmax(1) == y)
+        correct_N = torch.cat(corrects).cpu().numpy()
+        loss = torch.stack(losses).sum().item() / len(images)
+        return Evaluation(loss=loss, accuracy=float(correct_N.mean()), correct_N=correct_N)
+
+    def outcome(self) -> Outcome:
+        """What the finished training came to; looks at the test images only to confirm."""
+        assert self.finished, "only a finished training has an outcome"
+        train = self.evaluate(self.train_set)
+        test = self.evaluate(self.data.test) if self.trial.role == "confirm" else None
+        chance = 1.0 / self.data.num_classes
+        last = self.records[-1]
+        return Outcome(
+            status="diverged" if self.diverged else "completed",
+            objective=chance if self.diverged else last.val_accuracy,
+            best_val_accuracy=max(r.val_accuracy for r in self.records),
+            val_loss=last.val_loss,
+            final_train_loss=train.loss,
+            final_train_accuracy=train.accuracy,
+            test_loss=test.loss if test else None,
+            test_accuracy=(chance if self.diverged else test.accuracy) if test else None,
+            test_correct=np.packbits(test.correct_N).tobytes() if test else None,
+            samples_seen=self.samples_seen,
+            optimizer_steps=self.num_steps,
+            train_seconds=sum(r.seconds for r in self.records),
+            num_params=sum(p.numel() for p in self.model.parameters()),
+            peak_memory_bytes=_peak_memory(self.device),
+            device=_device_name(self.device),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimizer, random state, data position and the records so far."""
+        cuda = self.device.type == "cuda"
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if cuda else None,
+            "samples_seen": self.samples_seen,
+            "num_steps": self.num_steps,
+            "diverged": self.diverged,
+            "records": [asdict(r) for r in self.records],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()` of the same trial, bit-identically on CPU."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+        self.samples_seen = state["samples_seen"]
+        self.num_steps = state["num_steps"]
+        self.diverged = state["diverged"]
+        self.records = [EpochRecord(**r) for r in state["records"]]
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.trial.recipe.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+
+@functools.lru_cache(maxsize=1)
+def _load_data(recipe: Recipe, device: str) -> ImageData:
+    """The recipe's images on the device; kept for the next trial of the same process."""
+    return load_images(recipe.dataset, recipe.dataset_path, recipe.pool_examples).to(
+        torch.device(device)
+    )
+
+
+def _val_fraction(recipe: Recipe) -> float:
+    return 1.0 - recipe.train_examples / recipe.pool_examples
+
+
+def _in_order(num_images: int) -> Iterator[Samples]:
+    for first in range(0, num_images, EVAL_BATCH):
+        yield Samples(np.arange(first, min(first + EVAL_BATCH, num_images), dtype=np.int64))
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Of the device for a GPU (bytes), of this process otherwise."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -1,0 +1,201 @@
+"""Which networks can be trained, and how is each built?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Legend of shapes: B images, C channels, H rows, W columns, K classes.
+
+WRN_DEPTH = 28
+WRN_WIDEN_FACTOR = 10
+WRN_STEM_CHANNELS = 16
+
+
+class ModelFactory(Protocol):
+    """Builds an untrained network from torch's global random state."""
+
+    def __call__(
+        self, *, num_classes: int, in_channels: int = 3, width: int | None = None
+    ) -> nn.Module:
+        """A network from images (B, in_channels, H, W) to logits (B, num_classes).
+
+        `width`: channels of the first stage, later stages in proportion; None = as published.
+        """
+        ...
+
+
+def resnet8(*, num_classes: int, in_channels: int = 3, width: int | None = None) -> nn.Module:
+    """CIFAR ResNet-8: 3 stages of 1 block, 16/32/64 channels. Source: arXiv 1512.03385, 4.2."""
+    return _cifar_resnet(width or 16, (1, 1, 1), num_classes, in_channels)
+
+
+def resnet20(*, num_classes: int, in_channels: int = 3, width: int | None = None) -> nn.Module:
+    """CIFAR ResNet-20: 3 stages of 3 blocks, 16/32/64 channels. Source: arXiv 1512.03385, 4.2."""
+    return _cifar_resnet(width or 16, (3, 3, 3), num_classes, in_channels)
+
+
+def resnet18(*, num_classes: int, in_channels: int = 3, width: int | None = None) -> nn.Module:
+    """ResNet-18 with a 3x3 stem and no max-pool, 64..512 channels; the papers' CIFAR network."""
+    return _cifar_resnet(width or 64, (2, 2, 2, 2), num_classes, in_channels)
+
+
+def resnet34(*, num_classes: int, in_channels: int = 3, width: int | None = None) -> nn.Module:
+    """torchvision's ResNet-34 (7x7 stem, max-pool), untrained; the papers' ImageNet network.
+
+    Raises:
+        ValueError: when a width is given.
+    """
+    from torchvision.models import resnet34 as torchvision_resnet34
+
+    if width is not None:
+        raise ValueError(f"resnet34 has a fixed width, but got (width={width}). Leave it out.")
+    model: nn.Module = torchvision_resnet34(num_classes=num_classes)
+    if in_channels != 3:
+        model.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    return model
+
+
+def wrn28x10(*, num_classes: int, in_channels: int = 3, width: int | None = None) -> nn.Module:
+    """WideResNet-28-10 without dropout: pre-activation, 160/320/640. Source: arXiv 1605.07146."""
+    first = width or WRN_STEM_CHANNELS * WRN_WIDEN_FACTOR
+    return WideResNet(first, num_classes=num_classes, in_channels=in_channels)
+
+
+MODELS: dict[str, ModelFactory] = {
+    "resnet8": resnet8,
+    "resnet20": resnet20,
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "wrn28x10": wrn28x10,
+}
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut, activation after the sum."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _conv3x3(in_channels, channels, stride),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            _conv3x3(channels, channels),
+            nn.BatchNorm2d(channels),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != channels:  # option B of arXiv 1512.03385
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False),
+                nn.BatchNorm2d(channels),
+            )
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, channels, H/stride, W/stride)."""
+        return F.relu(self.body(x_BCHW) + self.shortcut(x_BCHW), inplace=True)
+
+
+class CifarResNet(nn.Module):
+    """ResNet for small images: 3x3 stem, stages of strides 1, 2, 2, ..., average pool, linear.
+
+    `widths` and `num_blocks` have one entry per stage. PyTorch's default initialisation.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        num_blocks: Sequence[int],
+        *,
+        num_classes: int,
+        in_channels: int,
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            _conv3x3(in_channels, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)
+        )
+        blocks: list[nn.Module] = []
+        previous = widths[0]
+        for stage, (channels, count) in enumerate(zip(widths, num_blocks, strict=True)):
+            for block in range(count):
+                stride = 2 if stage > 0 and block == 0 else 1
+                blocks.append(BasicBlock(previous, channels, stride))
+                previous = channels
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(previous, num_classes)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Logits (B, K)."""
+        features_BCHW = self.blocks(self.stem(x_BCHW))
+        logits_BK: Tensor = self.head(features_BCHW.mean(dim=(2, 3)))
+        return logits_BK
+
+
+class PreActivationBlock(nn.Module):
+    """BN-ReLU-conv twice; a shortcut that changes shape is fed from the pre-activated input."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(in_channels)
+        self.body = nn.Sequential(
+            _conv3x3(in_channels, channels, stride),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            _conv3x3(channels, channels),
+        )
+        self.shortcut: nn.Module | None = None
+        if stride != 1 or in_channels != channels:
+            self.shortcut = nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, channels, H/stride, W/stride)."""
+        active_BCHW = F.relu(self.norm(x_BCHW))
+        straight_BCHW = x_BCHW if self.shortcut is None else self.shortcut(active_BCHW)
+        sum_BCHW: Tensor = self.body(active_BCHW) + straight_BCHW
+        return sum_BCHW
+
+
+class WideResNet(nn.Module):
+    """WideResNet-28-k with 16k = `width` channels in the first group, doubled in each next.
+
+    Initialisation: convolutions Kaiming normal (fan out, ReLU), linear bias 0.
+    """
+
+    def __init__(self, width: int, *, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        blocks_per_group = (WRN_DEPTH - 4) // 6
+        layers: list[nn.Module] = [_conv3x3(in_channels, WRN_STEM_CHANNELS)]
+        previous = WRN_STEM_CHANNELS
+        for group in range(3):
+            for block in range(blocks_per_group):
+                stride = 2 if group > 0 and block == 0 else 1
+                layers.append(PreActivationBlock(previous, width * 2**group, stride))
+                previous = width * 2**group
+        self.body = nn.Sequential(*layers, nn.BatchNorm2d(previous), nn.ReLU(inplace=True))
+        self.head = nn.Linear(previous, num_classes)
+        self._initialize()
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Logits (B, K)."""
+        logits_BK: Tensor = self.head(self.body(x_BCHW).mean(dim=(2, 3)))
+        return logits_BK
+
+    def _initialize(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(self.head.bias)
+
+
+def _cifar_resnet(
+    width: int, num_blocks: Sequence[int], num_classes: int, in_channels: int
+) -> nn.Module:
+    widths = [width * 2**stage for stage in range(len(num_blocks))]
+    return CifarResNet(widths, num_blocks, num_classes=num_classes, in_channels=in_channels)
+
+
+def _conv3x3(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)

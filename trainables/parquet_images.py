@@ -1,0 +1,192 @@
+"""How are images and labels read from a directory of Parquet files? (No torch.)
+
+The layout of image data sets on the Hugging Face hub: files named train*, test* or validation*,
+an image column of struct{bytes, path}, an integer label column, and class names in the schema's
+`huggingface` metadata. Legend of shapes: N images of a split.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+IMAGE_COLUMNS = ("img", "image")
+LABEL_COLUMNS = ("label", "labels", "fine_label")
+TEST_PREFIXES = ("test", "val")  # the first that the directory has; val also means validation
+READ_ROWS = 1024  # images read at a time
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParquetSplit:
+    """The train or the test part: its files, in name order, and all labels.
+
+    Attributes:
+        labels_N: int64, in [0, num_classes).
+        class_names: as stored, or () when the files do not name them.
+    """
+
+    files: tuple[Path, ...]
+    image_column: str
+    labels_N: NDArray[np.int64]
+    class_names: tuple[str, ...]
+
+    def encoded_images(self) -> Iterator[tuple[str, bytes]]:
+        """Where ("file, row r") and the bytes of each image (JPEG, PNG, ...), in label order.
+
+        Raises:
+            ValueError: a file is damaged, or holds no bytes for an image.
+        """
+        for file in self.files:
+            yield from _file_images(file, self.image_column)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParquetImages:
+    """Both parts of a data set."""
+
+    train: ParquetSplit
+    test: ParquetSplit
+
+    @property
+    def num_classes(self) -> int:
+        """Number of class names, or of the labels seen when the files do not name them."""
+        largest = max(int(self.train.labels_N.max()), int(self.test.labels_N.max()))
+        return len(self.train.class_names) or largest + 1
+
+
+def has_parquet(directory: Path) -> bool:
+    """True when the directory, or one below it, holds a .parquet file."""
+    return bool(_parquet_files(directory))
+
+
+def open_parquet(directory: Path) -> ParquetImages:
+    """The images below a directory; reads footers and labels, not the images.
+
+    Raises:
+        ValueError: a part or a column is missing, a file is damaged, or a label is out of range.
+    """
+    files = _parquet_files(directory)
+    test_files = next((found for p in TEST_PREFIXES if (found := _named(files, p))), ())
+    train = _open_split(directory, "train", _named(files, "train"))
+    test = _open_split(directory, "test or validation", test_files)
+    images = ParquetImages(train=train, test=test)
+    for split in (train, test):
+        _check_labels(split, images.num_classes)
+    return images
+
+
+def _parquet_files(directory: Path) -> tuple[Path, ...]:
+    found = [*directory.glob("*.parquet"), *directory.glob("*/*.parquet")]
+    return tuple(sorted(found, key=lambda file: (file.name, file)))
+
+
+def _named(files: Sequence[Path], prefix: str) -> tuple[Path, ...]:
+    return tuple(file for file in files if file.name.startswith(prefix))
+
+
+def _open_split(directory: Path, part: str, files: tuple[Path, ...]) -> ParquetSplit:
+    if not files:
+        raise ValueError(
+            f"{directory} holds no Parquet file of the {part} part. Expected are names that "
+            "begin with train, and with test or validation."
+        )
+    opened = [_open_file(file) for file in files]
+    image_column, _, class_names = opened[0]
+    labels = [_file_labels(file, label) for file, (_, label, _) in zip(files, opened, strict=True)]
+    split = ParquetSplit(
+        files=files,
+        image_column=image_column,
+        labels_N=np.concatenate(labels),
+        class_names=class_names,
+    )
+    if not len(split.labels_N):
+        raise ValueError(f"{files[0]} holds no images.")
+    return split
+
+
+def _check_labels(split: ParquetSplit, num_classes: int) -> None:
+    low, high = int(split.labels_N.min()), int(split.labels_N.max())
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"labels must lie in [0, {num_classes}), but {split.files[0].parent} has labels from "
+            f"{low} to {high} in {split.files[0].name}."
+        )
+
+
+def _open_file(file: Path) -> tuple[str, str, tuple[str, ...]]:
+    """Image column, label column and class names of a file, from its footer."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = _reading(file, functools.partial(pq.read_schema, file))
+    kinds = {field.name: field.type for field in schema}
+    image_column = next((n for n in IMAGE_COLUMNS if _is_image(kinds.get(n))), None)
+    label_column = next(
+        (n for n in LABEL_COLUMNS if n in kinds and pa.types.is_integer(kinds[n])), None
+    )
+    if image_column is None or label_column is None:
+        raise ValueError(
+            f"{file} must have an image column struct{{bytes, path}} named "
+            f"{' or '.join(IMAGE_COLUMNS)} and an integer column named "
+            f"{' or '.join(LABEL_COLUMNS)}, but has {', '.join(kinds) or 'no columns'}."
+        )
+    return image_column, label_column, _class_names(schema.metadata or {}, label_column)
+
+
+def _is_image(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return (
+        kind is not None
+        and pa.types.is_struct(kind)
+        and any(field.name == "bytes" for field in kind)
+    )
+
+
+def _class_names(metadata: dict[bytes, bytes], label_column: str) -> tuple[str, ...]:
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        return tuple(features[label_column]["names"])
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
+def _file_labels(file: Path, label_column: str) -> NDArray[np.int64]:
+    import pyarrow.parquet as pq
+
+    column = _reading(file, lambda: pq.read_table(file, columns=[label_column])[label_column])
+    if column.null_count:
+        raise ValueError(f"{file} has {column.null_count} rows without a label in {label_column}.")
+    return np.asarray(column.to_numpy(), dtype=np.int64)
+
+
+def _file_images(file: Path, image_column: str) -> Iterator[tuple[str, bytes]]:
+    import pyarrow.parquet as pq
+
+    opened = _reading(file, functools.partial(pq.ParquetFile, file))
+    rows = opened.iter_batches(batch_size=READ_ROWS, columns=[f"{image_column}.bytes"])
+    row = 0
+    while (batch := _reading(file, lambda: next(rows, None))) is not None:
+        for encoded in batch.column(0).field("bytes").to_pylist():
+            if encoded is None:
+                raise ValueError(f"{file}, row {row}, holds no image bytes.")
+            yield f"{file}, row {row}", encoded
+            row += 1
+
+
+def _reading(file: Path, read: Callable[[], T]) -> T:
+    """What `read` returns; a damaged file is told by its name."""
+    try:
+        return read()
+    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{file} cannot be read as Parquet: {reason}") from error

@@ -1,0 +1,92 @@
+"""How does Ray Tune drive a training? One Tune trial is one training; one step is one epoch."""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from search_spaces.trial import TrialConfig
+from trainables.checkpoints import Checkpoints
+from trainables.loop import NetworkTraining, Training
+
+
+class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
+    """Runs a `Training`; every finished epoch is reported and checkpointed.
+
+    Its config: `trial` (TrialConfig.to_dict() as JSON), `schedule` (table or None), `device`, and
+    `checkpoints` (directory for the states of all trials, or None for no states of ours).
+    A worker finds the newest good state of its trial by trial_key alone. A result holds
+    `records` (all epochs on the first report after a load, else the last one), `attempt`,
+    `host`, and at the end `outcome` (or `failure`) and done=True; `status` is interrupted until
+    then, for that is what a trial is whose last result this was.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take up the trial that the config describes."""
+        trial = TrialConfig.from_dict(json.loads(config["trial"]))
+        self.training: Training = NetworkTraining(
+            trial, schedule=config.get("schedule"), device=config.get("device", "cpu")
+        )
+        self.checkpoints: Checkpoints | None = None
+        self.num_reported = 0
+        if config.get("checkpoints"):
+            self.checkpoints = Checkpoints(Path(config["checkpoints"]) / trial.trial_key)
+            state = self.checkpoints.load_newest()
+            if state is not None:
+                self.training.load_state_dict(state)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take up another trial in the same process; nothing of the old one is left."""
+        del self.training
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train and report one epoch."""
+        try:
+            return self._step()
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            return self._report(failure={"status": "oom", "error": str(error)})
+
+    def _step(self) -> dict[str, Any]:
+        if not self.training.finished:
+            self.training.run_epoch()
+            if self.checkpoints is not None:
+                self.checkpoints.save(len(self.training.records), self.training.state_dict())
+        outcome = asdict(self.training.outcome()) if self.training.finished else None
+        return self._report(outcome=outcome)
+
+    def _report(
+        self,
+        *,
+        outcome: dict[str, Any] | None = None,
+        failure: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        ending = outcome or failure or {"status": "interrupted"}
+        fresh = self.training.records[self.num_reported :]
+        self.num_reported = len(self.training.records)
+        return {
+            "records": [asdict(record) for record in fresh],
+            "attempt": self.checkpoints.attempt if self.checkpoints else 1,
+            "host": socket.gethostname(),
+            "status": ending["status"],
+            "objective": ending.get("objective"),
+            "outcome": outcome,
+            "failure": failure,
+            "done": outcome is not None or failure is not None,
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """For Tuners other than ours; ours keeps its own states."""
+        torch.save(self.training.state_dict(), Path(checkpoint_dir) / "state.pt")
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Go on from `save_checkpoint`."""
+        state = torch.load(Path(checkpoint_dir) / "state.pt", weights_only=True)
+        self.training.load_state_dict(state)

@@ -1,0 +1,117 @@
+"""What would this run do, and how long would it take? Prints the plan; trains one epoch."""
+
+from __future__ import annotations
+
+import os
+
+from rich.console import Console
+from rich.table import Table
+
+from search_spaces.schedule import Schedule
+from tuner.cluster import settle
+from tuner.config import ConfigError
+from tuner.plan import Plan
+from tuner.progress import describe_params, describe_seconds
+
+MAX_STAGES_SHOWN = 8
+
+
+def print_plan(plan: Plan) -> None:
+    """Configs x seeds x epochs, samples in total, first schedules, time after one timed epoch."""
+    plan = settle(plan, _device())
+    console = Console(highlight=False)
+    config, recipe = plan.config, plan.recipe
+    arms = [space.name for space in plan.spaces]
+    searched = sum(plan.quota(space) for space in plan.spaces)
+    trials = plan.num_trials
+    console.print(
+        f"workload {config.workload}: {recipe.model} on {recipe.dataset}, "
+        f"{recipe.train_examples:,} training images, {recipe.epochs} epochs, {recipe.precision}"
+    )
+    for space in plan.spaces:
+        console.print(
+            f"search {space.name}: {plan.quota(space)} configs x {recipe.epochs} epochs = "
+            f"{plan.quota(space) * plan.samples_per_trial:,} samples"
+        )
+    select = config.confirm.top_k > 1
+    if select:
+        console.print(
+            f"select: {config.confirm.top_k} configs x {config.confirm.select_seeds} seeds an arm"
+        )
+    confirmed = [*arms, *([plan.baseline.name] if plan.baseline else [])]
+    console.print(
+        f"confirm {', '.join(confirmed)}: 1 config x {config.confirm.seeds} seeds "
+        f"x {recipe.epochs} epochs each"
+    )
+    console.print(
+        f"in total {trials} trainings ({searched} searched), "
+        f"{trials * plan.samples_per_trial:,} samples"
+    )
+    for title, table in _first_schedules(plan):
+        console.print(_stage_table(title, table))
+    seconds = _time_one_training(plan)
+    fits = max(1, int((os.cpu_count() or 1) / config.resources.cpus_per_trial))
+    workers = min(fits, config.max_concurrent or fits)
+    console.print(
+        f"estimated time: {describe_seconds(seconds * trials / workers)} with {workers} at once "
+        f"on this machine ({describe_seconds(seconds)} a training, from one timed epoch)"
+    )
+
+
+def _device() -> str:
+    import torch  # only to plan; the driver of a real run never loads it
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _first_schedules(plan: Plan) -> list[tuple[str, Schedule]]:
+    """The first config of every arm, as the search would suggest it."""
+    from tuner.campaign import Campaign
+
+    campaign = Campaign(plan)
+    tables = []
+    for name, arm in campaign.arms.items():
+        trial = arm.chosen
+        if arm.suggester is not None:
+            params = arm.suggester.ask(0, lambda _: False)
+            assert params is not None, "the first ask always has an answer"
+            trial = plan.trial(arm.space, params)
+        assert trial is not None, "the baseline is chosen from the start"
+        tables.append((f"{name}: {describe_params(trial.params)}", trial.schedule))
+    return tables
+
+
+def _stage_table(title: str, schedule: Schedule) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("stage", "from epoch", "lr", "batch", "delta", "decay rate"):
+        table.add_column(name, justify="right")
+    last = schedule.num_stages - 1
+    for stage in range(schedule.num_stages):
+        if MAX_STAGES_SHOWN - 2 < stage < last:
+            if stage == MAX_STAGES_SHOWN - 1:
+                table.add_row("...")
+            continue
+        capped = " (capped)" if schedule.capped_S[stage] else ""
+        table.add_row(
+            str(stage),
+            f"{schedule.start_S[stage] / schedule.epoch_samples:g}",
+            f"{schedule.lr_S[stage]:.4g}",
+            f"{schedule.batch_size_S[stage]}{capped}",
+            f"{schedule.delta_S[stage]:.4g}",
+            f"{schedule.decay_rate_S[stage]:.4g}",
+        )
+    return table
+
+
+def _time_one_training(plan: Plan) -> float:
+    """Seconds of one full training, from its first epoch."""
+    from trainables.loop import NetworkTraining
+
+    space = plan.baseline or plan.spaces[0]
+    middle = {name: axis.from_unit(0.5) for name, axis in space.ranges.items()}
+    try:
+        training = NetworkTraining(plan.trial(space, middle), device=_device())
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    record = training.run_epoch()
+    return (record.seconds + record.eval_seconds) * plan.recipe.epochs

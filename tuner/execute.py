@@ -1,0 +1,283 @@
+"""How does a plan become a finished run folder? Ray up, Tune's loop, signals, and the end."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import platform
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tuner import cluster
+from tuner.config import ConfigError
+from tuner.plan import Plan
+from tuner.resume import config_yaml
+
+OK, SOME_FAILED, STORAGE_LOST = 0, 1, 4
+# Imported in a helper thread while Ray starts in the main one (3 s on two cores).
+HEAVY = ("ray.tune", "optuna", "scipy.stats", "pyarrow.parquet", "tuner.search", "tuner.recorder")
+PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "hydra-core", "numpy", "scipy")
+
+
+class Interrupts:
+    """Counts SIGINT and SIGTERM: the first stops the run in order, the second at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    def install(self) -> None:
+        """Take over both signals, for the main thread; after ray.init, which sets its own."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number."""
+        assert self.received is not None, "asked only after an interrupt"
+        return 128 + self.received
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self.received is not None:
+            os._exit(128 + number)
+        self.received = number
+        os.write(2, b"\nstopping: keeping everything (again to leave at once)\n")
+
+
+def execute(plan: Plan, *, command: str, resume: Path | None) -> int:
+    """Run the plan; returns the exit code. The last line on success names the run folder.
+
+    Raises:
+        ConfigError: the cluster cannot be used like this; nothing has been written.
+    """
+    if plan.config.display != "none":
+        print("starting Ray ...", flush=True)
+    with _importing(HEAVY):
+        cluster.start(plan.config.cluster.address)
+    try:
+        slots = cluster.lay_out(plan.config)
+        plan = cluster.settle(plan, slots.device)
+        return _run(plan, slots, command, resume)
+    finally:
+        import ray
+
+        ray.shutdown()
+
+
+def _run(plan: Plan, slots: cluster.Slots, command: str, resume: Path | None) -> int:
+    from results import load
+    from results.store import RunStore
+    from tuner.campaign import Campaign
+    from tuner.progress import make_display
+    from tuner.recorder import Recorder
+    from tuner.summary import print_summary
+
+    campaign = Campaign(plan)
+    display = make_display(plan.config.display, plan.trials_by_arm(), plan.samples_per_trial)
+    try:
+        if resume is not None:
+            rows = load(resume).trials.to_pylist()
+            store = RunStore.open(resume)
+            campaign.replay(rows)
+            for row in rows:
+                if row["status"] in ("completed", "diverged", "oom"):
+                    display.resumed(row["space"], row["status"], row["objective"])
+            store.update_manifest(status="running")
+        else:
+            run_dir = Path(plan.config.runs_dir).resolve() / (plan.config.name or _run_id(plan))
+            store = RunStore.create(
+                run_dir, _manifest(plan, slots, command), config_yaml(plan.config)
+            )
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    interrupts = Interrupts()
+    recorder = Recorder(store, display, store.run_dir / "checkpoints")
+    store.event("start", command=command, slots=asdict(slots))
+    problem = None
+    if not campaign.finished:
+        display.start()
+        try:
+            _fit(plan, slots, campaign, recorder, interrupts)
+        except Exception as error:
+            problem = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
+            store.event("problem", traceback=traceback.format_exc())
+        finally:
+            display.stop()
+    return _end(store, recorder, campaign, interrupts, problem, print_summary)
+
+
+def _fit(
+    plan: Plan, slots: cluster.Slots, campaign: Any, recorder: Any, interrupts: Interrupts
+) -> None:
+    """Tune's loop: our searcher decides, the trainable trains, our callback records."""
+    import logging
+
+    from ray import tune
+
+    from trainables.trainable import ScheduledTrainable
+    from tuner.search import CampaignSearcher
+
+    def stopping() -> bool:
+        return (
+            interrupts.received is not None
+            or recorder.storage_lost
+            or campaign.given_up is not None
+        )
+
+    class StopAll(tune.Stopper):  # type: ignore[misc]
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            return False
+
+        def stop_all(self) -> bool:
+            return stopping()
+
+    constants = {"device": slots.device, "checkpoints": str(recorder.checkpoints)}
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    scratch = tempfile.mkdtemp(prefix="gradtune-")
+    interrupts.install()
+    try:
+        tune.Tuner(
+            tune.with_resources(ScheduledTrainable, slots.resources),
+            tune_config=tune.TuneConfig(
+                search_alg=CampaignSearcher(campaign, constants=constants, stopping=stopping),
+                num_samples=-1,
+                max_concurrent_trials=slots.max_concurrent,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=scratch,
+                verbose=0,
+                stop=StopAll(),
+                callbacks=[recorder],
+                failure_config=tune.FailureConfig(max_failures=plan.config.max_failures),
+                checkpoint_config=tune.CheckpointConfig(
+                    checkpoint_frequency=0, checkpoint_at_end=False
+                ),
+            ),
+        ).fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _end(
+    store: Any,
+    recorder: Any,
+    campaign: Any,
+    interrupts: Interrupts,
+    problem: str | None,
+    print_summary: Callable[[Path], None],
+) -> int:
+    """Close the books, tell the person how it ended, and return the exit code."""
+    run_dir = store.run_dir
+    resume_command = f"python -m tuner.run resume={_shown(run_dir)}"
+    problem = problem or campaign.given_up or (recorder.problems or [None])[0]
+    interrupted = interrupts.received is not None
+    if not campaign.finished or interrupted or problem:
+        recorder.interrupt()
+    failed = sum(campaign.num_ended.get(status, 0) for status in ("failed", "oom"))
+    status = "interrupted" if interrupted else "failed" if problem else "completed"
+    ended_at = datetime.now(UTC).isoformat()
+    store.update_manifest(status=status, ended_at=ended_at, model_based=campaign.num_model_based)
+    store.event("end", status=status, trials=campaign.num_ended)
+    try:
+        store.close()
+    except OSError as error:
+        print(f"error: cannot write {run_dir}: {error}", file=sys.stderr)
+        print(f"what was written before is intact; go on with: {resume_command}", file=sys.stderr)
+        return STORAGE_LOST
+    if interrupted:
+        print(f"interrupted; everything finished is kept. Go on with: {resume_command}")
+        return interrupts.exit_code
+    if problem:
+        print(f"error: {problem}", file=sys.stderr)
+        print(f"everything finished is kept. Go on with: {resume_command}", file=sys.stderr)
+        return SOME_FAILED
+    print_summary(run_dir)
+    if failed:
+        print(f"{failed} of {sum(campaign.num_ended.values())} trials failed; see the run folder")
+    print(_shown(run_dir))
+    return SOME_FAILED if failed else OK
+
+
+@contextlib.contextmanager
+def _importing(modules: tuple[str, ...]) -> Iterator[None]:
+    """Import modules in a helper thread while the body runs."""
+
+    def work() -> None:
+        for module in modules:
+            importlib.import_module(module)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    yield
+    thread.join()
+
+
+def _run_id(plan: Plan) -> str:
+    names = "-".join(space.name for space in plan.spaces)[:30].strip("-")
+    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in names)
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{safe}-{secrets.token_hex(2)}"
+
+
+def _manifest(plan: Plan, slots: cluster.Slots, command: str) -> dict[str, Any]:
+    """What the run was and where it ran."""
+    return {
+        "command": command,
+        "status": "running",
+        "started_at": datetime.now(UTC).isoformat(),
+        "seed": plan.config.seed,
+        "recipe": asdict(plan.recipe),
+        "spaces": [space.to_dict() for space in plan.spaces],
+        "baseline": plan.baseline.to_dict() if plan.baseline else None,
+        "delta_ref": plan.delta_ref,
+        "num_test": plan.source.num_test,
+        "min_effect": plan.config.min_effect,
+        "slots": asdict(slots),
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "git": _git(),
+        "hardware": {"machine": platform.machine(), "cpus": os.cpu_count(), **_gpus()},
+    }
+
+
+def _gpus() -> dict[str, Any]:
+    import ray
+
+    total = ray.cluster_resources()
+    kinds = [k.partition(":")[2] for k in total if k.startswith("accelerator_type:")]
+    return {"gpus": total.get("GPU", 0.0), "gpu_kinds": kinds}
+
+
+def _git() -> dict[str, Any]:
+    """Commit of the code and whether it was changed; empty outside a checkout."""
+
+    def ask(*words: str) -> str:
+        root = Path(__file__).parent
+        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        return {"sha": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except OSError:
+        return {}
+
+
+def _shown(path: Path) -> str:
+    """Relative to the working directory where that is shorter."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

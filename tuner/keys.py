@@ -1,0 +1,135 @@
+"""What does each configuration key mean, in which unit, and which values are allowed?
+
+One literal table: validation, `--help` and docs/keys.md all read it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, is_dataclass
+from typing import Any
+
+from search_spaces.noise_law import LAWS
+
+SAMPLERS = ("tpe", "random", "qmc", "gp", "grid")
+FIDELITIES = ("full",)
+DISPLAYS = ("auto", "rich", "plain", "none")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key: its unit, the allowed values in words and as a check, and its meaning.
+
+    `check` is None where a later step of the validation knows more (names, paths).
+    """
+
+    unit: str
+    allowed: str
+    check: Callable[[Any], bool] | None
+    meaning: str
+
+
+def _at_least(low: float) -> Callable[[Any], bool]:
+    return lambda x: math.isfinite(x) and x >= low
+
+
+def _above(low: float) -> Callable[[Any], bool]:
+    return lambda x: math.isfinite(x) and x > low
+
+
+def _share(x: Any) -> bool:
+    return bool(0 <= x < 1)
+
+
+def _one_of(*names: str) -> tuple[str, Callable[[Any], bool]]:
+    return " | ".join(names), lambda x: x in names
+
+
+KEYS: dict[str, Key] = {
+    "space": Key("names", "known space, list of them, or a .yaml/.py file", None, "arms searched"),
+    "split": Key("share", "0 to 1", lambda x: 0 <= x <= 1, "1 decays lr, 0 grows the batch"),
+    "workload": Key("name", "known workload", None, "dataset, model and recipe"),
+    "preset": Key("name", "known preset", None, "a configuration that reproduces something"),
+    "dataset.name": Key("name", "known dataset or package.module:callable", None, "the images"),
+    "dataset.path": Key("path", "existing file or folder", None, "where the images lie"),
+    "dataset.train_examples": Key(
+        "images", ">= 10", _at_least(10), "training images used, validation included; null = all"
+    ),
+    "dataset.val_fraction": Key(
+        "share", "above 0, below 1", lambda x: 0 < x < 1, "of the training images, to validate"
+    ),
+    "model.name": Key("name", "known model or package.module:callable", None, "the network"),
+    "model.width": Key("channels", ">= 1", _at_least(1), "of the first stage; null = standard"),
+    "optimizer.name": Key(
+        "name", "known optimizer or package.module:callable", None, "the optimizer"
+    ),
+    "optimizer.momentum": Key("", "0 to below 1", _share, "beta of heavy ball"),
+    "optimizer.nesterov": Key("", "true | false", None, "Nesterov's form of momentum"),
+    "optimizer.weight_decay": Key(
+        "1/step/lr", ">= 0", _at_least(0), "L2 (sgd), decoupled (adamw)"
+    ),
+    "optimizer.clip_norm": Key("", "> 0", _above(0), "largest gradient norm; null = no clipping"),
+    "lr": Key("", "> 0", _above(0), "the recipe's initial lr; places the range of delta0"),
+    "batch.initial": Key("images", "1 to the training images", _at_least(1), "first batch size"),
+    "batch.max": Key("images", ">= batch.initial", _at_least(1), "largest batch; null = no cap"),
+    "noise.c2": Key("", "> 0", _above(0), "C^2 of the noise law; null = 1, delta in units of C"),
+    "noise.k": Key("", ">= 0", _at_least(0), "K of the laws shb and nshb_a"),
+    "noise.law": Key("name", *_one_of(*LAWS), "how delta follows from lr, batch, momentum"),
+    "recipe.family": Key("name", "known family", None, "decay curve of the baseline"),
+    "recipe.interval": Key(
+        "epochs", "1 to epochs", _at_least(1), "decay interval of the baseline"
+    ),
+    "epochs": Key("epochs", ">= 1", _at_least(1), "length of a full training"),
+    "warmup_epochs": Key("epochs", "0 to below epochs", _at_least(0), "linear warmup; 0 = none"),
+    "label_smoothing": Key("share", "0 to below 1", _share, "of the training loss"),
+    "precision": Key("name", *_one_of(*PRECISIONS), "auto = bf16 where the hardware has it"),
+    "micro_batch": Key(
+        "images", ">= 2", _at_least(2), "largest batch of one backward pass (BatchNorm sees it)"
+    ),
+    "trials": Key("configs", ">= 1", _at_least(1), "configs searched per space"),
+    "seed": Key("", ">= 0", _at_least(0), "everything random derives from it"),
+    "search.sampler": Key("name", *_one_of(*SAMPLERS), "how configs are suggested"),
+    "search.fidelity": Key("name", *_one_of(*FIDELITIES), "full = every config trained in full"),
+    "search.budget": Key("samples", "> 0", _above(0), "per space; replaces trials"),
+    "search.startup": Key(
+        "configs", ">= 0", _at_least(0), "Sobol points first; null = max(2*dims+1, trials/4)"
+    ),
+    "confirm.top_k": Key("configs", "1 to trials", _at_least(1), "of each arm to select among"),
+    "confirm.seeds": Key("seeds", ">= 0", _at_least(0), "fresh paired seeds of the verdict"),
+    "confirm.select_seeds": Key("seeds", ">= 1", _at_least(1), "to select with (top_k > 1)"),
+    "baseline": Key("", "true | false", None, "confirm the recipe's own schedule as an arm"),
+    "min_effect": Key(
+        "share", "0 to below 1", _share, "smallest difference that matters; null = 2 test images"
+    ),
+    "max_concurrent": Key("trials", ">= 1", _at_least(1), "trained at once; null = what fits"),
+    "max_failures": Key("retries", ">= 0", _at_least(0), "of a trial whose worker died"),
+    "resources.cpus_per_trial": Key("CPUs", "> 0", _above(0), "also the threads of a trial"),
+    "resources.gpus_per_trial": Key(
+        "GPUs", ">= 0", _at_least(0), "may be a fraction; null = 1 where the cluster has GPUs"
+    ),
+    "cluster.address": Key("", "auto | host:port", None, "running cluster; null = start one here"),
+    "runs_dir": Key("path", "writable folder", None, "where run folders are made"),
+    "name": Key("", "[A-Za-z0-9][A-Za-z0-9._-]{0,63}", None, "of the run; null = made up"),
+    "resume": Key("path", "a run folder or its name", None, "go on with an earlier run"),
+    "display": Key("name", *_one_of(*DISPLAYS), "auto = rich in a terminal, plain elsewhere"),
+    "dry_run": Key("", "true | false", None, "print the plan and stop"),
+}
+
+
+def value_of(config: Any, key: str) -> Any:
+    """The value at a dotted key."""
+    for part in key.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def default_of(config_class: Any, key: str) -> Any:
+    """The default at a dotted key; '???' where the workload decides."""
+    head, _, rest = key.partition(".")
+    field = config_class.__dataclass_fields__[head]
+    if rest:
+        assert is_dataclass(field.default_factory), "dotted keys are nested dataclasses"
+        return default_of(field.default_factory, rest)
+    return field.default

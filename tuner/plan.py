@@ -1,0 +1,377 @@
+"""What exactly will this run do? A validated `Plan`, made before torch or ray is imported."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from results.store import check_run_name
+from search_spaces import FAMILIES, FAMILY_RANGES, SPACES
+from search_spaces.registry import check_name, is_import_path, lookup
+from search_spaces.schedule import make_schedule
+from search_spaces.space import Range, SearchSpace
+from search_spaces.trial import Recipe, Role, TrialConfig, derive_seed
+from trainables import DATASETS, MODELS, OPTIMIZERS
+from trainables.sources import SourceInfo, describe
+from tuner.config import Config, ConfigError, RangeConfig
+from tuner.keys import KEYS, value_of
+
+BASELINE = "baseline"
+FIXED_SPLIT = ("lr", "batch", "hybrid")  # spaces whose split is their definition
+ADDRESS_TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that a run needs to know.
+
+    Attributes:
+        config: as composed; recipe: what every trial shares; spaces: the arms, absolute ranges.
+        baseline: the recipe's own schedule as family and params, or None.
+        delta_ref: noise level of the recipe's lr and batch.
+        source: the data's facts.
+    """
+
+    config: Config
+    recipe: Recipe
+    spaces: tuple[SearchSpace, ...]
+    baseline: SearchSpace | None
+    delta_ref: float
+    source: SourceInfo
+
+    @property
+    def trials_per_space(self) -> int:
+        """Configs each arm may train, from `trials` or `search.budget`."""
+        if self.config.search.budget is None:
+            return self.config.trials
+        return max(1, self.config.search.budget // self.samples_per_trial)
+
+    @property
+    def samples_per_trial(self) -> int:
+        """Samples of one full training."""
+        return self.recipe.epochs * self.recipe.train_examples
+
+    @property
+    def num_trials(self) -> int:
+        """Trainings of the whole run: search, select and confirm."""
+        return sum(self.trials_by_arm().values())
+
+    def trials_by_arm(self) -> dict[str, int]:
+        """Trainings of each arm, the baseline included."""
+        confirm = self.config.confirm
+        select = confirm.top_k * confirm.select_seeds if confirm.top_k > 1 else 0
+        counts = {s.name: self.quota(s) + select + confirm.seeds for s in self.spaces}
+        if self.baseline is not None:
+            counts[self.baseline.name] = confirm.seeds
+        return counts
+
+    def quota(self, space: SearchSpace) -> int:
+        """Configs this arm trains: all of a grid, else `trials_per_space`."""
+        if self.config.search.sampler == "grid":
+            return len(space.grid())
+        return self.trials_per_space
+
+    def trial(
+        self,
+        space: SearchSpace,
+        params: Mapping[str, float],
+        *,
+        role: Role = "search",
+        replicate: int = 0,
+    ) -> TrialConfig:
+        """The training of these parameters; its seed depends on role and replicate alone."""
+        return TrialConfig(
+            space=space.name,
+            family=space.family,
+            params=dict(params),
+            lr0=self.recipe.law.lr(params["delta0"], self.recipe.batch0),
+            recipe=self.recipe,
+            role=role,
+            replicate=replicate,
+            seed=derive_seed(self.config.seed, role, replicate),
+            curve_digest=curve_digest(space.family, params),
+        )
+
+
+def curve_digest(family: str, params: Mapping[str, float]) -> str:
+    """Identifies a user's curve by its values; '' for the built-in families."""
+    if family in FAMILIES:
+        return ""
+    own = {k: v for k, v in params.items() if k not in ("interval", "delta0", "split")}
+    values = np.asarray(lookup("family", family, FAMILIES)(np.linspace(0, 0.999, 1000), **own))
+    return hashlib.sha256(np.round(values, 12).tobytes()).hexdigest()[:12]
+
+
+def make_plan(config: Config) -> Plan:
+    """Check everything that can be checked without torch and ray.
+
+    Raises:
+        ConfigError: one line that names the key, the value and what is allowed.
+    """
+    _check_values(config)
+    try:
+        source = describe(config.dataset.name, config.dataset.path)
+    except ValueError as error:
+        raise ConfigError(f"dataset: {error}") from None
+    recipe = _recipe(config, source)
+    delta_ref = recipe.law.delta(config.lr, recipe.batch0)
+    plan = Plan(
+        config=config,
+        recipe=recipe,
+        spaces=tuple(_space(config, name, delta_ref) for name in config.space),
+        baseline=_baseline(config, delta_ref) if config.baseline else None,
+        delta_ref=delta_ref,
+        source=source,
+    )
+    for space in (*plan.spaces, *([plan.baseline] if plan.baseline else [])):
+        _check_space(plan, space)
+    if config.confirm.top_k > plan.trials_per_space:
+        raise ConfigError(
+            f"confirm.top_k={config.confirm.top_k} must be at most trials={plan.trials_per_space}"
+        )
+    return plan
+
+
+def check_surroundings(config: Config) -> None:
+    """Check what lies outside the configuration: the cluster's address and the run folder."""
+    if config.cluster.address is not None:
+        check_address(config.cluster.address)
+    folder = Path(config.runs_dir)
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"runs_dir={config.runs_dir}: not writable: {error.strerror}") from None
+    if config.name is not None and (folder / config.name).exists():
+        raise ConfigError(
+            f"name={config.name}: this run exists; use resume={config.name} or another name"
+        )
+
+
+def check_address(address: str) -> None:
+    """Raise ConfigError unless something answers at this address of a cluster's head."""
+    if address == "auto":
+        if not (os.environ.get("RAY_ADDRESS") or Path("/tmp/ray/ray_current_cluster").exists()):
+            raise ConfigError("cluster.address=auto: no running Ray cluster found on this machine")
+        return
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdigit():
+        raise ConfigError(
+            f"cluster.address={address}: write auto or host:port of the head "
+            "(for example 10.0.0.1:6379; the Ray Client's ray:// is not supported)"
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=ADDRESS_TIMEOUT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"cluster.address={address}: does not answer ({error})") from None
+
+
+def _check_values(config: Config) -> None:
+    for name, key in KEYS.items():
+        if key.check is None:
+            continue
+        value = value_of(config, name)
+        if value is not None and not key.check(value):
+            raise ConfigError(f"{name}={value}: allowed is {key.allowed}")
+    for what, name, registry in (
+        ("dataset", config.dataset.name, DATASETS),
+        ("model", config.model.name, MODELS),
+        ("optimizer", config.optimizer.name, OPTIMIZERS),
+        ("family", config.recipe.family, FAMILIES),
+    ):
+        try:
+            check_name(what, name, registry)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+    _check_pairs(config)
+
+
+def _check_pairs(config: Config) -> None:
+    """Rules that tie two keys together."""
+    if config.warmup_epochs >= config.epochs:
+        raise ConfigError(
+            f"warmup_epochs={config.warmup_epochs}: must be below epochs={config.epochs}"
+        )
+    if config.recipe.interval > config.epochs:
+        raise ConfigError(
+            f"recipe.interval={config.recipe.interval}: must be at most epochs={config.epochs}"
+        )
+    if config.batch.max is not None and config.batch.max < config.batch.initial:
+        raise ConfigError(
+            f"batch.max={config.batch.max}: must be at least batch.initial={config.batch.initial}"
+        )
+    if config.optimizer.nesterov and config.optimizer.momentum == 0:
+        raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
+    if config.optimizer.name == "adamw" and config.optimizer.momentum > 0:
+        raise ConfigError(
+            "optimizer.momentum: adamw has none; add optimizer.momentum=0 optimizer.nesterov=false"
+        )
+    if config.name is not None:
+        try:
+            check_run_name(config.name)
+        except ValueError as error:
+            raise ConfigError(f"name: {error}") from None
+
+
+def _recipe(config: Config, source: SourceInfo) -> Recipe:
+    pool = config.dataset.train_examples or source.num_train
+    if pool > source.num_train:
+        raise ConfigError(
+            f"dataset.train_examples={pool}: {source.name} has only {source.num_train:,} "
+            "training images"
+        )
+    num_val = round(pool * config.dataset.val_fraction)
+    if not 1 <= num_val < pool:
+        raise ConfigError(
+            f"dataset.val_fraction={config.dataset.val_fraction}: leaves {num_val} of {pool} "
+            "images to validate; at least 1, and 1 to train on"
+        )
+    if config.batch.initial > pool - num_val:
+        raise ConfigError(
+            f"batch.initial={config.batch.initial}: larger than the {pool - num_val:,} images "
+            "trained on"
+        )
+    return Recipe(
+        workload=config.workload,
+        dataset=config.dataset.name,
+        dataset_path=source.path,
+        data_fingerprint=source.fingerprint,
+        pool_examples=pool,
+        train_examples=pool - num_val,
+        num_classes=source.num_classes,
+        model=config.model.name,
+        width=config.model.width,
+        optimizer=config.optimizer.name,
+        momentum=config.optimizer.momentum,
+        nesterov=config.optimizer.nesterov,
+        weight_decay=config.optimizer.weight_decay,
+        clip_norm=config.optimizer.clip_norm,
+        label_smoothing=config.label_smoothing,
+        epochs=config.epochs,
+        warmup_epochs=config.warmup_epochs,
+        batch0=config.batch.initial,
+        batch_max=config.batch.max,
+        noise_law=config.noise.law,
+        c2=config.noise.c2 if config.noise.c2 is not None else 1.0,
+        k=config.noise.k,
+        c2_source="given" if config.noise.c2 is not None else "unit",
+        precision=config.precision,
+        num_threads=max(1, int(config.resources.cpus_per_trial)),
+        micro_batch=config.micro_batch,
+    )
+
+
+def _space(config: Config, name: str, delta_ref: float) -> SearchSpace:
+    """The arm's space: built-in or file defaults made absolute, then the user's overrides."""
+    built_in = config.user_spaces.get(name) or SPACES[name]
+    node = {k: v for k, v in config.spaces[name].items() if k != "family"}
+    default = built_in.resolve(epochs=config.epochs, delta_ref=delta_ref)
+    ranges = {}
+    for param, override in node.items():
+        try:
+            ranges[param] = _override(default.ranges[param], override)
+        except ValueError as error:
+            raise ConfigError(f"spaces.{name}.{param}: {error}") from None
+    if config.split is not None:
+        if name in FIXED_SPLIT:
+            raise ConfigError(f"split={config.split}: the split of space {name} is fixed")
+        if _is_empty(node["split"]):
+            ranges["split"] = Range(value=config.split)
+    return replace(built_in, ranges=ranges)
+
+
+def _is_empty(override: RangeConfig) -> bool:
+    return all(getattr(override, f.name) is None for f in fields(override))
+
+
+def _override(default: Range, override: RangeConfig) -> Range:
+    """The default range with the user's fields on top; value and choices exclude the others."""
+    given = {f.name: getattr(override, f.name) for f in fields(override)}
+    given = {k: v for k, v in given.items() if v is not None}
+    if not given:
+        return default
+    exclusive = [k for k in ("value", "choices") if k in given]
+    if exclusive and len(given) > 1:
+        raise ValueError(f"{exclusive[0]} excludes the others, but got {', '.join(given)}.")
+    numbers = [given.get("low"), given.get("high"), given.get("value"), *given.get("choices", [])]
+    if default.integer and any(n is not None and n != int(n) for n in numbers):
+        raise ValueError("whole numbers only.")
+    if "choices" in given:
+        given["choices"] = tuple(given["choices"])
+    if exclusive or default.low is None:
+        return Range(**given, integer=default.integer)
+    axis = replace(default, **({"log": False} | given if "step" in given else given))
+    if axis.low == axis.high:
+        raise ValueError(f"`low < high` must hold, but got (low={axis.low}, high={axis.high}).")
+    return axis
+
+
+def _baseline(config: Config, delta_ref: float) -> SearchSpace:
+    """The recipe's own schedule as a space with one point."""
+    family = config.recipe.family
+    if FAMILY_RANGES[family] and family != "poly":
+        raise ConfigError(f"recipe.family={family}: allowed are poly (p=1), cosine, constant")
+    values = {"delta0": delta_ref, "split": 1.0} | ({"p": 1.0} if family == "poly" else {})
+    ranges = {name: Range(value=value) for name, value in values.items()}
+    ranges["interval"] = Range(value=config.recipe.interval, integer=True)
+    return SearchSpace(name=BASELINE, family=family, ranges=ranges)
+
+
+def _check_space(plan: Plan, space: SearchSpace) -> None:
+    """Build the schedule at every range's ends: a range may not reach what cannot be trained."""
+    corner = {name: axis.from_unit(0.5) for name, axis in space.ranges.items()}
+    for name, axis in space.ranges.items():
+        for value in _ends(axis):
+            try:
+                _check_point(plan, space, corner | {name: value})
+            except (ValueError, TypeError, OverflowError) as error:
+                where = f"spaces.{space.name}.{name}" if space.name != BASELINE else "recipe"
+                raise ConfigError(f"{where}={value}: {error}") from None
+    if plan.config.search.sampler == "grid":
+        try:
+            space.grid()
+        except ValueError as error:
+            raise ConfigError(f"search.sampler=grid: {error}") from None
+
+
+def _ends(axis: Range) -> tuple[float, ...]:
+    if axis.choices is not None:
+        return axis.choices
+    return (axis.from_unit(0.0), axis.from_unit(1.0 - 1e-12))
+
+
+def _check_point(plan: Plan, space: SearchSpace, params: Mapping[str, float]) -> None:
+    if not params["delta0"] > 0:
+        raise ValueError("`delta0 > 0` must hold.")
+    trial = plan.trial(space, params)
+    make_schedule(
+        functools.partial(lookup("family", space.family, FAMILIES), **trial.curve_params),
+        epochs=plan.recipe.epochs,
+        train_examples=plan.recipe.train_examples,
+        interval=trial.interval,
+        lr0=trial.lr0,
+        batch0=plan.recipe.batch0,
+        split=params["split"],
+        batch_max=plan.recipe.batch_max,
+        law=plan.recipe.law,
+        warmup_epochs=plan.recipe.warmup_epochs,
+    )
+
+
+def foreign_names(config: Config) -> dict[str, str]:
+    """Keys whose value is a `package.module:callable`, i.e. names code to import."""
+    names = {
+        "dataset": config.dataset.name,
+        "model": config.model.name,
+        "optimizer": config.optimizer.name,
+    }
+    return {key: name for key, name in names.items() if is_import_path(name)}

@@ -1,0 +1,158 @@
+"""How does what the workers report become durable? A Tune callback that never raises."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from results.records import epoch_row, trial_row
+from results.store import RunStore
+from search_spaces.trial import EpochRecord, Outcome, Status, TrialConfig
+from tuner.progress import Display
+
+# The run ends (exit 4) when nothing could be written for this long.
+STORAGE_PATIENCE_SECONDS = 60.0
+
+
+def _guarded(method: Callable[..., None]) -> Callable[..., None]:
+    """An exception in a callback would end the whole run: note it and go on."""
+
+    @functools.wraps(method)
+    def call(self: Recorder, *args: Any, **kwargs: Any) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            self.problems.append(f"recorder: {type(error).__name__}: {error}")
+            print(f"error: {self.problems[-1]}", file=sys.stderr)
+
+    return call
+
+
+class Recorder(tune.Callback):  # type: ignore[misc]
+    """Writes every epoch and every trial through the store, and tells the display.
+
+    Args:
+        store: of the run.
+        display: what the person sees.
+        checkpoints: directory of the trials' states; one is removed once its trial's row is
+            durable.
+    """
+
+    def __init__(self, store: RunStore, display: Display, checkpoints: Path) -> None:
+        self.store, self.display, self.checkpoints = store, display, checkpoints
+        self.problems: list[str] = []
+        self.started: dict[str, datetime] = {}
+        self.open: dict[str, tuple[TrialConfig, dict[str, Any]]] = {}
+        self.failing_since: float | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks, and nobody reads that pickle."""
+        return {}
+
+    @property
+    def storage_lost(self) -> bool:
+        """True when nothing could be written for a minute."""
+        if self.store.error is None:
+            self.failing_since = None
+            return False
+        self.failing_since = self.failing_since or time.monotonic()
+        return time.monotonic() - self.failing_since > STORAGE_PATIENCE_SECONDS
+
+    @_guarded
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A training begins, or begins again after its worker died."""
+        config = _config_of(trial)
+        key = config.trial_key
+        self.started.setdefault(key, datetime.now(UTC))
+        self.open[key] = (config, {})
+        self._write(config, "running")
+        self.display.trial_started(config)
+
+    @_guarded
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """One epoch, or all epochs after a restart; the last result has the outcome."""
+        config = _config_of(trial)
+        self.open[config.trial_key] = (config, result)
+        for fields in result["records"]:
+            record = EpochRecord(**fields)
+            self.store.add_epoch(epoch_row(self.store.run_id, config, result["attempt"], record))
+            self.display.epoch_ended(config, record)
+        if result["outcome"]:
+            outcome = Outcome(**result["outcome"])
+            self._end(config, outcome.status, outcome=outcome)
+        elif result["failure"]:
+            failure = result["failure"]
+            self._end(config, failure["status"], error=failure["error"])
+
+    @_guarded
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A training whose worker died or raised more often than max_failures."""
+        config = _config_of(trial)
+        self._end(config, "failed", error=_error_text(trial))
+
+    @_guarded
+    def interrupt(self) -> None:
+        """Mark what is still running as interrupted; its checkpoints stay."""
+        for config, _ in list(self.open.values()):
+            self._write(config, "interrupted")
+
+    def _end(
+        self,
+        config: TrialConfig,
+        status: Status,
+        *,
+        outcome: Outcome | None = None,
+        error: str | None = None,
+    ) -> None:
+        self._write(config, status, outcome=outcome, error=error)
+        self.open.pop(config.trial_key, None)
+        self.display.trial_ended(config, status, outcome, error)
+        if self.store.flush() and outcome is not None:
+            shutil.rmtree(self.checkpoints / config.trial_key, ignore_errors=True)
+
+    def _write(
+        self,
+        config: TrialConfig,
+        status: Status,
+        *,
+        outcome: Outcome | None = None,
+        error: str | None = None,
+    ) -> None:
+        last = self.open.get(config.trial_key, (config, {}))[1]
+        records = last.get("records") or [{"epoch": 0}]
+        self.store.add_trial(
+            trial_row(
+                self.store.run_id,
+                config,
+                status=status,
+                attempt=last.get("attempt", 1),
+                outcome=outcome,
+                epochs_done=records[-1]["epoch"],
+                host=last.get("host", ""),
+                started_at=self.started[config.trial_key],
+                ended_at=None if status == "running" else datetime.now(UTC),
+                error=error,
+            )
+        )
+
+
+def _config_of(trial: Any) -> TrialConfig:
+    return TrialConfig.from_dict(json.loads(trial.config["trial"]))
+
+
+def _error_text(trial: Any) -> str:
+    """What Tune kept of the exception: the traceback's text."""
+    if trial.error_file and Path(trial.error_file).exists():
+        return Path(trial.error_file).read_text(errors="replace")
+    return "the worker died"

@@ -1,0 +1,168 @@
+"""Is this a new run or an earlier one to go on with? Composes the request either way.
+
+The run folder is the truth: a resumed run takes its recipe, spaces and settings from
+manifest.json and config.yaml, never from a pickle, and refuses to become another run.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from search_spaces.registry import is_import_path
+from search_spaces.space import SearchSpace
+from search_spaces.trial import Recipe
+from trainables.sources import describe
+from tuner.config import NAMED, Config, ConfigError, compose
+from tuner.keys import KEYS, value_of
+from tuner.plan import Plan, foreign_names
+
+# What may differ from the first part of the run; nothing here changes a trial.
+RESUMABLE = (
+    "trials",
+    "confirm.seeds",
+    "max_concurrent",
+    "max_failures",
+    "resources.cpus_per_trial",
+    "resources.gpus_per_trial",
+    "cluster.address",
+    "dataset.path",
+    "display",
+    "dry_run",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asks for; plan and run_dir only when it resumes."""
+
+    config: Config
+    plan: Plan | None = None
+    run_dir: Path | None = None
+
+
+def compose_run(words: list[str], config_dir: str | None) -> Request:
+    """The request of these command-line words.
+
+    Raises:
+        ConfigError: see `compose`; or the run cannot be resumed like this.
+    """
+    targets = [word.partition("=")[2] for word in words if word.startswith("resume=")]
+    if not targets or targets[-1] in ("", "null"):
+        return Request(config=compose(words, config_dir))
+    return _resume(targets[-1], [w for w in words if not w.startswith("resume=")])
+
+
+def config_yaml(config: Config) -> str:
+    """config.yaml of the run folder: every key, plain YAML."""
+    data = asdict(config)
+    for name in ("defaults", "user_spaces"):
+        del data[name]
+    return str(OmegaConf.to_yaml(OmegaConf.create(data)))
+
+
+def _resume(target: str, words: list[str]) -> Request:
+    run_dir = _find(target)
+    try:
+        manifest = json.loads((run_dir / "manifest.json").read_text())
+        stored = _load_config(run_dir / "config.yaml")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"resume={target}: {error}") from None
+    given = dict(word.partition("=")[::2] for word in words)
+    config = _changed(stored, given)
+    _check_foreign(stored, manifest, given)
+    try:
+        source = describe(config.dataset.name, config.dataset.path)
+    except ValueError as error:
+        raise ConfigError(f"dataset: {error}") from None
+    recipe = Recipe(**manifest["recipe"])
+    if source.fingerprint != recipe.data_fingerprint:
+        raise ConfigError(
+            f"resume={target}: the data changed (fingerprint {source.fingerprint[:12]}, "
+            f"the run used {recipe.data_fingerprint[:12]})"
+        )
+    baseline = manifest["baseline"]
+    plan = Plan(
+        config=config,
+        recipe=replace(recipe, dataset_path=source.path),
+        spaces=tuple(SearchSpace.from_dict(space) for space in manifest["spaces"]),
+        baseline=SearchSpace.from_dict(baseline) if baseline else None,
+        delta_ref=manifest["delta_ref"],
+        source=source,
+    )
+    return Request(config=config, plan=plan, run_dir=run_dir)
+
+
+def _find(target: str) -> Path:
+    for candidate in (Path(target), Path("runs") / target):
+        if (candidate / "manifest.json").is_file():
+            return candidate.resolve()
+    raise ConfigError(f"resume={target}: no run there (manifest.json is missing)")
+
+
+def _load_config(path: Path) -> Config:
+    data: Any = OmegaConf.to_container(OmegaConf.load(path))
+    schema = OmegaConf.structured(Config)
+    config = OmegaConf.to_object(OmegaConf.merge(schema, data))
+    assert isinstance(config, Config), "the schema is Config"
+    return config
+
+
+def _changed(stored: Config, given: dict[str, str]) -> Config:
+    """The stored configuration with the resumable keys that were given."""
+    words = []
+    for key, value in given.items():
+        if key in (*NAMED, "space"):
+            continue
+        if key not in RESUMABLE:
+            raise ConfigError(
+                f"{key}: cannot change when resuming (allowed: {', '.join(RESUMABLE)})"
+            )
+        if key == "trials" and value.startswith("+"):
+            value = str(stored.trials + _whole(key, value))
+        words.append(f"{key}={value}")
+    fresh = compose(words)
+    data = asdict(stored)
+    for key in given:
+        if key in RESUMABLE:
+            head, _, rest = key.partition(".")
+            value = value_of(fresh, key)
+            check = KEYS[key].check
+            if check is not None and value is not None and not check(value):
+                raise ConfigError(f"{key}={value}: allowed is {KEYS[key].allowed}")
+            if rest:
+                data[head][rest] = value
+            else:
+                data[head] = value
+    if data["trials"] < stored.trials:
+        raise ConfigError(f"trials={data['trials']}: the run already has {stored.trials}")
+    merged = OmegaConf.merge(OmegaConf.structured(Config), data)
+    config = OmegaConf.to_object(merged)
+    assert isinstance(config, Config), "the schema is Config"
+    return config
+
+
+def _whole(key: str, text: str) -> int:
+    if not text.lstrip("+").isdigit():
+        raise ConfigError(f"{key}={text}: write a whole number, or +N for N more")
+    return int(text.lstrip("+"))
+
+
+def _check_foreign(stored: Config, manifest: dict[str, Any], given: dict[str, str]) -> None:
+    """Code named by a stored run is imported only if the command line names it again."""
+    for key, name in foreign_names(stored).items():
+        if given.get(key) != name:
+            raise ConfigError(f"resume: this run imports {name}; repeat {key}={name} to allow it")
+    families = [s["family"] for s in manifest["spaces"] if is_import_path(s["family"])]
+    allowed = (
+        {s.family for s in compose([f"space={given['space']}"]).user_spaces.values()}
+        if ("space" in given)
+        else set()
+    )
+    for family in families:
+        if family not in allowed:
+            raise ConfigError(f"resume: this run imports {family}; repeat its space=<file>")

@@ -1,0 +1,92 @@
+"""What did the run find? The last screen: best schedule, how sure, what to type next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from results import load
+from results.arms import confirm_rows
+from search_spaces.schedule import Schedule
+from search_spaces.trial import TrialConfig
+from tuner.progress import describe_params
+
+MAX_STAGES_SHOWN = 6
+
+
+def print_summary(run_dir: Path) -> None:
+    """Print what `results.load` has to say about the finished run."""
+    console = Console(highlight=False, soft_wrap=True)
+    run = load(run_dir)
+    rows = run.trials.to_pylist()
+    try:
+        best = run.best()
+    except ValueError as error:
+        console.print(f"no schedule found: {error}", markup=False)
+        return
+    console.print()
+    console.print(f"best schedule: {best.space} {describe_params(best.params)}", markup=False)
+    for line in stage_lines(best.schedule):
+        console.print(f"  {line}", markup=False)
+    console.print(_accuracy_line(rows, best), markup=False)
+    console.print(_search_line(run, rows), markup=False)
+    if any(row["role"] == "confirm" for row in rows):
+        comparison = run.compare()
+        console.print(comparison.verdict, markup=False, style="bold")
+        for warning in comparison.warnings:
+            console.print(f"note: {warning}", markup=False)
+    console.print()
+    for command in next_commands(run_dir):
+        console.print(f"  {command}", markup=False)
+
+
+def stage_lines(schedule: Schedule) -> list[str]:
+    """lr, batch and delta by stage; the middle of a long table is left out."""
+    lines = []
+    last = schedule.num_stages - 1
+    for stage in range(schedule.num_stages):
+        if MAX_STAGES_SHOWN - 2 < stage < last:
+            if stage == last - 1:
+                lines.append(f"... {last - MAX_STAGES_SHOWN + 1} more stages")
+            continue
+        lines.append(
+            f"epoch {schedule.start_S[stage] / schedule.epoch_samples:<5.4g} "
+            f"lr {schedule.lr_S[stage]:<9.4g} batch {schedule.batch_size_S[stage]:<5} "
+            f"delta {schedule.delta_S[stage]:.4g}"
+        )
+    return lines
+
+
+def next_commands(run_dir: Path) -> list[str]:
+    """What a person would type next."""
+    shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
+    return [
+        f"python -m results compare {shown}                  # table, verdict and plots",
+        f"python -m results export {shown} --schedule best   # CSV, JSON and a torch snippet",
+        f"python -m tuner.run resume={shown} trials=+10      # search on",
+    ]
+
+
+def _accuracy_line(rows: list[dict[str, Any]], best: TrialConfig) -> str:
+    own = [row for row in rows if row["config_key"] == best.config_key]
+    searched = [r["objective"] for r in own if r["role"] == "search" and r["objective"]]
+    tests = [r["test_accuracy"] for r in confirm_rows(own) if r["test_accuracy"] is not None]
+    text = f"validation accuracy {100 * searched[0]:.2f} % in the search" if searched else ""
+    if tests:
+        seeds = f"mean of {len(tests)} fresh seed{'s' if len(tests) > 1 else ''}"
+        text += f", test accuracy {100 * np.mean(tests):.2f} % ({seeds})"
+    return text
+
+
+def _search_line(run: Any, rows: list[dict[str, Any]]) -> str:
+    """How many configs were searched, and how many of them a model suggested."""
+    parts = []
+    for name in run.spaces:
+        searched = [r for r in rows if r["space"] == name and r["role"] == "search"]
+        parts.append(f"{name} {len(searched)}")
+    manifest = next(iter(run.manifests.values()))
+    modelled = manifest.get("model_based", 0)
+    return f"searched configs: {', '.join(parts)} ({modelled} suggested by the sampler's model)"
