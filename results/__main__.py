@@ -7,13 +7,16 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import results
 from results.load import Run
 from results.records import Row, trial_from_row
 from search_spaces.registry import is_import_path
 from search_spaces.trial import TrialConfig
+
+if TYPE_CHECKING:  # scipy is imported late: --help stays fast
+    from results.compare import Comparison
 
 MAX_STAGES_SHOWN = 12
 BAD_INPUT = 2
@@ -74,25 +77,11 @@ def make_parser() -> Parser:
 
 def compare_command(args: argparse.Namespace) -> int:
     """Print the arms, the verdict and what to know about it; draw the figures."""
-    from results.compare import arm_label, interval_text, points
-    from results.export import format_params
-
     run = results.load(args.paths)
     comparison = run.compare(args.metric)
-    lines = []
-    for arm in comparison.arms:
-        detail, vs = comparison.details[arm.name], arm.difference
-        sd = f" +- {100 * arm.sd:.2f}" if arm.n > 1 else ""
-        score = f"{100 * arm.mean:.2f}{sd}" if arm.n else "-"
-        gain = f"{points(vs.mean)[0]} {interval_text(vs)}" if vs and vs.n else "-"
-        search, confirm = detail.search, detail.confirm
-        costs = [search.samples_seen, confirm.samples_seen, confirm.optimizer_steps]
-        shown = [f"{cost:,}" for cost in (*costs, round(confirm.train_seconds))]
-        params = format_params(detail.params) or "-"
-        lines.append([arm_label(arm.name), str(arm.n), score, gain, *shown, params])
-    header = ["arm", "n", f"{args.metric} %", "vs default, points [95%]", "search samples"]
-    header += ["confirm samples", "confirm steps", "confirm s", "best parameters"]
-    print_table(header, lines)
+    print_scores(comparison)
+    print()
+    print_costs(comparison)
     print(f"\n{comparison.verdict}")
     for warning in comparison.warnings:
         print(f"warning: {warning}")
@@ -100,6 +89,37 @@ def compare_command(args: argparse.Namespace) -> int:
     if not args.no_plots:
         save_figures(run)
     return 0
+
+
+def print_scores(comparison: Comparison) -> None:
+    """What each arm scored, and against the default."""
+    from results.compare import arm_label, interval_text, points
+
+    lines = []
+    for arm in comparison.arms:
+        vs = arm.difference
+        sd = f" +- {100 * arm.sd:.2f}" if arm.n > 1 else ""
+        score = f"{100 * arm.mean:.2f}{sd}" if arm.n else "-"
+        gain = f"{points(vs.mean)[0]} {interval_text(vs)}" if vs and vs.n else "-"
+        lines.append([arm_label(arm.name), str(arm.n), score, gain])
+    print_table(["arm", "n", f"{comparison.metric} %", "minus default, 95% t-interval"], lines)
+
+
+def print_costs(comparison: Comparison) -> None:
+    """What each arm took, and its best parameters."""
+    from results.compare import arm_label
+    from results.export import format_params
+
+    lines = []
+    for name, arm in comparison.details.items():
+        costs = [arm.search.samples_seen, arm.confirm.samples_seen, arm.confirm.optimizer_steps]
+        shown = [f"{cost:,}" for cost in (*costs, round(arm.confirm.train_seconds))]
+        lines.append([arm_label(name), *shown])
+    print_table(["arm", "search samples", "confirm samples", "steps", "seconds"], lines)
+    print()
+    for name, arm in comparison.details.items():
+        if arm.params:
+            print(f"{arm_label(name)}: {format_params(arm.params)}")
 
 
 def show_command(args: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from results.segments import (
     TABLES,
     DamagedFile,
     list_segments,
+    newer_version,
     read_segment,
     segment_path,
     sweep_temporary,
@@ -48,6 +49,7 @@ class RunStore:
 
     Rows are buffered and written by a background thread within a second. When the storage
     fails, rows stay in memory, the thread tries again, and `error` says why until it succeeds.
+    Safe to call from several threads, but not from a signal handler (it takes locks).
 
     Attributes:
         run_dir: runs/<run_id>.
@@ -85,8 +87,8 @@ class RunStore:
         """
         run_dir = Path(run_dir)
         check_run_name(run_dir.name)
+        run_dir.parent.mkdir(parents=True, exist_ok=True)
         try:
-            run_dir.parent.mkdir(parents=True, exist_ok=True)
             run_dir.mkdir()
         except FileExistsError:
             raise _exists(run_dir) from None
@@ -95,8 +97,12 @@ class RunStore:
         sync_directory(run_dir.parent)
         known = {"schema_version": SCHEMA_VERSION, "run_id": run_dir.name}
         store = cls(run_dir, {**manifest, **known})
-        store.write_text("config.yaml", config_yaml)
-        store.write_text("manifest.json", _json(store._manifest))
+        try:
+            store.write_text("config.yaml", config_yaml)
+            store.write_text("manifest.json", _json(store._manifest))
+        except OSError:
+            store.close()
+            raise
         return store
 
     @classmethod
@@ -104,7 +110,7 @@ class RunStore:
         """An existing run, to be continued in new segments.
 
         Raises:
-            ValueError: no such run, unreadable manifest, or another process writes it.
+            ValueError: no such run, unreadable or newer manifest, or another process writes it.
         """
         run_dir = Path(run_dir)
         try:
@@ -113,6 +119,8 @@ class RunStore:
             raise ValueError(f"no run in {str(run_dir)!r}: manifest.json is missing.") from None
         except (OSError, ValueError) as error:
             raise ValueError(f"cannot read {run_dir / 'manifest.json'}: {error}") from error
+        if manifest["schema_version"] > SCHEMA_VERSION:
+            raise newer_version(run_dir / "manifest.json", manifest["schema_version"])
         for table in TABLES:
             (run_dir / table).mkdir(exist_ok=True)
         return cls(run_dir, manifest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from results.records import Row
@@ -66,7 +67,8 @@ def distribution(axis: Range) -> BaseDistribution:
     assert low is not None
     assert high is not None
     if axis.step is not None:  # Optuna warns unless the step divides the range
-        high = low + axis.step * int((high - low) / axis.step + 1e-9)
+        count = int((high - low) / axis.step + 1e-9)
+        high = float(Decimal(str(low)) + count * Decimal(str(axis.step)))
     if axis.integer:
         return IntDistribution(round(low), round(high), log=axis.log, step=round(axis.step or 1))
     return FloatDistribution(low, high, log=axis.log, step=axis.step)

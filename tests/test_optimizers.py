@@ -1,4 +1,8 @@
+"""Optimizers: the update rules by hand, and which keys each refuses."""
+
 from __future__ import annotations
+
+import copy
 
 import pytest
 import torch
@@ -48,10 +52,10 @@ def test_optimizer_state_goes_on_where_it_was(name):
     weight = parameter()
     optimizer = OPTIMIZERS[name]([weight], **PLAIN)
     step(optimizer, weight, 1.0)
-    copy = parameter(weight.item())
-    resumed = OPTIMIZERS[name]([copy], **PLAIN)
-    resumed.load_state_dict(optimizer.state_dict())
-    assert step(resumed, copy, -0.5) == step(optimizer, weight, -0.5)
+    twin = parameter(weight.item())
+    resumed = OPTIMIZERS[name]([twin], **PLAIN)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert step(resumed, twin, -0.5) == step(optimizer, weight, -0.5)
 
 
 def test_sgd_is_heavy_ball_with_decay_in_the_gradient():

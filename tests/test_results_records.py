@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
-from fakes_results import START, make_epochs, make_outcome, make_recipe, make_trial
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.records import (
@@ -23,17 +22,19 @@ from results.records import (
 )
 from results.segments import read_segment, to_batch, write_segment
 from search_spaces.trial import EpochRecord, Outcome
+from tests.fakes_results import START, make_epochs, make_outcome, make_recipe, make_trial
 
 # Copied from DESIGN.md "Contracts": columns are only ever added at the end.
 EPOCH_COLUMNS = """run_id, trial_key, space, family, role, replicate, seed, attempt, epoch, stage,
 lr, batch_size, batch_capped, momentum, delta, decay_rate, num_steps, samples_seen, train_loss,
 train_accuracy, val_loss, val_accuracy, seconds, eval_seconds, images_per_second"""
 TRIAL_COLUMNS = """run_id, trial_key, config_key, space, family, role, replicate, seed, horizon,
-status, attempt, p, interval, delta0, end_ratio, f, base, split, config_json, lr0, batch0, c2, c2_source,
-noise_law, model, num_params, dataset, data_fingerprint, train_examples, optimizer, momentum,
-precision, num_threads, micro_batch, epochs, epochs_done, objective, best_val_accuracy, val_loss,
-final_train_loss, final_train_accuracy, test_loss, test_accuracy, test_correct, samples_seen,
-optimizer_steps, train_seconds, peak_memory_bytes, device, host, started_at, ended_at, error"""
+status, attempt, p, interval, delta0, end_ratio, f, base, split, config_json, lr0, batch0, c2,
+c2_source, noise_law, model, num_params, dataset, data_fingerprint, train_examples, optimizer,
+momentum, precision, num_threads, micro_batch, epochs, epochs_done, objective, best_val_accuracy,
+val_loss, final_train_loss, final_train_accuracy, test_loss, test_accuracy, test_correct,
+samples_seen, optimizer_steps, train_seconds, peak_memory_bytes, device, host, started_at,
+ended_at, error"""
 
 
 def names(text: str) -> list[str]:
@@ -142,6 +143,7 @@ def through_parquet(row, schema, path):
     return restored
 
 
+@settings(max_examples=50, deadline=None)
 @given(outcome=st.none() | outcomes, error=st.none() | text, seconds=st.floats(0, 1e6))
 def test_trial_rows_survive_parquet(tmp_path_factory, outcome, error, seconds):
     ended = START + timedelta(microseconds=round(seconds * 1e6))
@@ -152,6 +154,7 @@ def test_trial_rows_survive_parquet(tmp_path_factory, outcome, error, seconds):
     assert all(same(restored[name], row[name]) for name in row)
 
 
+@settings(max_examples=50, deadline=None)
 @given(record=epochs, attempt=st.integers(0, 100))
 def test_epoch_rows_survive_parquet(tmp_path_factory, record, attempt):
     row = epoch_row("run", make_trial(), attempt, record)
@@ -175,7 +178,11 @@ def test_times_are_stored_in_utc():
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"extra": 1}, "extra"), ({"lr": "fast"}, "does not fit"), ({"epoch": 1.5}, "does not fit")],
+    [
+        ({"extra": 1}, "extra"),
+        ({"lr": "fast"}, "does not fit"),
+        ({"epoch": "one"}, "does not fit"),
+    ],
 )
 def test_rows_that_do_not_fit_are_refused(changes, message):
     row = epoch_row("run", make_trial(), 0, make_epochs(make_trial(), 0.9)[0])

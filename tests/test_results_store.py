@@ -12,15 +12,15 @@ import time
 from pathlib import Path
 
 import pytest
-from fakes_results import make_epochs, make_trial, write_run, write_trial
 
 import results
 from results import store as store_module
 from results.records import EPOCHS, TRIALS, epoch_row
 from results.segments import list_segments, read_segment
 from results.store import RunStore, check_run_name
+from tests.fakes_results import make_epochs, make_trial, write_run, write_trial
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -127,6 +127,13 @@ def test_opening_a_missing_run_is_one_line(tmp_path):
         RunStore.open(tmp_path / "nothing")
 
 
+def test_a_newer_run_is_not_continued(tmp_path):
+    run_dir = write_run(tmp_path / "run", trials=1, seeds=0)
+    (run_dir / "manifest.json").write_text('{"schema_version": 2}')
+    with pytest.raises(ValueError, match=r"schema version 2, but this GradTune reads up to 1"):
+        RunStore.open(run_dir)
+
+
 def test_manifest_updates_are_visible_at_once(store):
     store.update_manifest(status="completed", ended_at="2026-11-21T08:00:00+00:00")
     manifest = json.loads((store.run_dir / "manifest.json").read_text())
@@ -172,8 +179,8 @@ def test_closing_on_a_failing_disk_says_so_and_frees_the_run(tmp_path):
 
 def test_a_full_disk_leaves_earlier_rows_intact(tmp_path):
     code = (
-        "import sys, resource; sys.path.insert(0, sys.argv[2])\n"
-        "from test_results_store import RunStore, some_epoch\n"
+        "import sys, resource\n"
+        "from tests.test_results_store import RunStore, some_epoch\n"
         "store = RunStore.create(sys.argv[1], {}, '')\n"
         "store.add_epoch(some_epoch(1)); assert store.flush()\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, -1))\n"
@@ -195,7 +202,7 @@ def test_two_writers_in_one_process_are_refused(store):
 
 def test_a_second_driver_is_refused_and_a_dead_one_is_followed(tmp_path):
     code = (
-        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "import sys\n"
         "from results.store import RunStore\n"
         "store = RunStore.create(sys.argv[1], {}, '')\n"
         "print('ready', flush=True); sys.stdin.read()\n"
@@ -245,46 +252,46 @@ def test_only_one_of_many_racing_openers_wins(tmp_path):
 
 
 WRITER = """
-import sys, time; sys.path.insert(0, sys.argv[2])
-from test_results_store import RunStore, some_epoch
+import os, signal, sys, threading, time
+from tests.test_results_store import RunStore, some_epoch
 store = RunStore.open(sys.argv[1])
 row = some_epoch(1)
-first = int(sys.argv[3])
-for epoch in range(first, first + 100000):
+threading.Timer(float(sys.argv[2]), os.kill, (os.getpid(), signal.SIGKILL)).start()
+for epoch in range(1, 100000):
     store.add_epoch({**row, "epoch": epoch})
     print(epoch, time.monotonic(), flush=True)
     time.sleep(0.002)
 """
 
 
-def test_sigkill_leaves_every_file_readable_and_loses_nothing_older_than_a_second(
-    tmp_path, monkeypatch
-):
-    RunStore.create(tmp_path / "run", {}, "").close()
-    first = 1
-    for seconds in (1.2, 1.53, 1.77):
-        writer = start(WRITER, tmp_path / "run", str(first))
-        lines = [writer.stdout.readline()]
-        timer = threading.Timer(seconds, writer.send_signal, [signal.SIGKILL])
-        timer.start()
-        lines += writer.stdout.readlines()
-        writer.communicate()
+def test_sigkill_leaves_every_file_readable_and_loses_nothing_older_than_a_second(tmp_path):
+    writers = {}
+    for index, seconds in enumerate((1.2, 1.43, 1.67)):
+        run_dir = tmp_path / f"run{index}"
+        RunStore.create(run_dir, {}, "").close()
+        writers[run_dir] = start(WRITER, run_dir, str(seconds))
+    for run_dir, writer in writers.items():
+        lines = writer.communicate()[0].splitlines()
+        assert writer.returncode == -signal.SIGKILL
         added = [line.split() for line in lines if len(line.split()) == 2]
         killed = float(added[-1][1])
         old = [int(epoch) for epoch, at in added if float(at) < killed - 1.0]
-        run_ = results.load(tmp_path / "run")
-        assert [note for note in run_.notes if "skipped" in note] == []
+        assert old
+        run_ = results.load(run_dir)
+        assert run_.notes == [f"run {run_dir.name} was interrupted: 0 trials unfinished."]
         assert set(old) <= set(run_.epochs["epoch"].to_pylist())
-        first = int(added[-1][0]) + 1
-    assert results.verify(tmp_path / "run") == []
+        with RunStore.open(run_dir) as store:
+            store.add_epoch(some_epoch(10**6))
+        assert results.load(run_dir).epochs.num_rows == run_.epochs.num_rows + 1
+        assert results.verify(run_dir) == []
 
 
 def test_readers_see_whole_generations_while_a_writer_rewrites(store, monkeypatch):
-    monkeypatch.setattr(store_module, "SEGMENT_ROWS", 60)
+    monkeypatch.setattr(store_module, "SEGMENT_ROWS", 40)
     done = threading.Event()
 
     def write() -> None:
-        for epoch in range(1, 201):
+        for epoch in range(1, 91):
             store.add_epoch(some_epoch(epoch))
             store.flush()
         done.set()
@@ -303,8 +310,8 @@ def test_readers_see_whole_generations_while_a_writer_rewrites(store, monkeypatc
 
 def start(code: str, run_dir: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", code, str(run_dir), str(TESTS), *arguments],
-        cwd=TESTS.parent,
+        [sys.executable, "-c", code, str(run_dir), *arguments],
+        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

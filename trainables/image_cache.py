@@ -1,7 +1,7 @@
 """How are decoded images kept, so that the next process maps them instead of decoding again?
 
-One folder per fingerprint below data_root()/cache/, four .npy files. Every file is written to
-a temporary name and renamed, so several processes may decode at once, and a reader sees whole
+One folder per fingerprint below data_root()/cache/, two .npy files a part. Each is written to a
+temporary name and renamed, so several processes may decode at once, and a reader sees whole
 files or none. Legend of shapes: N images, H rows, W columns, C channels.
 """
 
@@ -20,22 +20,29 @@ from trainables.sources import data_root
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images_NHWC, labels_N
 
 
-def cached(fingerprint: str, make: Callable[[], tuple[Arrays, Arrays]]) -> tuple[Arrays, Arrays]:
-    """Train and test arrays of the data with this fingerprint, made at most once per disk.
+def cached(fingerprint: str, part: str, make: Callable[[], Arrays]) -> Arrays:
+    """Part `part` of the data with this fingerprint, made at most once per disk.
 
     A disk that is full or read-only is no error: the arrays are made again next time.
     """
     folder = data_root() / "cache" / fingerprint
+    found = find_cached(fingerprint, part)
+    if found is not None:
+        return found
+    made = make()
     try:
-        return _read(folder, "train"), _read(folder, "test")
-    except (OSError, ValueError):  # absent, or cut off by a crash of the machine
-        made = make()
-    try:
-        for part, arrays in zip(("train", "test"), made, strict=True):
-            _write(folder, part, arrays)
+        _write(folder, part, made)
     except OSError:
         pass  # the arrays in memory are as good; only the next process pays
     return made
+
+
+def find_cached(fingerprint: str, part: str) -> Arrays | None:
+    """The part as an earlier call of `cached` kept it, or None."""
+    try:
+        return _read(data_root() / "cache" / fingerprint, part)
+    except (OSError, ValueError):  # absent, or cut off by a crash of the machine
+        return None
 
 
 def _read(folder: Path, part: str) -> Arrays:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from search_spaces.registry import lookup
@@ -156,7 +156,7 @@ class NetworkTraining:
                 group["lr"] = float(self.schedule.lr_S[step.stage])
             self.optimizer.zero_grad(set_to_none=True)
             size = self.trial.recipe.micro_batch or len(labels)
-            for x, y in zip(images.split(size), labels.split(size), strict=True):
+            for x, y in zip(torch.split(images, size), torch.split(labels, size), strict=True):
                 with self._autocast():
                     logits = self.model(x)
                 loss = self.loss(logits.float(), y)
@@ -253,6 +253,11 @@ class NetworkTraining:
         if self.trial.recipe.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+
+def pick_device() -> str:
+    """The GPU when there is one, the CPU otherwise."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @functools.lru_cache(maxsize=1)

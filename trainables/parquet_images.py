@@ -39,14 +39,24 @@ class ParquetSplit:
     labels_N: NDArray[np.int64]
     class_names: tuple[str, ...]
 
-    def encoded_images(self) -> Iterator[tuple[str, bytes]]:
-        """Where ("file, row r") and the bytes of each image (JPEG, PNG, ...), in label order.
+    def encoded_images(self, rows: NDArray[np.int64] | None = None) -> Iterator[tuple[str, bytes]]:
+        """Where ("file, row r") and the bytes (JPEG, PNG, ...) of each image, in label order.
+
+        `rows`: only these, ascending; None = all.
 
         Raises:
             ValueError: a file is damaged, or holds no bytes for an image.
         """
-        for file in self.files:
-            yield from _file_images(file, self.image_column)
+        wanted = np.ones(len(self.labels_N), dtype=bool)
+        if rows is not None:
+            wanted = np.isin(np.arange(len(self.labels_N)), rows)
+        found = (image for file in self.files for image in _file_images(file, self.image_column))
+        for (file, row, encoded), is_wanted in zip(found, wanted, strict=False):
+            if not is_wanted:
+                continue
+            if encoded is None:
+                raise ValueError(f"{file}, row {row}, holds no image bytes.")
+            yield f"{file}, row {row}", encoded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +179,7 @@ def _file_labels(file: Path, label_column: str) -> NDArray[np.int64]:
     return np.asarray(column.to_numpy(), dtype=np.int64)
 
 
-def _file_images(file: Path, image_column: str) -> Iterator[tuple[str, bytes]]:
+def _file_images(file: Path, image_column: str) -> Iterator[tuple[Path, int, bytes | None]]:
     import pyarrow.parquet as pq
 
     opened = _reading(file, functools.partial(pq.ParquetFile, file))
@@ -177,9 +187,7 @@ def _file_images(file: Path, image_column: str) -> Iterator[tuple[str, bytes]]:
     row = 0
     while (batch := _reading(file, lambda: next(rows, None))) is not None:
         for encoded in batch.column(0).field("bytes").to_pylist():
-            if encoded is None:
-                raise ValueError(f"{file}, row {row}, holds no image bytes.")
-            yield f"{file}, row {row}", encoded
+            yield file, row, encoded
             row += 1
 
 

@@ -18,7 +18,12 @@ MAX_STAGES_SHOWN = 8
 
 def print_plan(plan: Plan) -> None:
     """Configs x seeds x epochs, samples in total, first schedules, time after one timed epoch."""
-    plan = settle(plan, _device())
+    from trainables.loop import (
+        pick_device,
+    )  # torch: only to plan; a real run's driver never has it
+
+    device = pick_device()
+    plan = settle(plan, device)
     console = Console(highlight=False)
     config, recipe = plan.config, plan.recipe
     arms = [space.name for space in plan.spaces]
@@ -49,19 +54,13 @@ def print_plan(plan: Plan) -> None:
     )
     for title, table in _first_schedules(plan):
         console.print(_stage_table(title, table))
-    seconds = _time_one_training(plan)
+    seconds = _time_one_training(plan, device)
     fits = max(1, int((os.cpu_count() or 1) / config.resources.cpus_per_trial))
     workers = min(fits, config.max_concurrent or fits)
     console.print(
         f"estimated time: {describe_seconds(seconds * trials / workers)} with {workers} at once "
         f"on this machine ({describe_seconds(seconds)} a training, from one timed epoch)"
     )
-
-
-def _device() -> str:
-    import torch  # only to plan; the driver of a real run never loads it
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _first_schedules(plan: Plan) -> list[tuple[str, Schedule]]:
@@ -103,14 +102,14 @@ def _stage_table(title: str, schedule: Schedule) -> Table:
     return table
 
 
-def _time_one_training(plan: Plan) -> float:
+def _time_one_training(plan: Plan, device: str) -> float:
     """Seconds of one full training, from its first epoch."""
     from trainables.loop import NetworkTraining
 
     space = plan.baseline or plan.spaces[0]
     middle = {name: axis.from_unit(0.5) for name, axis in space.ranges.items()}
     try:
-        training = NetworkTraining(plan.trial(space, middle), device=_device())
+        training = NetworkTraining(plan.trial(space, middle), device=device)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     record = training.run_epoch()

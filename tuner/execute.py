@@ -24,7 +24,7 @@ from typing import Any
 from tuner import cluster
 from tuner.config import ConfigError
 from tuner.plan import Plan
-from tuner.resume import config_yaml
+from tuner.resume import config_yaml, plain
 
 OK, SOME_FAILED, STORAGE_LOST = 0, 1, 4
 # Imported in a helper thread while Ray starts in the main one (3 s on two cores).
@@ -245,7 +245,7 @@ def _manifest(plan: Plan, slots: cluster.Slots, command: str) -> dict[str, Any]:
         "baseline": plan.baseline.to_dict() if plan.baseline else None,
         "delta_ref": plan.delta_ref,
         "num_test": plan.source.num_test,
-        "min_effect": plan.config.min_effect,
+        "config": plain(plan.config),
         "slots": asdict(slots),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         "git": _git(),

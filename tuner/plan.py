@@ -87,11 +87,13 @@ class Plan:
         replicate: int = 0,
     ) -> TrialConfig:
         """The training of these parameters; its seed depends on role and replicate alone."""
+        # 12 digits: the same lr whichever C labels its delta.
+        lr0 = self.recipe.law.lr(params["delta0"], self.recipe.batch0)
         return TrialConfig(
             space=space.name,
             family=space.family,
             params=dict(params),
-            lr0=self.recipe.law.lr(params["delta0"], self.recipe.batch0),
+            lr0=float(f"{lr0:.12g}"),
             recipe=self.recipe,
             role=role,
             replicate=replicate,
@@ -139,19 +141,23 @@ def make_plan(config: Config) -> Plan:
     return plan
 
 
-def check_surroundings(config: Config) -> None:
-    """Check what lies outside the configuration: the cluster's address and the run folder."""
+def check_surroundings(config: Config, run_dir: Path | None) -> None:
+    """Check what lies outside the configuration: the cluster's address and the run folder.
+
+    Args:
+        run_dir: the run to be resumed; None makes a new one in runs_dir.
+    """
     if config.cluster.address is not None:
         check_address(config.cluster.address)
-    folder = Path(config.runs_dir)
+    folder = run_dir or Path(config.runs_dir)
     probe = folder / f".probe-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise ConfigError(f"runs_dir={config.runs_dir}: not writable: {error.strerror}") from None
-    if config.name is not None and (folder / config.name).exists():
+        raise ConfigError(f"runs_dir={folder}: not writable: {error.strerror}") from None
+    if run_dir is None and config.name is not None and (folder / config.name).exists():
         raise ConfigError(
             f"name={config.name}: this run exists; use resume={config.name} or another name"
         )
@@ -329,8 +335,10 @@ def _baseline(config: Config, delta_ref: float) -> SearchSpace:
 def _check_space(plan: Plan, space: SearchSpace) -> None:
     """Build the schedule at every range's ends: a range may not reach what cannot be trained."""
     corner = {name: axis.from_unit(0.5) for name, axis in space.ranges.items()}
-    for name, axis in space.ranges.items():
-        for value in _ends(axis):
+    overrides = plan.config.spaces.get(space.name, {})
+    # What the user changed comes first: a bad value of it would be blamed on the others.
+    for name in sorted(space.ranges, key=lambda n: n not in overrides or _is_empty(overrides[n])):
+        for value in _ends(space.ranges[name]):
             try:
                 _check_point(plan, space, corner | {name: value})
             except (ValueError, TypeError, OverflowError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shutil
 import sys
 import time
@@ -19,6 +20,7 @@ from results.store import RunStore
 from search_spaces.trial import EpochRecord, Outcome, Status, TrialConfig
 from tuner.progress import Display
 
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # The run ends (exit 4) when nothing could be written for this long.
 STORAGE_PATIENCE_SECONDS = 60.0
 
@@ -71,9 +73,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A training begins, or begins again after its worker died."""
         config = _config_of(trial)
-        key = config.trial_key
-        self.started.setdefault(key, datetime.now(UTC))
-        self.open[key] = (config, {})
+        self.open[config.trial_key] = (config, {})
         self._write(config, "running")
         self.display.trial_started(config)
 
@@ -129,6 +129,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         outcome: Outcome | None = None,
         error: str | None = None,
     ) -> None:
+        # A worker that fails while it takes up the trial never started it in Tune's eyes.
+        started = self.started.setdefault(config.trial_key, datetime.now(UTC))
         last = self.open.get(config.trial_key, (config, {}))[1]
         records = last.get("records") or [{"epoch": 0}]
         self.store.add_trial(
@@ -140,7 +142,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
                 outcome=outcome,
                 epochs_done=records[-1]["epoch"],
                 host=last.get("host", ""),
-                started_at=self.started[config.trial_key],
+                started_at=started,
                 ended_at=None if status == "running" else datetime.now(UTC),
                 error=error,
             )
@@ -154,5 +156,5 @@ def _config_of(trial: Any) -> TrialConfig:
 def _error_text(trial: Any) -> str:
     """What Tune kept of the exception: the traceback's text."""
     if trial.error_file and Path(trial.error_file).exists():
-        return Path(trial.error_file).read_text(errors="replace")
+        return ANSI.sub("", Path(trial.error_file).read_text(errors="replace"))
     return "the worker died"

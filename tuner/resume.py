@@ -59,10 +59,12 @@ def compose_run(words: list[str], config_dir: str | None) -> Request:
 
 def config_yaml(config: Config) -> str:
     """config.yaml of the run folder: every key, plain YAML."""
-    data = asdict(config)
-    for name in ("defaults", "user_spaces"):
-        del data[name]
-    return str(OmegaConf.to_yaml(OmegaConf.create(data)))
+    return str(OmegaConf.to_yaml(OmegaConf.create(plain(config))))
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """Every key of the configuration as plain values."""
+    return {k: v for k, v in asdict(config).items() if k not in ("defaults", "user_spaces")}
 
 
 def _resume(target: str, words: list[str]) -> Request:

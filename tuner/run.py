@@ -60,7 +60,7 @@ def _main(words: list[str]) -> int:
 
         print_plan(plan)
         return 0
-    check_surroundings(request.config)
+    check_surroundings(request.config, request.run_dir)
     from tuner.execute import execute
 
     return execute(plan, command=" ".join(["python -m tuner.run", *words]), resume=request.run_dir)

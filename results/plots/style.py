@@ -70,5 +70,5 @@ def add_legend(figure: Figure, labels: Iterable[tuple[str, str]]) -> None:
         for arm, text in labels
     ]  # fmt: skip
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False
+        handles=handles, loc="outside lower center", ncols=min(5, len(handles)), frameon=False
     )

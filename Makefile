@@ -1,0 +1,34 @@
+# Each target makes .venv by itself; PYTHON may name another interpreter (3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test test-fast lint types bench docs
+.DEFAULT_GOAL := run
+
+run: .venv/installed  ## search schedules on the built-in digits
+	$(BIN)/python -m tuner.run space=poly
+
+test: test-fast  ## all tests: the fast part first
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+test-fast: .venv/installed
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed
+	$(BIN)/mypy
+
+bench: .venv/installed  ## numbers of benchmarks/README.md
+	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.overhead
+
+docs: .venv/installed  ## docs/keys.md
+	$(BIN)/python -m tuner.help > docs/keys.md
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@

@@ -1,0 +1,90 @@
+"""Which training do the benchmarks time? One recipe for all: the papers' CIFAR recipe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from search_spaces.trial import Recipe, TrialConfig
+from trainables.datasets import CIFAR10_AUGMENTATION, CIFAR10_NORMALIZATION, ImageData
+from trainables.images import TensorImages
+
+NOISE = "benchmarks.trials:noise_images"
+NUM_VAL = 100  # validation is not timed
+IMAGE_SIZE = 32
+NUM_CLASSES = 10
+REFERENCE_LR = 0.1
+
+
+def noise_images(path: str | None) -> ImageData:
+    """`path` = N: that many random images with random labels, treated as CIFAR-10 is."""
+    rng = np.random.default_rng(0)
+    train, test = (
+        TensorImages(
+            images_NHWC=torch.from_numpy(
+                rng.integers(0, 256, (count, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
+            ),
+            labels_N=torch.from_numpy(np.arange(count) % NUM_CLASSES),
+            normalization=CIFAR10_NORMALIZATION,
+            augmentation=CIFAR10_AUGMENTATION,
+        )
+        for count in (int(path or 1_000), NUM_VAL)
+    )
+    return ImageData(train=train, test=test, num_classes=NUM_CLASSES, image_size=IMAGE_SIZE)
+
+
+def timed_trial(
+    model: str,
+    *,
+    num_images: int,
+    epochs: int,
+    batch_size: int = 128,
+    cifar_path: str | None = None,
+    precision: str = "fp32",
+    num_threads: int = 2,
+    split: float = 1.0,
+) -> TrialConfig:
+    """Polynomial decay (p=0.9) of lr every epoch, on CIFAR-10 at `cifar_path` or on noise."""
+    pool = num_images + NUM_VAL
+    recipe = Recipe(
+        workload="benchmark",
+        dataset="cifar10" if cifar_path else NOISE,
+        dataset_path=cifar_path or str(pool),
+        data_fingerprint="",
+        pool_examples=pool,
+        train_examples=num_images,
+        num_classes=NUM_CLASSES,
+        model=model,
+        width=None,
+        optimizer="sgd",
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=5e-4,
+        clip_norm=None,
+        label_smoothing=0.0,
+        epochs=epochs,
+        warmup_epochs=0.0,
+        batch0=batch_size,
+        batch_max=None,
+        precision=precision,
+        num_threads=num_threads,
+    )
+    return TrialConfig(
+        space="poly",
+        family="poly",
+        params={
+            "p": 0.9,
+            "interval": 1,
+            "split": split,
+            "delta0": recipe.law.delta(REFERENCE_LR, batch_size),
+        },
+        lr0=REFERENCE_LR,
+        recipe=recipe,
+    )
+
+
+def with_precision(trial: TrialConfig, precision: str) -> TrialConfig:
+    """The same training in other arithmetic."""
+    return replace(trial, recipe=replace(trial.recipe, precision=precision))
