@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from search_spaces.registry import lookup
 from search_spaces.trial import Recipe
+from trainables import MODELS
 from trainables.images import Augmentation, Normalization, TensorImages
-from trainables.models import MODELS
 
 NUM_WORKERS = 2
 # "fork", as Linux had it when the papers' code was written; "spawn" where CUDA is in use.
@@ -57,7 +58,9 @@ class PlainTraining:
 
     def __init__(self, recipe: Recipe, images: TensorImages, *, device: str = "cpu") -> None:
         self.device = torch.device(device)
-        self.model = MODELS[recipe.model](num_classes=recipe.num_classes, width=recipe.width)
+        self.model = lookup("model", recipe.model, MODELS)(
+            num_classes=recipe.num_classes, width=recipe.width
+        )
         self.model.to(self.device)
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),

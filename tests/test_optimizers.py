@@ -10,7 +10,8 @@ from torch import nn
 
 import trainables
 from search_spaces.registry import import_callable
-from trainables.optimizers import OPTIMIZERS
+
+OPTIMIZERS = {n: import_callable(p) for n, p in trainables.OPTIMIZERS.items()}
 
 torch.set_num_threads(1)
 
@@ -91,7 +92,3 @@ def test_adamw_refuses_momentum(change):
 def test_nesterov_needs_momentum():
     with pytest.raises(ValueError, match=r"^nesterov needs momentum > 0"):
         OPTIMIZERS["sgd"]([parameter()], **{**PLAIN, "nesterov": True})
-
-
-def test_the_package_names_the_same_optimizers():
-    assert {n: import_callable(p) for n, p in trainables.OPTIMIZERS.items()} == OPTIMIZERS

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from search_spaces.registry import lookup
+from trainables import DATASETS
 from trainables.decoding import EncodedImages, download_cifar, load_cifar
 from trainables.image_cache import Arrays, cached
 from trainables.image_folder import FolderPart
@@ -246,17 +247,6 @@ def imagefolder(path: str | None) -> ImageData:
 def imagenet(path: str | None) -> ImageData:
     """ImageNet's 1,000 classes in the folders of an imagefolder."""
     return _folder_data("imagenet", path)
-
-
-DATASETS: dict[str, Loader] = {
-    "digits": digits,
-    "synthetic": synthetic,
-    "cifar10": cifar10,
-    "cifar100": cifar100,
-    "parquet": parquet,
-    "imagefolder": imagefolder,
-    "imagenet": imagenet,
-}
 
 
 def _image_data(

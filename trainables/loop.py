@@ -24,9 +24,8 @@ from torch.nn import functional
 from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule, Step
 from search_spaces.trial import EpochRecord, Outcome, Recipe, TrialConfig, derive_seed
+from trainables import MODELS, OPTIMIZERS
 from trainables.datasets import ImageData, ImageSet, load_images, stratified_split
-from trainables.models import MODELS
-from trainables.optimizers import OPTIMIZERS
 from trainables.stream import Samples, SampleStream
 
 EVAL_BATCH = 500  # images; has no influence on results in eval mode

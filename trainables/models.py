@@ -66,15 +66,6 @@ def wrn28x10(*, num_classes: int, in_channels: int = 3, width: int | None = None
     return WideResNet(first, num_classes=num_classes, in_channels=in_channels)
 
 
-MODELS: dict[str, ModelFactory] = {
-    "resnet8": resnet8,
-    "resnet20": resnet20,
-    "resnet18": resnet18,
-    "resnet34": resnet34,
-    "wrn28x10": wrn28x10,
-}
-
-
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions around a shortcut, activation after the sum."""
 

@@ -74,6 +74,3 @@ def adamw(
             f"nesterov={nesterov}). Set optimizer.momentum=0 and optimizer.nesterov=false."
         )
     return optim.AdamW(params, lr=lr, weight_decay=weight_decay, fused=True)
-
-
-OPTIMIZERS: dict[str, OptimizerFactory] = {"sgd": sgd, "adamw": adamw}

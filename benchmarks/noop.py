@@ -1,0 +1,84 @@
+"""A training that costs nothing, so that only what surrounds it is measured."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from search_spaces.schedule import Schedule
+from search_spaces.trial import EpochRecord, Outcome, TrialConfig
+from trainables import trainable
+from trainables.trainable import ScheduledTrainable
+
+ACCURACY = 0.5
+
+
+class NoopTraining:
+    """Implements `Training`: as many epochs as the trial asks for, each at once."""
+
+    def __init__(
+        self, trial: TrialConfig, *, schedule: Schedule | None = None, device: str = "cpu"
+    ) -> None:
+        self.schedule = schedule or trial.schedule
+        self.records: list[EpochRecord] = []
+
+    @property
+    def finished(self) -> bool:
+        return len(self.records) >= self.schedule.num_epochs
+
+    def run_epoch(self) -> EpochRecord:
+        epoch = len(self.records) + 1
+        record = EpochRecord(
+            epoch=epoch,
+            stage=0,
+            lr=float(self.schedule.lr_S[0]),
+            batch_size=int(self.schedule.batch_size_S[0]),
+            batch_capped=False,
+            momentum=0.0,
+            delta=float(self.schedule.delta_S[0]),
+            decay_rate=1.0,
+            num_steps=1,
+            samples_seen=self.schedule.epoch_end(epoch),
+            train_loss=1.0,
+            train_accuracy=ACCURACY,
+            val_loss=1.0,
+            val_accuracy=ACCURACY,
+            seconds=0.0,
+            eval_seconds=0.0,
+            images_per_second=0.0,
+        )
+        self.records.append(record)
+        return record
+
+    def outcome(self) -> Outcome:
+        return Outcome(
+            status="completed",
+            objective=ACCURACY,
+            best_val_accuracy=ACCURACY,
+            val_loss=1.0,
+            final_train_loss=1.0,
+            final_train_accuracy=ACCURACY,
+            test_loss=None,
+            test_accuracy=None,
+            test_correct=None,
+            samples_seen=self.records[-1].samples_seen,
+            optimizer_steps=len(self.records),
+            train_seconds=0.0,
+            num_params=0,
+            peak_memory_bytes=0,
+            device="cpu",
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"records": [asdict(record) for record in self.records]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.records = [EpochRecord(**fields) for fields in state["records"]]
+
+
+class NoopTrainable(ScheduledTrainable):
+    """`ScheduledTrainable` with all its duties (states, reset, reports) around a NoopTraining."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        trainable.NetworkTraining = NoopTraining  # in this worker process only
+        super().setup(config)
