@@ -27,8 +27,7 @@ from trainables import MODELS
 from trainables.images import Augmentation, Normalization, TensorImages
 
 NUM_WORKERS = 2
-# "fork", as Linux had it when the papers' code was written; "spawn" where CUDA is in use.
-START_METHOD = "fork"
+START_METHOD = "fork"  # as on Linux when the papers' code was written
 
 
 class PilImages(Dataset[tuple[Tensor, int]]):

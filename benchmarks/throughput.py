@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.measure import interleave, median_ratio, surroundings, table
 from benchmarks.plain_loop import PlainTraining
-from benchmarks.trials import timed_trial, with_precision
+from benchmarks.trials import NOISE, timed_trial, with_precision
 from search_spaces.trial import TrialConfig
 from trainables.loop import NetworkTraining
 
@@ -35,7 +35,8 @@ def main() -> None:
             options.model,
             num_images=options.images,
             epochs=options.pairs + 1,
-            cifar_path=options.path,
+            dataset="cifar10" if options.path else NOISE,
+            dataset_path=options.path,
             num_threads=threads,
         )
         rows += measure(trial, options.pairs)

@@ -41,17 +41,21 @@ def timed_trial(
     num_images: int,
     epochs: int,
     batch_size: int = 128,
-    cifar_path: str | None = None,
+    dataset: str = NOISE,
+    dataset_path: str | None = None,
     precision: str = "fp32",
     num_threads: int = 2,
     split: float = 1.0,
 ) -> TrialConfig:
-    """Polynomial decay (p=0.9) of lr every epoch, on CIFAR-10 at `cifar_path` or on noise."""
+    """Polynomial decay (p=0.9) every epoch, by split 1 of the lr alone, by 0 of the batch alone.
+
+    Without a path, noise and synthetic images are made as many as needed.
+    """
     pool = num_images + NUM_VAL
     recipe = Recipe(
         workload="benchmark",
-        dataset="cifar10" if cifar_path else NOISE,
-        dataset_path=cifar_path or str(pool),
+        dataset=dataset,
+        dataset_path=dataset_path or str(pool),
         data_fingerprint="",
         pool_examples=pool,
         train_examples=num_images,

@@ -116,6 +116,7 @@ def test_logged_schedule_values_equal_the_table_of_the_logged_config(command: Co
         assert row["decay_rate"] == best.schedule.decay_rate_S[row["stage"]]
 
 
+@pytest.mark.slow
 def test_three_arms_share_one_run_with_equal_budgets(command: Command) -> None:
     done = command.run("space=[poly,cosine,exp]", *SMALL)
     assert done.returncode == 0, done.stderr
@@ -169,6 +170,7 @@ def test_more_trials_extend_a_finished_run(command: Command) -> None:
     assert len([r for r in rows if r["role"] == "search"]) == 7
 
 
+@pytest.mark.slow
 def test_a_users_model_that_raises_is_recorded_and_exits_one(command: Command) -> None:
     words = [w for w in SMALL if not w.startswith("model.")]
     done = command.run(

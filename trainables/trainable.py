@@ -33,13 +33,22 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         self.training: Training = NetworkTraining(
             trial, schedule=config.get("schedule"), device=config.get("device", "cpu")
         )
+        self.directory = Path(config["checkpoints"]) if config.get("checkpoints") else None
+        self.trial_key = trial.trial_key
         self.checkpoints: Checkpoints | None = None
         self.num_reported = 0
-        if config.get("checkpoints"):
-            self.checkpoints = Checkpoints(Path(config["checkpoints"]) / trial.trial_key)
-            state = self.checkpoints.load_newest()
-            if state is not None:
-                self.training.load_state_dict(state)
+
+    def _take_up(self) -> None:
+        """Claim the trial and go on from its newest state.
+
+        Not in setup: Tune may start a worker for a trial and then hand the trial to an idle one;
+        the worker that trains must be the last to claim.
+        """
+        assert self.directory is not None, "only with a place for states"
+        self.checkpoints = Checkpoints(self.directory / self.trial_key)
+        state = self.checkpoints.load_newest()
+        if state is not None:
+            self.training.load_state_dict(state)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take up another trial in the same process; nothing of the old one is left."""
@@ -55,6 +64,8 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             return self._report(failure={"status": "oom", "error": str(error)})
 
     def _step(self) -> dict[str, Any]:
+        if self.checkpoints is None and self.directory is not None:
+            self._take_up()
         if not self.training.finished:
             self.training.run_epoch()
             if self.checkpoints is not None:

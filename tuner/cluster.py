@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
+JOIN_SECONDS = 22.0  # ray.init itself may wait for minutes
+JOIN_HINT = "every node and the driver need RAY_AUTH_MODE=token and the same ~/.ray/auth_token"
 BF16_FLAGS = ("avx512_bf16", "amx_bf16")
 GPUS_WITHOUT_BF16 = ("V100", "P100", "T4", "P4", "K80")
 
@@ -63,14 +67,23 @@ def start(address: str | None) -> None:
         ray.init(include_dashboard=False, **options)
         _protect_token()
         return
+    watchdog = threading.Timer(JOIN_SECONDS, _give_up, [address])
+    watchdog.daemon = True
+    watchdog.start()
     try:
         ray.init(address=address, **options)
     except Exception as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(
-            f"cluster.address={address}: {line} (every node and the driver need "
-            "RAY_AUTH_MODE=token and the same ~/.ray/auth_token)"
-        ) from None
+        raise ConfigError(f"cluster.address={address}: {line} ({JOIN_HINT})") from None
+    finally:
+        watchdog.cancel()
+
+
+def _give_up(address: str) -> None:
+    print(
+        f"\nerror: cluster.address={address}: no way in ({JOIN_HINT})", file=sys.stderr, flush=True
+    )
+    os._exit(2)
 
 
 def lay_out(config: Config) -> Slots:

@@ -78,6 +78,7 @@ def execute(plan: Plan, *, command: str, resume: Path | None) -> int:
 
 def _run(plan: Plan, slots: cluster.Slots, command: str, resume: Path | None) -> int:
     from results import load
+    from results.records import trial_from_row
     from results.store import RunStore
     from tuner.campaign import Campaign
     from tuner.progress import make_display
@@ -93,7 +94,7 @@ def _run(plan: Plan, slots: cluster.Slots, command: str, resume: Path | None) ->
             campaign.replay(rows)
             for row in rows:
                 if row["status"] in ("completed", "diverged", "oom"):
-                    display.resumed(row["space"], row["status"], row["objective"])
+                    display.resumed(trial_from_row(row), row["status"], row["objective"])
             store.update_manifest(status="running")
         else:
             run_dir = Path(plan.config.runs_dir).resolve() / (plan.config.name or _run_id(plan))

@@ -25,7 +25,7 @@ from tuner.keys import KEYS, value_of
 
 BASELINE = "baseline"
 FIXED_SPLIT = ("lr", "batch", "hybrid")  # spaces whose split is their definition
-ADDRESS_TIMEOUT_SECONDS = 10.0
+ANSWER_SECONDS = 8.0  # of a cluster's head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,9 +166,10 @@ def check_surroundings(config: Config, run_dir: Path | None) -> None:
 def check_address(address: str) -> None:
     """Raise ConfigError unless something answers at this address of a cluster's head."""
     if address == "auto":
-        if not (os.environ.get("RAY_ADDRESS") or Path("/tmp/ray/ray_current_cluster").exists()):
+        note = Path("/tmp/ray/ray_current_cluster")  # left there by `ray start`
+        address = os.environ.get("RAY_ADDRESS") or (note.read_text() if note.exists() else "")
+        if not address:
             raise ConfigError("cluster.address=auto: no running Ray cluster found on this machine")
-        return
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdigit():
         raise ConfigError(
@@ -176,9 +177,23 @@ def check_address(address: str) -> None:
             "(for example 10.0.0.1:6379; the Ray Client's ray:// is not supported)"
         )
     try:
-        socket.create_connection((host, int(port)), timeout=ADDRESS_TIMEOUT_SECONDS).close()
+        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise ConfigError(f"cluster.address={address}: does not answer ({error})") from None
+    if not _speaks_grpc(address):
+        raise ConfigError(f"cluster.address={address}: what answers there is no Ray head")
+
+
+def _speaks_grpc(address: str) -> bool:
+    """ray.init would wait without end for a port that accepts and stays silent."""
+    import grpc
+
+    with grpc.insecure_channel(address) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=ANSWER_SECONDS)
+        except grpc.FutureTimeoutError:
+            return False
+    return True
 
 
 def _check_values(config: Config) -> None:

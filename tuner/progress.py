@@ -70,12 +70,11 @@ class Display:
     def refresh(self) -> None:
         """Called whenever something changed."""
 
-    def resumed(self, name: str, status: str, objective: float | None) -> None:
+    def resumed(self, config: TrialConfig, status: str, objective: float | None) -> None:
         """Count a trial that ended before the resume."""
-        arm = self.arms.setdefault(name, ArmState(planned=0))
+        arm = self.arms.setdefault(config.space, ArmState(planned=0))
         arm.counts[status] += 1
-        if objective is not None:
-            arm.best = max(arm.best or 0.0, objective)
+        self._note_best(arm, config, objective)
 
     def trial_started(self, config: TrialConfig) -> None:
         """A training begins."""
@@ -101,8 +100,7 @@ class Display:
         self.live.pop(config.trial_key, None)
         arm = self.arms[config.space]
         arm.counts[status] += 1
-        if outcome is not None and (arm.best is None or outcome.objective > arm.best):
-            arm.best, arm.best_params = outcome.objective, config.params
+        self._note_best(arm, config, outcome.objective if outcome else None)
         if error:
             self._say_failure(config, status, error)
         self.refresh()
@@ -117,6 +115,11 @@ class Display:
         left = max(0, planned - ended) * self.samples_per_trial - running
         rate = self.samples_seen / self.busy_seconds * self.most_live
         return max(0.0, left / rate)
+
+    def _note_best(self, arm: ArmState, config: TrialConfig, objective: float | None) -> None:
+        """Of the search alone: other roles train on other seeds."""
+        if config.role == "search" and objective is not None and objective > (arm.best or 0.0):
+            arm.best, arm.best_params = objective, config.params
 
     def _say_failure(self, config: TrialConfig, status: str, error: str) -> None:
         """The first failure of a kind in full, later ones counted."""
