@@ -70,7 +70,7 @@ def make_parser() -> Parser:
     export.add_argument("path", metavar="PATH")
     export.add_argument("--schedule", required=True, help="best, or a trial_key or its beginning")
     export.add_argument("--space", help="with best: of this arm")
-    export.add_argument("--out", default=".", help="folder to write to (default: here)")
+    export.add_argument("--out", help="folder to write to (default: export/ in the run folder)")
     export.add_argument("--family", help="repeat a stored package.module:curve to import it")
     return parser
 
@@ -115,7 +115,7 @@ def print_costs(comparison: Comparison) -> None:
         costs = [arm.search.samples_seen, arm.confirm.samples_seen, arm.confirm.optimizer_steps]
         shown = [f"{cost:,}" for cost in (*costs, round(arm.confirm.train_seconds))]
         lines.append([arm_label(name), *shown])
-    print_table(["arm", "search samples", "confirm samples", "steps", "seconds"], lines)
+    print_table(["arm", "search samples", "confirm samples", "confirm steps", "confirm seconds"], lines)
     print()
     for name, arm in comparison.details.items():
         if arm.params:
@@ -174,7 +174,7 @@ def export_command(args: argparse.Namespace) -> int:
             f"this schedule runs the code of {trial.family!r}; to allow it, add "
             f"--family {trial.family}."
         )
-    for path in export_schedule(trial, args.out):
+    for path in export_schedule(trial, args.out or run.dirs[0] / "export"):
         print(path)
     return 0
 

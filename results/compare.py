@@ -177,7 +177,7 @@ def points(*values: float) -> list[str]:
 def interval_text(difference: Difference) -> str:
     """ "[0.3, 2.1]" in points, or why there is none."""
     if difference.low is None or difference.high is None:
-        return "no interval"
+        return "(no interval from one seed)"
     _, low, high = points(difference.mean, difference.low, difference.high)
     return f"[{low}, {high}]"
 

@@ -118,7 +118,7 @@ def test_five_seeds_are_not_preliminary():
 def test_one_seed_is_undecided_and_says_why():
     c = compare({"poly": scores(0.92), "baseline": scores(0.90)})
     assert c.verdict == (
-        "undecided: poly minus your default (not tuned) = 2.0 points no interval, "
+        "undecided: poly minus your default (not tuned) = 2.0 points (no interval from one seed), "
         "n=1 paired seed (preliminary)."
     )
 

@@ -256,7 +256,10 @@ def test_a_reused_actor_reports_what_a_fresh_one_does(tmp_path: Path) -> None:
     assert all_records(drive(used)) == all_records(fresh)
 
 
-def test_a_worker_that_died_is_continued_and_its_epochs_are_told_again(tmp_path: Path) -> None:
+def test_a_worker_that_died_is_continued_and_its_epochs_are_told_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainables.trainable.SAVE_PAYS", 0.0)
     trial = small_trial()
     whole = drive(ScheduledTrainable(trainable_config(trial, tmp_path / "a")))
     drive(ScheduledTrainable(trainable_config(trial, tmp_path / "b")), steps=2)
@@ -265,6 +268,16 @@ def test_a_worker_that_died_is_continued_and_its_epochs_are_told_again(tmp_path:
     assert resumed[0]["attempt"] == 2
     assert all_records(resumed) == all_records(whole)
     assert resumed[-1]["objective"] == whole[-1]["objective"]
+
+
+def test_states_are_saved_no_more_often_than_it_pays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainables.trainable.SAVE_PAYS", 1e9)
+    trial = small_trial()
+    drive(ScheduledTrainable(trainable_config(trial, tmp_path)))
+    names = sorted(p.name[:5] for p in (tmp_path / trial.trial_key).glob("*.pt"))
+    assert names == ["00001", "00003"]  # the first, before the cost is known, and the last
 
 
 def test_a_finished_checkpoint_is_reported_without_training(tmp_path: Path) -> None:

@@ -1,19 +1,27 @@
-"""How does Ray Tune drive a training? One Tune trial is one training; one step is one epoch."""
+"""How does Ray Tune drive a training? One Tune trial is one training; one step is one epoch.
+
+torch is imported by the worker that takes up a trial, not by the driver that names this class.
+"""
 
 from __future__ import annotations
 
 import json
 import socket
+import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from ray import tune
 
 from search_spaces.trial import TrialConfig
-from trainables.checkpoints import Checkpoints
-from trainables.loop import NetworkTraining, Training
+
+if TYPE_CHECKING:  # both import torch
+    from trainables.checkpoints import Checkpoints
+    from trainables.loop import Training
+
+# A state is saved when training since the last one took this many times what saving takes.
+SAVE_PAYS = 20.0
 
 
 class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
@@ -29,6 +37,8 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take up the trial that the config describes."""
+        from trainables.loop import NetworkTraining
+
         trial = TrialConfig.from_dict(json.loads(config["trial"]))
         self.training: Training = NetworkTraining(
             trial, schedule=config.get("schedule"), device=config.get("device", "cpu")
@@ -37,6 +47,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         self.trial_key = trial.trial_key
         self.checkpoints: Checkpoints | None = None
         self.num_reported = 0
+        self.saved_at, self.save_seconds = time.monotonic(), 0.0
 
     def _take_up(self) -> None:
         """Claim the trial and go on from its newest state.
@@ -44,6 +55,8 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         Not in setup: Tune may start a worker for a trial and then hand the trial to an idle one;
         the worker that trains must be the last to claim.
         """
+        from trainables.checkpoints import Checkpoints
+
         assert self.directory is not None, "only with a place for states"
         self.checkpoints = Checkpoints(self.directory / self.trial_key)
         state = self.checkpoints.load_newest()
@@ -58,6 +71,8 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Train and report one epoch."""
+        import torch
+
         try:
             return self._step()
         except (torch.OutOfMemoryError, MemoryError) as error:
@@ -68,10 +83,19 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             self._take_up()
         if not self.training.finished:
             self.training.run_epoch()
-            if self.checkpoints is not None:
-                self.checkpoints.save(len(self.training.records), self.training.state_dict())
+            self._save_state()
         outcome = asdict(self.training.outcome()) if self.training.finished else None
         return self._report(outcome=outcome)
+
+    def _save_state(self) -> None:
+        """Every epoch, unless saving would take over a twentieth of the time (90 MB: 0.2 s)."""
+        start = time.monotonic()
+        due = start - self.saved_at >= SAVE_PAYS * self.save_seconds
+        if self.checkpoints is None or not (due or self.training.finished):
+            return
+        self.checkpoints.save(len(self.training.records), self.training.state_dict())
+        self.saved_at = time.monotonic()
+        self.save_seconds = self.saved_at - start
 
     def _report(
         self,
@@ -95,9 +119,13 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """For Tuners other than ours; ours keeps its own states."""
+        import torch
+
         torch.save(self.training.state_dict(), Path(checkpoint_dir) / "state.pt")
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Go on from `save_checkpoint`."""
+        import torch
+
         state = torch.load(Path(checkpoint_dir) / "state.pt", weights_only=True)
         self.training.load_state_dict(state)

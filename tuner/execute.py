@@ -28,7 +28,15 @@ from tuner.resume import config_yaml, plain
 
 OK, SOME_FAILED, STORAGE_LOST = 0, 1, 4
 # Imported in a helper thread while Ray starts in the main one (3 s on two cores).
-HEAVY = ("ray.tune", "optuna", "scipy.stats", "pyarrow.parquet", "tuner.search", "tuner.recorder")
+HEAVY = (
+    "ray.tune",
+    "optuna",
+    "scipy.stats",
+    "pyarrow.parquet",
+    "tuner.search",
+    "tuner.recorder",
+    "trainables.trainable",
+)
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "hydra-core", "numpy", "scipy")
 
 
