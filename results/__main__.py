@@ -115,7 +115,7 @@ def print_costs(comparison: Comparison) -> None:
         costs = [arm.search.samples_seen, arm.confirm.samples_seen, arm.confirm.optimizer_steps]
         shown = [f"{cost:,}" for cost in (*costs, round(arm.confirm.train_seconds))]
         lines.append([arm_label(name), *shown])
-    print_table(["arm", "search samples", "confirm samples", "confirm steps", "confirm seconds"], lines)
+    print_table(["arm", "search samples", "confirm: samples", "steps", "seconds"], lines)
     print()
     for name, arm in comparison.details.items():
         if arm.params:

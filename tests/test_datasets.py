@@ -74,7 +74,7 @@ def located(tmp_path_factory):
     folders = {"parquet": "parquet", "cifar10": "ten", "cifar100": "hundred"}
     folders |= {"imagefolder": "folder", "imagenet": "imagenet"}
     paths = {name: str(root / folder) for name, folder in folders.items()}
-    return {"digits": None, "synthetic": "200,50", **paths}
+    return {"digits": None, "synthetic": "200:50", **paths}
 
 
 def tensor_images(count=64, size=32, augmentation=EVERYTHING):
@@ -342,7 +342,7 @@ def test_mirrored_synthetic_images_keep_their_label():
 
 @pytest.mark.slow
 def test_resnet8_learns_the_synthetic_labels():
-    data = load_images("synthetic", "4000,1000")
+    data = load_images("synthetic", "4000:1000")
     torch.manual_seed(0)
     model = MODELS["resnet8"](num_classes=10, width=8).to(memory_format=torch.channels_last)
     options = {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}

@@ -74,7 +74,7 @@ def test_known_datasets_have_known_counts(name, num_train, num_test, num_classes
 def test_describing_imports_nothing_heavy_and_downloads_nothing(tmp_path):
     code = (
         "import sys, trainables.sources as s; s.describe('cifar10', None);"
-        "s.describe('digits', None); s.describe('synthetic', '5,5');"
+        "s.describe('digits', None); s.describe('synthetic', '5:5');"
         "sys.exit(bool({'torch', 'torchvision', 'sklearn', 'pyarrow'} & set(sys.modules)))"
     )
     root = Path(__file__).resolve().parents[1]
@@ -87,15 +87,15 @@ def test_describing_imports_nothing_heavy_and_downloads_nothing(tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "expected"),
-    [(None, (10_000, 2_000)), ("50000", (50_000, 2_000)), ("300, 20", (300, 20))],
+    [(None, (10_000, 2_000)), ("50000", (50_000, 2_000)), ("300: 20", (300, 20))],
 )
 def test_synthetic_path_gives_the_sizes(path, expected):
     assert synthetic_examples(path) == expected
 
 
-@pytest.mark.parametrize("path", ["", "0", "5,0", "-3", "many", "1,2,3", "1e4", "5,"])
+@pytest.mark.parametrize("path", ["", "0", "5:0", "-3", "many", "1:2:3", "1e4", "5:", "5,5"])
 def test_synthetic_refuses_other_paths(path):
-    with pytest.raises(ValueError, match=r"^dataset.path of synthetic must be 'N' or 'N,M'"):
+    with pytest.raises(ValueError, match=r"^dataset.path of synthetic must be 'N' or 'N:M'"):
         describe("synthetic", path)
 
 

@@ -210,7 +210,7 @@ def digits(path: str | None) -> ImageData:
 
 
 def synthetic(path: str | None) -> ImageData:
-    """Noise images, 3x32x32, that a random teacher network labelled; path = "N" or "N,M"."""
+    """Noise images, 3x32x32, that a random teacher network labelled; path = "N" or "N:M"."""
     from trainables.synthetic import TEST, TRAIN, synthetic_images
 
     info = describe("synthetic", path)

@@ -126,17 +126,17 @@ def digits_file() -> Path:
 
 
 def synthetic_examples(path: str | None) -> tuple[int, int]:
-    """Train and test counts that "N" or "N,M" asks for; 10,000 and 2,000 by default.
+    """Train and test counts that "N" or "N:M" asks for; 10,000 and 2,000 by default.
 
     Raises:
         ValueError: not one or two whole numbers > 0.
     """
     if path is None:
         return SYNTHETIC_EXAMPLES
-    counts = [int(part) for part in path.split(",") if part.strip().isdecimal()]
-    if len(counts) != path.count(",") + 1 or len(counts) > 2 or min(counts) < 1:
+    counts = [int(part) for part in path.split(":") if part.strip().isdecimal()]
+    if len(counts) != path.count(":") + 1 or len(counts) > 2 or min(counts) < 1:
         raise ValueError(
-            f"dataset.path of synthetic must be 'N' or 'N,M' (train and test images, > 0), "
+            f"dataset.path of synthetic must be 'N' or 'N:M' (train and test images, > 0), "
             f"but got (path={path!r})."
         )
     return counts[0], (*counts, SYNTHETIC_EXAMPLES[1])[1]

@@ -32,7 +32,8 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
     A worker finds the newest good state of its trial by trial_key alone. A result holds
     `records` (all epochs on the first report after a load, else the last one), `attempt`,
     `host`, and at the end `outcome` (or `failure`) and done=True; `status` is interrupted until
-    then, for that is what a trial is whose last result this was.
+    then, for that is what a trial is whose last result this was. `warning`: a state could not
+    be saved.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -47,6 +48,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         self.trial_key = trial.trial_key
         self.checkpoints: Checkpoints | None = None
         self.num_reported = 0
+        self.warning: str | None = None
         self.saved_at, self.save_seconds = time.monotonic(), 0.0
 
     def _take_up(self) -> None:
@@ -93,7 +95,10 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         due = start - self.saved_at >= SAVE_PAYS * self.save_seconds
         if self.checkpoints is None or not (due or self.training.finished):
             return
-        self.checkpoints.save(len(self.training.records), self.training.state_dict())
+        try:
+            self.checkpoints.save(len(self.training.records), self.training.state_dict())
+        except OSError as error:  # a full disk costs the state, not the training
+            self.warning = f"no state of {self.trial_key} could be saved: {error}"
         self.saved_at = time.monotonic()
         self.save_seconds = self.saved_at - start
 
@@ -114,6 +119,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             "objective": ending.get("objective"),
             "outcome": outcome,
             "failure": failure,
+            "warning": self.warning,
             "done": outcome is not None or failure is not None,
         }
 

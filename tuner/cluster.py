@@ -24,6 +24,7 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
+NUM_STARTS = 2
 JOIN_SECONDS = 22.0  # ray.init itself may wait for minutes
 JOIN_HINT = "every node and the driver need RAY_AUTH_MODE=token and the same ~/.ray/auth_token"
 BF16_FLAGS = ("avx512_bf16", "amx_bf16")
@@ -64,7 +65,7 @@ def start(address: str | None) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address is None:
         os.environ.pop("RAY_ADDRESS", None)
-        ray.init(include_dashboard=False, **options)
+        _start_here(options)
         _protect_token()
         return
     watchdog = threading.Timer(JOIN_SECONDS, _give_up, [address])
@@ -77,6 +78,22 @@ def start(address: str | None) -> None:
         raise ConfigError(f"cluster.address={address}: {line} ({JOIN_HINT})") from None
     finally:
         watchdog.cancel()
+
+
+def _start_here(options: dict[str, Any]) -> None:
+    """Two starts at the same moment may take each other's port: try twice."""
+    import ray
+
+    for attempt in range(NUM_STARTS):
+        try:
+            ray.init(include_dashboard=False, **options)
+        except Exception as error:
+            ray.shutdown()
+            if attempt + 1 == NUM_STARTS:
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                raise ConfigError(f"Ray did not start on this machine: {lines[0]}") from None
+        else:
+            return
 
 
 def _give_up(address: str) -> None:

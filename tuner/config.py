@@ -279,7 +279,7 @@ def _check_words(words: list[str], groups: dict[str, dict[str, Any]]) -> dict[st
             raise ConfigError(f"{word!r}: keys cannot be added or removed; write key=value")
         key, value = override.key_or_group, override.value()
         if override.is_sweep_override():
-            raise ConfigError(f"{word!r}: write several spaces as 'space=[poly,cosine]'")
+            raise ConfigError(f"{word!r}: write a list as 'space=[poly,cosine]', with quotes")
         if key in GROUPS:
             chosen[key] = _check_choice(key, value, groups[key])
         elif key.startswith("spaces."):

@@ -24,7 +24,7 @@ def print_plan(plan: Plan) -> None:
 
     device = pick_device()
     plan = settle(plan, device)
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     config, recipe = plan.config, plan.recipe
     arms = [space.name for space in plan.spaces]
     searched = sum(plan.quota(space) for space in plan.spaces)
@@ -53,12 +53,13 @@ def print_plan(plan: Plan) -> None:
         f"{trials * plan.samples_per_trial:,} samples"
     )
     for title, table in _first_schedules(plan):
-        console.print(_stage_table(title, table))
+        console.print(f"\n{title}", markup=False, soft_wrap=True)
+        console.print(_stage_table(table))
     seconds = _time_one_training(plan, device)
     fits = max(1, int((os.cpu_count() or 1) / config.resources.cpus_per_trial))
     workers = min(fits, config.max_concurrent or fits)
     console.print(
-        f"estimated time: {describe_seconds(seconds * trials / workers)} with {workers} at once "
+        f"\nestimated time: {describe_seconds(seconds * trials / workers)} with {workers} at once "
         f"on this machine ({describe_seconds(seconds)} a training, from one timed epoch)"
     )
 
@@ -80,8 +81,8 @@ def _first_schedules(plan: Plan) -> list[tuple[str, Schedule]]:
     return tables
 
 
-def _stage_table(title: str, schedule: Schedule) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+def _stage_table(schedule: Schedule) -> Table:
+    table = Table(box=None, pad_edge=False)
     for name in ("stage", "from epoch", "lr", "batch", "delta", "decay rate"):
         table.add_column(name, justify="right")
     last = schedule.num_stages - 1

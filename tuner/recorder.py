@@ -52,6 +52,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def __init__(self, store: RunStore, display: Display, checkpoints: Path) -> None:
         self.store, self.display, self.checkpoints = store, display, checkpoints
         self.problems: list[str] = []
+        self.warned: set[str] = set()
         self.started: dict[str, datetime] = {}
         self.open: dict[str, tuple[TrialConfig, dict[str, Any]]] = {}
         self.failing_since: float | None = None
@@ -88,6 +89,9 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             record = EpochRecord(**fields)
             self.store.add_epoch(epoch_row(self.store.run_id, config, result["attempt"], record))
             self.display.epoch_ended(config, record)
+        if result["warning"] and result["warning"] not in self.warned:
+            self.warned.add(result["warning"])
+            self.display.say(f"warning: {result['warning']}")
         if result["outcome"]:
             outcome = Outcome(**result["outcome"])
             self._end(config, outcome.status, outcome=outcome)
