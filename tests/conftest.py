@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,32 @@ from tuner.cluster import ENVIRONMENT
 ROOT = Path(__file__).parent.parent
 
 
+@dataclass(frozen=True)
+class ClusterProcess:
+    """A running cluster: host:port of its head, and its process."""
+
+    address: str
+    pid: int
+
+    def worker_pids(self) -> list[int]:
+        """Its processes that train a trial right now."""
+        found = subprocess.run(
+            ["pgrep", "--full", "ray::.*Trainable"], capture_output=True, text=True, check=False
+        )
+        return [pid for pid in map(int, found.stdout.split()) if self._is_mine(pid)]
+
+    def _is_mine(self, pid: int) -> bool:
+        while pid > 1:
+            if pid == self.pid:
+                return True
+            status = Path(f"/proc/{pid}/stat")
+            pid = int(status.read_text().rpartition(")")[2].split()[1]) if status.exists() else 0
+        return False
+
+
 @pytest.fixture(scope="session")
-def cluster_address() -> Iterator[str]:
-    """host:port of the head of a cluster with two CPUs."""
+def cluster() -> Iterator[ClusterProcess]:
+    """A cluster with two CPUs."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.cluster_process"],
         cwd=ROOT,
@@ -31,7 +55,7 @@ def cluster_address() -> Iterator[str]:
     assert process.stdin is not None
     address = process.stdout.readline().strip()
     assert address, "the cluster did not start"
-    yield address
+    yield ClusterProcess(address=address, pid=process.pid)
     process.stdin.close()
     process.stdout.close()
     process.wait(timeout=60)

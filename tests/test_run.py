@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import results
-from tests.conftest import ROOT
+from tests.conftest import ROOT, ClusterProcess
 from tuner.cluster import ENVIRONMENT
 
 # 300 digits, width 4: a training of 3 epochs takes about 0.3 s.
@@ -59,8 +59,8 @@ class Command:
 
 
 @pytest.fixture
-def command(tmp_path: Path, cluster_address: str) -> Command:
-    return Command(tmp_path, cluster_address)
+def command(tmp_path: Path, cluster: ClusterProcess) -> Command:
+    return Command(tmp_path, cluster.address)
 
 
 def reproducible(run: results.Run) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
@@ -103,6 +103,7 @@ def test_the_command_searches_confirms_and_names_its_run_folder(command: Command
         assert row["samples_seen"] >= 3 * row["train_examples"]
 
 
+@pytest.mark.slow
 def test_logged_schedule_values_equal_the_table_of_the_logged_config(command: Command) -> None:
     done = command.run("space=hybrid", "spaces.hybrid.interval.value=1", *SMALL)
     run = results.load(done.stdout.strip().splitlines()[-1])
@@ -158,6 +159,22 @@ def test_an_interrupted_and_resumed_run_has_the_rows_of_an_uninterrupted_one(
     assert resumed.returncode == 0, resumed.stderr
     cut, uncut = (results.load(command.folder / name) for name in ("cut", "whole"))
     assert reproducible(cut) == reproducible(uncut)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_no_row(command: Command, cluster: ClusterProcess) -> None:
+    words = ("space=poly", "max_concurrent=1", *SMALL, "trials=2", "epochs=60")
+    whole = command.run(*words, "name=whole")
+    assert whole.returncode == 0, whole.stderr
+    process = command.start(*words, "name=hurt")
+    wait_for(process, "epoch 1/60")
+    (worker,) = cluster.worker_pids()
+    os.kill(worker, signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    hurt, unhurt = (results.load(command.folder / name) for name in ("hurt", "whole"))
+    assert max(hurt.trials["attempt"].to_pylist()) == 2
+    assert reproducible(hurt) == reproducible(unhurt)
 
 
 @pytest.mark.slow

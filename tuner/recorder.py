@@ -45,14 +45,13 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     Args:
         store: of the run.
         display: what the person sees.
-        checkpoints: directory of the trials' states; one is removed once its trial's row is
-            durable.
+        checkpoints: directory of the trials' states; a trial's is removed when it has ended.
     """
 
     def __init__(self, store: RunStore, display: Display, checkpoints: Path) -> None:
         self.store, self.display, self.checkpoints = store, display, checkpoints
         self.problems: list[str] = []
-        self.warned: set[str] = set()
+        self.warned = False
         self.started: dict[str, datetime] = {}
         self.open: dict[str, tuple[TrialConfig, dict[str, Any]]] = {}
         self.failing_since: float | None = None
@@ -89,9 +88,9 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             record = EpochRecord(**fields)
             self.store.add_epoch(epoch_row(self.store.run_id, config, result["attempt"], record))
             self.display.epoch_ended(config, record)
-        if result["warning"] and result["warning"] not in self.warned:
-            self.warned.add(result["warning"])
-            self.display.say(f"warning: {result['warning']}")
+        if result["warning"] and not self.warned:
+            self.warned = True
+            self.display.say(f"warning: {result['warning']}; trained on without")
         if result["outcome"]:
             outcome = Outcome(**result["outcome"])
             self._end(config, outcome.status, outcome=outcome)
@@ -122,8 +121,12 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self._write(config, status, outcome=outcome, error=error)
         self.open.pop(config.trial_key, None)
         self.display.trial_ended(config, status, outcome, error)
-        if self.store.flush() and outcome is not None:
+        durable = self.store.flush()
+        if outcome is not None:
+            # On a full disk too: the row needs the space more than the state of an ended trial.
             shutil.rmtree(self.checkpoints / config.trial_key, ignore_errors=True)
+            if not durable:
+                self.store.flush()
 
     def _write(
         self,
