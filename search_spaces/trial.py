@@ -13,6 +13,7 @@ from search_spaces import FAMILIES
 from search_spaces.noise_law import NoiseLaw
 from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule, make_schedule
+from search_spaces.space import COMMON_PARAMS
 
 Role = Literal["search", "select", "confirm"]
 Status = Literal["running", "completed", "diverged", "failed", "oom", "interrupted"]
@@ -105,7 +106,7 @@ class TrialConfig:
     @property
     def curve_params(self) -> dict[str, float]:
         """The curve's own parameters; a `factor` per stage is told as exp's end_ratio."""
-        params = {k: v for k, v in self.params.items() if k not in ("interval", "delta0", "split")}
+        params = {k: v for k, v in self.params.items() if k not in COMMON_PARAMS}
         if "factor" in params:
             stages = self.recipe.epochs / self.interval
             params["end_ratio"] = params.pop("factor") ** stages

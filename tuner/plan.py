@@ -16,7 +16,7 @@ from results.store import check_run_name
 from search_spaces import FAMILIES, FAMILY_RANGES, SPACES
 from search_spaces.registry import check_name, is_import_path, lookup
 from search_spaces.schedule import make_schedule
-from search_spaces.space import Range, SearchSpace
+from search_spaces.space import COMMON_PARAMS, Range, SearchSpace
 from search_spaces.trial import Recipe, Role, TrialConfig, derive_seed
 from trainables import DATASETS, MODELS, OPTIMIZERS
 from trainables.sources import SourceInfo, describe
@@ -106,7 +106,7 @@ def curve_digest(family: str, params: Mapping[str, float]) -> str:
     """Identifies a user's curve by its values; '' for the built-in families."""
     if family in FAMILIES:
         return ""
-    own = {k: v for k, v in params.items() if k not in ("interval", "delta0", "split")}
+    own = {k: v for k, v in params.items() if k not in COMMON_PARAMS}
     values = np.asarray(lookup("family", family, FAMILIES)(np.linspace(0, 0.999, 1000), **own))
     return hashlib.sha256(np.round(values, 12).tobytes()).hexdigest()[:12]
 
