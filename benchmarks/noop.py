@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from search_spaces.schedule import Schedule
 from search_spaces.trial import EpochRecord, Outcome, TrialConfig
-from trainables import trainable
 from trainables.trainable import ScheduledTrainable
 
 ACCURACY = 0.5
@@ -16,10 +14,8 @@ ACCURACY = 0.5
 class NoopTraining:
     """Implements `Training`: as many epochs as the trial asks for, each at once."""
 
-    def __init__(
-        self, trial: TrialConfig, *, schedule: Schedule | None = None, device: str = "cpu"
-    ) -> None:
-        self.schedule = schedule or trial.schedule
+    def __init__(self, trial: TrialConfig) -> None:
+        self.schedule = trial.schedule
         self.records: list[EpochRecord] = []
 
     @property
@@ -79,6 +75,5 @@ class NoopTraining:
 class NoopTrainable(ScheduledTrainable):
     """`ScheduledTrainable` with all its duties (states, reset, reports) around a NoopTraining."""
 
-    def setup(self, config: dict[str, Any]) -> None:
-        trainable.NetworkTraining = NoopTraining  # in this worker process only
-        super().setup(config)
+    def make_training(self, config: dict[str, Any]) -> NoopTraining:
+        return NoopTraining(self.trial)

@@ -13,6 +13,7 @@ import results
 from results.load import Run
 from results.records import Row, trial_from_row
 from search_spaces.registry import is_import_path
+from search_spaces.space import BASELINE
 from search_spaces.trial import TrialConfig
 
 if TYPE_CHECKING:  # scipy is imported late: --help stays fast
@@ -146,7 +147,7 @@ def show_command(args: argparse.Namespace) -> int:
         )
     print()
     print_table(["arm", "trials", "samples", "best validation %"], lines)
-    if any(row["objective"] is not None for row in rows if row["space"] != "baseline"):
+    if any(row["objective"] is not None for row in rows if row["space"] != BASELINE):
         print_schedule(run.best())
     return 0
 

@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any
 
 from results.compare import (
-    BASELINE,
     MIN_EFFECT,
     ArmDetails,
     Comparison,
@@ -20,12 +19,12 @@ from results.compare import (
 )
 from results.records import Row
 from search_spaces.registry import unknown_name
-from search_spaces.space import SearchSpace
+from search_spaces.space import BASELINE, SearchSpace
 from search_spaces.trial import Recipe
 
 METRICS = ("test_accuracy", "objective", "best_val_accuracy", "final_train_accuracy")
 MEASURED = ("completed", "diverged")
-LOST = ("failed", "oom", "interrupted")  # the machinery's fault, not the schedule's
+LOST = ("failed", "oom")  # the machinery's fault, not the schedule's
 # Ends of a range that cannot be widened.
 NATURAL_ENDS = {"interval": (1,), "split": (0, 1), "f": (1,), "base": (1,)}
 UNEQUAL_BUDGET = 0.1  # relative difference of search samples that is worth a warning
@@ -100,7 +99,7 @@ def chosen_row(rows: Iterable[Row]) -> Row | None:
     rows = list(rows)
     confirmed = [row for row in rows if row["role"] == "confirm"]
     if confirmed:
-        return confirmed[-1]
+        return ([row for row in confirmed if row.get("chosen")] or confirmed)[-1]
     finished = [row for row in rows if row["status"] in MEASURED and row["objective"] is not None]
     return max(finished, key=lambda row: (row["horizon"], row["objective"]), default=None)
 

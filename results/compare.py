@@ -15,7 +15,8 @@ from types import MappingProxyType
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-BASELINE = "baseline"  # the arm that is the user's own schedule
+from search_spaces.space import BASELINE
+
 BASELINE_LABEL = "your default (not tuned)"
 CONFIDENCE = 0.95
 FEW_SEEDS = 5  # fewer are called preliminary
@@ -32,8 +33,7 @@ class Difference:
     Attributes:
         n: seeds that both arms have. num_unpaired: scores that only one of them has.
         mean: nan for n=0. sd: sample standard deviation; nan for n<2.
-        low, high: 95% t-interval of the mean; None for n<2; the point itself when all
-            differences are equal.
+        low, high: 95% t-interval of the mean; None for n<2 and when all differences are equal.
         p_value: two-sided paired t-test; None for n<2 or when all differences are equal.
     """
 
@@ -126,7 +126,7 @@ def paired_difference(a: Scores, b: Scores) -> Difference:
     mean, sd = _mean_sd(difference_R)
     low = high = p_value = None
     if n >= 2 and sd <= SAME:
-        sd, low, high = 0.0, mean, mean
+        sd = 0.0  # ties of a coarse score: no spread to build an interval on
     elif n >= 2:
         error = sd / math.sqrt(n)
         half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * error
@@ -177,7 +177,8 @@ def points(*values: float) -> list[str]:
 def interval_text(difference: Difference) -> str:
     """ "[0.3, 2.1]" in points, or why there is none."""
     if difference.low is None or difference.high is None:
-        return "(no interval from one seed)"
+        why = "from one seed" if difference.n < 2 else "from equal differences"
+        return f"(no interval {why})"
     _, low, high = points(difference.mean, difference.low, difference.high)
     return f"[{low}, {high}]"
 
@@ -226,10 +227,8 @@ def _rank(scores: Mapping[str, Scores]) -> list[str]:
 def _claim(a: str, b: str, scores: Mapping[str, Scores], min_effect: float) -> str:
     """One comparison in words: who beats whom, equal, or undecided."""
     difference = paired_difference(scores[a], scores[b])
-    if difference.n < 2:
+    if difference.low is None or difference.high is None:
         return _undecided(a, b, difference)
-    assert difference.low is not None
-    assert difference.high is not None
     if difference.separated and abs(difference.mean) >= min_effect:
         winner, loser = (a, b) if difference.mean > 0 else (b, a)
         shown = difference if difference.mean > 0 else paired_difference(scores[b], scores[a])

@@ -48,6 +48,14 @@ class Run:
     notes: list[str]
     dirs: tuple[Path, ...]
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Trials as dicts; `chosen` tells the config that the run itself confirmed last."""
+        rows: list[dict[str, Any]] = self.trials.to_pylist()
+        for row in rows:
+            chosen = self.manifests.get(row["run_id"], {}).get("chosen", {})
+            row["chosen"] = chosen.get(row["space"]) == row["config_key"]
+        return rows
+
     def compare(
         self, metric: str = "test_accuracy", min_effect: float | None = None
     ) -> Comparison:
@@ -63,8 +71,7 @@ class Run:
         """
         from results.arms import compare_arms
 
-        rows = self.trials.to_pylist()
-        return compare_arms(rows, self.manifests, metric=metric, min_effect=min_effect)
+        return compare_arms(self.rows(), self.manifests, metric=metric, min_effect=min_effect)
 
     def best(self, space: str | None = None) -> TrialConfig:
         """The config confirmed for this arm; before that, its best search trial's.
@@ -78,7 +85,7 @@ class Run:
         """
         from results.arms import best_row
 
-        return trial_from_row(best_row(self.trials.to_pylist(), space))
+        return trial_from_row(best_row(self.rows(), space))
 
     def to_study(self, space: str) -> optuna.Study:
         """The Optuna study of this space, rebuilt in memory.

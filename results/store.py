@@ -127,8 +127,8 @@ class RunStore:
 
     @property
     def run_id(self) -> str:
-        """Name of the run's folder."""
-        return self.run_dir.name
+        """As when the run began, also in a renamed or copied folder."""
+        return str(self._manifest.get("run_id", self.run_dir.name))
 
     @property
     def manifest(self) -> dict[str, Any]:

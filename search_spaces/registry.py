@@ -39,6 +39,32 @@ def load_module(path: Path) -> ModuleType:
     return module
 
 
+def find_source(name: str) -> Path | None:
+    """The file of the code that an import path names, found without running it.
+
+    None for a registered name, and for code without a file of its own.
+
+    Raises:
+        ValueError: no such module or file.
+    """
+    if not is_import_path(name):
+        return None
+    source, _, attribute = name.rpartition(":")
+    if source.endswith(".py"):
+        path = Path(source)
+        if not path.is_file():
+            raise ValueError(f"cannot import {name!r}: no such file")
+        return path
+    try:
+        spec = importlib.util.find_spec(source) if source and attribute else None
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        raise ValueError(f"cannot import {name!r}: write package.module:callable")
+    path = Path(spec.origin or "")
+    return path if path.is_file() else None
+
+
 @functools.cache
 def import_callable(name: str) -> Callable[..., Any]:
     """The callable that `package.module:callable` or `file.py:callable` names.

@@ -187,11 +187,12 @@ def _stage_starts(
     decays = np.arange(0, epochs, interval, dtype=np.float64)
     if warmup_epochs == 0:
         return decays, np.ones_like(decays)
-    count = math.ceil(warmup_epochs * WARMUP_STAGES_PER_EPOCH)
-    length = warmup_epochs / count
-    starts = np.unique(np.round(np.concatenate([decays, np.arange(count + 1) * length]), 9))
-    starts = starts[starts < epochs]
-    return starts, np.minimum(1.0, (np.floor(starts / length + EPS) + 1) / (count + 1))
+    count = math.ceil(warmup_epochs * WARMUP_STAGES_PER_EPOCH - EPS)
+    rungs = np.arange(count + 1) * (warmup_epochs / count)
+    is_new = np.abs(decays[:, None] - rungs[None, :]).min(axis=1) > EPS
+    starts = np.sort(np.concatenate([decays[is_new], rungs[rungs < epochs]]))
+    rung_S = np.searchsorted(rungs, starts, side="right") - 1
+    return starts, np.minimum(1.0, (rung_S + 1) / (count + 1))
 
 
 def _read_curve(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+BASELINE = "baseline"  # name of the arm that is the recipe's own schedule
 # Parameters every space has besides those of its family's curve.
 COMMON_PARAMS = ("interval", "delta0", "split")
 
@@ -90,9 +91,8 @@ class Range:
         assert self.high is not None
         low, high = self.low, self.high
         if self.step is not None or (self.integer and not self.log):
-            step = self.step or 1
-            count = int((high - low) / step + 1e-9) + 1
-            return self._typed(low + step * min(int(u * count), count - 1))
+            values = self.grid()
+            return values[min(int(u * len(values)), len(values) - 1)]
         if self.integer:
             low, high = low - 0.5, high + 0.5
         x = low * (high / low) ** u if self.log else low + u * (high - low)
@@ -118,7 +118,8 @@ class Range:
             )
         step = self.step or 1
         count = int((self.high - self.low) / step + 1e-9) + 1
-        return tuple(self._typed(self.low + step * i) for i in range(count))
+        # 12 digits: 0.1 + 2 * 0.1 is to be 0.3, and never above high.
+        return tuple(self._typed(float(f"{self.low + step * i:.12g}")) for i in range(count))
 
     def is_on_edge(self, x: float, tolerance: float = 0.02) -> bool:
         """True when x lies within `tolerance` of the range's width of one of its ends."""

@@ -38,6 +38,7 @@ class Recipe:
         batch0, batch_max: first and largest batch (samples; batch_max None = N).
         c2, k, noise_law: see NoiseLaw; c2_source: given | measured | unit.
         precision: fp32 | bf16. micro_batch: largest batch of one backward pass; None = all.
+        code_digest: of the user's own model, dataset and optimizer files; '' without any.
     """
 
     workload: str
@@ -66,6 +67,7 @@ class Recipe:
     precision: str = "fp32"
     num_threads: int = 1
     micro_batch: int | None = None
+    code_digest: str = ""
 
     @property
     def law(self) -> NoiseLaw:

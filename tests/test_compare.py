@@ -43,11 +43,14 @@ def test_no_common_seed_gives_no_mean():
     assert math.isnan(d.mean)
 
 
-def test_identical_differences_give_the_point_and_no_p_value():
-    d = paired_difference(scores(0.93, 0.94, 0.95), scores(0.92, 0.93, 0.94))
-    assert d.sd == 0.0
-    assert d.low == d.high == d.mean == pytest.approx(0.01)
-    assert d.p_value is None
+def test_identical_differences_give_no_interval_and_no_claim():
+    a, b = scores(0.93, 0.94, 0.95), scores(0.92, 0.93, 0.94)
+    d = paired_difference(a, b)
+    assert d.mean == pytest.approx(0.01)
+    assert (d.sd, d.low, d.high, d.p_value) == (0.0, None, None, None)
+    verdict = compare({"poly": a, "baseline": b}).verdict
+    assert verdict.startswith("undecided: ")
+    assert "(no interval from equal differences)" in verdict
 
 
 def test_only_replicates_of_both_arms_are_paired():

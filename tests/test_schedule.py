@@ -347,6 +347,26 @@ def test_warmup_rises_linearly_and_then_follows_the_curve() -> None:
     assert np.all(np.diff(warm.lr_S[warm.start_S < 1000]) > 0)
 
 
+@given(
+    warmup=st.floats(0.01, 5.9),
+    interval=st.integers(1, 8),
+    examples=st.integers(100, 5000),
+)
+@settings(max_examples=200, deadline=None)
+def test_warmup_rises_strictly_and_ends_exactly_on_the_schedule(
+    warmup: float, interval: int, examples: int
+) -> None:
+    kwargs = {"epochs": 8, "train_examples": examples, "interval": interval, "batch0": 10}
+    warm = schedule("constant", **kwargs, warmup_epochs=warmup)
+    # In a constant schedule lr is the warmup factor itself.
+    over = warm.start_S >= np.ceil(warmup * examples - 1e-6)
+    np.testing.assert_allclose(warm.lr_S[over], 0.1, rtol=1e-12)
+    rising = np.unique(warm.lr_S[~over])
+    count = math.ceil(10 * warmup - 1e-9)
+    np.testing.assert_allclose(rising, 0.1 * np.arange(1, count + 1) / (count + 1), rtol=1e-12)
+    assert np.all(np.diff(warm.lr_S) >= 0)
+
+
 def test_a_capped_stage_is_marked_and_lowers_lr_instead() -> None:
     table = papers_stages(split=0.0, batch0=32, batch_max=100)
     assert table.batch_size_S.tolist() == [32, 64, 100, 100, 100]

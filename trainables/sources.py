@@ -298,7 +298,10 @@ def _describe_folder(path: str | None, name: str) -> SourceInfo:
 
 
 def _describe_callable(name: str, path: str | None) -> SourceInfo:
-    data: Any = import_callable(name)(path)
+    try:
+        data: Any = import_callable(name)(path)
+    except TypeError as error:
+        raise ValueError(f"{name} must take a path and return an ImageData: {error}") from None
     missing = [a for a in ("train", "test", "num_classes", "channels") if not hasattr(data, a)]
     if missing:
         raise ValueError(f"{name} must return ImageData, but its result lacks {missing[0]}.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:  # both import torch
 
 # A state is saved when training since the last one took this many times what saving takes.
 SAVE_PAYS = 20.0
+# Errors that every process would raise again.
+MISTAKES = (ValueError, TypeError, AttributeError, ImportError)
 
 
 class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
@@ -37,68 +40,70 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take up the trial that the config describes."""
-        from trainables.loop import NetworkTraining
-
-        trial = TrialConfig.from_dict(json.loads(config["trial"]))
-        self.training: Training = NetworkTraining(
-            trial, schedule=config.get("schedule"), device=config.get("device", "cpu")
-        )
-        self.directory = Path(config["checkpoints"]) if config.get("checkpoints") else None
-        self.trial_key = trial.trial_key
+        """Make ready for the trial that the config describes; the first step takes it up."""
+        self.trial = TrialConfig.from_dict(json.loads(config["trial"]))
+        self.training: Training | None = None
         self.checkpoints: Checkpoints | None = None
         self.num_reported = 0
         self.warning: str | None = None
         self.saved_at, self.save_seconds = time.monotonic(), 0.0
 
-    def _take_up(self) -> None:
-        """Claim the trial and go on from its newest state.
+    def make_training(self, config: dict[str, Any]) -> Training:
+        """The training of this config, at its start."""
+        from trainables.loop import NetworkTraining
 
-        Not in setup: Tune may start a worker for a trial and then hand the trial to an idle one;
-        the worker that trains must be the last to claim.
-        """
-        from trainables.checkpoints import Checkpoints
-
-        assert self.directory is not None, "only with a place for states"
-        self.checkpoints = Checkpoints(self.directory / self.trial_key)
-        state = self.checkpoints.load_newest()
-        if state is not None:
-            self.training.load_state_dict(state)
+        return NetworkTraining(
+            self.trial, schedule=config.get("schedule"), device=config.get("device", "cpu")
+        )
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take up another trial in the same process; nothing of the old one is left."""
-        del self.training
+        """Make ready for another trial in the same process; nothing of the old one is left."""
         self.setup(new_config)
+        self.config = new_config
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train and report one epoch."""
-        import torch
-
+        """Train and report one epoch. What a new process would not cure is reported as failed."""
         try:
-            return self._step()
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            return self._report(failure={"status": "oom", "error": str(error)})
-
-    def _step(self) -> dict[str, Any]:
-        if self.checkpoints is None and self.directory is not None:
-            self._take_up()
-        if not self.training.finished:
-            self.training.run_epoch()
-            self._save_state()
-        outcome = asdict(self.training.outcome()) if self.training.finished else None
+            training = self.training or self._take_up()
+            if not training.finished:
+                training.run_epoch()
+                self._save_state(training)
+            outcome = asdict(training.outcome()) if training.finished else None
+        except MISTAKES:
+            return self._report(failure={"status": "failed", "error": traceback.format_exc()})
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            return self._report(failure={"status": "oom", "error": traceback.format_exc()})
         return self._report(outcome=outcome)
 
-    def _save_state(self) -> None:
+    def _take_up(self) -> Training:
+        """Build the training, claim the trial and go on from its newest state.
+
+        Not in setup: Tune may start a worker for a trial and then hand the trial to an idle one,
+        and the worker that trains must be the last to claim.
+        """
+        self.training = self.make_training(self.config)
+        if self.config.get("checkpoints"):
+            from trainables.checkpoints import Checkpoints
+
+            self.checkpoints = Checkpoints(Path(self.config["checkpoints"]) / self.trial.trial_key)
+            state = self.checkpoints.load_newest()
+            if state is not None:
+                self.training.load_state_dict(state)
+        return self.training
+
+    def _save_state(self, training: Training) -> None:
         """Every epoch, unless saving would take over a twentieth of the time (90 MB: 0.2 s)."""
         start = time.monotonic()
         due = start - self.saved_at >= SAVE_PAYS * self.save_seconds
-        if self.checkpoints is None or not (due or self.training.finished):
+        if self.checkpoints is None or not (due or training.finished):
             return
         try:
-            self.checkpoints.save(len(self.training.records), self.training.state_dict())
+            self.checkpoints.save(len(training.records), training.state_dict())
         except OSError as error:  # a full disk costs the state, not the training
-            self.warning = f"no state of {self.trial_key} could be saved: {error}"
+            self.warning = f"no state of {self.trial.trial_key} could be saved: {error}"
         self.saved_at = time.monotonic()
         self.save_seconds = self.saved_at - start
 
@@ -109,8 +114,8 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         failure: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         ending = outcome or failure or {"status": "interrupted"}
-        fresh = self.training.records[self.num_reported :]
-        self.num_reported = len(self.training.records)
+        records = self.training.records if self.training else []
+        fresh, self.num_reported = records[self.num_reported :], len(records)
         return {
             "records": [asdict(record) for record in fresh],
             "attempt": self.checkpoints.attempt if self.checkpoints else 1,
@@ -127,11 +132,18 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         """For Tuners other than ours; ours keeps its own states."""
         import torch
 
-        torch.save(self.training.state_dict(), Path(checkpoint_dir) / "state.pt")
+        training = self.training or self._take_up()
+        torch.save(training.state_dict(), Path(checkpoint_dir) / "state.pt")
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Go on from `save_checkpoint`."""
         import torch
 
-        state = torch.load(Path(checkpoint_dir) / "state.pt", weights_only=True)
-        self.training.load_state_dict(state)
+        training = self.training or self._take_up()
+        training.load_state_dict(torch.load(Path(checkpoint_dir) / "state.pt", weights_only=True))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """CUDA has a class of its own, the CPU allocator a RuntimeError."""
+    texts = ("not enough memory", "can't allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or any(text in str(error) for text in texts)

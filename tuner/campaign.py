@@ -33,6 +33,7 @@ class Arm:
     Attributes:
         samples: spent plus committed on search, the fairness measure between arms.
         scores: objective of every ended search trial by trial key.
+        selected: ended select trials by config key; select_scores: their objectives.
         chosen: the config confirmed, once known.
     """
 
@@ -45,7 +46,7 @@ class Arm:
     exhausted: bool = False
     trials: dict[str, TrialConfig] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
-    num_selected: int = 0
+    selected: dict[str, int] = field(default_factory=dict)
     select_scores: dict[str, list[float]] = field(default_factory=dict)
     chosen: TrialConfig | None = None
 
@@ -161,6 +162,14 @@ class Campaign:
         for arm in self.arms.values():
             self._advance(arm)
 
+    def counts(self, row: Mapping[str, Any]) -> bool:
+        """True for a replayed trial that ended and still serves this campaign."""
+        arm = self.arms.get(row["space"])
+        if arm is None or row["status"] not in (*ENDED_WELL, "oom"):
+            return False
+        chosen = arm.chosen.config_key if arm.chosen else None
+        return bool(row["role"] == "search" or row["config_key"] == chosen)
+
     def _pop(self, *roles: str) -> TrialConfig | None:
         for index, trial in enumerate(self.pending):
             if trial.role in roles:
@@ -209,7 +218,7 @@ class Campaign:
                 arm.num_replaced += 1
                 arm.samples -= self.plan.samples_per_trial
         elif trial.role == "select":
-            arm.num_selected += 1
+            arm.selected[trial.config_key] = arm.selected.get(trial.config_key, 0) + 1
             if value is not None:
                 arm.select_scores.setdefault(trial.config_key, []).append(value)
         self._give_up_early()
@@ -230,7 +239,8 @@ class Campaign:
             candidates = arm.ranked()[: config.top_k]
             if len(candidates) > 1:
                 self._queue(arm, candidates, "select", config.select_seeds)
-                if arm.num_selected < config.select_seeds * len(candidates):
+                ended = [arm.selected.get(c.config_key, 0) for c in candidates]
+                if min(ended) < config.select_seeds:
                     return
             arm.chosen = _best_selected(arm, candidates)
         self._queue(arm, [arm.chosen], "confirm", config.seeds)

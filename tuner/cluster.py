@@ -136,17 +136,23 @@ def settle(plan: Plan, device: str) -> Plan:
     """The plan with what depends on the hardware decided once, for all trials."""
     precision = plan.recipe.precision
     if precision == "auto":
-        precision = "bf16" if _has_bf16(device) else "fp32"
+        has_bf16 = cpu_has_bf16() if device == "cpu" else _gpus_have_bf16()
+        precision = "bf16" if has_bf16 else "fp32"
     return replace(plan, recipe=replace(plan.recipe, precision=precision))
 
 
-def _has_bf16(device: str) -> bool:
-    """True where bf16 arithmetic is done by the hardware."""
-    if device == "cpu":
-        info = Path("/proc/cpuinfo")
-        return info.exists() and any(flag in info.read_text() for flag in BF16_FLAGS)
+def cpu_has_bf16() -> bool:
+    """True where this machine's CPU computes in bf16."""
+    info = Path("/proc/cpuinfo")
+    return info.exists() and any(flag in info.read_text() for flag in BF16_FLAGS)
+
+
+def _gpus_have_bf16() -> bool:
+    """True unless the cluster holds a GPU too old for bf16; outside a cluster, True."""
     import ray
 
+    if not ray.is_initialized():
+        return True
     kinds = [key for key in ray.cluster_resources() if key.startswith("accelerator_type:")]
     return not any(kind.endswith(old) for kind in kinds for old in GPUS_WITHOUT_BF16)
 

@@ -24,13 +24,14 @@ from omegaconf.errors import OmegaConfBaseException
 from search_spaces import SPACES
 from search_spaces.registry import nearest
 from search_spaces.space import SearchSpace
-from tuner.userfiles import UserFileError, load_space, load_yaml
+from tuner.userfiles import UserFileError, load_settings, load_space
 from tuner.workloads import WORKLOADS
 
 GROUPS = ("space", "workload", "preset")
 PRESETS: dict[str, dict[str, Any]] = {"none": {}}
 # Shorthands for `<key>.name=...`.
 NAMED = ("dataset", "model", "optimizer")
+NEVER_EMPTY = ("runs_dir", "resume", "name", "dataset.path", "cluster.address")
 
 
 class ConfigError(ValueError):
@@ -198,7 +199,7 @@ def compose(overrides: list[str], config_dir: str | None = None) -> Config:
     spaces = dict(SPACES)
     words = [re.sub(rf"^({'|'.join(NAMED)})=", r"\1.name=", word) for word in overrides]
     try:
-        _add_user_files(groups, spaces, config_dir)
+        _add_user_files(groups, spaces, config_dir, words)
         words = _add_spaces_by_path(spaces, words)
     except UserFileError as error:
         raise ConfigError(str(error)) from None
@@ -224,18 +225,26 @@ def space_node(space: SearchSpace) -> dict[str, Any]:
 
 
 def _add_user_files(
-    groups: dict[str, dict[str, Any]], spaces: dict[str, SearchSpace], config_dir: str | None
+    groups: dict[str, dict[str, Any]],
+    spaces: dict[str, SearchSpace],
+    config_dir: str | None,
+    words: list[str],
 ) -> None:
+    """Load the files that the command line names; a broken one beside them does no harm."""
     if config_dir is None:
         return
     root = Path(config_dir)
     if not root.is_dir():
         raise ConfigError(f"--config-dir {config_dir!r} is not a folder")
-    for path in sorted((root / "space").glob("*.y*ml")):
-        spaces[path.stem] = load_space(path)
-    for group in ("workload", "preset"):
-        for path in sorted((root / group).glob("*.y*ml")):
-            groups[group][path.stem] = load_yaml(path)
+    for word in words:
+        group, _, value = word.partition("=")
+        for path in sorted((root / group).glob("*.y*ml")) if group in GROUPS else []:
+            if path.stem not in re.findall(r"[A-Za-z0-9_.-]+", value):
+                continue
+            if group == "space":
+                spaces[path.stem] = load_space(path)
+            else:
+                groups[group][path.stem] = load_settings(path)
 
 
 def _add_spaces_by_path(spaces: dict[str, SearchSpace], words: list[str]) -> list[str]:
@@ -278,6 +287,10 @@ def _check_words(words: list[str], groups: dict[str, dict[str, Any]]) -> dict[st
         if word[0] in "+~":
             raise ConfigError(f"{word!r}: keys cannot be added or removed; write key=value")
         key, value = override.key_or_group, override.value()
+        if value == "" and key in NEVER_EMPTY:
+            raise ConfigError(f"{key}=: may not be empty")
+        if isinstance(value, list) and any(isinstance(item, (list, dict)) for item in value):
+            raise ConfigError(f"cannot read {word!r}; write a plain list")
         if override.is_sweep_override():
             raise ConfigError(f"{word!r}: write a list as 'space=[poly,cosine]', with quotes")
         if key in GROUPS:

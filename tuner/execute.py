@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import platform
 import secrets
@@ -27,6 +28,7 @@ from tuner.plan import Plan
 from tuner.resume import config_yaml, plain
 
 OK, SOME_FAILED, STORAGE_LOST = 0, 1, 4
+PATIENCE_SECONDS = 6.0  # for Tune's loop to stop after a signal; usually 0.4 s
 # Imported in a helper thread while Ray starts in the main one (3 s on two cores).
 HEAVY = (
     "ray.tune",
@@ -41,14 +43,23 @@ PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "hydra-core", "n
 
 
 class Interrupts:
-    """Counts SIGINT and SIGTERM: the first stops the run in order, the second at once."""
+    """Notes SIGINT, SIGTERM, SIGUSR1: the first stops the run in order, the second at once.
+
+    A signal to the whole process group (timeout, systemd, SLURM) also ends Ray's processes, and
+    Tune's loop then waits for them without end: `leave` is called when it has not stopped soon.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.leave: Callable[[], None] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its stopper, and nobody reads that pickle."""
+        return {}
 
     def install(self) -> None:
-        """Take over both signals, for the main thread; after ray.init, which sets its own."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        """Take over the signals, for the main thread; after ray.init, which sets its own."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, self._handle)
 
     @property
@@ -61,6 +72,10 @@ class Interrupts:
         if self.received is not None:
             os._exit(128 + number)
         self.received = number
+        if self.leave is not None:
+            watchdog = threading.Timer(PATIENCE_SECONDS, self.leave)
+            watchdog.daemon = True
+            watchdog.start()
         os.write(2, b"\nstopping: keeping everything (again to leave at once)\n")
 
 
@@ -74,17 +89,22 @@ def execute(plan: Plan, *, command: str, resume: Path | None) -> int:
         print("starting Ray ...", flush=True)
     with _importing(HEAVY):
         cluster.start(plan.config.cluster.address)
+    interrupts = Interrupts()
+    interrupts.install()
     try:
         slots = cluster.lay_out(plan.config)
+        _check_device(slots, resume)
         plan = cluster.settle(plan, slots.device)
-        return _run(plan, slots, command, resume)
+        return _run(plan, slots, command, resume, interrupts)
     finally:
         import ray
 
         ray.shutdown()
 
 
-def _run(plan: Plan, slots: cluster.Slots, command: str, resume: Path | None) -> int:
+def _run(
+    plan: Plan, slots: cluster.Slots, command: str, resume: Path | None, interrupts: Interrupts
+) -> int:
     from results import load
     from results.records import trial_from_row
     from results.store import RunStore
@@ -93,6 +113,7 @@ def _run(plan: Plan, slots: cluster.Slots, command: str, resume: Path | None) ->
     from tuner.recorder import Recorder
     from tuner.summary import print_summary
 
+    rows: list[dict[str, Any]] = []
     campaign = Campaign(plan)
     display = make_display(plan.config.display, plan.trials_by_arm(), plan.samples_per_trial)
     try:
@@ -101,7 +122,7 @@ def _run(plan: Plan, slots: cluster.Slots, command: str, resume: Path | None) ->
             store = RunStore.open(resume)
             campaign.replay(rows)
             for row in rows:
-                if row["status"] in ("completed", "diverged", "oom"):
+                if campaign.counts(row):
                     display.resumed(trial_from_row(row), row["status"], row["objective"])
             store.update_manifest(status="running")
         else:
@@ -111,20 +132,39 @@ def _run(plan: Plan, slots: cluster.Slots, command: str, resume: Path | None) ->
             )
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    interrupts = Interrupts()
     recorder = Recorder(store, display, store.run_dir / "checkpoints")
+    recorder.remember(rows)
     store.event("start", command=command, slots=asdict(slots))
     problem = None
     if not campaign.finished:
         display.start()
+
+        def leave() -> None:
+            display.stop()
+            os._exit(_end(store, recorder, campaign, interrupts, None, print_summary))
+
+        interrupts.leave = leave
         try:
             _fit(plan, slots, campaign, recorder, interrupts)
         except Exception as error:
             problem = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
             store.event("problem", traceback=traceback.format_exc())
         finally:
+            interrupts.leave = None
             display.stop()
     return _end(store, recorder, campaign, interrupts, problem, print_summary)
+
+
+def _check_device(slots: cluster.Slots, resume: Path | None) -> None:
+    """A resumed run stays on the kind of device it began on."""
+    if resume is None:
+        return
+    before = json.loads((resume / "manifest.json").read_text())["slots"]
+    device = cluster.Slots(**before).device
+    if device != slots.device:
+        raise ConfigError(
+            f"resume={resume}: the run used {device}, but this would use {slots.device}"
+        )
 
 
 def _fit(
@@ -155,7 +195,7 @@ def _fit(
     constants = {"device": slots.device, "checkpoints": str(recorder.checkpoints)}
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     scratch = tempfile.mkdtemp(prefix="gradtune-")
-    interrupts.install()
+    interrupts.install()  # again: Tune takes SIGUSR1
     try:
         tune.Tuner(
             tune.with_resources(ScheduledTrainable, slots.resources),
@@ -195,12 +235,17 @@ def _end(
     resume_command = f"python -m tuner.run resume={_shown(run_dir)}"
     problem = problem or campaign.given_up or (recorder.problems or [None])[0]
     interrupted = interrupts.received is not None
+    if not campaign.finished and not interrupted:
+        problem = problem or "the run ended before its trials did"
     if not campaign.finished or interrupted or problem:
         recorder.interrupt()
     failed = sum(campaign.num_ended.get(status, 0) for status in ("failed", "oom"))
     status = "interrupted" if interrupted else "failed" if problem else "completed"
     ended_at = datetime.now(UTC).isoformat()
-    store.update_manifest(status=status, ended_at=ended_at, model_based=campaign.num_model_based)
+    chosen = {name: arm.chosen.config_key for name, arm in campaign.arms.items() if arm.chosen}
+    store.update_manifest(
+        status=status, ended_at=ended_at, model_based=campaign.num_model_based, chosen=chosen
+    )
     store.event("end", status=status, trials=campaign.num_ended)
     try:
         store.close()
@@ -209,7 +254,9 @@ def _end(
         print(f"what was written before is intact; go on with: {resume_command}", file=sys.stderr)
         return STORAGE_LOST
     if interrupted:
-        print(f"interrupted; everything finished is kept. Go on with: {resume_command}")
+        print(
+            f"interrupted; everything finished is kept. Go on with: {resume_command}", flush=True
+        )
         return interrupts.exit_code
     if problem:
         print(f"error: {problem}", file=sys.stderr)

@@ -39,6 +39,10 @@ def _above(low: float) -> Callable[[Any], bool]:
     return lambda x: math.isfinite(x) and x > low
 
 
+def _within(low: float, high: float) -> Callable[[Any], bool]:
+    return lambda x: low <= x <= high
+
+
 def _share(x: Any) -> bool:
     return bool(0 <= x < 1)
 
@@ -53,7 +57,7 @@ KEYS: dict[str, Key] = {
     "workload": Key("name", "known workload", None, "dataset, model and recipe"),
     "preset": Key("name", "known preset", None, "a configuration that reproduces something"),
     "dataset.name": Key("name", "known dataset or package.module:callable", None, "the images"),
-    "dataset.path": Key("path", "existing file or folder", None, "where the images lie"),
+    "dataset.path": Key("path", "existing folder", None, "where the images lie"),
     "dataset.train_examples": Key(
         "images", ">= 10", _at_least(10), "training images used, validation included; null = all"
     ),
@@ -61,7 +65,9 @@ KEYS: dict[str, Key] = {
         "share", "above 0, below 1", lambda x: 0 < x < 1, "of the training images, to validate"
     ),
     "model.name": Key("name", "known model or package.module:callable", None, "the network"),
-    "model.width": Key("channels", ">= 1", _at_least(1), "of the first stage; null = standard"),
+    "model.width": Key(
+        "channels", "1 to 4,096", _within(1, 4096), "of the first stage; null = standard"
+    ),
     "optimizer.name": Key(
         "name", "known optimizer or package.module:callable", None, "the optimizer"
     ),
@@ -81,15 +87,15 @@ KEYS: dict[str, Key] = {
     "recipe.interval": Key(
         "epochs", "1 to epochs", _at_least(1), "decay interval of the baseline"
     ),
-    "epochs": Key("epochs", ">= 1", _at_least(1), "length of a full training"),
+    "epochs": Key("epochs", "1 to 100,000", _within(1, 1e5), "length of a full training"),
     "warmup_epochs": Key("epochs", "0 to below epochs", _at_least(0), "linear warmup; 0 = none"),
     "label_smoothing": Key("share", "0 to below 1", _share, "of the training loss"),
     "precision": Key("name", *_one_of(*PRECISIONS), "auto = bf16 where the hardware has it"),
     "micro_batch": Key(
         "images", ">= 2", _at_least(2), "largest batch of one backward pass (BatchNorm sees it)"
     ),
-    "trials": Key("configs", ">= 1", _at_least(1), "configs searched per space"),
-    "seed": Key("", ">= 0", _at_least(0), "everything random derives from it"),
+    "trials": Key("configs", "1 to 1,000,000", _within(1, 1e6), "configs searched per space"),
+    "seed": Key("", "0 to 2^63-1", _within(0, 2**63 - 1), "everything random derives from it"),
     "search.sampler": Key("name", *_one_of(*SAMPLERS), "how configs are suggested"),
     "search.fidelity": Key("name", *_one_of(*FIDELITIES), "full = every config trained in full"),
     "search.budget": Key("samples", "> 0", _above(0), "per space; replaces trials"),
@@ -97,15 +103,22 @@ KEYS: dict[str, Key] = {
         "configs", ">= 0", _at_least(0), "Sobol points first; null = max(2*dims+1, trials/4)"
     ),
     "confirm.top_k": Key("configs", "1 to trials", _at_least(1), "of each arm to select among"),
-    "confirm.seeds": Key("seeds", ">= 0", _at_least(0), "fresh paired seeds of the verdict"),
+    "confirm.seeds": Key(
+        "seeds", "0 to 1,000", _within(0, 1000), "fresh paired seeds of the verdict"
+    ),
     "confirm.select_seeds": Key("seeds", ">= 1", _at_least(1), "to select with (top_k > 1)"),
     "baseline": Key("", "true | false", None, "confirm the recipe's own schedule as an arm"),
     "min_effect": Key(
-        "share", "0 to below 1", _share, "smallest difference that matters; null = 2 test images"
+        "share",
+        "0 to below 1",
+        _share,
+        "that matters; null = 0.2 points or 2 test images",
     ),
     "max_concurrent": Key("trials", ">= 1", _at_least(1), "trained at once; null = what fits"),
     "max_failures": Key("retries", ">= 0", _at_least(0), "of a trial whose worker died"),
-    "resources.cpus_per_trial": Key("CPUs", "> 0", _above(0), "also the threads of a trial"),
+    "resources.cpus_per_trial": Key(
+        "CPUs", "above 0, to 1,024", lambda x: 0 < x <= 1024, "also the threads of a trial"
+    ),
     "resources.gpus_per_trial": Key(
         "GPUs", ">= 0", _at_least(0), "may be a fraction; null = 1 where the cluster has GPUs"
     ),
@@ -113,7 +126,9 @@ KEYS: dict[str, Key] = {
     "runs_dir": Key("path", "writable folder", None, "where run folders are made"),
     "name": Key("", "[A-Za-z0-9][A-Za-z0-9._-]{0,63}", None, "of the run; null = made up"),
     "resume": Key("path", "a run folder or its name", None, "go on with an earlier run"),
-    "display": Key("name", *_one_of(*DISPLAYS), "auto = rich in a terminal, plain elsewhere"),
+    "display": Key(
+        "name", *_one_of(*DISPLAYS), "while it runs; auto = rich in a terminal, plain elsewhere"
+    ),
     "dry_run": Key("", "true | false", None, "print the plan and stop"),
 }
 

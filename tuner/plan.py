@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
 import numpy as np
 
-from results.store import check_run_name
-from search_spaces import FAMILIES, FAMILY_RANGES, SPACES
-from search_spaces.registry import check_name, is_import_path, lookup
+from search_spaces import FAMILIES, SPACES
+from search_spaces.registry import lookup
 from search_spaces.schedule import make_schedule
-from search_spaces.space import COMMON_PARAMS, Range, SearchSpace
+from search_spaces.space import BASELINE, COMMON_PARAMS, Range, SearchSpace
 from search_spaces.trial import Recipe, Role, TrialConfig, derive_seed
-from trainables import DATASETS, MODELS, OPTIMIZERS
 from trainables.sources import SourceInfo, describe
+from tuner.checks import check_values, code_digest, foreign_names
 from tuner.config import Config, ConfigError, RangeConfig
-from tuner.keys import KEYS, value_of
 
-BASELINE = "baseline"
 FIXED_SPLIT = ("lr", "batch", "hybrid")  # spaces whose split is their definition
-ANSWER_SECONDS = 8.0  # of a cluster's head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +110,7 @@ def make_plan(config: Config) -> Plan:
     Raises:
         ConfigError: one line that names the key, the value and what is allowed.
     """
-    _check_values(config)
+    check_values(config)
     try:
         source = describe(config.dataset.name, config.dataset.path)
     except ValueError as error:
@@ -139,108 +132,6 @@ def make_plan(config: Config) -> Plan:
             f"confirm.top_k={config.confirm.top_k} must be at most trials={plan.trials_per_space}"
         )
     return plan
-
-
-def check_surroundings(config: Config, run_dir: Path | None) -> None:
-    """Check what lies outside the configuration: the cluster's address and the run folder.
-
-    Args:
-        run_dir: the run to be resumed; None makes a new one in runs_dir.
-    """
-    if config.cluster.address is not None:
-        check_address(config.cluster.address)
-    folder = run_dir or Path(config.runs_dir)
-    probe = folder / f".probe-{os.getpid()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(f"runs_dir={folder}: not writable: {error.strerror}") from None
-    if run_dir is None and config.name is not None and (folder / config.name).exists():
-        raise ConfigError(
-            f"name={config.name}: this run exists; use resume={config.name} or another name"
-        )
-
-
-def check_address(address: str) -> None:
-    """Raise ConfigError unless something answers at this address of a cluster's head."""
-    if address == "auto":
-        note = Path("/tmp/ray/ray_current_cluster")  # left there by `ray start`
-        address = os.environ.get("RAY_ADDRESS") or (note.read_text() if note.exists() else "")
-        if not address:
-            raise ConfigError("cluster.address=auto: no running Ray cluster found on this machine")
-    host, _, port = address.rpartition(":")
-    if "://" in address or not host or not port.isdigit():
-        raise ConfigError(
-            f"cluster.address={address}: write auto or host:port of the head "
-            "(for example 10.0.0.1:6379; the Ray Client's ray:// is not supported)"
-        )
-    try:
-        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"cluster.address={address}: does not answer ({error})") from None
-    if not _speaks_grpc(address):
-        raise ConfigError(f"cluster.address={address}: what answers there is no Ray head")
-
-
-def _speaks_grpc(address: str) -> bool:
-    """ray.init would wait without end for a port that accepts and stays silent."""
-    import grpc
-
-    with grpc.insecure_channel(address) as channel:
-        try:
-            grpc.channel_ready_future(channel).result(timeout=ANSWER_SECONDS)
-        except grpc.FutureTimeoutError:
-            return False
-    return True
-
-
-def _check_values(config: Config) -> None:
-    for name, key in KEYS.items():
-        if key.check is None:
-            continue
-        value = value_of(config, name)
-        if value is not None and not key.check(value):
-            raise ConfigError(f"{name}={value}: allowed is {key.allowed}")
-    for what, name, registry in (
-        ("dataset", config.dataset.name, DATASETS),
-        ("model", config.model.name, MODELS),
-        ("optimizer", config.optimizer.name, OPTIMIZERS),
-        ("family", config.recipe.family, FAMILIES),
-    ):
-        try:
-            check_name(what, name, registry)
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
-    _check_pairs(config)
-
-
-def _check_pairs(config: Config) -> None:
-    """Rules that tie two keys together."""
-    if config.warmup_epochs >= config.epochs:
-        raise ConfigError(
-            f"warmup_epochs={config.warmup_epochs}: must be below epochs={config.epochs}"
-        )
-    if config.recipe.interval > config.epochs:
-        raise ConfigError(
-            f"recipe.interval={config.recipe.interval}: must be at most epochs={config.epochs}"
-        )
-    if config.batch.max is not None and config.batch.max < config.batch.initial:
-        raise ConfigError(
-            f"batch.max={config.batch.max}: must be at least batch.initial={config.batch.initial}"
-        )
-    if config.optimizer.nesterov and config.optimizer.momentum == 0:
-        raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
-    if config.optimizer.name == "adamw" and config.optimizer.momentum > 0:
-        raise ConfigError(
-            "optimizer.momentum: adamw has none; add optimizer.momentum=0 optimizer.nesterov=false"
-        )
-    if config.name is not None:
-        try:
-            check_run_name(config.name)
-        except ValueError as error:
-            raise ConfigError(f"name: {error}") from None
 
 
 def _recipe(config: Config, source: SourceInfo) -> Recipe:
@@ -288,6 +179,7 @@ def _recipe(config: Config, source: SourceInfo) -> Recipe:
         precision=config.precision,
         num_threads=max(1, int(config.resources.cpus_per_trial)),
         micro_batch=config.micro_batch,
+        code_digest=code_digest(list(foreign_names(config).values())),
     )
 
 
@@ -323,7 +215,7 @@ def _override(default: Range, override: RangeConfig) -> Range:
     exclusive = [k for k in ("value", "choices") if k in given]
     if exclusive and len(given) > 1:
         raise ValueError(f"{exclusive[0]} excludes the others, but got {', '.join(given)}.")
-    numbers = [given.get("low"), given.get("high"), given.get("value"), *given.get("choices", [])]
+    numbers = [given.get(k) for k in ("low", "high", "step", "value")] + given.get("choices", [])
     if default.integer and any(n is not None and n != int(n) for n in numbers):
         raise ValueError("whole numbers only.")
     if "choices" in given:
@@ -339,7 +231,7 @@ def _override(default: Range, override: RangeConfig) -> Range:
 def _baseline(config: Config, delta_ref: float) -> SearchSpace:
     """The recipe's own schedule as a space with one point."""
     family = config.recipe.family
-    if FAMILY_RANGES[family] and family != "poly":
+    if family not in ("poly", "cosine", "constant"):
         raise ConfigError(f"recipe.family={family}: allowed are poly (p=1), cosine, constant")
     values = {"delta0": delta_ref, "split": 1.0} | ({"p": 1.0} if family == "poly" else {})
     ranges = {name: Range(value=value) for name, value in values.items()}
@@ -388,13 +280,3 @@ def _check_point(plan: Plan, space: SearchSpace, params: Mapping[str, float]) ->
         law=plan.recipe.law,
         warmup_epochs=plan.recipe.warmup_epochs,
     )
-
-
-def foreign_names(config: Config) -> dict[str, str]:
-    """Keys whose value is a `package.module:callable`, i.e. names code to import."""
-    names = {
-        "dataset": config.dataset.name,
-        "model": config.model.name,
-        "optimizer": config.optimizer.name,
-    }
-    return {key: name for key, name in names.items() if is_import_path(name)}

@@ -18,7 +18,6 @@ from search_spaces.trial import EpochRecord, Outcome, Status, TrialConfig
 
 REFRESH_PER_SECOND = 4
 HEARTBEAT_SECONDS = 30.0  # between lines when nothing else is to be said
-NUM_MESSAGES = 5
 ENDED_WELL = ("completed", "diverged")
 
 
@@ -99,7 +98,7 @@ class Display:
     ) -> None:
         """A training ended, well or not."""
         self.live.pop(config.trial_key, None)
-        arm = self.arms[config.space]
+        arm = self.arms.setdefault(config.space, ArmState(planned=0))
         arm.counts[status] += 1
         self._note_best(arm, config, outcome.objective if outcome else None)
         if error:
@@ -177,7 +176,6 @@ class RichDisplay(Display):
 
     def __init__(self, planned: Mapping[str, int], samples_per_trial: int) -> None:
         super().__init__(planned, samples_per_trial)
-        self.messages: list[str] = []
         self.console = Console()
         self.view = Live(
             get_renderable=self.render,

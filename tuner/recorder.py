@@ -8,7 +8,8 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,16 @@ def _guarded(method: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
+@dataclass
+class TrialState:
+    """What is known of a trial between its reports; survives the death of its worker."""
+
+    attempt: int = 1
+    epochs_done: int = 0
+    host: str = ""
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
 class Recorder(tune.Callback):  # type: ignore[misc]
     """Writes every epoch and every trial through the store, and tells the display.
 
@@ -52,9 +63,19 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self.store, self.display, self.checkpoints = store, display, checkpoints
         self.problems: list[str] = []
         self.warned = False
-        self.started: dict[str, datetime] = {}
-        self.open: dict[str, tuple[TrialConfig, dict[str, Any]]] = {}
+        self.open: dict[str, TrialConfig] = {}
+        self.state: dict[str, TrialState] = {}
         self.failing_since: float | None = None
+
+    def remember(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take up an earlier run: attempts go on counting, epochs stay done."""
+        for row in rows:
+            self.state[row["trial_key"]] = TrialState(
+                attempt=row["attempt"],
+                epochs_done=row["epochs_done"],
+                host=row["host"] or "",
+                started_at=row["started_at"],
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks, and nobody reads that pickle."""
@@ -73,9 +94,9 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A training begins, or begins again after its worker died."""
         config = _config_of(trial)
-        self.open[config.trial_key] = (config, {})
+        self.open[config.trial_key] = config
         self._write(config, "running")
-        self.display.trial_started(config)
+        self._show("trial_started", config)
 
     @_guarded
     def on_trial_result(
@@ -83,14 +104,16 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     ) -> None:
         """One epoch, or all epochs after a restart; the last result has the outcome."""
         config = _config_of(trial)
-        self.open[config.trial_key] = (config, result)
+        state = self._state(config)
+        state.attempt, state.host = max(state.attempt, result["attempt"]), result["host"]
         for fields in result["records"]:
             record = EpochRecord(**fields)
             self.store.add_epoch(epoch_row(self.store.run_id, config, result["attempt"], record))
-            self.display.epoch_ended(config, record)
+            state.epochs_done = record.epoch
+            self._show("epoch_ended", config, record)
         if result["warning"] and not self.warned:
             self.warned = True
-            self.display.say(f"warning: {result['warning']}; trained on without")
+            self._show("say", f"warning: {result['warning']}; trained on without")
         if result["outcome"]:
             outcome = Outcome(**result["outcome"])
             self._end(config, outcome.status, outcome=outcome)
@@ -107,7 +130,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     @_guarded
     def interrupt(self) -> None:
         """Mark what is still running as interrupted; its checkpoints stay."""
-        for config, _ in list(self.open.values()):
+        for config in list(self.open.values()):
             self._write(config, "interrupted")
 
     def _end(
@@ -120,7 +143,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     ) -> None:
         self._write(config, status, outcome=outcome, error=error)
         self.open.pop(config.trial_key, None)
-        self.display.trial_ended(config, status, outcome, error)
+        self._show("trial_ended", config, status, outcome, error)
         durable = self.store.flush()
         if outcome is not None:
             # On a full disk too: the row needs the space more than the state of an ended trial.
@@ -136,24 +159,31 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         outcome: Outcome | None = None,
         error: str | None = None,
     ) -> None:
-        # A worker that fails while it takes up the trial never started it in Tune's eyes.
-        started = self.started.setdefault(config.trial_key, datetime.now(UTC))
-        last = self.open.get(config.trial_key, (config, {}))[1]
-        records = last.get("records") or [{"epoch": 0}]
+        state = self._state(config)
         self.store.add_trial(
             trial_row(
                 self.store.run_id,
                 config,
                 status=status,
-                attempt=last.get("attempt", 1),
+                attempt=state.attempt,
                 outcome=outcome,
-                epochs_done=records[-1]["epoch"],
-                host=last.get("host", ""),
-                started_at=started,
+                epochs_done=state.epochs_done,
+                host=state.host,
+                started_at=state.started_at,
                 ended_at=None if status == "running" else datetime.now(UTC),
                 error=error,
             )
         )
+
+    def _state(self, config: TrialConfig) -> TrialState:
+        return self.state.setdefault(config.trial_key, TrialState())
+
+    def _show(self, method: str, *args: Any) -> None:
+        """A display that fails (a closed pipe) costs the sight, not the record or the run."""
+        try:
+            getattr(self.display, method)(*args)
+        except Exception:
+            self.display = Display({}, 1)
 
 
 def _config_of(trial: Any) -> TrialConfig:

@@ -13,13 +13,15 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from results.lock import lock_holder
 from search_spaces.registry import is_import_path
 from search_spaces.space import SearchSpace
 from search_spaces.trial import Recipe
 from trainables.sources import describe
+from tuner.checks import code_digest, foreign_names
 from tuner.config import NAMED, Config, ConfigError, compose
 from tuner.keys import KEYS, value_of
-from tuner.plan import Plan, foreign_names
+from tuner.plan import Plan
 
 # What may differ from the first part of the run; nothing here changes a trial.
 RESUMABLE = (
@@ -72,8 +74,12 @@ def _resume(target: str, words: list[str]) -> Request:
     try:
         manifest = json.loads((run_dir / "manifest.json").read_text())
         stored = _load_config(run_dir / "config.yaml")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"resume={target}: {error}") from None
+    except Exception as error:  # yaml and OmegaConf each raise a hierarchy of their own
+        line = " ".join(str(error).split())[:200]
+        raise ConfigError(f"resume={target}: unreadable run folder: {line}") from None
+    holder = lock_holder(run_dir)
+    if holder is not None and holder.alive:
+        raise ConfigError(f"resume={target}: process {holder.pid} is still writing this run")
     given = dict(word.partition("=")[::2] for word in words)
     config = _changed(stored, given)
     _check_foreign(stored, manifest, given)
@@ -82,6 +88,8 @@ def _resume(target: str, words: list[str]) -> Request:
     except ValueError as error:
         raise ConfigError(f"dataset: {error}") from None
     recipe = Recipe(**manifest["recipe"])
+    if code_digest(list(foreign_names(config).values())) != recipe.code_digest:
+        raise ConfigError(f"resume={target}: the run's own model, dataset or optimizer changed")
     if source.fingerprint != recipe.data_fingerprint:
         raise ConfigError(
             f"resume={target}: the data changed (fingerprint {source.fingerprint[:12]}, "
@@ -119,6 +127,7 @@ def _changed(stored: Config, given: dict[str, str]) -> Config:
     words = []
     for key, value in given.items():
         if key in (*NAMED, "space"):
+            _check_same(stored, key, value)
             continue
         if key not in RESUMABLE:
             raise ConfigError(
@@ -148,6 +157,20 @@ def _changed(stored: Config, given: dict[str, str]) -> Config:
     return config
 
 
+def _check_same(stored: Config, key: str, value: str) -> None:
+    """Names may be repeated (which allows their import), not changed."""
+    if key != "space":
+        was = value_of(stored, f"{key}.name")
+        if value != was:
+            raise ConfigError(f"{key}={value}: cannot change when resuming (the run has {was})")
+        return
+    asked = compose([f"space={value}"]).space
+    if asked != stored.space:
+        raise ConfigError(
+            f"space={value}: cannot change when resuming (the run has {','.join(stored.space)})"
+        )
+
+
 def _whole(key: str, text: str) -> int:
     if not text.lstrip("+").isdigit():
         raise ConfigError(f"{key}={text}: write a whole number, or +N for N more")
@@ -156,10 +179,14 @@ def _whole(key: str, text: str) -> int:
 
 def _check_foreign(stored: Config, manifest: dict[str, Any], given: dict[str, str]) -> None:
     """Code named by a stored run is imported only if the command line names it again."""
-    for key, name in foreign_names(stored).items():
-        if given.get(key) != name:
-            raise ConfigError(f"resume: this run imports {name}; repeat {key}={name} to allow it")
-    families = [s["family"] for s in manifest["spaces"] if is_import_path(s["family"])]
+    for key in NAMED:
+        for name in {value_of(stored, f"{key}.name"), manifest["recipe"][key]}:
+            if is_import_path(name) and given.get(key) != name:
+                raise ConfigError(
+                    f"resume: this run imports {name}; repeat {key}={name} to allow it"
+                )
+    spaces = [*manifest["spaces"], *([manifest["baseline"]] if manifest["baseline"] else [])]
+    families = [s["family"] for s in spaces if is_import_path(s["family"])]
     allowed = (
         {s.family for s in compose([f"space={given['space']}"]).user_spaces.values()}
         if ("space" in given)

@@ -34,6 +34,9 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted before anything started", file=sys.stderr)
+        return 130
 
 
 def _main(words: list[str]) -> int:
@@ -52,7 +55,8 @@ def _main(words: list[str]) -> int:
 
         print(config_yaml(request.config), end="")
         return 0
-    from tuner.plan import check_surroundings, make_plan
+    from tuner.checks import check_surroundings
+    from tuner.plan import make_plan
 
     plan = make_plan(request.config) if request.plan is None else request.plan
     if request.config.dry_run:

@@ -21,7 +21,7 @@ def print_summary(run_dir: Path) -> None:
     """Print what `results.load` has to say about the finished run."""
     console = Console(highlight=False, soft_wrap=True)
     run = load(run_dir)
-    rows = run.trials.to_pylist()
+    rows = run.rows()
     try:
         best = run.best()
     except ValueError as error:

@@ -12,10 +12,11 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from search_spaces import COMMON, FAMILY_RANGES
-from search_spaces.registry import load_module, nearest
-from search_spaces.space import Range, SearchSpace
+from search_spaces import COMMON, FAMILIES, FAMILY_RANGES, SPACES
+from search_spaces.registry import is_import_path, load_module, nearest, unknown_name
+from search_spaces.space import BASELINE, Range, SearchSpace
 
+SPACE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 FIELDS = ("low", "high", "log", "step", "choices", "value")
 MAX_BYTES = 1_000_000
 MAX_ALIASES = 100  # nested aliases grow a small file without bound
@@ -57,6 +58,23 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in node.items()}
 
 
+def load_settings(path: Path) -> dict[str, Any]:
+    """The keys a workload or preset file sets.
+
+    Raises:
+        UserFileError: as `load_yaml`; or it names code to import, which only the command line may.
+    """
+    node = load_yaml(path)
+    for key in ("dataset", "model", "optimizer", "recipe"):
+        inner = node.get(key)
+        name = inner.get("name", inner.get("family")) if isinstance(inner, dict) else inner
+        if isinstance(name, str) and is_import_path(name):
+            raise UserFileError(
+                f"{path}: {key}: {name} would run code; name it on the command line instead"
+            )
+    return node
+
+
 def load_space(path: Path) -> SearchSpace:
     """The space that a YAML file describes, or a Python file's `SPACE = SearchSpace(...)`.
 
@@ -67,17 +85,26 @@ def load_space(path: Path) -> SearchSpace:
     Raises:
         UserFileError: the file cannot be read, or does not describe a space.
     """
-    if path.suffix == ".py":
-        return _python_space(path)
+    space = _python_space(path) if path.suffix == ".py" else _yaml_space(path)
+    if not SPACE_NAME.fullmatch(space.name):
+        raise UserFileError(f"{path}: a space's name holds letters, digits and _ only")
+    if space.name in SPACES or space.name == BASELINE:
+        raise UserFileError(f"{path}: {space.name!r} is a built-in name; choose another")
+    return space
+
+
+def _yaml_space(path: Path) -> SearchSpace:
     node = load_yaml(path)
     family = node.pop("family", None)
     if not isinstance(family, str):
         raise UserFileError(f"{path}: a space needs `family: <name>`")
+    if family not in FAMILIES:
+        raise UserFileError(f"{path}: {unknown_name('family', family, FAMILIES)}")
     defaults = {**COMMON, **FAMILY_RANGES.get(family, {})}
     known = {**defaults, "factor": None} if family == "exp" else defaults
     ranges = dict(defaults)
     for name, value in node.items():
-        if name not in known and family in FAMILY_RANGES:
+        if name not in known:
             raise UserFileError(f"{path}: unknown parameter {name!r}{nearest(name, known)}")
         try:
             ranges[name] = _range(value, defaults.get(name), integer=name == "interval")
@@ -106,8 +133,9 @@ def _python_space(path: Path) -> SearchSpace:
     _read(path)
     try:
         space = load_module(path).__dict__.get("SPACE")
-    except Exception as error:
-        raise UserFileError(f"{path}: {type(error).__name__}: {error}") from None
+    except (Exception, SystemExit) as error:
+        line = " ".join(str(error).split())
+        raise UserFileError(f"{path}: {type(error).__name__}: {line[:200]}") from None
     if not isinstance(space, SearchSpace):
         raise UserFileError(f"{path}: `SPACE = SearchSpace(...)` was expected")
     return space

@@ -46,7 +46,7 @@ def curves_info(run: Run) -> CurvesInfo:
     for row in run.epochs.to_pylist():
         by_trial.setdefault((row["run_id"], row["trial_key"]), []).append(row)
     arms = []
-    for name, rows in group_by_arm(run.trials.to_pylist()).items():
+    for name, rows in group_by_arm(run.rows()).items():
         chosen = chosen_row(rows)
         trials = confirm_rows(rows) or ([chosen] if chosen else [])
         measured = [by_trial.get((t["run_id"], t["trial_key"]), []) for t in trials]

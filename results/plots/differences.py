@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from results.arms import confirm_scores, group_by_arm
 from results.compare import (
-    BASELINE,
     Difference,
     arm_label,
     interval_text,
@@ -20,6 +19,7 @@ from results.compare import (
 )
 from results.load import Run
 from results.plots.style import color_of, set_size, tidy
+from search_spaces.space import BASELINE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +45,7 @@ class DifferencesInfo:
 
 def differences_info(run: Run) -> DifferencesInfo:
     """Paired differences of the confirm seeds."""
-    scores, _ = confirm_scores(group_by_arm(run.trials.to_pylist()), "test_accuracy")
+    scores, _ = confirm_scores(group_by_arm(run.rows()), "test_accuracy")
     scores = {name: values for name, values in scores.items() if values}
     reference = BASELINE if BASELINE in scores else next(iter(scores), BASELINE)
     arms = []

@@ -45,7 +45,7 @@ def schedules_info(run: Run) -> SchedulesInfo:
     for row in run.epochs.to_pylist():
         by_trial.setdefault((row["run_id"], row["trial_key"]), []).append(row)
     arms = []
-    for name, rows in group_by_arm(run.trials.to_pylist()).items():
+    for name, rows in group_by_arm(run.rows()).items():
         chosen = chosen_row(rows)
         same = [row for row in rows if chosen and row["config_key"] == chosen["config_key"]]
         recorded = [by_trial.get((row["run_id"], row["trial_key"]), []) for row in same]

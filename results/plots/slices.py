@@ -46,7 +46,7 @@ class SlicesInfo:
 def slices_info(run: Run) -> SlicesInfo:
     """Objective against each free parameter, for the search trials of the largest horizon."""
     arms = []
-    for name, rows in group_by_arm(run.trials.to_pylist()).items():
+    for name, rows in group_by_arm(run.rows()).items():
         space = spaces_of(run.manifests.get(rows[0]["run_id"], {})).get(rows[0]["space"])
         trials = [r for r in rows if r["role"] == "search" and r["status"] in MEASURED]
         horizon = max((row["horizon"] for row in trials), default=1.0)

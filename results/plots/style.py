@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from results.compare import BASELINE, arm_label
+from results.compare import arm_label
+from search_spaces.space import BASELINE
 
 WIDTH_INCHES, DPI = 10.0, 120  # 1200 px wide
 GREY = "#7f7f7f"

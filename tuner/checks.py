@@ -1,0 +1,142 @@
+"""Which single mistakes can be found before anything starts? Values, names, folders, addresses.
+
+What needs the schedules themselves is checked in plan.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from pathlib import Path
+
+from results.store import check_run_name
+from search_spaces import FAMILIES
+from search_spaces.registry import check_name, find_source, is_import_path
+from trainables import DATASETS, MODELS, OPTIMIZERS
+from tuner.config import Config, ConfigError
+from tuner.keys import KEYS, value_of
+
+ANSWER_SECONDS = 8.0  # of a cluster's head
+
+
+def check_surroundings(config: Config, run_dir: Path | None) -> None:
+    """Check what lies outside the configuration: the cluster's address and the run folder.
+
+    Args:
+        run_dir: the run to be resumed; None makes a new one in runs_dir.
+    """
+    if config.cluster.address is not None:
+        check_address(config.cluster.address)
+    folder = run_dir or Path(config.runs_dir)
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"runs_dir={folder}: not writable: {error.strerror}") from None
+    if run_dir is None and config.name is not None and (folder / config.name).exists():
+        raise ConfigError(
+            f"name={config.name}: this run exists; use resume={folder / config.name} "
+            "or another name"
+        )
+
+
+def check_address(address: str) -> None:
+    """Raise ConfigError unless something answers at this address of a cluster's head."""
+    if address == "auto":
+        note = Path("/tmp/ray/ray_current_cluster")  # left there by `ray start`
+        address = os.environ.get("RAY_ADDRESS") or (note.read_text() if note.exists() else "")
+        if not address:
+            raise ConfigError("cluster.address=auto: no running Ray cluster found on this machine")
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdigit():
+        raise ConfigError(
+            f"cluster.address={address}: write auto or host:port of the head "
+            "(for example 10.0.0.1:6379; the Ray Client's ray:// is not supported)"
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"cluster.address={address}: does not answer ({error})") from None
+    if not _speaks_grpc(address):
+        raise ConfigError(f"cluster.address={address}: what answers there is no Ray head")
+
+
+def _speaks_grpc(address: str) -> bool:
+    """ray.init would wait without end for a port that accepts and stays silent."""
+    import grpc
+
+    with grpc.insecure_channel(address) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=ANSWER_SECONDS)
+        except grpc.FutureTimeoutError:
+            return False
+    return True
+
+
+def check_values(config: Config) -> None:
+    """Raise ConfigError for the first value, name or pair of values that is not allowed."""
+    for name, key in KEYS.items():
+        if key.check is None:
+            continue
+        value = value_of(config, name)
+        if value is not None and not key.check(value):
+            raise ConfigError(f"{name}={value}: allowed is {key.allowed}")
+    for what, name, registry in (
+        ("dataset", config.dataset.name, DATASETS),
+        ("model", config.model.name, MODELS),
+        ("optimizer", config.optimizer.name, OPTIMIZERS),
+        ("family", config.recipe.family, FAMILIES),
+    ):
+        try:
+            check_name(what, name, registry)
+            find_source(name)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+    _check_pairs(config)
+
+
+def _check_pairs(config: Config) -> None:
+    """Rules that tie two keys together."""
+    if config.warmup_epochs >= config.epochs:
+        raise ConfigError(
+            f"warmup_epochs={config.warmup_epochs}: must be below epochs={config.epochs}"
+        )
+    if config.recipe.interval > config.epochs:
+        raise ConfigError(
+            f"recipe.interval={config.recipe.interval}: must be at most epochs={config.epochs}"
+        )
+    if config.batch.max is not None and config.batch.max < config.batch.initial:
+        raise ConfigError(
+            f"batch.max={config.batch.max}: must be at least batch.initial={config.batch.initial}"
+        )
+    if config.optimizer.nesterov and config.optimizer.momentum == 0:
+        raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
+    if config.optimizer.name == "adamw" and config.optimizer.momentum > 0:
+        raise ConfigError(
+            "optimizer.momentum: adamw has none; add optimizer.momentum=0 optimizer.nesterov=false"
+        )
+    if config.name is not None:
+        try:
+            check_run_name(config.name)
+        except ValueError as error:
+            raise ConfigError(f"name: {error}") from None
+
+
+def code_digest(names: list[str]) -> str:
+    """Identifies the user's own code by its files; '' without any."""
+    sources = [find_source(name) for name in names]
+    content = b"".join(source.read_bytes() for source in sources if source is not None)
+    return hashlib.sha256(content).hexdigest()[:12] if content else ""
+
+
+def foreign_names(config: Config) -> dict[str, str]:
+    """Keys whose value is a `package.module:callable`, i.e. names code to import."""
+    names = {
+        "dataset": config.dataset.name,
+        "model": config.model.name,
+        "optimizer": config.optimizer.name,
+    }
+    return {key: name for key, name in names.items() if is_import_path(name)}
