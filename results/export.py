@@ -113,11 +113,24 @@ def torch_snippet(trial: TrialConfig) -> str:
     return SNIPPET.substitute(
         title=_comment(f"Schedule {trial.space}: {format_params(trial.params)}"),
         workload=_comment(f"{recipe.model} on {recipe.dataset}, {recipe.epochs} epochs"),
-        optimizer=_comment(f"Optimizer: {recipe.optimizer}, momentum {recipe.momentum}"),
+        optimizer=_comment(_recipe_in_words(trial)),
         total_samples=trial.schedule.total_samples,
         epoch_samples=trial.schedule.epoch_samples,
         stages="\n".join(f"    {stage!r}," for stage in stages),
     )
+
+
+def _recipe_in_words(trial: TrialConfig) -> str:
+    """What else the training used, for whoever wants the same result."""
+    recipe = trial.recipe
+    words = [
+        f"{recipe.optimizer}(momentum={recipe.momentum}, nesterov={recipe.nesterov}, "
+        f"weight_decay={recipe.weight_decay})",
+        f"label_smoothing={recipe.label_smoothing}",
+        f"clip_norm={recipe.clip_norm}",
+        f"precision={recipe.precision}",
+    ]
+    return "Trained with " + ", ".join(words)
 
 
 def format_params(params: Mapping[str, float]) -> str:
@@ -147,6 +160,10 @@ def _json(trial: TrialConfig) -> str:
         "config_key": trial.config_key,
         "optimizer": trial.recipe.optimizer,
         "momentum": trial.recipe.momentum,
+        "nesterov": trial.recipe.nesterov,
+        "weight_decay": trial.recipe.weight_decay,
+        "clip_norm": trial.recipe.clip_norm,
+        "label_smoothing": trial.recipe.label_smoothing,
         "noise_law": trial.recipe.noise_law,
         "epochs": trial.recipe.epochs,
         "epoch_samples": trial.schedule.epoch_samples,

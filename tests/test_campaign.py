@@ -172,6 +172,26 @@ def test_more_trials_extend_a_finished_campaign() -> None:
     assert not set(keys(rows)) & set(keys(more))
 
 
+def test_an_extension_selects_anew_before_it_confirms() -> None:
+    words = ("confirm.top_k=2", "confirm.select_seeds=2", "confirm.seeds=2", "baseline=false")
+    rows = run_all(Campaign(plan("trials=4", *words)))
+    extended = Campaign(plan("trials=12", *words))
+    extended.replay(rows)
+    rows += run_all(extended)
+    searched = sorted(
+        (r for r in rows if r["role"] == "search"), key=lambda r: -float(str(r["objective"]))
+    )
+    finalists = {r["config_key"] for r in searched[:2]}
+    scores: dict[object, float] = {}
+    for r in rows:
+        if r["role"] == "select" and r["config_key"] in finalists:
+            scores[r["config_key"]] = scores.get(r["config_key"], 0.0) + r["objective"]
+    assert set(scores) == finalists
+    chosen = extended.arms["poly"].chosen
+    assert chosen is not None
+    assert chosen.config_key == max(scores, key=lambda key: scores[key])
+
+
 def test_a_failed_trial_is_replaced_and_leaves_the_budget() -> None:
     campaign = Campaign(plan("trials=3", "confirm.seeds=0", "baseline=false"))
     trial = campaign.next()
@@ -205,6 +225,12 @@ def test_a_space_with_few_points_ends_when_all_are_tried() -> None:
     words = ("spaces.poly.p.choices=[1,2]", "spaces.poly.interval.choices=[1,5]")
     rows = run_all(Campaign(plan(*words, "spaces.poly.delta0.value=0.2", "trials=30")))
     assert roles(rows)["poly", "search"] == 4
+
+
+def test_stepped_ranges_can_be_searched_to_their_end() -> None:
+    steps = ("spaces.poly.p.low=0.1", "spaces.poly.p.high=0.3", "spaces.poly.p.step=0.1")
+    rows = run_all(Campaign(plan(*steps, "trials=20", "confirm.seeds=0", "baseline=false")))
+    assert {r["p"] for r in rows} == {0.1, 0.2, 0.3}
 
 
 def test_a_grid_trains_every_point_whatever_trials_says() -> None:

@@ -283,6 +283,26 @@ def test_a_bad_space_file_gets_one_line_that_names_it(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["poly", "baseline", "my.space", "1st"])
+def test_a_space_file_may_not_take_a_built_in_or_odd_name(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path / f"{name}.yaml", "family: poly\np: 3\n")
+    with pytest.raises(ConfigError, match=r"built-in name|letters, digits"):
+        compose([f"space={path}"])
+
+
+def test_a_workload_file_may_not_name_code_to_run(tmp_path: Path) -> None:
+    text = f"dataset: {{name: 'os:system', path: 'touch {tmp_path}/ran'}}\nlr: 1\n"
+    write(tmp_path / "workload" / "evil.yaml", text)
+    assert main(["workload=evil", "--config-dir", str(tmp_path), "dry_run=true"]) == 2
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_broken_file_beside_the_named_one_does_no_harm(tmp_path: Path) -> None:
+    write(tmp_path / "space" / "broken.yaml", "family: [unclosed\n")
+    write(tmp_path / "space" / "good.yaml", "family: poly\n")
+    assert compose(["space=good"], str(tmp_path)).space == ["good"]
+
+
 def test_a_huge_config_file_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "big.yaml", "family: poly\n# " + "x" * 1_000_001)
     with pytest.raises(ConfigError, match="larger than 1,000,000 bytes"):

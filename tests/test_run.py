@@ -49,6 +49,7 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
 
     def run(self, *words: str, address: bool = True) -> subprocess.CompletedProcess[str]:
@@ -162,6 +163,34 @@ def test_an_interrupted_and_resumed_run_has_the_rows_of_an_uninterrupted_one(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_process_group_ends_the_run_in_order(
+    command: Command, number: signal.Signals
+) -> None:
+    process = command.start("space=poly", *SMALL, "epochs=60", "name=group", address=False)
+    wait_for(process, "epoch 1/60")
+    begun = time.monotonic()
+    os.killpg(process.pid, number)
+    out, _ = process.communicate(timeout=60)
+    assert time.monotonic() - begun < 10
+    assert process.returncode == 128 + number
+    assert f"resume={command.folder / 'group'}" in out
+    assert {r["status"] for r in results.load(command.folder / "group").trials.to_pylist()} <= {
+        "interrupted",
+        "completed",
+    }
+
+
+def test_an_interrupt_before_the_training_says_so(command: Command) -> None:
+    process = command.start("space=poly", *SMALL, address=False)
+    wait_for(process, "starting Ray")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
 def test_a_killed_worker_costs_no_row(command: Command, cluster: ClusterProcess) -> None:
     words = ("space=poly", "max_concurrent=1", *SMALL, "trials=2", "epochs=60")
     whole = command.run(*words, "name=whole")
@@ -181,6 +210,10 @@ def test_a_killed_worker_costs_no_row(command: Command, cluster: ClusterProcess)
 def test_more_trials_extend_a_finished_run(command: Command) -> None:
     first = command.run("space=poly", "name=grown", *SMALL)
     assert first.returncode == 0, first.stderr
+    for refused in ("space=cosine", "model=resnet20", "seed=3", "epochs=9"):
+        other = command.run(f"resume={command.folder / 'grown'}", refused)
+        assert other.returncode == 2
+        assert "cannot change" in other.stderr
     more = command.run(f"resume={command.folder / 'grown'}", "trials=+3")
     assert more.returncode == 0, more.stderr
     rows = results.load(command.folder / "grown").trials.to_pylist()

@@ -133,6 +133,8 @@ def _changed(stored: Config, given: dict[str, str]) -> Config:
             raise ConfigError(
                 f"{key}: cannot change when resuming (allowed: {', '.join(RESUMABLE)})"
             )
+        if key == "trials" and (stored.search.budget or stored.search.sampler == "grid"):
+            raise ConfigError("trials: this run's search is bounded by its budget or grid")
         if key == "trials" and value.startswith("+"):
             value = str(stored.trials + _whole(key, value))
         words.append(f"{key}={value}")

@@ -39,7 +39,8 @@ def print_summary(run_dir: Path) -> None:
         for warning in comparison.warnings:
             console.print(f"note: {warning}", markup=False)
     console.print()
-    for command in next_commands(run_dir):
+    (manifest,) = run.manifests.values()
+    for command in next_commands(run_dir, manifest["config"]):
         console.print(f"  {command}", markup=False)
 
 
@@ -60,14 +61,16 @@ def stage_lines(schedule: Schedule) -> list[str]:
     return lines
 
 
-def next_commands(run_dir: Path) -> list[str]:
+def next_commands(run_dir: Path, config: dict[str, Any]) -> list[str]:
     """What a person would type next."""
     shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
-    return [
+    commands = [
         f"python -m results compare {shown}                  # table, verdict and plots",
         f"python -m results export {shown} --schedule best   # CSV, JSON and a torch snippet",
-        f"python -m tuner.run resume={shown} trials=+10      # search on",
     ]
+    if config["search"]["sampler"] != "grid" and config["search"]["budget"] is None:
+        commands.append(f"python -m tuner.run resume={shown} trials=+10      # search on")
+    return commands
 
 
 def _accuracy_line(rows: list[dict[str, Any]], best: TrialConfig) -> str:
