@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,7 +42,8 @@ class ClusterProcess:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[ClusterProcess]:
-    """A cluster with two CPUs."""
+    """A cluster with two CPUs; whoever joins it finds its token in the environment."""
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.cluster_process"],
         cwd=ROOT,
