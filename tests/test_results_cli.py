@@ -7,7 +7,6 @@ import json
 import runpy
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,14 +101,16 @@ def test_the_process_ends_with_code_2_and_no_traceback():
     assert done.stderr.count("\n") == 1
 
 
-def test_help_comes_within_a_second():
-    seconds = []
-    for _ in range(2):  # the better of two: the machine may be busy
-        begin = time.monotonic()
-        done = command("--help")
-        seconds.append(time.monotonic() - begin)
-    assert min(seconds) < 1.0
-    assert done.returncode == 0
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; from results.__main__ import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'scipy', 'matplotlib', 'optuna', 'torch', 'ray', 'rich'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     assert "compare" in done.stdout
 
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -150,9 +149,7 @@ def test_an_interrupted_and_resumed_run_has_the_rows_of_an_uninterrupted_one(
     process = command.start(*words, "name=cut")
     wait_for(process, "[4/")
     process.send_signal(number)
-    begun = time.monotonic()
-    out, _ = process.communicate(timeout=60)
-    assert time.monotonic() - begun < 10
+    out, _ = process.communicate(timeout=30)
     if number != signal.SIGKILL:
         assert process.returncode == 128 + number
         assert f"resume={command.folder / 'cut'}" in out
@@ -169,10 +166,8 @@ def test_a_signal_to_the_whole_process_group_ends_the_run_in_order(
 ) -> None:
     process = command.start("space=poly", *SMALL, "epochs=60", "name=group", address=False)
     wait_for(process, "epoch 1/60")
-    begun = time.monotonic()
     os.killpg(process.pid, number)
-    out, _ = process.communicate(timeout=60)
-    assert time.monotonic() - begun < 10
+    out, _ = process.communicate(timeout=30)
     assert process.returncode == 128 + number
     assert f"resume={command.folder / 'group'}" in out
     assert {r["status"] for r in results.load(command.folder / "group").trials.to_pylist()} <= {
