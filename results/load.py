@@ -56,6 +56,13 @@ class Run:
             row["chosen"] = chosen.get(row["space"]) == row["config_key"]
         return rows
 
+    def epochs_by_trial(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
+        """Epoch rows by (run_id, trial_key)."""
+        by_trial: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for row in self.epochs.to_pylist():
+            by_trial.setdefault((row["run_id"], row["trial_key"]), []).append(row)
+        return by_trial
+
     def compare(
         self, metric: str = "test_accuracy", min_effect: float | None = None
     ) -> Comparison:

@@ -110,6 +110,7 @@ class NetworkTraining:
         self.loss = nn.CrossEntropyLoss(reduction="sum", label_smoothing=recipe.label_smoothing)
         self.samples_seen = 0
         self.num_steps = 0
+        self.batch_size = 0  # of the last step, as it came from the loader
         self.diverged = False
         self.records: list[EpochRecord] = []
 
@@ -165,18 +166,19 @@ class NetworkTraining:
             if self.trial.recipe.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.trial.recipe.clip_norm)
             self.optimizer.step()
-            self.samples_seen += len(labels)
+            self.batch_size = len(labels)
+            self.samples_seen += self.batch_size
             self.num_steps += 1
         num_samples = sum(s.batch_size for s in steps)
         return loss_sum.item() / num_samples, num_correct.item() / num_samples
 
     def _used(self, step: Step) -> dict[str, Any]:
-        """The record's schedule columns: lr read back from the optimizer, the rest by table."""
+        """Schedule columns: lr from the optimizer, batch from the loader, the rest by table."""
         stage = step.stage
         return {
             "stage": stage,
             "lr": float(self.optimizer.param_groups[0]["lr"]),
-            "batch_size": step.batch_size,
+            "batch_size": self.batch_size,
             "batch_capped": bool(self.schedule.capped_S[stage]),
             "momentum": float(self.optimizer.param_groups[0].get("momentum", 0.0)),
             "delta": float(self.schedule.delta_S[stage]),

@@ -42,9 +42,7 @@ class CurvesInfo:
 
 def curves_info(run: Run) -> CurvesInfo:
     """Accuracies and losses by epoch for the trials that stand for each arm."""
-    by_trial: dict[tuple[str, str], list[Row]] = {}
-    for row in run.epochs.to_pylist():
-        by_trial.setdefault((row["run_id"], row["trial_key"]), []).append(row)
+    by_trial = run.epochs_by_trial()
     arms = []
     for name, rows in group_by_arm(run.rows()).items():
         chosen = chosen_row(rows)

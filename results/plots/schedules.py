@@ -41,9 +41,7 @@ class SchedulesInfo:
 
 def schedules_info(run: Run) -> SchedulesInfo:
     """Per arm what the longest recorded trial of its chosen config used, epoch by epoch."""
-    by_trial: dict[tuple[str, str], list[Row]] = {}
-    for row in run.epochs.to_pylist():
-        by_trial.setdefault((row["run_id"], row["trial_key"]), []).append(row)
+    by_trial = run.epochs_by_trial()
     arms = []
     for name, rows in group_by_arm(run.rows()).items():
         chosen = chosen_row(rows)
