@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.measure import median_ratio, surroundings, table
 from tuner import cluster
-from tuner.config import compose
+from tuner.compose import compose
 from tuner.execute import Interrupts, _fit, _manifest
 from tuner.plan import Plan, make_plan
 from tuner.resume import config_yaml

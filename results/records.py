@@ -16,9 +16,12 @@ import pyarrow as pa
 
 from search_spaces.trial import EpochRecord, Outcome, Status, TrialConfig
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_ERROR_BYTES = 2048
-PARAMS = ("p", "interval", "delta0", "end_ratio", "f", "base", "split")
+PARAMS = (
+    *("p", "interval", "delta0", "end_ratio", "f", "base", "split"),
+    *("momentum_share", "radius0"),
+)
 
 # One row of a table: column name -> plain Python value (the Arrow edge).
 Row = dict[str, Any]
@@ -67,6 +70,13 @@ EPOCHS = _schema(
         ("seconds", FLOAT, "s", "training, without evaluation"),
         ("eval_seconds", FLOAT, "s", "validation"),
         ("images_per_second", FLOAT, "samples/s", "training throughput"),
+        ("noise_c2", FLOAT, "", "measured noise constant C^2 at the epoch's end"),
+        ("noise_c2_low", FLOAT, "", "lower end of its 95% interval"),
+        ("noise_c2_high", FLOAT, "", "upper end of its 95% interval"),
+        ("gradient_norm", FLOAT, "", "of the whole loss, bias removed, at the epoch's end"),
+        ("max_gradient_norm", FLOAT, "", "largest measured of a batch or example: K"),
+        ("mean_batch_norm", FLOAT, "", "mean over all steps of the batch gradient's norm"),
+        ("noise_sample", TEXT, "JSON", "distribution of the gradient noise at one point"),
     ]
 )
 
@@ -125,6 +135,11 @@ TRIALS = _schema(
         ("started_at", TIME, "UTC", "start of this attempt"),
         ("ended_at", TIME, "UTC", "end of this attempt; null while running"),
         ("error", TEXT, "", "last 2 kB of the error text"),
+        ("momentum_share", FLOAT, "fraction", "share of the decay done by momentum"),
+        ("radius0", FLOAT, "", "initial radius of the explicit smoothing of the weights"),
+        ("sharpness_loss", FLOAT, "nats", "largest increase of the loss near the weights"),
+        ("sharpness_error", FLOAT, "fraction", "increase of the error rate at that point"),
+        ("steps_to_epsilon", TEXT, "JSON", "steps until mean_batch_norm fell to each epsilon"),
     ]
 )
 
@@ -139,7 +154,7 @@ OUTCOME_COLUMNS = tuple(
     if name in Outcome.__dataclass_fields__ and name not in ("status",)
 )
 RECIPE_COLUMNS = (
-    *("batch0", "c2", "c2_source", "noise_law", "model", "dataset", "data_fingerprint"),
+    *("c2", "c2_source", "noise_law", "model", "dataset", "data_fingerprint"),
     *("train_examples", "optimizer", "momentum", "precision", "num_threads", "micro_batch"),
     "epochs",
 )
@@ -183,6 +198,7 @@ def trial_row(
         "attempt": attempt,
         "config_json": canonical_json(trial.to_dict()),
         "lr0": trial.lr0,
+        "batch0": trial.batch0,
         "epochs_done": epochs_done,
         "host": host,
         "started_at": started_at,

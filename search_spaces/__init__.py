@@ -67,4 +67,27 @@ SPACES: dict[str, SearchSpace] = {
         name="cosine_power", family="cosine_power", ranges=COMMON | cosine_power.RANGES
     ),
     "constant": SearchSpace(name="constant", family="constant", ranges=COMMON | ONE_STAGE),
+    # Constant lr and batch: what to search when no schedule is wanted.
+    "lr_batch": SearchSpace(
+        name="lr_batch",
+        family="constant",
+        ranges={
+            **ONE_STAGE,
+            "split": LR,
+            "lr0": Range(low=0.1, high=10.0, log=True, relative=True),
+            "batch0": Range(low=0.25, high=4.0, log=True, integer=True, relative=True),
+        },
+    ),
+    # Momentum alone lowers delta (needs optimizer.momentum > 0).
+    "momentum": SearchSpace(
+        name="momentum",
+        family="poly",
+        ranges=COMMON | poly.RANGES | {"momentum_share": Range(value=1.0)},
+    ),
+    # The loss is also smoothed explicitly, by moving the weights at random.
+    "explicit": SearchSpace(
+        name="explicit",
+        family="poly",
+        ranges=COMMON | poly.RANGES | {"radius0": Range(low=0.1, high=10.0, log=True)},
+    ),
 }

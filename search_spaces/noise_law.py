@@ -9,7 +9,7 @@ shb     eta * sqrt((1+beta_hat) C^2/b + beta_hat K^2)          arXiv 2412.11501,
 nshb_a  eta * sqrt(C^2/b + 4 beta^2 (C^2/b + K^2))             arXiv 2412.11501, NSHB
 nshb_b  eta * C/sqrt((1-beta) b)                               its authors' code
 
-Every law is linear in eta: delta = eta * `gain`.
+Every law is linear in eta, delta = eta * `gain`, and grows with beta: `momentum_for` inverts it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,26 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+BELOW_ONE = 1.0 - 1e-9
 LAWS = ("sgd", "shb", "nshb_a", "nshb_b")
+# The law of each optimizer where the user names none; all others follow sgd.
+LAW_OF = {"shb": "shb", "nshb": "nshb_b"}
 
 
 def momentum_factor(beta: float) -> float:
     """beta_hat of stochastic heavy ball: 0 at beta=0, 81.9 at beta=.9 (arXiv 2412.11501)."""
     return beta * (beta * beta - beta + 1.0) / (1.0 - beta) ** 2
+
+
+def _invert_momentum_factor(beta_hat: float) -> float:
+    """The only root in [0, 1) of beta^3 - (1+u) beta^2 + (1+2u) beta - u, u = beta_hat."""
+    low, high = 0.0, BELOW_ONE
+    while high - low > 1e-15:
+        middle = 0.5 * (low + high)
+        if middle in (low, high):
+            break
+        low, high = (middle, high) if momentum_factor(middle) < beta_hat else (low, middle)
+    return 0.5 * (low + high)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,10 +65,10 @@ class NoiseLaw:
         if not 0 <= self.momentum < 1:
             raise ValueError(f"`0 <= momentum < 1` must hold, but got (momentum={self.momentum}).")
 
-    def gain(self, batch_size: float) -> float:
-        """delta of lr=1 at this batch size (samples, > 0)."""
+    def gain(self, batch_size: float, momentum: float | None = None) -> float:
+        """delta of lr=1 at this batch size (samples, > 0) and momentum (None = the law's own)."""
         noise = self.c2 / batch_size
-        beta = self.momentum
+        beta = self.momentum if momentum is None else momentum
         if self.name == "sgd":
             return math.sqrt(noise) / (1.0 - beta)
         if self.name == "shb":
@@ -71,6 +85,24 @@ class NoiseLaw:
     def lr(self, delta: float, batch_size: float) -> float:
         """The lr that realises `delta` exactly at this batch size."""
         return delta / self.gain(batch_size)
+
+    def momentum_for(self, delta: float, lr: float, batch_size: float) -> float:
+        """The beta in [0, 1) that realises `delta` at this lr and batch size.
+
+        0 is the floor: where lr and batch alone make more noise than `delta`, momentum cannot
+        lower it further (arXiv 2412.11501, Algorithm 6).
+        """
+        noise = self.c2 / batch_size
+        excess = (delta / lr) ** 2 - noise  # of gain^2 over that of beta = 0
+        if excess <= 0:
+            return 0.0
+        if self.name == "sgd":
+            return 1.0 - lr * math.sqrt(noise) / delta
+        if self.name == "nshb_a":
+            return min(0.5 * math.sqrt(excess / (noise + self.k**2)), BELOW_ONE)
+        if self.name == "nshb_b":
+            return 1.0 - noise * (lr / delta) ** 2
+        return _invert_momentum_factor(excess / (noise + self.k**2))
 
     @property
     def is_scale_free(self) -> bool:

@@ -1,11 +1,15 @@
-"""What lr and batch size does a training use at which sample? The table of stages.
+"""What lr, batch size and momentum does a training use at which sample? The table of stages.
 
 Legend: E epochs of N samples, n epochs between decays (`interval`), u progress in [0, 1],
-d(u) decay curve with d(0) = 1, delta noise level, b batch size, s split, r horizon.
+d(u) decay curve with d(0) = 1, delta noise level, b batch size, s split, r horizon,
+w momentum_share (0 unless asked for), beta momentum.
 Stage m starts at u = m*n/E and holds delta_m = delta0 * d(u) until the next one starts:
 
-    b_m  = round(min(b0 * (delta_m / delta0)^(-2(1-s)), batch.max, N))     delta DECAYS HERE
-    lr_m = the lr for which the noise law gives exactly delta_m at b_m
+    b_m  = round(min(b0 * d^(-2(1-s)(1-w)), batch.max, N))                 delta DECAYS HERE
+    lr_m = the lr for which the noise law gives exactly delta_m at b_m                 (w = 0)
+    lr_m = lr0 * d^(s(1-w)), beta_m = the beta >= 0 that gives delta_m at lr_m, b_m    (w > 0)
+
+Where beta_m would be negative it is 0 and delta_m stays above its target: a floored stage.
 
 Arrays carry the suffix _S: one entry per stage.
 """
@@ -14,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +41,9 @@ class Schedule:
     Attributes:
         start_S: first sample of each stage (int64, samples since the start, increasing).
         progress_S: u at which the decay curve was read for this stage, in [0, 1).
-        lr_S, batch_size_S (int64), delta_S: what a step of this stage uses.
+        lr_S, batch_size_S (int64), momentum_S, delta_S: what a step of this stage uses.
         capped_S: True where batch.max or N kept the batch below its target.
+        floored_S: True where momentum reached 0 and delta stays above its target.
         total_samples: the training ends with the first step at or past it.
         epoch_samples: N; epoch e ends with the first step at or past e*N.
     """
@@ -47,8 +52,10 @@ class Schedule:
     progress_S: NDArray[np.float64]
     lr_S: NDArray[np.float64]
     batch_size_S: NDArray[np.int64]
+    momentum_S: NDArray[np.float64]
     delta_S: NDArray[np.float64]
     capped_S: NDArray[np.bool_]
+    floored_S: NDArray[np.bool_]
     total_samples: int
     epoch_samples: int
 
@@ -114,12 +121,13 @@ def make_schedule(
     lr0: float,
     batch0: int,
     split: float = 1.0,
+    momentum_share: float = 0.0,
     batch_max: int | None = None,
     law: NoiseLaw | None = None,
     warmup_epochs: float = 0.0,
     horizon: float = 1.0,
 ) -> Schedule:
-    """The table of a decay curve, sampled every `interval` epochs and split between lr and batch.
+    """The table of a decay curve, sampled every `interval` epochs; lr, batch, momentum share it.
 
     Args:
         decay: d(u), positive, with d(0) = 1; read at the start of each stage.
@@ -128,6 +136,8 @@ def make_schedule(
         interval: n in [1, E]; need not divide E.
         lr0, batch0: at stage 0; 0 < lr0, 1 <= batch0 <= min(N, batch_max).
         split: s in [0, 1]; 1 lowers delta by lr alone, 0 by the batch alone.
+        momentum_share: w in [0, 1]; the share of ln d that momentum lowers, starting from the
+            law's momentum; lr and batch share the rest. 0 keeps momentum constant.
         batch_max: largest batch (samples); a capped stage lowers lr instead.
         law: how delta follows from lr and batch (default sgd with C = 1).
         warmup_epochs: lr and delta rise linearly to the curve over these first epochs,
@@ -144,11 +154,12 @@ def make_schedule(
         >>> table.lr_S.tolist(), table.start_S.tolist()
         ([0.1, 0.05], [0, 200])
 
-    Source: stages and split from arXiv 2311.08745 Algorithm 3; clock in samples, exact
-    delta after rounding and squeezed horizons are ours.
+    Source: stages and split from arXiv 2311.08745 Algorithm 3, momentum from arXiv 2412.11501
+    Algorithm 6; clock in samples, exact delta after rounding and squeezed horizons are ours.
     """
     law = law or NoiseLaw()
     _check(epochs, train_examples, interval, lr0, batch0, split, batch_max, warmup_epochs, horizon)
+    _check_momentum(momentum_share, law)
     time_S, warmup_S = _stage_starts(epochs, interval, warmup_epochs)
     stage_S = np.floor(time_S / interval + EPS)
     progress_S = stage_S * interval / epochs
@@ -156,27 +167,41 @@ def make_schedule(
 
     limit = min(train_examples, batch_max or train_examples)
     with np.errstate(over="ignore", divide="ignore"):
-        target_S = batch0 * d_S ** (-2.0 * (1.0 - split))
-    if split == 0:
+        rest_S = d_S ** (1.0 - momentum_share)  # what lr and batch are to lower
+        target_S = batch0 * rest_S ** (-2.0 * (1.0 - split))
+    if split == 0 and momentum_share == 0:
         _check_law(law, d_S, target_S, batch0)
     batch_S = np.maximum(1, np.rint(np.minimum(target_S, limit))).astype(np.int64)
-    gain_S = np.array([law.gain(b) for b in batch_S.tolist()])
     delta_S = lr0 * law.gain(batch0) * d_S * warmup_S
+    if momentum_share == 0:
+        momentum_S = np.full(len(d_S), law.momentum)
+        lr_S = delta_S / np.array([law.gain(b) for b in batch_S.tolist()])
+    else:
+        lr_S = lr0 * rest_S**split * warmup_S
+        used = zip(delta_S.tolist(), lr_S.tolist(), batch_S.tolist(), strict=True)
+        momentum_S = np.array([_momentum(law, *values) for values in used])
+    floor_S = lr_S * np.array([law.gain(b, 0.0) for b in batch_S.tolist()])
+    floored_S = (momentum_S == 0) & (floor_S > delta_S * (1 + EPS))
+    delta_S = np.where(floored_S, floor_S, delta_S)
     start_S = np.ceil(time_S * horizon * train_examples - 1e-6).astype(np.int64)
     table = Schedule(
         start_S=start_S,
         progress_S=progress_S,
-        lr_S=delta_S / gain_S,
+        lr_S=lr_S,
         batch_size_S=batch_S,
+        momentum_S=momentum_S,
         delta_S=delta_S,
         capped_S=target_S > limit,
+        floored_S=floored_S,
         total_samples=math.ceil(epochs * train_examples * horizon - 1e-6),
         epoch_samples=train_examples,
     )
     if horizon < 1:
         _check_rung(table, horizon)
-    for array in (start_S, progress_S, table.lr_S, batch_S, delta_S, table.capped_S):
-        array.setflags(write=False)
+    for item in fields(table):
+        array = getattr(table, item.name)
+        if isinstance(array, np.ndarray):
+            array.setflags(write=False)
     return table
 
 
@@ -244,6 +269,24 @@ def _check(
         )
     if not 0 < horizon <= 1:
         raise ValueError(f"`0 < horizon <= 1` must hold, but got (horizon={horizon}).")
+
+
+def _momentum(law: NoiseLaw, delta: float, lr: float, batch_size: float) -> float:
+    """The law's own momentum where it realises delta, without the root's rounding."""
+    is_own = abs(law.delta(lr, batch_size) - delta) <= EPS * delta
+    return law.momentum if is_own else law.momentum_for(delta, lr, batch_size)
+
+
+def _check_momentum(momentum_share: float, law: NoiseLaw) -> None:
+    if not 0 <= momentum_share <= 1:
+        raise ValueError(
+            f"`0 <= momentum_share <= 1` must hold, but got (momentum_share={momentum_share})."
+        )
+    if momentum_share > 0 and law.momentum == 0:
+        raise ValueError(
+            f"momentum can lower delta only from above 0, but got (momentum={law.momentum}, "
+            f"momentum_share={momentum_share})."
+        )
 
 
 def _check_law(

@@ -11,6 +11,12 @@ from typing import Any
 BASELINE = "baseline"  # name of the arm that is the recipe's own schedule
 # Parameters every space has besides those of its family's curve.
 COMMON_PARAMS = ("interval", "delta0", "split")
+# Parameters any space may add: momentum_share (share of the decay that momentum does), batch0
+# (replaces the recipe's first batch), lr0 (replaces delta0), radius0 (explicit smoothing).
+EXTRA_PARAMS = ("momentum_share", "batch0", "lr0", "radius0")
+INTEGER_PARAMS = ("interval", "batch0")
+# Everything that is not a parameter of the curve itself.
+SCHEDULE_PARAMS = (*COMMON_PARAMS, *EXTRA_PARAMS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +31,8 @@ class Range:
         value: one fixed value; excludes everything else.
         integer: whole numbers only.
         relative: numbers are multiples of a reference of the run (`interval`: its epochs,
-            `delta0`: the recipe's noise level); `resolve` makes them absolute.
+            `delta0`: the recipe's noise level, `lr0` and `batch0`: the recipe's own);
+            `resolve` makes them absolute.
     """
 
     low: float | None = None
@@ -145,11 +152,14 @@ class SearchSpace:
         ranges: by parameter: `interval` (epochs), `delta0` (initial noise level), `split`
             (1 = all decay by lr, 0 = all by batch), and the family's own; `factor`
             (noise per stage over that of the stage before) may replace exp's end_ratio.
+            Any of `EXTRA_PARAMS` may join; `lr0` takes the place of delta0.
+        optimizer: this arm's own optimizer; None = the recipe's.
     """
 
     name: str
     family: str
     ranges: Mapping[str, Range]
+    optimizer: str | None = None
 
     @property
     def free(self) -> dict[str, Range]:
@@ -175,14 +185,44 @@ class SearchSpace:
                 raise ValueError(f"spaces.{self.name}.{name}: {error}") from None
         return [dict(zip(self.free, point, strict=True)) for point in itertools.product(*axes)]
 
-    def resolve(self, *, epochs: int, delta_ref: float) -> SearchSpace:
+    def points(self) -> list[SearchSpace]:
+        """Every config of a grid as an arm of its own, named `space param=value,...`.
+
+        Raises:
+            ValueError: a free range is continuous; the message names it.
+        """
+        arms = []
+        for point in self.grid():
+            told = ",".join(f"{name}={value:.4g}" for name, value in point.items())
+            fixed = {
+                name: Range(value=value, integer=self.ranges[name].integer)
+                for name, value in point.items()
+            }
+            arms.append(
+                replace(
+                    self,
+                    name=f"{self.name} {told}" if told else self.name,
+                    ranges={**self.ranges, **fixed},
+                )
+            )
+        return arms
+
+    def resolve(
+        self, *, epochs: int, delta_ref: float, lr_ref: float = 1.0, batch_ref: int = 1
+    ) -> SearchSpace:
         """The same space with every relative range made absolute.
 
         Args:
             epochs: length of the training; unit of a relative `interval`.
-            delta_ref: noise level of the workload's recipe; unit of a relative `delta0`.
+            delta_ref, lr_ref, batch_ref: noise level, lr and first batch (samples) of the
+                workload's recipe; units of a relative `delta0`, `lr0` and `batch0`.
         """
-        references = {"interval": float(epochs), "delta0": delta_ref}
+        references = {
+            "interval": float(epochs),
+            "delta0": delta_ref,
+            "lr0": lr_ref,
+            "batch0": float(batch_ref),
+        }
         return replace(
             self,
             ranges={
@@ -197,7 +237,8 @@ class SearchSpace:
         for name, axis in self.ranges.items():
             fields = {k: v for k, v in asdict(axis).items() if v is not None and v is not False}
             ranges[name] = fields | ({"choices": list(axis.choices)} if axis.choices else {})
-        return {"name": self.name, "family": self.family, "ranges": ranges}
+        told = {"optimizer": self.optimizer} if self.optimizer else {}
+        return {"name": self.name, "family": self.family, "ranges": ranges, **told}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SearchSpace:
@@ -207,7 +248,12 @@ class SearchSpace:
             choices = fields.get("choices")
             known = {**fields, "choices": tuple(choices)} if choices else dict(fields)
             ranges[name] = Range(**known)
-        return cls(name=data["name"], family=data["family"], ranges=ranges)
+        return cls(
+            name=data["name"],
+            family=data["family"],
+            ranges=ranges,
+            optimizer=data.get("optimizer"),
+        )
 
 
 def _absolute(axis: Range, reference: float) -> Range:

@@ -13,7 +13,7 @@ from search_spaces import FAMILIES
 from search_spaces.noise_law import NoiseLaw
 from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule, make_schedule
-from search_spaces.space import COMMON_PARAMS
+from search_spaces.space import SCHEDULE_PARAMS
 
 Role = Literal["search", "select", "confirm"]
 Status = Literal["running", "completed", "diverged", "failed", "oom", "interrupted"]
@@ -39,6 +39,9 @@ class Recipe:
         c2, k, noise_law: see NoiseLaw; c2_source: given | measured | unit.
         precision: fp32 | bf16. micro_batch: largest batch of one backward pass; None = all.
         code_digest: of the user's own model, dataset and optimizer files; '' without any.
+        trainer: name in TRAINERS: network, or function (explicit smoothing of a known function).
+        smoothing: ball | gaussian | gaussian_scaled; distribution of explicit smoothing.
+        measurements: options by name of what is measured along the way (`measure=`).
     """
 
     workload: str
@@ -68,6 +71,14 @@ class Recipe:
     num_threads: int = 1
     micro_batch: int | None = None
     code_digest: str = ""
+    trainer: str = "network"
+    smoothing: str = "ball"
+    measurements: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of guessing; 0 where there are no classes."""
+        return 1.0 / self.num_classes if self.num_classes else 0.0
 
     @property
     def law(self) -> NoiseLaw:
@@ -83,7 +94,7 @@ class TrialConfig:
         space: the arm; family: its curve (name or `package.module:curve`).
         params: the suggested values in the space's terms: interval, delta0, split, and the
             curve's (or `factor`).
-        lr0: initial lr that realises delta0 at the recipe's batch0.
+        lr0: initial lr that realises delta0 at the first batch.
         horizon: share of the full training's samples, in (0, 1].
         role, replicate: search | select | confirm, and the seed index that pairs arms.
         seed: of initial weights, validation split, data order and augmentation.
@@ -106,9 +117,14 @@ class TrialConfig:
         return int(self.params["interval"])
 
     @property
+    def batch0(self) -> int:
+        """First batch (samples): the config's own, else the recipe's."""
+        return int(self.params.get("batch0", self.recipe.batch0))
+
+    @property
     def curve_params(self) -> dict[str, float]:
         """The curve's own parameters; a `factor` per stage is told as exp's end_ratio."""
-        params = {k: v for k, v in self.params.items() if k not in COMMON_PARAMS}
+        params = {k: v for k, v in self.params.items() if k not in SCHEDULE_PARAMS}
         if "factor" in params:
             stages = self.recipe.epochs / self.interval
             params["end_ratio"] = params.pop("factor") ** stages
@@ -125,8 +141,9 @@ class TrialConfig:
             train_examples=recipe.train_examples,
             interval=self.interval,
             lr0=self.lr0,
-            batch0=recipe.batch0,
+            batch0=self.batch0,
             split=self.params["split"],
+            momentum_share=self.params.get("momentum_share", 0.0),
             batch_max=recipe.batch_max,
             law=recipe.law,
             warmup_epochs=recipe.warmup_epochs,
@@ -194,6 +211,10 @@ class EpochRecord:
         train_loss, train_accuracy: mean over the epoch's samples, in train mode as they passed.
         val_loss, val_accuracy: eval mode, at the epoch's end. Accuracies in [0, 1].
         seconds: training only; eval_seconds: validation.
+        noise_c2, noise_c2_low, noise_c2_high: measured noise constant C^2 with its 95% interval;
+            gradient_norm: of the whole loss, max_gradient_norm: largest of a batch or example;
+            mean_batch_norm: mean over all steps since the start of the batch gradient's norm;
+            noise_sample: JSON, distribution of the gradient noise. None unless measured.
     """
 
     epoch: int
@@ -213,6 +234,13 @@ class EpochRecord:
     seconds: float
     eval_seconds: float
     images_per_second: float
+    noise_c2: float | None = None
+    noise_c2_low: float | None = None
+    noise_c2_high: float | None = None
+    gradient_norm: float | None = None
+    max_gradient_norm: float | None = None
+    mean_batch_norm: float | None = None
+    noise_sample: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,6 +253,9 @@ class Outcome:
         final_train_loss, final_train_accuracy: eval mode over the whole training set.
         test_*: None unless role=confirm; test_correct: one bit per test image, in order.
         train_seconds: epochs without evaluation; peak_memory_bytes of the device (GPU) or process.
+        sharpness_loss, sharpness_error: worst increase of loss and error rate near the weights;
+            steps_to_epsilon: JSON, steps until the mean batch gradient norm fell to each epsilon.
+            None unless measured.
     """
 
     status: Status
@@ -242,3 +273,6 @@ class Outcome:
     num_params: int
     peak_memory_bytes: int
     device: str
+    sharpness_loss: float | None = None
+    sharpness_error: float | None = None
+    steps_to_epsilon: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from search_spaces import SPACES
 from search_spaces.trial import TrialConfig
 from tuner.cluster import settle
-from tuner.config import compose
+from tuner.compose import compose
 from tuner.plan import Plan, make_plan
 
 SMALL = ("workload=digits", "model.width=4", "dataset.train_examples=300", "epochs=3")

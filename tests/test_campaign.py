@@ -11,7 +11,7 @@ import pytest
 from results.records import trial_row
 from search_spaces.trial import Outcome, Status, TrialConfig
 from tuner.campaign import Campaign
-from tuner.config import compose
+from tuner.compose import compose
 from tuner.keys import SAMPLERS
 from tuner.plan import Plan, make_plan
 

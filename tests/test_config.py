@@ -10,7 +10,8 @@ import pytest
 
 from search_spaces import SPACES
 from tests.conftest import ROOT
-from tuner.config import Config, ConfigError, compose, known_keys
+from tuner.compose import compose, known_keys
+from tuner.config import Config, ConfigError
 from tuner.help import markdown
 from tuner.keys import KEYS, default_of
 from tuner.plan import make_plan

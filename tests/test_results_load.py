@@ -191,8 +191,8 @@ def test_a_column_of_the_wrong_kind_is_named(tmp_path):
 
 def test_a_newer_schema_is_refused_plainly(tmp_path):
     run_dir = write_run(tmp_path / "run", trials=1, seeds=1)
-    rewrite(run_dir / "trials" / "00000.parquet", TRIALS, lambda t: with_version(t, 2))
-    with pytest.raises(ValueError, match="schema version 2, but this GradTune reads up to 1"):
+    rewrite(run_dir / "trials" / "00000.parquet", TRIALS, lambda t: with_version(t, 3))
+    with pytest.raises(ValueError, match="schema version 3, but this GradTune reads up to 2"):
         results.load(run_dir)
 
 

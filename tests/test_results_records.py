@@ -27,14 +27,16 @@ from tests.fakes_results import START, make_epochs, make_outcome, make_recipe, m
 # Copied from DESIGN.md "Contracts": columns are only ever added at the end.
 EPOCH_COLUMNS = """run_id, trial_key, space, family, role, replicate, seed, attempt, epoch, stage,
 lr, batch_size, batch_capped, momentum, delta, decay_rate, num_steps, samples_seen, train_loss,
-train_accuracy, val_loss, val_accuracy, seconds, eval_seconds, images_per_second"""
+train_accuracy, val_loss, val_accuracy, seconds, eval_seconds, images_per_second,
+noise_c2, noise_c2_low, noise_c2_high, gradient_norm, max_gradient_norm, mean_batch_norm,
+noise_sample"""
 TRIAL_COLUMNS = """run_id, trial_key, config_key, space, family, role, replicate, seed, horizon,
 status, attempt, p, interval, delta0, end_ratio, f, base, split, config_json, lr0, batch0, c2,
 c2_source, noise_law, model, num_params, dataset, data_fingerprint, train_examples, optimizer,
 momentum, precision, num_threads, micro_batch, epochs, epochs_done, objective, best_val_accuracy,
 val_loss, final_train_loss, final_train_accuracy, test_loss, test_accuracy, test_correct,
 samples_seen, optimizer_steps, train_seconds, peak_memory_bytes, device, host, started_at,
-ended_at, error"""
+ended_at, error, momentum_share, radius0, sharpness_loss, sharpness_error, steps_to_epsilon"""
 
 
 def names(text: str) -> list[str]:
@@ -48,7 +50,7 @@ def test_columns_are_frozen_in_order(schema, columns):
 
 @pytest.mark.parametrize("schema", SCHEMAS.values())
 def test_every_field_has_unit_and_description_and_the_file_a_version(schema):
-    assert schema.metadata[b"schema_version"] == b"1"
+    assert schema.metadata[b"schema_version"] == b"2"
     assert all(set(field.metadata) == {b"unit", b"description"} for field in schema)
     assert all(field.metadata[b"description"] for field in schema)
 
@@ -105,6 +107,7 @@ def test_trial_survives_its_row():
 number = st.floats(allow_nan=True, allow_infinity=True)
 count = st.integers(min_value=0, max_value=2**62)
 text = st.text(st.characters())  # lone surrogates included
+plain_text = st.text(st.characters(codec="utf-8"))
 outcomes = st.builds(
     Outcome,
     status=st.sampled_from(["completed", "diverged"]),
@@ -121,14 +124,18 @@ outcomes = st.builds(
     train_seconds=number,
     num_params=count,
     peak_memory_bytes=count,
-    device=st.text(st.characters(codec="utf-8")),
+    device=plain_text,
+    sharpness_loss=st.none() | number,
+    sharpness_error=st.none() | number,
+    steps_to_epsilon=st.none() | plain_text,
 )
+values = {
+    **{"int": count, "float": number, "bool": st.booleans()},
+    **{"float | None": st.none() | number, "str | None": st.none() | plain_text},
+}
 epochs = st.builds(
     EpochRecord,
-    **{
-        f.name: {"int": count, "float": number, "bool": st.booleans()}[str(f.type)]
-        for f in fields(EpochRecord)
-    },
+    **{f.name: values[str(f.type)] for f in fields(EpochRecord)},
 )
 
 

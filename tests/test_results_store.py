@@ -44,7 +44,7 @@ def wait_until(condition, seconds: float = 5.0) -> None:
 
 def test_a_new_run_has_manifest_and_config(store):
     manifest = json.loads((store.run_dir / "manifest.json").read_text())
-    assert manifest == {"run_id": "run", "schema_version": 1, "status": "running"}
+    assert manifest == {"run_id": "run", "schema_version": 2, "status": "running"}
     assert (store.run_dir / "config.yaml").read_text() == "epochs: 6\n"
 
 
@@ -128,8 +128,8 @@ def test_opening_a_missing_run_is_one_line(tmp_path):
 
 def test_a_newer_run_is_not_continued(tmp_path):
     run_dir = write_run(tmp_path / "run", trials=1, seeds=0)
-    (run_dir / "manifest.json").write_text('{"schema_version": 2}')
-    with pytest.raises(ValueError, match=r"schema version 2, but this GradTune reads up to 1"):
+    (run_dir / "manifest.json").write_text('{"schema_version": 3}')
+    with pytest.raises(ValueError, match=r"schema version 3, but this GradTune reads up to 2"):
         RunStore.open(run_dir)
 
 

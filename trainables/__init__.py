@@ -29,5 +29,30 @@ DATASETS: dict[str, str] = {
 # factory(params, *, lr, momentum, nesterov, weight_decay) -> torch.optim.Optimizer
 OPTIMIZERS: dict[str, str] = {
     "sgd": "trainables.optimizers:sgd",
+    "shb": "trainables.optimizers:shb",
+    "nshb": "trainables.optimizers:nshb",
     "adamw": "trainables.optimizers:adamw",
 }
+
+# How a benchmark function is minimised, for the trainer `function`.
+SOLVERS = (
+    "graduated",
+    "gradient_descent",
+    "random_restarts",
+    "dual_annealing",
+    "basin_hopping",
+)
+
+NUM_STARTS = 30  # independent repetitions of such a trial, each from a random point
+
+# training(trial, *, schedule, device) -> Training
+TRAINERS: dict[str, str] = {
+    "network": "trainables.loop:NetworkTraining",
+    "function": "trainables.explicit:ExplicitTraining",
+}
+
+# Distribution of explicit smoothing: unit ball, N(0, I), N(0, I/P) in P dimensions.
+SMOOTHINGS = ("ball", "gaussian", "gaussian_scaled")
+
+# What can be measured along a training (`measure=[...]`).
+MEASUREMENTS = ("noise", "sampling", "critical", "sharpness")

@@ -26,6 +26,8 @@ from search_spaces.schedule import Schedule, Step
 from search_spaces.trial import EpochRecord, Outcome, Recipe, TrialConfig, derive_seed
 from trainables import MODELS, OPTIMIZERS
 from trainables.datasets import ImageData, ImageSet, load_images, stratified_split
+from trainables.measurements import Measurements
+from trainables.perturbation import moved
 from trainables.stream import Samples, SampleStream
 
 EVAL_BATCH = 500  # images; has no influence on results in eval mode
@@ -85,7 +87,9 @@ class NetworkTraining:
         self.trial = trial
         self.schedule = schedule or trial.schedule
         self.device = torch.device(device)
-        self.data = _load_data(recipe, str(self.device))
+        self.data = _load_data(
+            recipe.dataset, recipe.dataset_path, recipe.pool_examples, str(self.device)
+        )
         train, val = stratified_split(
             self.data.train.labels_N.numpy(),
             _val_fraction(recipe),
@@ -108,6 +112,7 @@ class NetworkTraining:
             weight_decay=recipe.weight_decay,
         )
         self.loss = nn.CrossEntropyLoss(reduction="sum", label_smoothing=recipe.label_smoothing)
+        self.measurements = Measurements(recipe.measurements)
         self.samples_seen = 0
         self.num_steps = 0
         self.batch_size = 0  # of the last step, as it came from the loader
@@ -116,8 +121,9 @@ class NetworkTraining:
 
     @property
     def finished(self) -> bool:
-        """True when no epoch is left, or the training has diverged."""
-        return self.diverged or self.samples_seen >= self.schedule.total_samples
+        """True when no epoch is left, the training has diverged, or its stopping rule held."""
+        is_over = self.samples_seen >= self.schedule.total_samples
+        return self.diverged or is_over or self.measurements.is_done
 
     def run_epoch(self) -> EpochRecord:
         """Train one epoch, evaluate on the validation images, and note what was really used."""
@@ -141,6 +147,7 @@ class NetworkTraining:
             seconds=seconds,
             eval_seconds=eval_seconds,
             images_per_second=sum(s.batch_size for s in steps) / seconds,
+            **self.measurements.end_epoch(self, epoch),
         )
         self.records.append(record)
         return record
@@ -154,15 +161,19 @@ class NetworkTraining:
         for step, (images, labels) in zip(steps, self.train_set.batches(plan), strict=True):
             for group in self.optimizer.param_groups:
                 group["lr"] = float(self.schedule.lr_S[step.stage])
+                if "momentum" in group:
+                    group["momentum"] = float(self.schedule.momentum_S[step.stage])
             self.optimizer.zero_grad(set_to_none=True)
             size = self.trial.recipe.micro_batch or len(labels)
-            for x, y in zip(torch.split(images, size), torch.split(labels, size), strict=True):
-                with self._autocast():
-                    logits = self.model(x)
-                loss = self.loss(logits.float(), y)
-                (loss / len(labels)).backward()
-                loss_sum += loss.detach()
-                num_correct += (logits.detach().argmax(1) == y).sum()
+            with self._smoothed(step.stage):
+                for x, y in zip(torch.split(images, size), torch.split(labels, size), strict=True):
+                    with self._autocast():
+                        logits = self.model(x)
+                    loss = self.loss(logits.float(), y)
+                    (loss / len(labels)).backward()
+                    loss_sum += loss.detach()
+                    num_correct += (logits.detach().argmax(1) == y).sum()
+            self.measurements.after_backward(self.model)
             if self.trial.recipe.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.trial.recipe.clip_norm)
             self.optimizer.step()
@@ -204,7 +215,7 @@ class NetworkTraining:
         assert self.finished, "only a finished training has an outcome"
         train = self.evaluate(self.train_set)
         test = self.evaluate(self.data.test) if self.trial.role == "confirm" else None
-        chance = 1.0 / self.data.num_classes
+        chance = self.trial.recipe.chance
         last = self.records[-1]
         return Outcome(
             status="diverged" if self.diverged else "completed",
@@ -222,6 +233,7 @@ class NetworkTraining:
             num_params=sum(p.numel() for p in self.model.parameters()),
             peak_memory_bytes=_peak_memory(self.device),
             device=_device_name(self.device),
+            **self.measurements.end_training(self),
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -235,6 +247,7 @@ class NetworkTraining:
             "samples_seen": self.samples_seen,
             "num_steps": self.num_steps,
             "diverged": self.diverged,
+            "measurements": self.measurements.state_dict(),
             "records": [asdict(r) for r in self.records],
         }
 
@@ -248,7 +261,16 @@ class NetworkTraining:
         self.samples_seen = state["samples_seen"]
         self.num_steps = state["num_steps"]
         self.diverged = state["diverged"]
+        self.measurements.load_state_dict(state["measurements"])
         self.records = [EpochRecord(**r) for r in state["records"]]
+
+    def _smoothed(self, stage: int) -> AbstractContextManager[None]:
+        """Explicit smoothing: the weights moved at random, by a radius that decays with delta."""
+        radius0 = self.trial.params.get("radius0", 0.0)
+        radius = radius0 * float(self.schedule.delta_S[stage] / self.schedule.delta_S[0])
+        return moved(
+            self.model, radius, self.trial.recipe.smoothing, self.trial.seed, self.num_steps
+        )
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.trial.recipe.precision == "fp32":
@@ -262,11 +284,9 @@ def pick_device() -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _load_data(recipe: Recipe, device: str) -> ImageData:
-    """The recipe's images on the device; kept for the next trial of the same process."""
-    return load_images(recipe.dataset, recipe.dataset_path, recipe.pool_examples).to(
-        torch.device(device)
-    )
+def _load_data(name: str, path: str | None, num_images: int, device: str) -> ImageData:
+    """The images on the device; kept for the next trial of the same process."""
+    return load_images(name, path, num_images).to(torch.device(device))
 
 
 def _val_fraction(recipe: Recipe) -> float:

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from search_spaces.registry import import_callable, is_import_path, lookup
+from trainables import NUM_STARTS
+from trainables.functions import parse_dimension
 from trainables.image_folder import ImageFolder, open_folder
 from trainables.parquet_images import ParquetImages, has_parquet, open_parquet
 
@@ -32,6 +34,8 @@ SYNTHETIC_CLASSES = 10
 SYNTHETIC_EXAMPLES = (10_000, 2_000)  # train, test
 SMALL_IMAGE_SIZE = 32  # rows and columns of CIFAR and synthetic images
 CIFAR_EXAMPLES = (50_000, 10_000)
+
+FUNCTION_SAMPLES = 2000  # 20 steps of 100 directions, as in the authors' code
 
 HASH_BYTES = 16
 HASH_CHUNK = 1 << 20
@@ -106,6 +110,28 @@ def describe(name: str, path: str | None) -> SourceInfo:
         return _describe_callable(name, path)
     describer: Callable[[str | None], SourceInfo] = lookup("dataset", name, SOURCES)
     return describer(path)
+
+
+def describe_function(name: str, path: str | None) -> SourceInfo:
+    """The facts of a benchmark function; `path` is its dimension.
+
+    An "image" is one direction of smoothing: an epoch is FUNCTION_SAMPLES of them unless the
+    recipe says otherwise. The test set are the starts of a trial.
+
+    Raises:
+        ValueError: not a whole number in the range of dimensions.
+    """
+    dimension = parse_dimension(path)
+    return SourceInfo(
+        name=name,
+        path=str(dimension),
+        num_train=FUNCTION_SAMPLES,
+        num_test=NUM_STARTS,
+        num_classes=0,
+        fingerprint=f"{name}-{dimension}",
+        channels=0,
+        image_size=None,
+    )
 
 
 def data_root() -> Path:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
+from search_spaces.registry import lookup
 from search_spaces.trial import TrialConfig
+from trainables import TRAINERS
 
 if TYPE_CHECKING:  # both import torch
     from trainables.checkpoints import Checkpoints
@@ -50,11 +52,11 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
 
     def make_training(self, config: dict[str, Any]) -> Training:
         """The training of this config, at its start."""
-        from trainables.loop import NetworkTraining
-
-        return NetworkTraining(
+        train = lookup("trainer", self.trial.recipe.trainer, TRAINERS)
+        training: Training = train(
             self.trial, schedule=config.get("schedule"), device=config.get("device", "cpu")
         )
+        return training
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Make ready for another trial in the same process; nothing of the old one is left."""

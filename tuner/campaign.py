@@ -99,6 +99,9 @@ class Campaign:
         self.num_live = 0
         self.num_ended: dict[str, int] = {}
         self.given_up: str | None = None
+        for space in plan.spaces:
+            if plan.is_fixed(space):
+                self.arms[space.name].chosen = plan.trial(space, space.fixed)
         for arm in self.arms.values():
             self._advance(arm)
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 from results.store import check_run_name
 from search_spaces import FAMILIES
-from search_spaces.registry import check_name, find_source, is_import_path
-from trainables import DATASETS, MODELS, OPTIMIZERS
+from search_spaces.registry import check_name, find_source, is_import_path, nearest
+from trainables import DATASETS, MEASUREMENTS, MODELS, OPTIMIZERS, SOLVERS
+from trainables.functions import FUNCTIONS
+from trainables.sources import SourceInfo, describe, describe_function
 from tuner.config import Config, ConfigError
 from tuner.keys import KEYS, value_of
 
@@ -84,18 +87,48 @@ def check_values(config: Config) -> None:
         value = value_of(config, name)
         if value is not None and not key.check(value):
             raise ConfigError(f"{name}={value}: allowed is {key.allowed}")
-    for what, name, registry in (
-        ("dataset", config.dataset.name, DATASETS),
-        ("model", config.model.name, MODELS),
-        ("optimizer", config.optimizer.name, OPTIMIZERS),
+    is_network = config.trainer == "network"
+    registries: list[tuple[str, str, Mapping[str, object]]] = [
+        ("dataset", config.dataset.name, DATASETS if is_network else FUNCTIONS),
+        ("model", config.model.name, MODELS if is_network else {"none": None}),
+        ("optimizer", config.optimizer.name, OPTIMIZERS if is_network else dict.fromkeys(SOLVERS)),
         ("family", config.recipe.family, FAMILIES),
-    ):
+    ]
+    for what, name, registry in registries:
         try:
             check_name(what, name, registry)
             find_source(name)
         except ValueError as error:
             raise ConfigError(str(error)) from None
+    _check_measure(config)
     _check_pairs(config)
+
+
+def describe_data(config: Config) -> SourceInfo:
+    """The facts of what is trained on: images, or a function.
+
+    Raises:
+        ValueError: see `describe` and `describe_function`.
+    """
+    if config.trainer == "function":
+        return describe_function(config.dataset.name, config.dataset.path)
+    return describe(config.dataset.name, config.dataset.path)
+
+
+def _check_measure(config: Config) -> None:
+    """Known names, each once, and something that can be measured."""
+    for name in config.measure:
+        if name not in MEASUREMENTS:
+            raise ConfigError(
+                f"measure={name}: unknown{nearest(name, MEASUREMENTS)} "
+                f"(known: {', '.join(MEASUREMENTS)})"
+            )
+    if len(set(config.measure)) < len(config.measure):
+        raise ConfigError(f"measure={','.join(config.measure)}: each may be named once")
+    if config.measure and config.trainer != "network":
+        raise ConfigError(f"measure={','.join(config.measure)}: only networks can be measured")
+    if config.noise.estimator == "per_example" and config.noise.batch_norm == "train":
+        raise ConfigError("noise.estimator=per_example: needs noise.batch_norm=eval")
 
 
 def _check_pairs(config: Config) -> None:
@@ -114,6 +147,10 @@ def _check_pairs(config: Config) -> None:
         )
     if config.optimizer.nesterov and config.optimizer.momentum == 0:
         raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
+    if config.optimizer.name in ("shb", "nshb") and config.optimizer.nesterov:
+        raise ConfigError(
+            f"optimizer.nesterov: {config.optimizer.name} has none; add optimizer.nesterov=false"
+        )
     if config.optimizer.name == "adamw" and config.optimizer.momentum > 0:
         raise ConfigError(
             "optimizer.momentum: adamw has none; add optimizer.momentum=0 optimizer.nesterov=false"

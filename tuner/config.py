@@ -1,37 +1,15 @@
-"""What did the user ask for? The configuration's keys, types and defaults, and its composition.
+"""What can be asked for? The configuration's keys, types and defaults.
 
-`compose(argv)` turns the command line into a `Config`, a plain dataclass; no Hydra or OmegaConf
-object leaves this module. Values are checked in plan.py. Every mistake is a `ConfigError` whose
-text is one line. Neither torch nor ray is imported here.
+tuner/compose.py makes a `Config` of a command line, tuner/keys.py says what each key means,
+tuner/plan.py checks the values.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field, fields, is_dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-from hydra import compose as hydra_compose
-from hydra import initialize
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from search_spaces import SPACES
-from search_spaces.registry import nearest
-from search_spaces.space import SearchSpace
-from tuner.userfiles import UserFileError, load_settings, load_space
-from tuner.workloads import WORKLOADS
-
-GROUPS = ("space", "workload", "preset")
-PRESETS: dict[str, dict[str, Any]] = {"none": {}}
-# Shorthands for `<key>.name=...`.
-NAMED = ("dataset", "model", "optimizer")
-NEVER_EMPTY = ("runs_dir", "resume", "name", "dataset.path", "cluster.address")
+from omegaconf import MISSING
 
 
 class ConfigError(ValueError):
@@ -93,7 +71,31 @@ class NoiseConfig:
 
     c2: float | None = None
     k: float = 0.0
-    law: str = "sgd"
+    law: str | None = None
+    estimator: str = "two_batch"
+    batch_norm: str = "eval"
+    batch: int | None = None
+    pairs: int = 32
+    every: int = 1
+
+
+@dataclass
+class CriticalConfig:
+    """The stopping rule that the critical batch size is found with."""
+
+    epsilon: list[float] = field(default_factory=lambda: [0.5])
+    min_epochs: int = 10
+
+
+@dataclass
+class SharpnessConfig:
+    """Worst-case sharpness of the final weights."""
+
+    rho: float = 0.0002
+    adaptive: bool = True
+    examples: int = 1024
+    batch: int = 128
+    iterations: int = 20
 
 
 @dataclass
@@ -121,6 +123,7 @@ class ConfirmConfig:
     top_k: int = 1
     seeds: int = 5
     select_seeds: int = 2
+    each: bool = False
 
 
 @dataclass
@@ -161,6 +164,11 @@ class Config:
     lr: float = MISSING
     batch: BatchConfig = field(default_factory=BatchConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
+    measure: list[str] = field(default_factory=list)
+    critical: CriticalConfig = field(default_factory=CriticalConfig)
+    sharpness: SharpnessConfig = field(default_factory=SharpnessConfig)
+    trainer: str = "network"
+    smoothing: str = "ball"
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     epochs: int = MISSING
     warmup_epochs: float = 0.0
@@ -183,180 +191,3 @@ class Config:
     display: str = "auto"
     dry_run: bool = False
     user_spaces: dict[str, Any] = field(default_factory=dict)  # from files; not a key
-
-
-def compose(overrides: list[str], config_dir: str | None = None) -> Config:
-    """The configuration that these command-line overrides describe.
-
-    Args:
-        overrides: `key=value` words as typed, without program name and options.
-        config_dir: folder whose space/, workload/ and preset/ YAML files join the built-in ones.
-
-    Raises:
-        ConfigError: unknown key or name, wrong type, bad file.
-    """
-    groups: dict[str, dict[str, Any]] = {"workload": dict(WORKLOADS), "preset": dict(PRESETS)}
-    spaces = dict(SPACES)
-    words = [re.sub(rf"^({'|'.join(NAMED)})=", r"\1.name=", word) for word in overrides]
-    try:
-        _add_user_files(groups, spaces, config_dir, words)
-        words = _add_spaces_by_path(spaces, words)
-    except UserFileError as error:
-        raise ConfigError(str(error)) from None
-    groups["space"] = {name: space_node(space) for name, space in spaces.items()}
-    _register(groups)
-    config = _compose(words, _check_words(words, groups))
-    config.user_spaces = {name: spaces[name] for name in config.space if name not in SPACES}
-    return config
-
-
-def _register(groups: dict[str, dict[str, Any]]) -> None:
-    store = ConfigStore.instance()
-    store.store(name="config", node=Config)
-    for group, options in groups.items():
-        for name, node in options.items():
-            package = f"spaces.{name}" if group == "space" else "_global_"
-            store.store(group=group, name=name, node=node, package=package)
-
-
-def space_node(space: SearchSpace) -> dict[str, Any]:
-    """A space as a config node: its family and one overridable range per parameter."""
-    return {"family": space.family} | {name: RangeConfig() for name in space.ranges}
-
-
-def _add_user_files(
-    groups: dict[str, dict[str, Any]],
-    spaces: dict[str, SearchSpace],
-    config_dir: str | None,
-    words: list[str],
-) -> None:
-    """Load the files that the command line names; a broken one beside them does no harm."""
-    if config_dir is None:
-        return
-    root = Path(config_dir)
-    if not root.is_dir():
-        raise ConfigError(f"--config-dir {config_dir!r} is not a folder")
-    for word in words:
-        group, _, value = word.partition("=")
-        for path in sorted((root / group).glob("*.y*ml")) if group in GROUPS else []:
-            if path.stem not in re.findall(r"[A-Za-z0-9_.-]+", value):
-                continue
-            if group == "space":
-                spaces[path.stem] = load_space(path)
-            else:
-                groups[group][path.stem] = load_settings(path)
-
-
-def _add_spaces_by_path(spaces: dict[str, SearchSpace], words: list[str]) -> list[str]:
-    """Load spaces given as files by path; the words then name them."""
-
-    def named(match: re.Match[str]) -> str:
-        space = load_space(Path(match[0]))
-        spaces[space.name] = space
-        return space.name
-
-    return [
-        re.sub(r"[^\s,\[\]=]+\.(?:py|ya?ml)\b", named, word) if word.startswith("space=") else word
-        for word in words
-    ]
-
-
-def known_keys(node: Any = Config, prefix: str = "") -> list[str]:
-    """Every fixed key of the configuration, dotted."""
-    keys = []
-    for item in fields(node):
-        key = f"{prefix}{item.name}"
-        inner = item.default_factory if is_dataclass(item.default_factory) else None
-        if item.name in ("defaults", "spaces", "user_spaces"):
-            continue
-        keys += known_keys(inner, f"{key}.") if inner is not None else [key]
-    return keys
-
-
-def _check_words(words: list[str], groups: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
-    """Refuse unknown keys and names before Hydra does, with the nearest known one."""
-    chosen = {"space": ["poly"], "workload": ["digits"], "preset": ["none"]}
-    parser = OverridesParser.create()
-    for word in words:
-        if word.startswith("hydra") or word.lstrip("+~").startswith("hydra"):
-            raise ConfigError(f"{word!r}: keys of Hydra itself cannot be set")
-        try:
-            override = parser.parse_override(word)
-        except (OverrideParseException, HydraException):
-            raise ConfigError(f"cannot read {word!r}; write key=value") from None
-        if word[0] in "+~":
-            raise ConfigError(f"{word!r}: keys cannot be added or removed; write key=value")
-        key, value = override.key_or_group, override.value()
-        if value == "" and key in NEVER_EMPTY:
-            raise ConfigError(f"{key}=: may not be empty")
-        if isinstance(value, list) and any(isinstance(item, (list, dict)) for item in value):
-            raise ConfigError(f"cannot read {word!r}; write a plain list")
-        if override.is_sweep_override():
-            raise ConfigError(f"{word!r}: write a list as 'space=[poly,cosine]', with quotes")
-        if key in GROUPS:
-            chosen[key] = _check_choice(key, value, groups[key])
-        elif key.startswith("spaces."):
-            continue
-        elif key not in known_keys():
-            raise ConfigError(f"unknown key {key!r}{nearest(key, known_keys())}")
-    for word in words:
-        if word.startswith("spaces."):
-            _check_space_key(word.partition("=")[0], chosen["space"], groups["space"])
-    return chosen
-
-
-def _check_choice(group: str, value: Any, options: dict[str, Any]) -> list[str]:
-    names = value if isinstance(value, list) else [value]
-    for name in names:
-        if name not in options:
-            known = ", ".join(options)
-            raise ConfigError(
-                f"unknown {group} {str(name)!r}{nearest(str(name), options)} (known: {known})"
-            )
-    if not names or (group != "space" and len(names) != 1):
-        raise ConfigError(f"{group}={value}: name {'at least one' if group == 'space' else 'one'}")
-    if len(set(names)) < len(names):
-        raise ConfigError(f"{group}={value}: each may be named once")
-    return [str(name) for name in names]
-
-
-def _check_space_key(key: str, chosen: list[str], spaces: dict[str, Any]) -> None:
-    parts = key.split(".")
-    if len(parts) != 4:
-        raise ConfigError(f"unknown key {key!r}; write spaces.<space>.<param>.<low|high|...>")
-    _, space, param, attribute = parts
-    if space not in chosen:
-        raise ConfigError(f"{key}: space {space!r} is not searched (space={','.join(chosen)})")
-    params = [name for name in spaces[space] if name != "family"]
-    if param not in params:
-        known = ", ".join(params)
-        raise ConfigError(
-            f"{key}: unknown parameter {param!r}{nearest(param, params)} (known: {known})"
-        )
-    attributes = [f.name for f in fields(RangeConfig)]
-    if attribute not in attributes:
-        raise ConfigError(f"{key}: unknown {attribute!r}{nearest(attribute, attributes)}")
-
-
-def _compose(words: list[str], chosen: dict[str, list[str]]) -> Config:
-    words = [w for w in words if not w.startswith("space=")]
-    words.append(f"space=[{','.join(chosen['space'])}]")
-    GlobalHydra.instance().clear()
-    try:
-        with initialize(config_path=None, version_base="1.3"):
-            composed = hydra_compose(config_name="config", overrides=words)
-        config = OmegaConf.to_object(composed)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_one_line(error)) from None
-    assert isinstance(config, Config)
-    config.space = chosen["space"]
-    config.workload, config.preset = chosen["workload"][0], chosen["preset"][0]
-    return config
-
-
-def _one_line(error: Exception) -> str:
-    """Hydra's message and the key it concerns, in one line."""
-    cause = error.__cause__ or error
-    text = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-    key = re.search(r"full_key: (\S+)", str(cause))
-    return f"{key[1]}: {text}" if key else text

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from search_spaces import SPACES
-from tuner.config import PRESETS, Config
+from tuner.config import Config
 from tuner.keys import KEYS, default_of
+from tuner.presets import PRESETS
 from tuner.workloads import WORKLOADS
 
 SPACE_KEY = "spaces.<space>.<param>.<low|high|log|step|choices|value>"
@@ -39,6 +40,8 @@ def default_text(name: str) -> str:
         return "null"
     if value == "???":
         return "of the workload"
+    if isinstance(value, list):
+        return f"[{','.join(map(str, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

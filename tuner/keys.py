@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass
+from dataclasses import MISSING, dataclass, is_dataclass
 from typing import Any
 
 from search_spaces.noise_law import LAWS
+from trainables import MEASUREMENTS, SMOOTHINGS, TRAINERS
 
+ESTIMATORS = ("two_batch", "per_example")
 SAMPLERS = ("tpe", "random", "qmc", "gp", "grid")
 FIDELITIES = ("full",)
 DISPLAYS = ("auto", "rich", "plain", "none")
@@ -45,6 +47,10 @@ def _within(low: float, high: float) -> Callable[[Any], bool]:
 
 def _share(x: Any) -> bool:
     return bool(0 <= x < 1)
+
+
+def _all_above(low: float) -> Callable[[Any], bool]:
+    return lambda xs: bool(xs) and all(math.isfinite(x) and x > low for x in xs)
 
 
 def _one_of(*names: str) -> tuple[str, Callable[[Any], bool]]:
@@ -82,7 +88,28 @@ KEYS: dict[str, Key] = {
     "batch.max": Key("images", ">= batch.initial", _at_least(1), "largest batch; null = no cap"),
     "noise.c2": Key("", "> 0", _above(0), "C^2 of the noise law; null = 1, delta in units of C"),
     "noise.k": Key("", ">= 0", _at_least(0), "K of the laws shb and nshb_a"),
-    "noise.law": Key("name", *_one_of(*LAWS), "how delta follows from lr, batch, momentum"),
+    "noise.law": Key(
+        "name", *_one_of(*LAWS), "how delta follows from lr, batch, momentum; null = optimizer's"
+    ),
+    "noise.estimator": Key("name", *_one_of(*ESTIMATORS), "of C^2 (measure=[noise])"),
+    "noise.batch_norm": Key("name", *_one_of("eval", "train"), "statistics while measuring"),
+    "noise.batch": Key(
+        "images", ">= 1", _at_least(1), "of a measuring batch; null = batch.initial"
+    ),
+    "noise.pairs": Key("batches", "2 to 100,000", _within(2, 1e5), "pairs of measuring batches"),
+    "noise.every": Key("epochs", ">= 1", _at_least(1), "between measurements; the last always"),
+    "measure": Key("names", "list of " + ", ".join(MEASUREMENTS), None, "also measured"),
+    "critical.epsilon": Key(
+        "", "list of numbers > 0", _all_above(0), "mean gradient norms that end a training"
+    ),
+    "critical.min_epochs": Key("epochs", ">= 0", _at_least(0), "before the rule is looked at"),
+    "sharpness.rho": Key("", "> 0", _above(0), "radius of the weights' box"),
+    "sharpness.adaptive": Key("", "true | false", None, "the box is rho * |w|, not rho"),
+    "sharpness.examples": Key("images", ">= 1", _at_least(1), "first training images"),
+    "sharpness.batch": Key("images", ">= 1", _at_least(1), "of one maximisation"),
+    "sharpness.iterations": Key("steps", "1 to 10,000", _within(1, 1e4), "of APGD"),
+    "trainer": Key("name", *_one_of(*TRAINERS), "a network, or a known function (Algorithm 1)"),
+    "smoothing": Key("name", *_one_of(*SMOOTHINGS), "distribution of explicit smoothing"),
     "recipe.family": Key("name", "known family", None, "decay curve of the baseline"),
     "recipe.interval": Key(
         "epochs", "1 to epochs", _at_least(1), "decay interval of the baseline"
@@ -106,6 +133,7 @@ KEYS: dict[str, Key] = {
     "confirm.seeds": Key(
         "seeds", "0 to 1,000", _within(0, 1000), "fresh paired seeds of the verdict"
     ),
+    "confirm.each": Key("", "true | false", None, "every config of a grid is an arm of its own"),
     "confirm.select_seeds": Key("seeds", ">= 1", _at_least(1), "to select with (top_k > 1)"),
     "baseline": Key("", "true | false", None, "confirm the recipe's own schedule as an arm"),
     "min_effect": Key(
@@ -147,4 +175,6 @@ def default_of(config_class: Any, key: str) -> Any:
     if rest:
         assert is_dataclass(field.default_factory), "dotted keys are nested dataclasses"
         return default_of(field.default_factory, rest)
+    if field.default is MISSING and callable(field.default_factory):
+        return field.default_factory()
     return field.default

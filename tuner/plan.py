@@ -5,17 +5,25 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
 from search_spaces import FAMILIES, SPACES
+from search_spaces.noise_law import LAW_OF
 from search_spaces.registry import lookup
 from search_spaces.schedule import make_schedule
-from search_spaces.space import BASELINE, COMMON_PARAMS, Range, SearchSpace
+from search_spaces.space import (
+    BASELINE,
+    INTEGER_PARAMS,
+    SCHEDULE_PARAMS,
+    Range,
+    SearchSpace,
+)
 from search_spaces.trial import Recipe, Role, TrialConfig, derive_seed
-from trainables.sources import SourceInfo, describe
-from tuner.checks import check_values, code_digest, foreign_names
+from trainables.sources import SourceInfo
+from tuner.checks import check_values, code_digest, describe_data, foreign_names
 from tuner.config import Config, ConfigError, RangeConfig
 
 FIXED_SPLIT = ("lr", "batch", "hybrid")  # spaces whose split is their definition
@@ -60,16 +68,25 @@ class Plan:
         """Trainings of each arm, the baseline included."""
         confirm = self.config.confirm
         select = confirm.top_k * confirm.select_seeds if confirm.top_k > 1 else 0
-        counts = {s.name: self.quota(s) + select + confirm.seeds for s in self.spaces}
+        counts = {
+            s.name: confirm.seeds + (0 if self.is_fixed(s) else self.quota(s) + select)
+            for s in self.spaces
+        }
         if self.baseline is not None:
             counts[self.baseline.name] = confirm.seeds
         return counts
 
     def quota(self, space: SearchSpace) -> int:
-        """Configs this arm trains: all of a grid, else `trials_per_space`."""
+        """Configs this arm searches: all of a grid, else `trials_per_space`; none if fixed."""
+        if self.is_fixed(space):
+            return 0
         if self.config.search.sampler == "grid":
             return len(space.grid())
         return self.trials_per_space
+
+    def is_fixed(self, space: SearchSpace) -> bool:
+        """True for an arm with nothing to search: its one config is confirmed at once."""
+        return not space.free and self.config.confirm.seeds > 0
 
     def trial(
         self,
@@ -80,14 +97,21 @@ class Plan:
         replicate: int = 0,
     ) -> TrialConfig:
         """The training of these parameters; its seed depends on role and replicate alone."""
+        law = self.recipe.law
+        batch0 = int(params.get("batch0", self.recipe.batch0))
+        if "lr0" in params:
+            params = {**params, "delta0": law.delta(params["lr0"], batch0)}
         # 12 digits: the same lr whichever C labels its delta.
-        lr0 = self.recipe.law.lr(params["delta0"], self.recipe.batch0)
+        lr0 = params["lr0"] if "lr0" in params else law.lr(params["delta0"], batch0)
+        recipe = self.recipe
+        if space.optimizer is not None:
+            recipe = replace(recipe, optimizer=space.optimizer)
         return TrialConfig(
             space=space.name,
             family=space.family,
             params=dict(params),
             lr0=float(f"{lr0:.12g}"),
-            recipe=self.recipe,
+            recipe=recipe,
             role=role,
             replicate=replicate,
             seed=derive_seed(self.config.seed, role, replicate),
@@ -99,7 +123,7 @@ def curve_digest(family: str, params: Mapping[str, float]) -> str:
     """Identifies a user's curve by its values; '' for the built-in families."""
     if family in FAMILIES:
         return ""
-    own = {k: v for k, v in params.items() if k not in COMMON_PARAMS}
+    own = {k: v for k, v in params.items() if k not in SCHEDULE_PARAMS}
     values = np.asarray(lookup("family", family, FAMILIES)(np.linspace(0, 0.999, 1000), **own))
     return hashlib.sha256(np.round(values, 12).tobytes()).hexdigest()[:12]
 
@@ -112,7 +136,7 @@ def make_plan(config: Config) -> Plan:
     """
     check_values(config)
     try:
-        source = describe(config.dataset.name, config.dataset.path)
+        source = describe_data(config)
     except ValueError as error:
         raise ConfigError(f"dataset: {error}") from None
     recipe = _recipe(config, source)
@@ -120,13 +144,15 @@ def make_plan(config: Config) -> Plan:
     plan = Plan(
         config=config,
         recipe=recipe,
-        spaces=tuple(_space(config, name, delta_ref) for name in config.space),
+        spaces=_spaces(config, delta_ref),
         baseline=_baseline(config, delta_ref) if config.baseline else None,
         delta_ref=delta_ref,
         source=source,
     )
     for space in (*plan.spaces, *([plan.baseline] if plan.baseline else [])):
         _check_space(plan, space)
+    if config.confirm.each and config.confirm.seeds == 0:
+        raise ConfigError("confirm.each=true: needs confirm.seeds of at least 1")
     if config.confirm.top_k > plan.trials_per_space:
         raise ConfigError(
             f"confirm.top_k={config.confirm.top_k} must be at most trials={plan.trials_per_space}"
@@ -134,15 +160,27 @@ def make_plan(config: Config) -> Plan:
     return plan
 
 
+def _spaces(config: Config, delta_ref: float) -> tuple[SearchSpace, ...]:
+    """The arms; every config is one of its own where `confirm.each` says so."""
+    spaces = [_space(config, name, delta_ref) for name in config.space]
+    if not config.confirm.each:
+        return tuple(spaces)
+    try:
+        return tuple(arm for space in spaces for arm in space.points())
+    except ValueError as error:
+        raise ConfigError(f"confirm.each: {error}") from None
+
+
 def _recipe(config: Config, source: SourceInfo) -> Recipe:
     pool = config.dataset.train_examples or source.num_train
-    if pool > source.num_train:
+    is_network = config.trainer == "network"
+    if is_network and pool > source.num_train:
         raise ConfigError(
             f"dataset.train_examples={pool}: {source.name} has only {source.num_train:,} "
             "training images"
         )
-    num_val = round(pool * config.dataset.val_fraction)
-    if not 1 <= num_val < pool:
+    num_val = round(pool * config.dataset.val_fraction) if is_network else 0
+    if is_network and not 1 <= num_val < pool:
         raise ConfigError(
             f"dataset.val_fraction={config.dataset.val_fraction}: leaves {num_val} of {pool} "
             "images to validate; at least 1, and 1 to train on"
@@ -172,7 +210,7 @@ def _recipe(config: Config, source: SourceInfo) -> Recipe:
         warmup_epochs=config.warmup_epochs,
         batch0=config.batch.initial,
         batch_max=config.batch.max,
-        noise_law=config.noise.law,
+        noise_law=config.noise.law or LAW_OF.get(config.optimizer.name, "sgd"),
         c2=config.noise.c2 if config.noise.c2 is not None else 1.0,
         k=config.noise.k,
         c2_source="given" if config.noise.c2 is not None else "unit",
@@ -180,18 +218,45 @@ def _recipe(config: Config, source: SourceInfo) -> Recipe:
         num_threads=max(1, int(config.resources.cpus_per_trial)),
         micro_batch=config.micro_batch,
         code_digest=code_digest(list(foreign_names(config).values())),
+        trainer=config.trainer,
+        smoothing=config.smoothing,
+        measurements={name: _options(config, name) for name in config.measure},
     )
+
+
+def _options(config: Config, measurement: str) -> dict[str, Any]:
+    """What the recipe says of one measurement."""
+    if measurement == "sharpness":
+        return asdict(config.sharpness)
+    if measurement == "critical":
+        return asdict(config.critical)
+    noise = config.noise
+    return {
+        "estimator": noise.estimator,
+        "batch_norm": noise.batch_norm,
+        "batch": noise.batch,
+        "pairs": noise.pairs,
+        "every": noise.every,
+    }
 
 
 def _space(config: Config, name: str, delta_ref: float) -> SearchSpace:
     """The arm's space: built-in or file defaults made absolute, then the user's overrides."""
     built_in = config.user_spaces.get(name) or SPACES[name]
     node = {k: v for k, v in config.spaces[name].items() if k != "family"}
-    default = built_in.resolve(epochs=config.epochs, delta_ref=delta_ref)
+    default = built_in.resolve(
+        epochs=config.epochs,
+        delta_ref=delta_ref,
+        lr_ref=config.lr,
+        batch_ref=config.batch.initial,
+    )
     ranges = {}
     for param, override in node.items():
+        if param not in default.ranges and _is_empty(override):
+            continue
         try:
-            ranges[param] = _override(default.ranges[param], override)
+            absent = Range(value=0.0, integer=param in INTEGER_PARAMS)
+            ranges[param] = _override(default.ranges.get(param, absent), override)
         except ValueError as error:
             raise ConfigError(f"spaces.{name}.{param}: {error}") from None
     if config.split is not None:
@@ -199,6 +264,8 @@ def _space(config: Config, name: str, delta_ref: float) -> SearchSpace:
             raise ConfigError(f"split={config.split}: the split of space {name} is fixed")
         if _is_empty(node["split"]):
             ranges["split"] = Range(value=config.split)
+    if "lr0" in ranges:
+        ranges.pop("delta0", None)
     return replace(built_in, ranges=ranges)
 
 
@@ -265,8 +332,11 @@ def _ends(axis: Range) -> tuple[float, ...]:
 
 
 def _check_point(plan: Plan, space: SearchSpace, params: Mapping[str, float]) -> None:
-    if not params["delta0"] > 0:
-        raise ValueError("`delta0 > 0` must hold.")
+    for name in ("delta0", "lr0", "batch0"):
+        if not params.get(name, 1) > 0:
+            raise ValueError(f"`{name} > 0` must hold.")
+    if params.get("radius0", 0) < 0:
+        raise ValueError("`radius0 >= 0` must hold.")
     trial = plan.trial(space, params)
     make_schedule(
         functools.partial(lookup("family", space.family, FAMILIES), **trial.curve_params),
@@ -274,8 +344,9 @@ def _check_point(plan: Plan, space: SearchSpace, params: Mapping[str, float]) ->
         train_examples=plan.recipe.train_examples,
         interval=trial.interval,
         lr0=trial.lr0,
-        batch0=plan.recipe.batch0,
+        batch0=trial.batch0,
         split=params["split"],
+        momentum_share=params.get("momentum_share", 0.0),
         batch_max=plan.recipe.batch_max,
         law=plan.recipe.law,
         warmup_epochs=plan.recipe.warmup_epochs,

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from search_spaces.space import COMMON_PARAMS
+from search_spaces.space import SCHEDULE_PARAMS
 from search_spaces.trial import EpochRecord, Outcome, Status, TrialConfig
 
 REFRESH_PER_SECOND = 4
@@ -258,7 +258,7 @@ def describe_params(params: Mapping[str, float]) -> str:
     """'p=0.9 interval=2 delta0=0.31', without a split of 1."""
     shown = {k: v for k, v in params.items() if not (k == "split" and v == 1)}
     order = sorted(
-        shown, key=lambda name: COMMON_PARAMS.index(name) if name in COMMON_PARAMS else -1
+        shown, key=lambda name: SCHEDULE_PARAMS.index(name) if name in SCHEDULE_PARAMS else -1
     )
     return " ".join(f"{name}={shown[name]:.4g}" for name in order)
 

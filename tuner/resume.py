@@ -17,9 +17,9 @@ from results.lock import lock_holder
 from search_spaces.registry import is_import_path
 from search_spaces.space import SearchSpace
 from search_spaces.trial import Recipe
-from trainables.sources import describe
-from tuner.checks import code_digest, foreign_names
-from tuner.config import NAMED, Config, ConfigError, compose
+from tuner.checks import code_digest, describe_data, foreign_names
+from tuner.compose import NAMED, compose
+from tuner.config import Config, ConfigError
 from tuner.keys import KEYS, value_of
 from tuner.plan import Plan
 
@@ -84,7 +84,7 @@ def _resume(target: str, words: list[str]) -> Request:
     config = _changed(stored, given)
     _check_foreign(stored, manifest, given)
     try:
-        source = describe(config.dataset.name, config.dataset.path)
+        source = describe_data(config)
     except ValueError as error:
         raise ConfigError(f"dataset: {error}") from None
     recipe = Recipe(**manifest["recipe"])

@@ -77,11 +77,11 @@ def _accuracy_line(rows: list[dict[str, Any]], best: TrialConfig) -> str:
     own = [row for row in rows if row["config_key"] == best.config_key]
     searched = [r["objective"] for r in own if r["role"] == "search" and r["objective"]]
     tests = [r["test_accuracy"] for r in confirm_rows(own) if r["test_accuracy"] is not None]
-    text = f"validation accuracy {100 * searched[0]:.2f} % in the search" if searched else ""
+    parts = [f"validation accuracy {100 * searched[0]:.2f} % in the search"] if searched else []
     if tests:
         seeds = f"mean of {len(tests)} fresh seed{'s' if len(tests) > 1 else ''}"
-        text += f", test accuracy {100 * np.mean(tests):.2f} % ({seeds})"
-    return text
+        parts.append(f"test accuracy {100 * np.mean(tests):.2f} % ({seeds})")
+    return ", ".join(parts)
 
 
 def _search_line(run: Any, rows: list[dict[str, Any]]) -> str:
@@ -89,7 +89,10 @@ def _search_line(run: Any, rows: list[dict[str, Any]]) -> str:
     parts = []
     for name in run.spaces:
         searched = [r for r in rows if r["space"] == name and r["role"] == "search"]
-        parts.append(f"{name} {len(searched)}")
+        if searched:
+            parts.append(f"{name} {len(searched)}")
+    if not parts:
+        return "searched configs: none; every arm has one config"
     manifest = next(iter(run.manifests.values()))
     modelled = manifest.get("model_based", 0)
     return f"searched configs: {', '.join(parts)} ({modelled} suggested by the sampler's model)"

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from search_spaces import COMMON, FAMILIES, FAMILY_RANGES, SPACES
 from search_spaces.registry import is_import_path, load_module, nearest, unknown_name
-from search_spaces.space import BASELINE, Range, SearchSpace
+from search_spaces.space import BASELINE, EXTRA_PARAMS, INTEGER_PARAMS, Range, SearchSpace
 
 SPACE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 FIELDS = ("low", "high", "log", "step", "choices", "value")
@@ -100,19 +100,25 @@ def _yaml_space(path: Path) -> SearchSpace:
         raise UserFileError(f"{path}: a space needs `family: <name>`")
     if family not in FAMILIES:
         raise UserFileError(f"{path}: {unknown_name('family', family, FAMILIES)}")
+    optimizer = node.pop("optimizer", None)
+    if optimizer is not None and (not isinstance(optimizer, str) or is_import_path(optimizer)):
+        raise UserFileError(f"{path}: optimizer: name a built-in one")
     defaults = {**COMMON, **FAMILY_RANGES.get(family, {})}
-    known = {**defaults, "factor": None} if family == "exp" else defaults
+    extras = (*EXTRA_PARAMS, "factor") if family == "exp" else EXTRA_PARAMS
+    known = {**defaults, **dict.fromkeys(extras)}
     ranges = dict(defaults)
     for name, value in node.items():
         if name not in known:
             raise UserFileError(f"{path}: unknown parameter {name!r}{nearest(name, known)}")
         try:
-            ranges[name] = _range(value, defaults.get(name), integer=name == "interval")
+            ranges[name] = _range(value, defaults.get(name), integer=name in INTEGER_PARAMS)
         except (TypeError, ValueError) as error:
             raise UserFileError(f"{path}: {name}: {error}") from None
     if "factor" in ranges:
         ranges.pop("end_ratio", None)
-    return SearchSpace(name=path.stem, family=family, ranges=ranges)
+    if "lr0" in ranges:
+        ranges.pop("delta0", None)
+    return SearchSpace(name=path.stem, family=family, ranges=ranges, optimizer=optimizer)
 
 
 def _range(value: Any, default: Range | None, *, integer: bool) -> Range:

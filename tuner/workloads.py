@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from trainables.functions import FUNCTIONS
+
 # SGD recipe common to the CIFAR models; the papers themselves use momentum 0, weight decay 0.
 CIFAR_RECIPE: dict[str, Any] = {
     "optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
@@ -16,6 +18,28 @@ CIFAR_RECIPE: dict[str, Any] = {
     "batch": {"initial": 128},
     "epochs": 200,
 }
+
+# Explicit graduated optimization (arXiv 2412.11501): 50 levels of 20 steps of 100 directions.
+NUM_LEVELS, DIRECTIONS = 50, 100
+
+
+def _function_workload(name: str) -> dict[str, Any]:
+    """Minimise a benchmark function; C makes delta the smoothing level, 1 by default."""
+    lr = FUNCTIONS[name].papers_lr or 0.01
+    return {
+        "trainer": "function",
+        "dataset": {"name": name},
+        "model": {"name": "none"},
+        "optimizer": {"name": "graduated"},
+        "smoothing": "gaussian",
+        "recipe": {"family": "constant"},
+        "lr": lr,
+        "batch": {"initial": DIRECTIONS},
+        "noise": {"c2": DIRECTIONS / lr**2},
+        "epochs": NUM_LEVELS,
+        "precision": "fp32",
+    }
+
 
 WORKLOADS: dict[str, dict[str, Any]] = {
     # Minutes on two CPU cores: 1,797 images of 1x8x8.
@@ -68,4 +92,5 @@ WORKLOADS: dict[str, dict[str, Any]] = {
         **CIFAR_RECIPE,
         "epochs": 30,
     },
+    **{name: _function_workload(name) for name in FUNCTIONS},
 }

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from collections.abc import Iterable
 from typing import Literal
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -28,21 +32,46 @@ COLORS = {
     "wsd": PURPLE,
     "cosine_power": YELLOW,
     "constant": BLACK,
+    "lr_batch": BLACK,
+    "momentum": GREEN,
+    "explicit": YELLOW,
     "lr": ORANGE,
     "batch": SKY,
     "hybrid": PURPLE,
     BASELINE: GREY,
 }
 LineStyle = Literal["-", "--"]
-DASHED = ("lr", "batch", "hybrid")  # share their colours with others
+DASHED = (*("lr", "batch", "hybrid"), *("lr_batch", "momentum", "explicit"))
+    "lr",
+    "batch",
+    "hybrid",
+    "lr_batch",
+    "momentum",
+    "explicit",
+)  # share their colours with others
 
 
 def color_of(arm: str) -> str:
-    """The arm's colour, the same in every figure; `@run` behind a space shifts it."""
+    """The arm's colour, the same in every figure; `@run` behind a space shifts it.
+
+    Of an arm `space param=value,...` a shade of the space's, darker for larger first values.
+    """
     if arm in COLORS:
         return COLORS[arm]
+    space, _, point = arm.partition(" ")
+    value = re.match(r"\w+=([0-9.e+-]+)", point)
+    if space in COLORS and value and float(value[1]) > 0:
+        return _shade(COLORS[space], math.log2(float(value[1])))
     digest = hashlib.sha256(arm.encode()).digest()
     return PALETTE[digest[0] % len(PALETTE)]
+
+
+def _shade(color: str, level: float) -> str:
+    """From light at level -4 to dark at 4."""
+    weight = min(1.0, max(-1.0, level / 4.0))
+    rgb = np.array(to_rgb(color))
+    toward = np.zeros(3) if weight > 0 else np.ones(3)
+    return to_hex(rgb + 0.6 * abs(weight) * (toward - rgb))
 
 
 def line_style(arm: str) -> LineStyle:

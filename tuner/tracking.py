@@ -1,0 +1,396 @@
+"""Who else watches the run? wandb, mlflow and TensorBoard: copies for the eye, never the record.
+
+Tune's callback turns what the workers report into lines of JSON; one process per tracker reads
+them and calls the tracker's client. A process, because wandb without a network holds up the end
+of the process it lives in (33 s measured), and retries, threads and output stay out of the driver.
+Not Ray's WandbLoggerCallback: its two actors per trial cost 2.5 s of Tune's loop each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from search_spaces.registry import import_callable, unknown_name
+from search_spaces.trial import TrialConfig
+
+# Name -> the package it needs, and what its process calls with the Destination.
+TRACKERS = {
+    "wandb": ("wandb", "tuner.tracking:_Wandb"),
+    "mlflow": ("mlflow", "tuner.tracking:_Mlflow"),
+    "tensorboard": ("tensorboardX", "tuner.tracking:_Tensorboard"),
+}
+EPOCH_METRICS = (
+    *("lr", "batch_size", "momentum", "delta", "train_loss", "train_accuracy"),
+    *("val_loss", "val_accuracy", "samples_seen"),
+)
+FINAL_METRICS = ("objective", "test_accuracy", "test_loss")
+CLOSE_SECONDS = 3.0  # the run's end waits this long for all trackers together
+LINGER_SECONDS = 60.0  # a tracker may outlive the driver by this, to finish an upload
+BACKLOG = 100_000  # lines of about 300 bytes that may wait for a tracker
+PROBLEM = "problem: "
+# Of a tracker's process; the user's environment wins.
+ENVIRONMENT = {
+    "WANDB_SILENT": "true",
+    "WANDB_CONSOLE": "off",
+    "WANDB_DISABLE_GIT": "true",
+    "WANDB_INIT_TIMEOUT": "30",
+    "WANDB__DISABLE_STATS": "true",
+    "WANDB_ERROR_REPORTING": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Destination:
+    """Where a run is tracked.
+
+    Attributes:
+        run_id: groups the trials (wandb's group, mlflow's tag `run_id`).
+        folder: of what stays on this machine: `tracking` in the run folder.
+        project: wandb's project, mlflow's experiment; None = WANDB_PROJECT or
+            MLFLOW_EXPERIMENT_NAME, else gradtune.
+        entity: wandb's; None = the user's default.
+        mode: wandb's, online | offline | disabled; None = WANDB_MODE, else online.
+        uri: mlflow's; None = MLFLOW_TRACKING_URI, else mlflow.db in the folder.
+    """
+
+    run_id: str
+    folder: str
+    project: str | None = None
+    entity: str | None = None
+    mode: str | None = None
+    uri: str | None = None
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Raise ValueError for an unknown tracker, a repeated one, or one that is not installed."""
+    for name in names:
+        if name not in TRACKERS:
+            raise unknown_name("tracker", name, TRACKERS)
+        package = TRACKERS[name][0]
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:  # without origin: a mere folder, such as ./wandb
+            raise ValueError(
+                f"track=[{name}]: needs the package {package}; pip install 'gradtune[{name}]'"
+            )
+    if len(set(names)) < len(names):
+        raise ValueError(f"track=[{','.join(names)}]: each may be named once")
+
+
+def make_trackers(names: Sequence[str], to: Destination) -> list[Any]:
+    """A callback for Tune that feeds these trackers, whose processes it starts; none for none."""
+    if not names:
+        return []
+    from ray import tune
+
+    class Callback(Tracking, tune.Callback):  # type: ignore[misc]
+        """As Tune wants it: whoever only checks names needs no ray."""
+
+    return [Callback([Tracker(name, to) for name in names])]
+
+
+class Tracker:
+    """A tracker's process, as the driver sees it. Nothing raises, nothing but `join` waits.
+
+    What goes wrong is said once on stderr; the run goes on, the tracker gets no more.
+    """
+
+    def __init__(self, name: str, to: Destination) -> None:
+        self.name, self.to = name, to
+        self.log = Path(to.folder) / f"{name}.log"
+        self.dropped = False
+        self.lines: queue.Queue[str | None] = queue.Queue(BACKLOG)
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def send(self, line: str | None) -> None:
+        """Queue a line for the process; None is the end."""
+        if self.dropped and line is not None:
+            return
+        try:
+            self.lines.put_nowait(line)
+        except queue.Full:
+            self.drop("does not keep up")
+
+    def join(self, seconds: float) -> None:
+        """Wait for the process to end, this long at most."""
+        if not self.dropped:
+            self.thread.join(max(seconds, 0.0))
+        if self.thread.is_alive():
+            self.drop(f"not done yet; goes on by itself for {LINGER_SECONDS:g} s at most")
+
+    def drop(self, reason: str) -> None:
+        """Say why, the first time."""
+        if not self.dropped:
+            self.dropped = True
+            print(f"warning: track={self.name}: {reason} (log: {self.log})", file=sys.stderr)
+
+    def _run(self) -> None:
+        try:
+            self.log.parent.mkdir(exist_ok=True)
+            with self.log.open("w") as log, self._start(log) as process:
+                assert process.stdin is not None, "it is a pipe"
+                with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+                    while (line := self.lines.get()) is not None:
+                        pipe.write(line)
+                        pipe.flush()
+            if process.returncode != 0:
+                self.drop(self._last_words())
+        except Exception as error:
+            self.drop(str(error))
+
+    def _start(self, log: IO[str]) -> subprocess.Popen[str]:
+        """In a session of its own: Ctrl-C is for the driver."""
+        path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+        words = [TRACKERS[self.name][1], json.dumps(asdict(self.to)), str(os.getpid())]
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "tuner.tracking", *words],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=ENVIRONMENT | os.environ | {"PYTHONPATH": path},
+            start_new_session=True,
+            text=True,
+        )
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()
+        said = [line for line in lines if line.startswith(PROBLEM)]
+        return said[-1].removeprefix(PROBLEM) if said else "its process ended early"
+
+
+class Tracking:
+    """Tells several trackers what Tune says of the trials; never raises.
+
+    A worker that begins again reports its epochs again: each is told once.
+    """
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self.trackers = trackers
+        self.epochs: dict[str, int] = {}  # told, by key of the trials that have started
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks, and nobody reads that pickle."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A training begins, or begins again after its worker died."""
+        with self._guard():
+            of = _config_of(trial)
+            if of.trial_key not in self.epochs:
+                self.epochs[of.trial_key] = 0
+                name = f"{of.space}-{of.trial_key[:8]}"
+                self._tell(of, "start", name=name, config=readable_config(of))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """One epoch, or all epochs after a restart; the last result has the outcome."""
+        with self._guard():
+            of = _config_of(trial)
+            for record in result["records"]:
+                if record["epoch"] > self.epochs[of.trial_key]:
+                    self.epochs[of.trial_key] = record["epoch"]
+                    values = {name: record[name] for name in EPOCH_METRICS}
+                    self._tell(of, "log", step=record["epoch"], values=values)
+            if outcome := result["outcome"]:
+                values = {k: outcome[k] for k in FINAL_METRICS if outcome[k] is not None}
+                self._tell(of, "log", step=self.epochs[of.trial_key], values=values)
+            if outcome or result["failure"]:
+                self._tell(of, "end", status=result["status"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A training whose worker died or raised more often than max_failures."""
+        with self._guard():
+            self._tell(_config_of(trial), "end", status="failed")
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """No more will come: wait for the trackers, but not long."""
+        self.close(CLOSE_SECONDS)
+
+    def close(self, seconds: float) -> None:
+        """End the trackers; wait for them this long at most, all together."""
+        deadline = time.monotonic() + seconds
+        for tracker in self.trackers:
+            tracker.send(None)
+        for tracker in self.trackers:
+            tracker.join(deadline - time.monotonic())
+
+    def _tell(self, of: TrialConfig, do: str, **details: Any) -> None:
+        line = json.dumps({"do": do, "trial": of.trial_key, **details}) + "\n"
+        for tracker in self.trackers:
+            tracker.send(line)
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        """An exception in a callback would end the whole run."""
+        try:
+            yield
+        except Exception as error:
+            for tracker in self.trackers:
+                tracker.drop(f"{type(error).__name__}: {error}")
+
+
+def readable_config(trial: TrialConfig) -> dict[str, Any]:
+    """A trial as flat names and values; without the path of its data, which is private."""
+    fields = trial.to_dict()
+    params, recipe = fields.pop("params"), fields.pop("recipe")
+    del recipe["dataset_path"]
+    return {
+        **fields,
+        **params,
+        **{f"recipe.{name}": value for name, value in recipe.items()},
+        "trial_key": trial.trial_key,
+        "config_key": trial.config_key,
+    }
+
+
+def _config_of(trial: Any) -> TrialConfig:
+    return TrialConfig.from_dict(json.loads(trial.config["trial"]))
+
+
+def main(sink: str, destination: str, parent: str) -> None:
+    """A tracker's process: reads lines until there are no more, then ends the open trials."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the driver gets them and ends us
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_after, args=(int(parent),), daemon=True).start()
+    lines = os.fdopen(os.dup(0))  # processes of the client's must not hold the pipe
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    try:
+        tracker = import_callable(sink)(Destination(**json.loads(destination)))
+        running: set[str] = set()
+        for line in lines:
+            _obey(tracker, running, **json.loads(line))
+        for trial in running:
+            tracker.end(trial, "interrupted")
+    except BaseException as error:
+        traceback.print_exc()
+        text = " ".join(str(error).split()) or type(error).__name__
+        print(f"{PROBLEM}{text[:200]}", file=sys.stderr, flush=True)
+        os._exit(1)  # a client's exit hooks may wait for a network
+
+
+def _obey(tracker: Any, running: set[str], *, do: str, trial: str, **details: Any) -> None:
+    getattr(tracker, do)(trial, **details)
+    if do == "start":
+        running.add(trial)
+    elif do == "end":
+        running.remove(trial)
+
+
+def _end_after(parent: int) -> None:
+    """End this process some time after the driver."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    time.sleep(LINGER_SECONDS)
+    os.killpg(0, signal.SIGKILL)
+
+
+class _Wandb:
+    """One wandb run a trial; a resumed trial goes on in its own."""
+
+    def __init__(self, to: Destination) -> None:
+        self.to, self.wandb = to, importlib.import_module("wandb")
+        self.runs: dict[str, Any] = {}
+
+    def start(self, trial: str, name: str, config: dict[str, Any]) -> None:
+        self.runs[trial] = self.wandb.init(
+            id=f"{self.to.run_id}-{trial}",
+            resume="allow",
+            reinit="create_new",
+            name=name,
+            group=self.to.run_id,
+            job_type=config["role"],
+            config=config,
+            project=self.to.project or os.environ.get("WANDB_PROJECT", "gradtune"),
+            entity=self.to.entity,
+            mode=self.to.mode,
+            dir=os.environ.get("WANDB_DIR", self.to.folder),
+        )
+
+    def log(self, trial: str, step: int, values: dict[str, float]) -> None:
+        self.runs[trial].log(values, step=step)
+
+    def end(self, trial: str, status: str) -> None:
+        run = self.runs.pop(trial)
+        run.summary["status"] = status
+        run.finish(exit_code=0 if status in ("completed", "diverged") else 1)
+
+
+class _Mlflow:
+    """One mlflow run a trial; a resumed trial gets a new one, with all its epochs."""
+
+    def __init__(self, to: Destination) -> None:
+        mlflow = importlib.import_module("mlflow")
+        self.run_id, self.entities = to.run_id, mlflow.entities
+        uri = to.uri or os.environ.get("MLFLOW_TRACKING_URI")
+        # Not a folder of files: mlflow 3.7 and later refuse it.
+        self.client = mlflow.MlflowClient(uri or f"sqlite:///{to.folder}/mlflow.db")
+        project = to.project or os.environ.get("MLFLOW_EXPERIMENT_NAME", "gradtune")
+        found = self.client.get_experiment_by_name(project)
+        artifacts = None if uri else f"{to.folder}/mlruns"
+        self.experiment = (
+            found.experiment_id if found else self.client.create_experiment(project, artifacts)
+        )
+        self.runs: dict[str, str] = {}
+
+    def start(self, trial: str, name: str, config: dict[str, Any]) -> None:
+        tags = {"run_id": self.run_id, "trial_key": trial}
+        run = self.client.create_run(self.experiment, run_name=name, tags=tags)
+        self.runs[trial] = run.info.run_id
+        params = [self.entities.Param(key, str(value)) for key, value in config.items()]
+        self.client.log_batch(self.runs[trial], params=params)
+
+    def log(self, trial: str, step: int, values: dict[str, float]) -> None:
+        now = int(time.time() * 1000)
+        metrics = [self.entities.Metric(key, value, now, step) for key, value in values.items()]
+        self.client.log_batch(self.runs[trial], metrics=metrics)
+
+    def end(self, trial: str, status: str) -> None:
+        states = {"completed": "FINISHED", "diverged": "FINISHED", "interrupted": "KILLED"}
+        self.client.set_tag(self.runs[trial], "status", status)
+        self.client.set_terminated(self.runs.pop(trial), states.get(status, "FAILED"))
+
+
+class _Tensorboard:
+    """One folder of event files a trial."""
+
+    def __init__(self, to: Destination) -> None:
+        self.folder = Path(to.folder) / "tensorboard"
+        self.make_writer = importlib.import_module("tensorboardX").SummaryWriter
+        self.writers: dict[str, Any] = {}
+
+    def start(self, trial: str, name: str, config: dict[str, Any]) -> None:
+        self.writers[trial] = self.make_writer(str(self.folder / name))
+        rows = [f"| {key} | {value} |" for key, value in config.items()]
+        self.writers[trial].add_text("config", "\n".join(["| key | value |", "|-|-|", *rows]))
+
+    def log(self, trial: str, step: int, values: dict[str, float]) -> None:
+        for key, value in values.items():
+            self.writers[trial].add_scalar(key, value, step)
+        self.writers[trial].flush()
+
+    def end(self, trial: str, status: str) -> None:
+        self.writers[trial].add_text("status", status)
+        self.writers.pop(trial).close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
