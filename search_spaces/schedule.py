@@ -23,7 +23,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.noise_law import NoiseLaw
+from search_spaces.noise_law import BELOW_ONE, NoiseLaw
 
 # d(progress, **params) -> noise level relative to its start; vectorised over progress.
 Curve = Callable[..., NDArray[np.float64]]
@@ -138,7 +138,8 @@ def make_schedule(
         split: s in [0, 1]; 1 lowers delta by lr alone, 0 by the batch alone.
         momentum_share: w in [0, 1]; the share of ln d that momentum lowers, starting from the
             law's momentum; lr and batch share the rest. 0 keeps momentum constant.
-        batch_max: largest batch (samples); a capped stage lowers lr instead.
+        batch_max: largest batch (samples); a capped stage lowers lr instead, or momentum where
+            it has a share.
         law: how delta follows from lr and batch (default sgd with C = 1).
         warmup_epochs: lr and delta rise linearly to the curve over these first epochs,
             in steps of a tenth of an epoch; 0 = none.
@@ -180,9 +181,11 @@ def make_schedule(
         lr_S = lr0 * rest_S**split * warmup_S
         used = zip(delta_S.tolist(), lr_S.tolist(), batch_S.tolist(), strict=True)
         momentum_S = np.array([_momentum(law, *values) for values in used])
-    floor_S = lr_S * np.array([law.gain(b, 0.0) for b in batch_S.tolist()])
-    floored_S = (momentum_S == 0) & (floor_S > delta_S * (1 + EPS))
-    delta_S = np.where(floored_S, floor_S, delta_S)
+    beta_S = momentum_S.tolist()
+    gains = [law.gain(b, beta) for b, beta in zip(batch_S.tolist(), beta_S, strict=True)]
+    used_S = lr_S * np.array(gains)
+    floored_S = (momentum_S == 0) & (used_S > delta_S * (1 + EPS))
+    delta_S = np.where(np.abs(used_S - delta_S) > EPS * delta_S, used_S, delta_S)
     start_S = np.ceil(time_S * horizon * train_examples - 1e-6).astype(np.int64)
     table = Schedule(
         start_S=start_S,
@@ -272,9 +275,13 @@ def _check(
 
 
 def _momentum(law: NoiseLaw, delta: float, lr: float, batch_size: float) -> float:
-    """The law's own momentum where it realises delta, without the root's rounding."""
+    """The beta that realises delta; the law's own where that does, without the root's rounding.
+
+    Also the law's own where no beta below 1 does: a tiny batch rounded up, under nshb_a.
+    """
     is_own = abs(law.delta(lr, batch_size) - delta) <= EPS * delta
-    return law.momentum if is_own else law.momentum_for(delta, lr, batch_size)
+    beta = law.momentum if is_own else law.momentum_for(delta, lr, batch_size)
+    return beta if beta < BELOW_ONE else law.momentum
 
 
 def _check_momentum(momentum_share: float, law: NoiseLaw) -> None:

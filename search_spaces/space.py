@@ -54,6 +54,8 @@ class Range:
         if self.choices is not None:
             if not self.choices:
                 raise ValueError("`choices` must hold at least one value, but got [].")
+            if len(set(self.choices)) < len(self.choices):
+                raise ValueError(f"`choices` must differ, but got {list(self.choices)}.")
             return
         if self.low is None or self.high is None:
             raise ValueError("one of low and high, choices, or value must be given.")
@@ -188,12 +190,17 @@ class SearchSpace:
     def points(self) -> list[SearchSpace]:
         """Every config of a grid as an arm of its own, named `space param=value,...`.
 
+        Values are told in 4 digits, or in all where 4 do not keep the names apart.
+
         Raises:
             ValueError: a free range is continuous; the message names it.
         """
         arms = []
-        for point in self.grid():
-            told = ",".join(f"{name}={value:.4g}" for name, value in point.items())
+        points = self.grid()
+        names = [_told(point, "{:.4g}") for point in points]
+        if len(set(names)) < len(names):
+            names = [_told(point, "{!r}") for point in points]
+        for point, told in zip(points, names, strict=True):
             fixed = {
                 name: Range(value=value, integer=self.ranges[name].integer)
                 for name, value in point.items()
@@ -254,6 +261,10 @@ class SearchSpace:
             ranges=ranges,
             optimizer=data.get("optimizer"),
         )
+
+
+def _told(point: Mapping[str, float], form: str) -> str:
+    return ",".join(f"{name}={form.format(value)}" for name, value in point.items())
 
 
 def _absolute(axis: Range, reference: float) -> Range:

@@ -265,9 +265,13 @@ class NetworkTraining:
         self.records = [EpochRecord(**r) for r in state["records"]]
 
     def _smoothed(self, stage: int) -> AbstractContextManager[None]:
-        """Explicit smoothing: the weights moved at random, by a radius that decays with delta."""
-        radius0 = self.trial.params.get("radius0", 0.0)
-        radius = radius0 * float(self.schedule.delta_S[stage] / self.schedule.delta_S[0])
+        """Explicit smoothing: the weights moved at random, by a radius that decays with delta.
+
+        radius0 goes with the delta of lr0 and batch0, from which a warmup stays away at first.
+        """
+        trial = self.trial
+        delta0 = trial.recipe.law.delta(trial.lr0, trial.batch0)
+        radius = trial.params.get("radius0", 0.0) * float(self.schedule.delta_S[stage]) / delta0
         return moved(
             self.model, radius, self.trial.recipe.smoothing, self.trial.seed, self.num_steps
         )

@@ -87,7 +87,7 @@ class Measurements:
     @property
     def is_done(self) -> bool:
         """True when the stopping rule of the critical batch size has ended the training."""
-        return "critical" in self.options and len(self.steps_to) == len(self._epsilons)
+        return "critical" in self.options and all(str(e) in self.steps_to for e in self._epsilons)
 
     def state_dict(self) -> dict[str, Any]:
         """What the stopping rule needs to go on."""
@@ -124,8 +124,7 @@ def _is_due(training: NetworkTraining, options: Mapping[str, Any] | None, epoch:
     """Every `every` epochs, and after the last."""
     if options is None:
         return False
-    is_last = training.samples_seen >= training.schedule.total_samples
-    return is_last or epoch % int(options["every"]) == 0
+    return training.finished or epoch % int(options["every"]) == 0
 
 
 def _noise(training: NetworkTraining, options: Mapping[str, Any], epoch: int) -> NoiseEstimate:

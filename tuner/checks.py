@@ -19,6 +19,7 @@ from trainables.functions import FUNCTIONS
 from trainables.sources import SourceInfo, describe, describe_function
 from tuner.config import Config, ConfigError
 from tuner.keys import KEYS, value_of
+from tuner.tracking import check_trackers
 
 ANSWER_SECONDS = 8.0  # of a cluster's head
 
@@ -91,7 +92,6 @@ def check_values(config: Config) -> None:
     registries: list[tuple[str, str, Mapping[str, object]]] = [
         ("dataset", config.dataset.name, DATASETS if is_network else FUNCTIONS),
         ("model", config.model.name, MODELS if is_network else {"none": None}),
-        ("optimizer", config.optimizer.name, OPTIMIZERS if is_network else dict.fromkeys(SOLVERS)),
         ("family", config.recipe.family, FAMILIES),
     ]
     for what, name, registry in registries:
@@ -100,6 +100,10 @@ def check_values(config: Config) -> None:
             find_source(name)
         except ValueError as error:
             raise ConfigError(str(error)) from None
+    try:
+        check_trackers(config.track)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     _check_measure(config)
     _check_pairs(config)
 
@@ -147,19 +151,32 @@ def _check_pairs(config: Config) -> None:
         )
     if config.optimizer.nesterov and config.optimizer.momentum == 0:
         raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
-    if config.optimizer.name in ("shb", "nshb") and config.optimizer.nesterov:
-        raise ConfigError(
-            f"optimizer.nesterov: {config.optimizer.name} has none; add optimizer.nesterov=false"
-        )
-    if config.optimizer.name == "adamw" and config.optimizer.momentum > 0:
-        raise ConfigError(
-            "optimizer.momentum: adamw has none; add optimizer.momentum=0 optimizer.nesterov=false"
-        )
+    check_optimizer(config, config.optimizer.name)
     if config.name is not None:
         try:
             check_run_name(config.name)
         except ValueError as error:
             raise ConfigError(f"name: {error}") from None
+
+
+def check_optimizer(config: Config, name: str) -> None:
+    """Raise ConfigError unless this optimizer is known and has the recipe's kind of momentum.
+
+    Args:
+        name: the recipe's optimizer, or an arm's own.
+    """
+    registry = OPTIMIZERS if config.trainer == "network" else dict.fromkeys(SOLVERS)
+    try:
+        check_name("optimizer", name, registry)
+        find_source(name)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if name in ("shb", "nshb") and config.optimizer.nesterov:
+        raise ConfigError(f"optimizer.nesterov: {name} has none; add optimizer.nesterov=false")
+    if name == "adamw" and config.optimizer.momentum > 0:
+        raise ConfigError(
+            "optimizer.momentum: adamw has none; add optimizer.momentum=0 optimizer.nesterov=false"
+        )
 
 
 def code_digest(names: list[str]) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import sys
 import threading
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,8 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
-NUM_STARTS = 2
+NUM_STARTS = 3
+MAX_PAUSE_SECONDS = 2.0  # between them, at random
 JOIN_SECONDS = 22.0  # ray.init itself may wait for minutes
 JOIN_HINT = "every node and the driver need RAY_AUTH_MODE=token and the same ~/.ray/auth_token"
 BF16_FLAGS = ("avx512_bf16", "amx_bf16")
@@ -50,6 +53,15 @@ class Slots:
         return {"cpu": self.cpus_per_trial, "gpu": self.gpus_per_trial}
 
 
+def set_environment() -> None:
+    """Must come before the first import of ray, in any thread: ray reads its variables once.
+
+    A driver that imported it earlier has no token, and its own cluster turns it away.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
 def start(address: str | None) -> None:
     """Start Ray on this machine, or join the cluster whose head is at `address`.
 
@@ -58,8 +70,7 @@ def start(address: str | None) -> None:
     Raises:
         ConfigError: the cluster does not let us in.
     """
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    set_environment()
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
@@ -81,7 +92,7 @@ def start(address: str | None) -> None:
 
 
 def _start_here(options: dict[str, Any]) -> None:
-    """Two starts at the same moment may take each other's port: try twice."""
+    """Two starts at the same moment may take each other's port: try again a little later."""
     import ray
 
     for attempt in range(NUM_STARTS):
@@ -92,6 +103,7 @@ def _start_here(options: dict[str, Any]) -> None:
             if attempt + 1 == NUM_STARTS:
                 lines = str(error).strip().splitlines() or [type(error).__name__]
                 raise ConfigError(f"Ray did not start on this machine: {lines[0]}") from None
+            time.sleep(random.uniform(0.0, MAX_PAUSE_SECONDS))
         else:
             return
 

@@ -31,8 +31,11 @@ from tuner.workloads import WORKLOADS
 GROUPS = ("space", "workload", "preset")
 # Shorthands for `<key>.name=...`.
 NAMED = ("dataset", "model", "optimizer")
-LISTS = ("measure",)  # one name needs no brackets
-NEVER_EMPTY = ("runs_dir", "resume", "name", "dataset.path", "cluster.address")
+LISTS = ("measure", "track", "critical.epsilon")  # one value needs no brackets
+NEVER_EMPTY = (
+    *("measure", "track", "runs_dir", "resume", "name", "dataset.path", "cluster.address"),
+    *("tracking.project", "tracking.entity", "tracking.uri"),
+)
 
 
 def compose(overrides: list[str], config_dir: str | None = None) -> Config:
@@ -49,7 +52,7 @@ def compose(overrides: list[str], config_dir: str | None = None) -> Config:
     groups: dict[str, dict[str, Any]] = {"workload": dict(WORKLOADS), "preset": presets}
     spaces = dict(SPACES)
     words = [re.sub(rf"^({'|'.join(NAMED)})=", r"\1.name=", word) for word in overrides]
-    words = [re.sub(rf"^({'|'.join(LISTS)})=(\w+)$", r"\1=[\2]", word) for word in words]
+    words = [re.sub(rf"^({'|'.join(LISTS)})=([\w.+-]+)$", r"\1=[\2]", word) for word in words]
     try:
         preset = _preset(words)
         spaces |= {arm.name: arm for arm in preset.arms}
@@ -58,8 +61,9 @@ def compose(overrides: list[str], config_dir: str | None = None) -> Config:
     except UserFileError as error:
         raise ConfigError(str(error)) from None
     groups["space"] = {name: space_node(space) for name, space in spaces.items()}
-    _register(groups)
-    config = _compose(words, _check_words(words, groups, preset))
+    chosen = _check_words(words, groups, preset)
+    _register(groups, chosen)
+    config = _compose(words, chosen)
     config.user_spaces = {
         name: spaces[name] for name in config.space if spaces[name] is not SPACES.get(name)
     }
@@ -68,17 +72,18 @@ def compose(overrides: list[str], config_dir: str | None = None) -> Config:
 
 def _preset(words: list[str]) -> Preset:
     """The built-in preset that the words name; `none` for a user's own."""
-    named = [word.partition("=")[2] for word in words if word.startswith("preset=")]
+    named = [word.partition("=")[2].strip("[]'\"") for word in words if word.startswith("preset=")]
     return PRESETS.get(named[-1] if named else "none", PRESETS["none"])
 
 
-def _register(groups: dict[str, dict[str, Any]]) -> None:
+def _register(groups: dict[str, dict[str, Any]], chosen: dict[str, list[str]]) -> None:
+    """Tell Hydra of the chosen options alone: each costs it milliseconds."""
     store = ConfigStore.instance()
     store.store(name="config", node=Config)
-    for group, options in groups.items():
-        for name, node in options.items():
+    for group, names in chosen.items():
+        for name in names:
             package = f"spaces.{name}" if group == "space" else "_global_"
-            store.store(group=group, name=name, node=node, package=package)
+            store.store(group=group, name=name, node=groups[group][name], package=package)
 
 
 def space_node(space: SearchSpace) -> dict[str, Any]:
@@ -161,7 +166,8 @@ def _check_words(
         if isinstance(value, list) and any(isinstance(item, (list, dict)) for item in value):
             raise ConfigError(f"cannot read {word!r}; write a plain list")
         if override.is_sweep_override():
-            raise ConfigError(f"{word!r}: write a list as 'space=[poly,cosine]', with quotes")
+            listed = f"{key}=[{word.partition('=')[2]}]"
+            raise ConfigError(f"{word!r}: write a list as {listed!r}, with quotes")
         if key in GROUPS:
             chosen[key] = _check_choice(key, value, groups[key])
         elif key.startswith("spaces."):

@@ -72,6 +72,7 @@ class NoiseConfig:
     c2: float | None = None
     k: float = 0.0
     law: str | None = None
+    source: str | None = None
     estimator: str = "two_batch"
     batch_norm: str = "eval"
     batch: int | None = None
@@ -142,6 +143,16 @@ class ClusterConfig:
 
 
 @dataclass
+class TrackingConfig:
+    """Where the trackers put the run; null = their own environment variables."""
+
+    project: str | None = None
+    entity: str | None = None
+    mode: str | None = None
+    uri: str | None = None
+
+
+@dataclass
 class Config:
     """All keys of `python -m tuner.run`."""
 
@@ -185,6 +196,8 @@ class Config:
     max_failures: int = 3
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    track: list[str] = field(default_factory=list)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
     runs_dir: str = "runs"
     name: str | None = None
     resume: str | None = None

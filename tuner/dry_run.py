@@ -7,7 +7,9 @@ import os
 from rich.console import Console
 from rich.table import Table
 
+from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule
+from trainables import TRAINERS
 from tuner.cluster import settle
 from tuner.config import ConfigError
 from tuner.plan import Plan
@@ -33,7 +35,7 @@ def print_plan(plan: Plan) -> None:
         f"workload {config.workload}: {recipe.model} on {recipe.dataset}, "
         f"{recipe.train_examples:,} training images, {recipe.epochs} epochs, {recipe.precision}"
     )
-    for space in plan.spaces:
+    for space in filter(plan.quota, plan.spaces):
         console.print(
             f"search {space.name}: {plan.quota(space)} configs x {recipe.epochs} epochs = "
             f"{plan.quota(space) * plan.samples_per_trial:,} samples"
@@ -85,6 +87,9 @@ def _stage_table(schedule: Schedule) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("stage", "from epoch", "lr", "batch", "delta", "decay rate"):
         table.add_column(name, justify="right")
+    has_momentum = bool((schedule.momentum_S != schedule.momentum_S[0]).any())
+    if has_momentum:
+        table.add_column("momentum", justify="right")
     last = schedule.num_stages - 1
     for stage in range(schedule.num_stages):
         if MAX_STAGES_SHOWN - 2 < stage < last:
@@ -99,19 +104,19 @@ def _stage_table(schedule: Schedule) -> Table:
             f"{schedule.batch_size_S[stage]}{capped}",
             f"{schedule.delta_S[stage]:.4g}",
             f"{schedule.decay_rate_S[stage]:.4g}",
+            *([f"{schedule.momentum_S[stage]:.4g}"] if has_momentum else []),
         )
     return table
 
 
 def _time_one_training(plan: Plan, device: str) -> float:
     """Seconds of one full training, from its first epoch."""
-    from trainables.loop import NetworkTraining
-
+    make_training = lookup("trainer", plan.recipe.trainer, TRAINERS)
     space = plan.baseline or plan.spaces[0]
     middle = {name: axis.from_unit(0.5) for name, axis in space.ranges.items()}
     try:
-        training = NetworkTraining(plan.trial(space, middle), device=device)
+        training = make_training(plan.trial(space, middle), device=device)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     record = training.run_epoch()
-    return (record.seconds + record.eval_seconds) * plan.recipe.epochs
+    return float((record.seconds + record.eval_seconds) * plan.recipe.epochs)

@@ -25,6 +25,7 @@ from typing import Any
 from tuner import cluster
 from tuner.config import ConfigError
 from tuner.plan import Plan
+from tuner.presets import scale_of
 from tuner.resume import config_yaml, plain
 
 OK, SOME_FAILED, STORAGE_LOST = 0, 1, 4
@@ -79,14 +80,24 @@ class Interrupts:
         os.write(2, b"\nstopping: keeping everything (again to leave at once)\n")
 
 
-def execute(plan: Plan, *, command: str, resume: Path | None) -> int:
+def execute(
+    plan: Plan,
+    *,
+    command: str,
+    resume: Path | None,
+    summary: Callable[[Path], None] | None = None,
+) -> int:
     """Run the plan; returns the exit code. The last line on success names the run folder.
+
+    Args:
+        summary: prints what a finished run found; None = the best schedule and the verdict.
 
     Raises:
         ConfigError: the cluster cannot be used like this; nothing has been written.
     """
     if plan.config.display != "none":
         print("starting Ray ...", flush=True)
+    cluster.set_environment()
     with _importing(HEAVY):
         cluster.start(plan.config.cluster.address)
     interrupts = Interrupts()
@@ -95,7 +106,7 @@ def execute(plan: Plan, *, command: str, resume: Path | None) -> int:
         slots = cluster.lay_out(plan.config)
         _check_device(slots, resume)
         plan = cluster.settle(plan, slots.device)
-        return _run(plan, slots, command, resume, interrupts)
+        return _run(plan, slots, command, resume, interrupts, summary)
     finally:
         import ray
 
@@ -103,7 +114,12 @@ def execute(plan: Plan, *, command: str, resume: Path | None) -> int:
 
 
 def _run(
-    plan: Plan, slots: cluster.Slots, command: str, resume: Path | None, interrupts: Interrupts
+    plan: Plan,
+    slots: cluster.Slots,
+    command: str,
+    resume: Path | None,
+    interrupts: Interrupts,
+    summary: Callable[[Path], None] | None,
 ) -> int:
     from results import load
     from results.records import trial_from_row
@@ -113,6 +129,7 @@ def _run(
     from tuner.recorder import Recorder
     from tuner.summary import print_summary
 
+    summary = summary or print_summary
     rows: list[dict[str, Any]] = []
     campaign = Campaign(plan)
     display = make_display(plan.config.display, plan.trials_by_arm(), plan.samples_per_trial)
@@ -141,7 +158,7 @@ def _run(
 
         def leave() -> None:
             display.stop()
-            os._exit(_end(store, recorder, campaign, interrupts, None, print_summary))
+            os._exit(_end(store, recorder, campaign, interrupts, None, summary))
 
         interrupts.leave = leave
         try:
@@ -152,7 +169,7 @@ def _run(
         finally:
             interrupts.leave = None
             display.stop()
-    return _end(store, recorder, campaign, interrupts, problem, print_summary)
+    return _end(store, recorder, campaign, interrupts, problem, summary)
 
 
 def _check_device(slots: cluster.Slots, resume: Path | None) -> None:
@@ -177,6 +194,7 @@ def _fit(
 
     from trainables.trainable import ScheduledTrainable
     from tuner.search import CampaignSearcher
+    from tuner.tracking import Destination, make_trackers
 
     def stopping() -> bool:
         return (
@@ -192,6 +210,12 @@ def _fit(
         def stop_all(self) -> bool:
             return stopping()
 
+    store = recorder.store
+    destination = Destination(
+        run_id=store.run_id,
+        folder=str(store.run_dir.resolve() / "tracking"),
+        **asdict(plan.config.tracking),
+    )
     constants = {"device": slots.device, "checkpoints": str(recorder.checkpoints)}
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     scratch = tempfile.mkdtemp(prefix="gradtune-")
@@ -211,7 +235,7 @@ def _fit(
                 storage_path=scratch,
                 verbose=0,
                 stop=StopAll(),
-                callbacks=[recorder],
+                callbacks=[recorder, *make_trackers(plan.config.track, destination)],
                 failure_config=tune.FailureConfig(max_failures=plan.config.max_failures),
                 checkpoint_config=tune.CheckpointConfig(
                     checkpoint_frequency=0, checkpoint_at_end=False
@@ -296,6 +320,7 @@ def _manifest(plan: Plan, slots: cluster.Slots, command: str) -> dict[str, Any]:
         "status": "running",
         "started_at": datetime.now(UTC).isoformat(),
         "seed": plan.config.seed,
+        "scale": scale_of(plan.config),
         "recipe": asdict(plan.recipe),
         "spaces": [space.to_dict() for space in plan.spaces],
         "baseline": plan.baseline.to_dict() if plan.baseline else None,

@@ -91,10 +91,13 @@ KEYS: dict[str, Key] = {
     "noise.law": Key(
         "name", *_one_of(*LAWS), "how delta follows from lr, batch, momentum; null = optimizer's"
     ),
+    "noise.source": Key(
+        "name", *_one_of("given", "measured"), "of noise.c2; null = given where there is one"
+    ),
     "noise.estimator": Key("name", *_one_of(*ESTIMATORS), "of C^2 (measure=[noise])"),
     "noise.batch_norm": Key("name", *_one_of("eval", "train"), "statistics while measuring"),
     "noise.batch": Key(
-        "images", ">= 1", _at_least(1), "of a measuring batch; null = batch.initial"
+        "images", ">= 1", _at_least(1), "of a measuring batch; null = the batch in use"
     ),
     "noise.pairs": Key("batches", "2 to 100,000", _within(2, 1e5), "pairs of measuring batches"),
     "noise.every": Key("epochs", ">= 1", _at_least(1), "between measurements; the last always"),
@@ -151,6 +154,23 @@ KEYS: dict[str, Key] = {
         "GPUs", ">= 0", _at_least(0), "may be a fraction; null = 1 where the cluster has GPUs"
     ),
     "cluster.address": Key("", "auto | host:port", None, "running cluster; null = start one here"),
+    "track": Key("names", "list of wandb, mlflow, tensorboard", None, "who else is told (extras)"),
+    "tracking.project": Key(
+        "name",
+        "any",
+        None,
+        "wandb's project, mlflow's experiment; null = gradtune",
+    ),
+    "tracking.entity": Key("name", "any", None, "wandb's user or team; null = your default"),
+    "tracking.mode": Key(
+        "name", *_one_of("online", "offline", "disabled"), "of wandb; null = WANDB_MODE or online"
+    ),
+    "tracking.uri": Key(
+        "uri",
+        "any of mlflow's",
+        None,
+        "its store; null = in the run folder",
+    ),
     "runs_dir": Key("path", "writable folder", None, "where run folders are made"),
     "name": Key("", "[A-Za-z0-9][A-Za-z0-9._-]{0,63}", None, "of the run; null = made up"),
     "resume": Key("path", "a run folder or its name", None, "go on with an earlier run"),

@@ -23,7 +23,13 @@ from search_spaces.space import (
 )
 from search_spaces.trial import Recipe, Role, TrialConfig, derive_seed
 from trainables.sources import SourceInfo
-from tuner.checks import check_values, code_digest, describe_data, foreign_names
+from tuner.checks import (
+    check_optimizer,
+    check_values,
+    code_digest,
+    describe_data,
+    foreign_names,
+)
 from tuner.config import Config, ConfigError, RangeConfig
 
 FIXED_SPLIT = ("lr", "batch", "hybrid")  # spaces whose split is their definition
@@ -211,9 +217,9 @@ def _recipe(config: Config, source: SourceInfo) -> Recipe:
         batch0=config.batch.initial,
         batch_max=config.batch.max,
         noise_law=config.noise.law or LAW_OF.get(config.optimizer.name, "sgd"),
-        c2=config.noise.c2 if config.noise.c2 is not None else 1.0,
+        c2=config.noise.c2 if config.noise.c2 is not None else _unit_c2(config),
         k=config.noise.k,
-        c2_source="given" if config.noise.c2 is not None else "unit",
+        c2_source=(config.noise.source or "given") if config.noise.c2 is not None else "unit",
         precision=config.precision,
         num_threads=max(1, int(config.resources.cpus_per_trial)),
         micro_batch=config.micro_batch,
@@ -222,6 +228,11 @@ def _recipe(config: Config, source: SourceInfo) -> Recipe:
         smoothing=config.smoothing,
         measurements={name: _options(config, name) for name in config.measure},
     )
+
+
+def _unit_c2(config: Config) -> float:
+    """C^2 where none is given: 1; for a function what makes delta 1 at the recipe's lr."""
+    return 1.0 if config.trainer == "network" else config.batch.initial / config.lr**2
 
 
 def _options(config: Config, measurement: str) -> dict[str, Any]:
@@ -265,6 +276,10 @@ def _space(config: Config, name: str, delta_ref: float) -> SearchSpace:
         if _is_empty(node["split"]):
             ranges["split"] = Range(value=config.split)
     if "lr0" in ranges:
+        if "delta0" in node and not _is_empty(node["delta0"]):
+            raise ConfigError(
+                f"spaces.{name}.delta0: lr0 takes the place of delta0; give one of them"
+            )
         ranges.pop("delta0", None)
     return replace(built_in, ranges=ranges)
 
@@ -308,21 +323,40 @@ def _baseline(config: Config, delta_ref: float) -> SearchSpace:
 
 def _check_space(plan: Plan, space: SearchSpace) -> None:
     """Build the schedule at every range's ends: a range may not reach what cannot be trained."""
-    corner = {name: axis.from_unit(0.5) for name, axis in space.ranges.items()}
+    where = "recipe" if space.name == BASELINE else f"spaces.{space.name}"
+    _check_common(plan, space, where)
+    middle = {name: axis.from_unit(0.5) for name, axis in space.ranges.items()}
     overrides = plan.config.spaces.get(space.name, {})
-    # What the user changed comes first: a bad value of it would be blamed on the others.
-    for name in sorted(space.ranges, key=lambda n: n not in overrides or _is_empty(overrides[n])):
-        for value in _ends(space.ranges[name]):
-            try:
-                _check_point(plan, space, corner | {name: value})
-            except (ValueError, TypeError, OverflowError) as error:
-                where = f"spaces.{space.name}.{name}" if space.name != BASELINE else "recipe"
-                raise ConfigError(f"{where}={value}: {error}") from None
+    changed: list[tuple[str, dict[str, float]]] = []
+    others: list[tuple[str, dict[str, float]]] = []
+    for name, axis in space.ranges.items():
+        is_changed = name in overrides and not _is_empty(overrides[name])
+        for value in _ends(axis):
+            point = (f".{name}={value}", middle | {name: value})
+            (changed if is_changed else others).append(point)
+    # What the user changed comes first, then the middle: a bad value is not blamed on others.
+    for at, params in [*changed, ("", middle), *others]:
+        try:
+            _check_point(plan, space, params)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ConfigError(f"{where}{at}: {error}") from None
     if plan.config.search.sampler == "grid":
         try:
             space.grid()
         except ValueError as error:
             raise ConfigError(f"search.sampler=grid: {error}") from None
+
+
+def _check_common(plan: Plan, space: SearchSpace, where: str) -> None:
+    """What every arm needs: three parameters, and an optimizer that can be built."""
+    names = set(space.ranges)
+    if not {"interval", "split"} <= names or not {"delta0", "lr0"} & names:
+        raise ConfigError(f"{where}: needs interval, split, and delta0 or lr0")
+    if space.optimizer is not None:
+        try:
+            check_optimizer(plan.config, space.optimizer)
+        except ConfigError as error:
+            raise ConfigError(f"{where}.optimizer: {error}") from None
 
 
 def _ends(axis: Range) -> tuple[float, ...]:

@@ -9,11 +9,14 @@ lr and batch change at the same sample, validation and test images are apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from search_spaces import BATCH, HYBRID, LR, PAPER_STAGES
 from search_spaces.space import Range, SearchSpace
+from trainables import SOLVERS
+from tuner.config import Config
+from tuner.workloads import WORKLOADS
 
 PAPERS_POWERS = (0.1, 0.5, 0.9, 1.0, 2.0, 4.0, 8.0)
 PAPERS_LRS = (0.01, 0.05, 0.1, 0.5)
@@ -82,6 +85,17 @@ def _constants(lrs: tuple[float, ...], batches: tuple[int, ...]) -> SearchSpace:
             "batch0": Range(choices=batches, integer=True),
         },
     )
+
+
+def _at_recipe_lr(batches: tuple[int, ...]) -> SearchSpace:
+    """The recipe's lr, constant, with each of these batches."""
+    arm = _constants((0.1,), batches)
+    return replace(arm, ranges={**arm.ranges, "lr0": _fixed(1.0, relative=True)})
+
+
+def _solver(name: str) -> SearchSpace:
+    """Another way to minimise a function, with as many evaluations; lr falls linearly."""
+    return replace(_poly(name, 1.0), optimizer=name)
 
 
 def _momentum_arms(p: float) -> tuple[SearchSpace, ...]:
@@ -169,6 +183,26 @@ PAPER_PRESETS: dict[str, Preset] = {
         ),
         cpu=DIGITS | {"confirm": {"each": True, "seeds": 5}},
     ),
+    "aaai_functions": Preset(
+        shows="2412.11501: explicit graduated optimization against other global methods",
+        workload="rastrigin",
+        settings={
+            "baseline": False,
+            "search": {"sampler": "grid"},
+            "confirm": {"seeds": 1, "each": True},
+        },
+        arms=(
+            _arm("poly", "poly", p=Range(choices=(0.5, 1.0, 2.0))),
+            _arm("geometric", "exp", end_ratio=_fixed(0.01)),
+            *(_solver(name) for name in SOLVERS[1:]),
+        ),
+        cpu={
+            "workload": "rastrigin",
+            "epochs": 25,
+            "batch": {"initial": 20},
+            "dataset": {"path": "10", "train_examples": 400},
+        },
+    ),
     # C^2 and K of ResNet-18 on CIFAR-100 as the papers' code has them; they shape the law shb.
     "aaai_shb": Preset(
         shows="2412.11501 Fig 6: decay curves under SHB; p <= 1 is claimed best",
@@ -196,15 +230,72 @@ PAPER_PRESETS: dict[str, Preset] = {
 }  # fmt: skip
 
 
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+# What `python -m tuner.measure` runs, on any workload.
+HALF = {"interval": Range(value=0.5, integer=True, relative=True)}
+MEASURE_SETTINGS: dict[str, Any] = {"baseline": False, "search": {"sampler": "grid"},
+                                    "confirm": {"seeds": 3}}  # fmt: skip
+LR_DROPS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)  # log2 of what lr is divided by at half time
+BATCH_DROPS = (1.0, 2.0, 3.0)  # log2 of what the batch is multiplied by there
+MEASURE_PRESETS: dict[str, Preset] = {
+    "measure_noise": Preset(
+        shows="C^2 and K along the recipe's own training",
+        settings={**MEASURE_SETTINGS, "baseline": True, "measure": ["noise"]},
+        arms=(_arm("constant", "constant"),),
+    ),
+    "measure_sampling": Preset(
+        shows="distribution of the gradient noise at one point, by batch size",
+        settings={
+            **MEASURE_SETTINGS,
+            "measure": ["sampling", "noise"],
+            "confirm": {"seeds": 3, "each": True},
+        },
+        arms=(_at_recipe_lr(tuple(2**k for k in (3, 5, 7))),),
+    ),
+    "measure_sharpness": Preset(
+        shows="worst-case sharpness over lr x batch",
+        settings={
+            **MEASURE_SETTINGS,
+            "measure": ["sharpness"],
+            "confirm": {"seeds": 3, "each": True},
+        },
+        arms=(_constants(PAPERS_LRS, (4, 16, 64, 256)),),
+    ),
+    "measure_critical": Preset(
+        shows="2311.08745 appendix C: critical batch size and the bound of C^2",
+        settings={
+            **MEASURE_SETTINGS,
+            "measure": ["critical"],
+            "epochs": 100,
+            "recipe": {"family": "constant"},
+            "confirm": {"seeds": 3, "each": True},
+        },
+        arms=(_at_recipe_lr(tuple(2**k for k in range(3, 14))),),
+    ),
+    "measure_exchange": Preset(
+        shows="how far lr must fall to do what a doubled batch does",
+        settings={
+            **MEASURE_SETTINGS,
+            "noise": {"law": "sgd"},
+            "confirm": {"seeds": 8, "each": True},
+        },
+        arms=(
+            _arm("lr", "exp", **HALF, factor=Range(choices=tuple(2.0**-x for x in LR_DROPS))),
+            _arm("batch", "exp", **HALF, split=BATCH,
+                 factor=Range(choices=tuple(2.0 ** (-k / 2) for k in BATCH_DROPS))),
+        ),
+    ),
+}  # fmt: skip
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`over` on `base`, dict by dict."""
-    merged = dict(base)
+    result = dict(base)
     for key, value in over.items():
-        inner = merged.get(key)
+        inner = result.get(key)
         if isinstance(value, dict) and isinstance(inner, dict):
-            value = _merged(inner, value)
-        merged[key] = value
-    return merged
+            value = merged(inner, value)
+        result[key] = value
+    return result
 
 
 def _cpu_form(preset: Preset) -> Preset:
@@ -212,7 +303,7 @@ def _cpu_form(preset: Preset) -> Preset:
     return Preset(
         shows=f"{preset.shows} (small, not the paper's scale)",
         workload=preset.cpu["workload"],
-        settings=_merged(preset.settings, settings),
+        settings=merged(preset.settings, settings),
         arms=preset.cpu_arms or preset.arms,
     )
 
@@ -220,5 +311,19 @@ def _cpu_form(preset: Preset) -> Preset:
 PRESETS: dict[str, Preset] = {
     "none": Preset(shows="nothing published"),
     **PAPER_PRESETS,
+    **MEASURE_PRESETS,
     **{f"{name}_cpu": _cpu_form(p) for name, p in PAPER_PRESETS.items() if p.cpu},
 }
+
+
+def scale_of(config: Config) -> str:
+    """Does this run have the published experiment's size? '' where it reproduces none."""
+    preset = PAPER_PRESETS.get(config.preset.removesuffix("_cpu"))
+    if preset is None:
+        return ""
+    epochs = preset.settings.get("epochs", WORKLOADS[preset.workload]["epochs"])
+    same = (config.workload, config.epochs, config.dataset.train_examples) == (
+        *(preset.workload, epochs),
+        None,
+    )
+    return "the paper's scale" if same else "not the paper's scale"

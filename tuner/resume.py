@@ -35,6 +35,8 @@ RESUMABLE = (
     "dataset.path",
     "display",
     "dry_run",
+    "track",
+    *("tracking.project", "tracking.entity", "tracking.mode", "tracking.uri"),
 )
 
 

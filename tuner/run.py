@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 # Before anything is imported: no output of Hydra's, Ray's or matplotlib's own.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -30,16 +32,27 @@ def main(argv: list[str] | None = None) -> int:
 
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _main(words)
+        return run_words(words)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # e.g. `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("\ninterrupted before anything started", file=sys.stderr)
         return 130
 
 
-def _main(words: list[str]) -> int:
+def run_words(words: list[str], summary: Callable[[Path], None] | None = None) -> int:
+    """Validate and execute key=value words and options; returns the exit code.
+
+    Args:
+        summary: see `execute`.
+
+    Raises:
+        ConfigError: a mistake in the words.
+    """
     if "--help" in words or "-h" in words:
         from tuner.help import describe_keys
 
@@ -67,7 +80,8 @@ def _main(words: list[str]) -> int:
     check_surroundings(request.config, request.run_dir)
     from tuner.execute import execute
 
-    return execute(plan, command=" ".join(["python -m tuner.run", *words]), resume=request.run_dir)
+    command = " ".join(["python -m tuner.run", *words])
+    return execute(plan, command=command, resume=request.run_dir, summary=summary)
 
 
 def _options(words: list[str]) -> tuple[list[str], str | None, bool]:

@@ -9,43 +9,41 @@ Not Ray's WandbLoggerCallback: its two actors per trial cost 2.5 s of Tune's loo
 from __future__ import annotations
 
 import contextlib
-import importlib
 import importlib.util
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from search_spaces.registry import import_callable, unknown_name
+from search_spaces.registry import unknown_name
 from search_spaces.trial import TrialConfig
 
 # Name -> the package it needs, and what its process calls with the Destination.
 TRACKERS = {
-    "wandb": ("wandb", "tuner.tracking:_Wandb"),
-    "mlflow": ("mlflow", "tuner.tracking:_Mlflow"),
-    "tensorboard": ("tensorboardX", "tuner.tracking:_Tensorboard"),
+    "wandb": ("wandb", "tuner.trackers:_Wandb"),
+    "mlflow": ("mlflow", "tuner.trackers:_Mlflow"),
+    "tensorboard": ("tensorboardX", "tuner.trackers:_Tensorboard"),
 }
+# Where measured; see EpochRecord and Outcome.
 EPOCH_METRICS = (
-    *("lr", "batch_size", "momentum", "delta", "train_loss", "train_accuracy"),
-    *("val_loss", "val_accuracy", "samples_seen"),
+    *("lr", "batch_size", "momentum", "delta", "train_loss", "train_accuracy", "val_loss"),
+    *("val_accuracy", "samples_seen", "noise_c2", "gradient_norm", "max_gradient_norm"),
+    "mean_batch_norm",
 )
-FINAL_METRICS = ("objective", "test_accuracy", "test_loss")
+FINAL_METRICS = ("objective", "test_accuracy", "test_loss", "sharpness_loss", "sharpness_error")
 CLOSE_SECONDS = 3.0  # the run's end waits this long for all trackers together
 LINGER_SECONDS = 60.0  # a tracker may outlive the driver by this, to finish an upload
 BACKLOG = 100_000  # lines of about 300 bytes that may wait for a tracker
 PROBLEM = "problem: "
 # Of a tracker's process; the user's environment wins.
 ENVIRONMENT = {
-    "WANDB_SILENT": "true",
     "WANDB_CONSOLE": "off",
     "WANDB_DISABLE_GIT": "true",
     "WANDB_INIT_TIMEOUT": "30",
@@ -148,6 +146,7 @@ class Tracker:
             with self.log.open("w") as log, self._start(log) as process:
                 assert process.stdin is not None, "it is a pipe"
                 with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+                    pipe.write(json.dumps(asdict(self.to)) + "\n")
                     while (line := self.lines.get()) is not None:
                         pipe.write(line)
                         pipe.flush()
@@ -157,11 +156,11 @@ class Tracker:
             self.drop(str(error))
 
     def _start(self, log: IO[str]) -> subprocess.Popen[str]:
-        """In a session of its own: Ctrl-C is for the driver."""
+        """In a session of its own: Ctrl-C is for the driver. A uri may hold a password: piped."""
         path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
-        words = [TRACKERS[self.name][1], json.dumps(asdict(self.to)), str(os.getpid())]
+        words = ["-P", "-m", "tuner.trackers", TRACKERS[self.name][1], str(os.getpid())]
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "tuner.tracking", *words],
+            [sys.executable, *words],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -177,10 +176,7 @@ class Tracker:
 
 
 class Tracking:
-    """Tells several trackers what Tune says of the trials; never raises.
-
-    A worker that begins again reports its epochs again: each is told once.
-    """
+    """Tells the trackers what Tune says of the trials, each epoch once; never raises."""
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self.trackers = trackers
@@ -208,10 +204,10 @@ class Tracking:
             for record in result["records"]:
                 if record["epoch"] > self.epochs[of.trial_key]:
                     self.epochs[of.trial_key] = record["epoch"]
-                    values = {name: record[name] for name in EPOCH_METRICS}
+                    values = _numbers(record, EPOCH_METRICS)
                     self._tell(of, "log", step=record["epoch"], values=values)
             if outcome := result["outcome"]:
-                values = {k: outcome[k] for k in FINAL_METRICS if outcome[k] is not None}
+                values = _numbers(outcome, FINAL_METRICS)
                 self._tell(of, "log", step=self.epochs[of.trial_key], values=values)
             if outcome or result["failure"]:
                 self._tell(of, "end", status=result["status"])
@@ -226,7 +222,7 @@ class Tracking:
         self.close(CLOSE_SECONDS)
 
     def close(self, seconds: float) -> None:
-        """End the trackers; wait for them this long at most, all together."""
+        """End the trackers; wait this long at most, for all together."""
         deadline = time.monotonic() + seconds
         for tracker in self.trackers:
             tracker.send(None)
@@ -253,6 +249,7 @@ def readable_config(trial: TrialConfig) -> dict[str, Any]:
     fields = trial.to_dict()
     params, recipe = fields.pop("params"), fields.pop("recipe")
     del recipe["dataset_path"]
+    recipe["measurements"] = json.dumps(recipe["measurements"])
     return {
         **fields,
         **params,
@@ -262,135 +259,9 @@ def readable_config(trial: TrialConfig) -> dict[str, Any]:
     }
 
 
+def _numbers(fields: dict[str, Any], names: Sequence[str]) -> dict[str, float]:
+    return {name: fields[name] for name in names if fields.get(name) is not None}
+
+
 def _config_of(trial: Any) -> TrialConfig:
     return TrialConfig.from_dict(json.loads(trial.config["trial"]))
-
-
-def main(sink: str, destination: str, parent: str) -> None:
-    """A tracker's process: reads lines until there are no more, then ends the open trials."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # the driver gets them and ends us
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_after, args=(int(parent),), daemon=True).start()
-    lines = os.fdopen(os.dup(0))  # processes of the client's must not hold the pipe
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    try:
-        tracker = import_callable(sink)(Destination(**json.loads(destination)))
-        running: set[str] = set()
-        for line in lines:
-            _obey(tracker, running, **json.loads(line))
-        for trial in running:
-            tracker.end(trial, "interrupted")
-    except BaseException as error:
-        traceback.print_exc()
-        text = " ".join(str(error).split()) or type(error).__name__
-        print(f"{PROBLEM}{text[:200]}", file=sys.stderr, flush=True)
-        os._exit(1)  # a client's exit hooks may wait for a network
-
-
-def _obey(tracker: Any, running: set[str], *, do: str, trial: str, **details: Any) -> None:
-    getattr(tracker, do)(trial, **details)
-    if do == "start":
-        running.add(trial)
-    elif do == "end":
-        running.remove(trial)
-
-
-def _end_after(parent: int) -> None:
-    """End this process some time after the driver."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    time.sleep(LINGER_SECONDS)
-    os.killpg(0, signal.SIGKILL)
-
-
-class _Wandb:
-    """One wandb run a trial; a resumed trial goes on in its own."""
-
-    def __init__(self, to: Destination) -> None:
-        self.to, self.wandb = to, importlib.import_module("wandb")
-        self.runs: dict[str, Any] = {}
-
-    def start(self, trial: str, name: str, config: dict[str, Any]) -> None:
-        self.runs[trial] = self.wandb.init(
-            id=f"{self.to.run_id}-{trial}",
-            resume="allow",
-            reinit="create_new",
-            name=name,
-            group=self.to.run_id,
-            job_type=config["role"],
-            config=config,
-            project=self.to.project or os.environ.get("WANDB_PROJECT", "gradtune"),
-            entity=self.to.entity,
-            mode=self.to.mode,
-            dir=os.environ.get("WANDB_DIR", self.to.folder),
-        )
-
-    def log(self, trial: str, step: int, values: dict[str, float]) -> None:
-        self.runs[trial].log(values, step=step)
-
-    def end(self, trial: str, status: str) -> None:
-        run = self.runs.pop(trial)
-        run.summary["status"] = status
-        run.finish(exit_code=0 if status in ("completed", "diverged") else 1)
-
-
-class _Mlflow:
-    """One mlflow run a trial; a resumed trial gets a new one, with all its epochs."""
-
-    def __init__(self, to: Destination) -> None:
-        mlflow = importlib.import_module("mlflow")
-        self.run_id, self.entities = to.run_id, mlflow.entities
-        uri = to.uri or os.environ.get("MLFLOW_TRACKING_URI")
-        # Not a folder of files: mlflow 3.7 and later refuse it.
-        self.client = mlflow.MlflowClient(uri or f"sqlite:///{to.folder}/mlflow.db")
-        project = to.project or os.environ.get("MLFLOW_EXPERIMENT_NAME", "gradtune")
-        found = self.client.get_experiment_by_name(project)
-        artifacts = None if uri else f"{to.folder}/mlruns"
-        self.experiment = (
-            found.experiment_id if found else self.client.create_experiment(project, artifacts)
-        )
-        self.runs: dict[str, str] = {}
-
-    def start(self, trial: str, name: str, config: dict[str, Any]) -> None:
-        tags = {"run_id": self.run_id, "trial_key": trial}
-        run = self.client.create_run(self.experiment, run_name=name, tags=tags)
-        self.runs[trial] = run.info.run_id
-        params = [self.entities.Param(key, str(value)) for key, value in config.items()]
-        self.client.log_batch(self.runs[trial], params=params)
-
-    def log(self, trial: str, step: int, values: dict[str, float]) -> None:
-        now = int(time.time() * 1000)
-        metrics = [self.entities.Metric(key, value, now, step) for key, value in values.items()]
-        self.client.log_batch(self.runs[trial], metrics=metrics)
-
-    def end(self, trial: str, status: str) -> None:
-        states = {"completed": "FINISHED", "diverged": "FINISHED", "interrupted": "KILLED"}
-        self.client.set_tag(self.runs[trial], "status", status)
-        self.client.set_terminated(self.runs.pop(trial), states.get(status, "FAILED"))
-
-
-class _Tensorboard:
-    """One folder of event files a trial."""
-
-    def __init__(self, to: Destination) -> None:
-        self.folder = Path(to.folder) / "tensorboard"
-        self.make_writer = importlib.import_module("tensorboardX").SummaryWriter
-        self.writers: dict[str, Any] = {}
-
-    def start(self, trial: str, name: str, config: dict[str, Any]) -> None:
-        self.writers[trial] = self.make_writer(str(self.folder / name))
-        rows = [f"| {key} | {value} |" for key, value in config.items()]
-        self.writers[trial].add_text("config", "\n".join(["| key | value |", "|-|-|", *rows]))
-
-    def log(self, trial: str, step: int, values: dict[str, float]) -> None:
-        for key, value in values.items():
-            self.writers[trial].add_scalar(key, value, step)
-        self.writers[trial].flush()
-
-    def end(self, trial: str, status: str) -> None:
-        self.writers[trial].add_text("status", status)
-        self.writers.pop(trial).close()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -117,6 +117,8 @@ def _yaml_space(path: Path) -> SearchSpace:
     if "factor" in ranges:
         ranges.pop("end_ratio", None)
     if "lr0" in ranges:
+        if "delta0" in node:
+            raise UserFileError(f"{path}: lr0 takes the place of delta0; give one of them")
         ranges.pop("delta0", None)
     return SearchSpace(name=path.stem, family=family, ranges=ranges, optimizer=optimizer)
 
@@ -128,6 +130,10 @@ def _range(value: Any, default: Range | None, *, integer: bool) -> Range:
             raise ValueError(f"unknown {name!r}{nearest(str(name), FIELDS)}")
     if fields.get("choices") is not None:
         fields = fields | {"choices": tuple(fields["choices"])}
+    numbers = [*(fields.get(k) for k in ("low", "high", "step", "value"))]
+    numbers += fields.get("choices") or ()
+    if integer and any(isinstance(n, float) and not n.is_integer() for n in numbers):
+        raise ValueError("whole numbers only.")
     starts_anew = default is None or default.relative or {"value", "choices"} & set(fields)
     if starts_anew:
         return Range(**fields, integer=integer)

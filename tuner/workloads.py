@@ -24,8 +24,7 @@ NUM_LEVELS, DIRECTIONS = 50, 100
 
 
 def _function_workload(name: str) -> dict[str, Any]:
-    """Minimise a benchmark function; C makes delta the smoothing level, 1 by default."""
-    lr = FUNCTIONS[name].papers_lr or 0.01
+    """Minimise a benchmark function; lr is the step size at smoothing level delta = 1."""
     return {
         "trainer": "function",
         "dataset": {"name": name},
@@ -33,9 +32,8 @@ def _function_workload(name: str) -> dict[str, Any]:
         "optimizer": {"name": "graduated"},
         "smoothing": "gaussian",
         "recipe": {"family": "constant"},
-        "lr": lr,
+        "lr": FUNCTIONS[name].papers_lr or 0.01,
         "batch": {"initial": DIRECTIONS},
-        "noise": {"c2": DIRECTIONS / lr**2},
         "epochs": NUM_LEVELS,
         "precision": "fp32",
     }

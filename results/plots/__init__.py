@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from results.load import Run
+from results.plots.critical_batch import critical_batch_info, draw_critical_batch
 from results.plots.curves import curves_info, draw_curves
+from results.plots.decay_rates import DecayRatesInfo, decay_rates_info_of_run, draw_decay_rates
 from results.plots.differences import differences_info, draw_differences
+from results.plots.exchange import draw_exchange, exchange_info
+from results.plots.noise_constant import draw_noise_constant, noise_constant_info
+from results.plots.noise_sample import draw_noise_sample, noise_sample_info
+from results.plots.published import draw_published, published_info
 from results.plots.schedules import draw_schedules, schedules_info
+from results.plots.sharpness import draw_sharpness, sharpness_info
 from results.plots.slices import draw_slices, slices_info
 from results.plots.style import DPI
+from results.records import Row
+
+ASSUMED_A = 3.0  # radius factor of strong convexity; no source gives its value
+ROUNDING = 1e-9  # of a decay rate; closer to 1 is no decay
 
 
 class Plot(NamedTuple):
@@ -24,12 +38,56 @@ class Plot(NamedTuple):
     draw: Callable[[Any, Figure], None]
 
 
+def _only_decaying(info: Callable[[Run], DecayRatesInfo], run: Run) -> DecayRatesInfo:
+    """The info; without arms where none of them decays."""
+    found = info(run)
+    decays = any(np.any(arm.decay_rate_E < 1.0 - ROUNDING) for arm in found.arms)
+    return found if decays else replace(found, arms=())
+
+
+def _draw_decay_rates_assuming_a(info: DecayRatesInfo, figure: Figure) -> None:
+    draw_decay_rates(info, figure)
+    figure.suptitle(
+        f"{figure.get_suptitle()}\na = {ASSUMED_A:g} assumed; no source gives its value",
+        fontsize=11,
+    )
+
+
 PLOTS: dict[str, Plot] = {
     "curves": Plot(curves_info, draw_curves),
     "schedules": Plot(schedules_info, draw_schedules),
     "slices": Plot(slices_info, draw_slices),
     "differences": Plot(differences_info, draw_differences),
+    "decay_rates": Plot(
+        functools.partial(_only_decaying, functools.partial(decay_rates_info_of_run, a=ASSUMED_A)),
+        _draw_decay_rates_assuming_a,
+    ),
+    "sharpness": Plot(sharpness_info, draw_sharpness),
+    "noise_sample": Plot(noise_sample_info, draw_noise_sample),
+    "noise_constant": Plot(noise_constant_info, draw_noise_constant),
+    "critical_batch": Plot(critical_batch_info, draw_critical_batch),
+    "exchange": Plot(exchange_info, draw_exchange),
+    "published": Plot(published_info, draw_published),
 }
+
+
+def scale_line(run: Run) -> str:
+    """What was trained, how long and how often: the footer of every figure."""
+    parts = []
+    for run_id, manifest in run.manifests.items():
+        recipe = manifest.get("recipe")
+        if recipe is None:
+            continue
+        seeds = {r["replicate"] for r in run.rows() if r["run_id"] == run_id and _confirms(r)}
+        part = f"{recipe['model']} on {recipe['dataset']}, {recipe['epochs']} epochs"
+        part += f", {len(seeds)} confirm seeds" if seeds else ""
+        part += f" ({manifest['scale']})" if manifest.get("scale") else ""
+        parts.append(part)
+    return "; ".join(dict.fromkeys(parts))
+
+
+def _confirms(row: Row) -> bool:
+    return bool(row["role"] == "confirm")
 
 
 def save_plots(run: Run, directory: str | Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
@@ -49,6 +107,7 @@ def save_plots(run: Run, directory: str | Path, formats: tuple[str, ...] = ("png
         figure = Figure(dpi=DPI)
         FigureCanvasAgg(figure)
         plot.draw(info, figure)
+        figure.supxlabel(scale_line(run), fontsize=8.5, color="#555555", x=0.99, ha="right")
         for kind in formats:
             path = directory / f"{name}.{kind}"
             figure.savefig(path)

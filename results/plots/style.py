@@ -41,14 +41,8 @@ COLORS = {
     BASELINE: GREY,
 }
 LineStyle = Literal["-", "--"]
-DASHED = (*("lr", "batch", "hybrid"), *("lr_batch", "momentum", "explicit"))
-    "lr",
-    "batch",
-    "hybrid",
-    "lr_batch",
-    "momentum",
-    "explicit",
-)  # share their colours with others
+# These share their colours with others.
+DASHED = ("lr", "batch", "hybrid", "lr_batch", "momentum", "explicit")
 
 
 def color_of(arm: str) -> str:
