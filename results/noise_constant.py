@@ -1,7 +1,7 @@
 """How noisy were an arm's gradients? C^2 and K over its trainings, as measured.
 
-C^2 is a property of a point and changes along a training; what stands for an arm is its mean
-over the measured epochs.
+C^2 is a property of a point and changes along a training, often by orders of magnitude; what
+stands for an arm is its geometric mean over the measured epochs, and its range is told beside.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-import numpy as np
 
 from results.arms import chosen_row, confirm_rows, group_by_arm
 from results.load import Run
@@ -23,8 +21,9 @@ class NoiseConstant:
     """C^2 and K of one arm.
 
     Attributes:
-        c2: mean over the measured epochs of each seed, then over seeds.
-        low, high: 95% t-interval over seeds, cut at 0; None for one seed.
+        c2: geometric mean over the measured epochs of each seed, then over seeds.
+        low, high: 95% t-interval over seeds, taken of the logarithm; None for one seed.
+        first, last: geometric mean over seeds at the first and the last measured epoch.
         k: largest gradient norm of a measuring batch (or example) seen in any seed. It falls
             with the measuring batch's size and grows with their number.
         num_seeds: completed trainings averaged. num_epochs: measured in the longest of them.
@@ -33,6 +32,8 @@ class NoiseConstant:
     c2: float
     low: float | None
     high: float | None
+    first: float
+    last: float
     k: float
     num_seeds: int
     num_epochs: int
@@ -81,18 +82,21 @@ def _measured(epochs: Iterable[Row], column: str) -> list[Row]:
 
 
 def _constant(seeds: list[list[Row]]) -> NoiseConstant:
-    c2 = mean_of(_finite_mean(row["noise_c2"] for row in epochs) for epochs in seeds)
+    log = mean_of(mean_of(_log(row) for row in epochs).mean for epochs in seeds)
     norms = [row["max_gradient_norm"] for epochs in seeds for row in epochs]
     return NoiseConstant(
-        c2=c2.mean,
-        low=None if c2.low is None else max(0.0, c2.low),
-        high=c2.high,
+        c2=math.exp(log.mean),
+        low=None if log.low is None else math.exp(log.low),
+        high=None if log.high is None else math.exp(log.high),
+        first=math.exp(mean_of(_log(epochs[0]) for epochs in seeds).mean),
+        last=math.exp(mean_of(_log(epochs[-1]) for epochs in seeds).mean),
         k=max((norm for norm in norms if norm is not None), default=math.nan),
-        num_seeds=c2.n,
+        num_seeds=log.n,
         num_epochs=max(len(epochs) for epochs in seeds),
     )
 
 
-def _finite_mean(values: Iterable[float]) -> float:
-    value_E = np.array([value for value in values if math.isfinite(value)])
-    return float(value_E.mean()) if len(value_E) else math.nan
+def _log(row: Row) -> float:
+    """Of C^2; nan, which means leave out, where it is 0 or not finite."""
+    c2 = row["noise_c2"]
+    return math.log(c2) if math.isfinite(c2) and c2 > 0 else math.nan

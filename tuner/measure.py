@@ -25,7 +25,9 @@ Measure what the theory of gradient noise needs to know of your training.
   python -m tuner.run --config-dir mine workload=cifar10_resnet20_measured
   python -m tuner.measure functions functions=rastrigin,ackley dataset.path=10
 
-Keys are those of tuner.run (python -m tuner.run --help).
+  python -m tuner.measure sharpness preset=p1_sharpness_cpu   # a paper's, in small
+
+Keys are those of tuner.run (python -m tuner.run --help); resume=RUN reports on RUN again.
   --write DIR   noise only: write the constants into DIR/workload/<workload>_measured.yaml
   functions=    functions only: names, or all
 """
@@ -62,15 +64,12 @@ def _main(words: list[str]) -> int:
     words, write = _take(words, "--write")
     if write is not None and what != "noise":
         raise ConfigError(f"--write: only `noise` has something to write, not {what}")
-    named = [word for word in words if word.startswith("preset=")]
-    if named:
-        raise ConfigError(f"{named[0]}: the measurement is the preset; leave it out")
     if what == "functions":
         from tuner.measure_functions import measure_functions
 
         return measure_functions(words)
     measure = MEASURES[what]
-    if not any(word.startswith("resume=") for word in words):
+    if not any(word.startswith(("resume=", "preset=")) for word in words):
         words = [f"preset={measure.preset}", *words]
         if what == "critical":
             words += _fitting_batches(words)

@@ -36,9 +36,10 @@ def report_noise(run_dir: Path) -> None:
     for arm, found in noise_constant(run).items():
         interval = "" if found.low is None else f" [{found.low:.4g}, {found.high:.4g}]"
         print(
-            f"{arm_label(arm)}: C^2 = {found.c2:.4g}{interval}, C = {found.c2**0.5:.4g}, "
-            f"K = {found.k:.4g} (mean over {found.num_epochs} epochs, n={found.num_seeds} seeds, "
-            "95% t-interval over seeds)"
+            f"{arm_label(arm)}: C^2 = {found.c2:.4g}{interval}, from {found.first:.4g} at first "
+            f"to {found.last:.4g} at last; K = {found.k:.4g}\n  (geometric mean over "
+            f"{found.num_epochs} epochs, n={found.num_seeds} seeds, 95% t-interval of the "
+            "logarithm over seeds)"
         )
     options = _recipe(run)["measurements"]["noise"]
     print(

@@ -172,6 +172,25 @@ PAPER_PRESETS: dict[str, Preset] = {
         cpu=DIGITS | {"epochs": 15, "confirm": {"each": True, "seeds": 3}},
         cpu_arms=(_constants(PAPERS_LRS, (4, 16, 64, 256)),),
     ),
+    "p1_critical": Preset(
+        shows="2311.08745 appendix C, Table 2: critical batch size, and the bound of C^2 from it",
+        workload="cifar100_resnet18",
+        settings={
+            **P1_RECIPE,
+            "measure": ["critical"],
+            "critical": {"epsilon": [0.5, 0.7, 1.0]},
+            "confirm": {"each": True, "seeds": 3},
+        },
+        arms=(_at_recipe_lr(tuple(2**k for k in range(3, 14))),),
+        cpu={
+            "workload": "digits",
+            "lr": 0.5,
+            "epochs": 30,
+            "batch": {"initial": 32},
+            "critical": {"epsilon": [1.0], "min_epochs": 2},
+        },
+        cpu_arms=(_at_recipe_lr(tuple(2**k for k in range(3, 9))),),
+    ),
     "aaai_explicit": Preset(
         shows="2412.11501 Fig 2: explicit smoothing of a network's loss does not help",
         workload="cifar100_resnet18",

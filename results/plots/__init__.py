@@ -107,9 +107,10 @@ def save_plots(run: Run, directory: str | Path, formats: tuple[str, ...] = ("png
         figure = Figure(dpi=DPI)
         FigureCanvasAgg(figure)
         plot.draw(info, figure)
-        figure.supxlabel(scale_line(run), fontsize=8.5, color="#555555", x=0.99, ha="right")
+        figure.text(0.99, -0.005, scale_line(run), fontsize=8.5, color="#555555", ha="right",
+                    va="top")  # fmt: skip
         for kind in formats:
             path = directory / f"{name}.{kind}"
-            figure.savefig(path)
+            figure.savefig(path, bbox_inches="tight", pad_inches=0.08)
             written.append(path)
     return written

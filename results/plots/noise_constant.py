@@ -173,4 +173,4 @@ def _average(arm: ArmNoiseConstant) -> str:
     if found is None:
         return "not completed"
     interval = interval_text(found.low, found.high)
-    return f"average C^2 = {short_number(found.c2)}{interval}, K = {found.k:.3g}"
+    return f"geometric mean C^2 = {short_number(found.c2)}{interval}, K = {found.k:.3g}"
