@@ -16,7 +16,7 @@ from search_spaces.trial import TrialConfig
 
 COLUMNS = (
     *("stage", "start_sample", "start_epoch", "lr", "batch_size"),
-    *("delta", "decay_rate", "capped"),
+    *("delta", "decay_rate", "capped", "momentum"),
 )
 
 SNIPPET = Template('''\
@@ -30,43 +30,44 @@ import torch
 
 TOTAL_SAMPLES = $total_samples
 EPOCH_SAMPLES = $epoch_samples
-# first sample of the stage, lr, batch size
+# first sample of the stage, lr, batch size, momentum
 STAGES = [
 $stages
 ]
-STARTS = [start for start, _, _ in STAGES]
+STARTS = [stage[0] for stage in STAGES]
 
 
-def lr_and_batch_at(samples_seen):
-    """What the next optimizer step uses after `samples_seen` training samples."""
-    _, lr, batch_size = STAGES[bisect.bisect_right(STARTS, samples_seen) - 1]
-    return lr, batch_size
+def settings_at(samples_seen):
+    """(lr, batch size, momentum) of the next optimizer step after `samples_seen` samples."""
+    return STAGES[bisect.bisect_right(STARTS, samples_seen) - 1][1:]
 
 
-def set_lr(optimizer, lr):
+def set_step(optimizer, lr, momentum):
     for group in optimizer.param_groups:
         group["lr"] = lr
+        if "momentum" in group:
+            group["momentum"] = momentum
 
 
 def steps(num_examples=EPOCH_SAMPLES, total_samples=TOTAL_SAMPLES, seed=0):
-    """Yield (lr, indices) per optimizer step, cut from an endless stream of permutations."""
+    """Yield (lr, momentum, indices) per step, cut from an endless stream of permutations."""
     generator = torch.Generator().manual_seed(seed)
     stream = torch.empty(0, dtype=torch.long)
     samples_seen = 0
     while samples_seen < total_samples:
-        lr, batch_size = lr_and_batch_at(samples_seen)
+        lr, batch_size, momentum = settings_at(samples_seen)
         while len(stream) < batch_size:
             stream = torch.cat([stream, torch.randperm(num_examples, generator=generator)])
         indices, stream = stream[:batch_size], stream[batch_size:]
-        yield lr, indices
+        yield lr, momentum, indices
         samples_seen += batch_size
 
 
 def train(model, optimizer, loss_function, images, labels):
     """A whole training; replace what you need."""
     model.train()
-    for lr, indices in steps(len(images)):
-        set_lr(optimizer, lr)
+    for lr, momentum, indices in steps(len(images)):
+        set_step(optimizer, lr, momentum)
         optimizer.zero_grad()
         loss_function(model(images[indices]), labels[indices]).backward()
         optimizer.step()
@@ -86,6 +87,7 @@ def stage_table(trial: TrialConfig) -> list[dict[str, Any]]:
             "delta": float(table.delta_S[stage]),
             "decay_rate": float(table.decay_rate_S[stage]),
             "capped": bool(table.capped_S[stage]),
+            "momentum": float(table.momentum_S[stage]),
         }
         for stage in range(table.num_stages)
     ]
@@ -108,7 +110,8 @@ def export_schedule(trial: TrialConfig, directory: str | Path) -> list[Path]:
 
 def torch_snippet(trial: TrialConfig) -> str:
     """Self-contained Python source that follows the trial's schedule."""
-    stages = [(row["start_sample"], row["lr"], row["batch_size"]) for row in stage_table(trial)]
+    columns = ("start_sample", "lr", "batch_size", "momentum")
+    stages = [tuple(row[name] for name in columns) for row in stage_table(trial)]
     recipe = trial.recipe
     return SNIPPET.substitute(
         title=_comment(f"Schedule {trial.space}: {format_params(trial.params)}"),

@@ -151,6 +151,9 @@ TRIALS = {
     "poly": make_trial("poly", {"p": 2.0}),
     "batch": make_trial("batch", {"interval": 1, "factor": 0.7071, "split": 0.0}),
     "hybrid": make_trial("hybrid", {"interval": 2, "factor": 0.5, "split": 0.415}),
+    "momentum": make_trial(
+        "poly", {"p": 1.0, "momentum_share": 1.0}, recipe=make_recipe(momentum=0.9)
+    ),
     "warmup": make_trial("cosine", recipe=make_recipe(warmup_epochs=1.5, batch_max=48)),
 }
 
@@ -160,10 +163,21 @@ def test_the_torch_snippet_is_the_schedule_step_by_step(trial, tmp_path):
     *_, path = export_schedule(trial, tmp_path)
     snippet = runpy.run_path(str(path))
     table = trial.schedule
-    expected = [(float(table.lr_S[s.stage]), s.batch_size) for s in table.steps()]
-    assert [(lr, len(indices)) for lr, indices in snippet["steps"]()] == expected
-    at = [snippet["lr_and_batch_at"](s.first_sample) for s in table.steps()]
-    assert at == expected
+    stages = [(s.stage, s.batch_size) for s in table.steps()]
+    expected = [(float(table.lr_S[m]), b, float(table.momentum_S[m])) for m, b in stages]
+    assert [(lr, len(index), beta) for lr, beta, index in snippet["steps"]()] == expected
+    assert [snippet["settings_at"](s.first_sample) for s in table.steps()] == expected
+
+
+def test_the_torch_snippet_sets_momentum(tmp_path):
+    trial = TRIALS["momentum"]
+    *_, path = export_schedule(trial, tmp_path)
+    snippet = runpy.run_path(str(path))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.5)
+    _, _, momentum = snippet["settings_at"](trial.schedule.total_samples - 1)
+    snippet["set_step"](optimizer, 0.25, momentum)
+    assert optimizer.param_groups[0]["momentum"] == trial.schedule.momentum_S[-1] < 0.9
+    assert optimizer.param_groups[0]["lr"] == 0.25
 
 
 def test_the_torch_snippet_trains(tmp_path):
@@ -176,14 +190,14 @@ def test_the_torch_snippet_trains(tmp_path):
     before = loss(model(images), labels).item()
     snippet["train"](model, optimizer, loss, images, labels)
     assert loss(model(images), labels).item() < before
-    lr, _ = snippet["lr_and_batch_at"](64 * 6 - 1)
+    lr, _, _ = snippet["settings_at"](64 * 6 - 1)
     assert optimizer.param_groups[0]["lr"] == lr
 
 
 def test_each_epoch_of_the_snippet_sees_every_image_once(tmp_path):
     *_, path = export_schedule(TRIALS["batch"], tmp_path)
     steps = runpy.run_path(str(path))["steps"]
-    stream = torch.cat([indices for _, indices in steps()])
+    stream = torch.cat([indices for _, _, indices in steps()])
     assert stream[:1200].sort().values.tolist() == list(range(1200))
     assert stream[1200:2400].sort().values.tolist() == list(range(1200))
 
