@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-fast lint types bench docs
+.PHONY: run test test-fast lint types bench papers docs
 .DEFAULT_GOAL := run
 
 run: .venv/installed  ## search schedules on the built-in digits
@@ -24,6 +24,9 @@ types: .venv/installed
 bench: .venv/installed  ## numbers of benchmarks/README.md
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.overhead
+
+papers: .venv/installed  ## what docs/papers.md reports (40 minutes)
+	$(BIN)/python docs/papers.py
 
 docs: .venv/installed  ## docs/keys.md
 	$(BIN)/python -m tuner.help > docs/keys.md

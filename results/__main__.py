@@ -58,6 +58,7 @@ def make_parser() -> Parser:
     compare = commands.add_parser("compare", help="the arms side by side, verdict, figures")
     compare.add_argument("paths", nargs="+", metavar="PATH", help="run folders or globs")
     compare.add_argument("--metric", default="test_accuracy", help="default: %(default)s")
+    compare.add_argument("--reference", metavar="ARM", help="all arms against this one")
     compare.add_argument("--no-plots", action="store_true", help="write no figures")
 
     show = commands.add_parser("show", help="one screen on a run")
@@ -80,6 +81,9 @@ def compare_command(args: argparse.Namespace) -> int:
     """Print the arms, the verdict and what to know about it; draw the figures."""
     run = results.load(args.paths)
     comparison = run.compare(args.metric)
+    if args.reference:
+        print_versus(run, args.reference)
+        return 0
     print_scores(comparison)
     print()
     print_costs(comparison)
@@ -103,7 +107,37 @@ def print_scores(comparison: Comparison) -> None:
         score = f"{100 * arm.mean:.2f}{sd}" if arm.n else "-"
         gain = f"{points(vs.mean)[0]} {interval_text(vs)}" if vs and vs.n else "-"
         lines.append([arm_label(arm.name), str(arm.n), score, gain])
-    print_table(["arm", "n", f"{comparison.metric} %", "minus default, 95% t-interval"], lines)
+    header = ["arm", "n", f"{comparison.metric} %", "minus default, 95% t-interval"]
+    if all(line[-1] == "-" for line in lines):  # no default: --reference ARM tells differences
+        lines, header = [line[:-1] for line in lines], header[:-1]
+    print_table(header, lines)
+
+
+def print_versus(run: Run, reference: str) -> None:
+    """Accuracy and training loss of every arm against one of them."""
+    from results.compare import arm_label, interval_text, points
+    from results.versus import versus
+
+    lines = []
+    for entry in versus(run, reference):
+        own = entry.arm == reference
+        difference = entry.difference
+        ratio = "-" if own else f"{entry.loss_ratio:.2f}"
+        if entry.low is not None and not own:
+            ratio += f" [{entry.low:.2f}, {entry.high:.2f}]"
+        lines.append(
+            [
+                arm_label(entry.arm),
+                str(difference.n),
+                f"{100 * entry.accuracy:.2f}",
+                "-" if own else f"{points(difference.mean)[0]} {interval_text(difference)}",
+                f"{entry.loss:.4f}",
+                ratio,
+            ]
+        )
+    minus = f"minus {arm_label(reference)}, 95% t-interval"
+    print_table(["arm", "n", "test accuracy %", minus, "training loss", "over its"], lines)
+    print_notes(run)
 
 
 def print_costs(comparison: Comparison) -> None:

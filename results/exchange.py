@@ -102,7 +102,9 @@ def exchange(run: Run) -> Exchange:
     """
     arms = _responses(run)
     if not arms:
-        raise ValueError("no exchange experiment here: arms `lr` and `batch` with a drop each.")
+        raise ValueError(
+            "no exchange experiment here: arms `lr`, with factor=1 among them, and `batch`."
+        )
     common = set.intersection(*(set(values) for values in arms.values()))
     if len(common) < MIN_SEEDS:
         raise ValueError(
@@ -208,9 +210,11 @@ def _responses(run: Run) -> dict[tuple[str, float], dict[int, float]]:
     for row in run.rows():
         drop = _drop(row)
         if drop is not None and row["status"] == "completed":
-            recorded = epochs.get((row["run_id"], row["trial_key"]), [])
-            arms.setdefault(drop, {})[row["replicate"]] = _response(recorded)
-    return arms if {kind for kind, _ in arms} == {"lr", "batch"} else {}
+            response = _response(epochs.get((row["run_id"], row["trial_key"]), []))
+            if response is not None:
+                arms.setdefault(drop, {})[row["replicate"]] = response
+    has_batch = any(kind == "batch" for kind, _ in arms)
+    return arms if has_batch and ("lr", 0.0) in arms else {}
 
 
 def _drop(row: Row) -> tuple[str, float] | None:
@@ -226,7 +230,11 @@ def _drop(row: Row) -> tuple[str, float] | None:
     return None
 
 
-def _response(epochs: Iterable[Row]) -> float:
+def _response(epochs: Iterable[Row]) -> float | None:
+    """y; None without epochs or where a loss has no logarithm."""
     ordered = sorted(epochs, key=lambda row: int(row["epoch"]))
     after = [row for row in ordered if row["stage"] == 1][1:] or ordered[-1:]
-    return float(np.mean([np.log(row["val_loss"]) for row in after]))
+    losses = np.array([row["val_loss"] for row in after])
+    if not len(losses) or not np.all(np.isfinite(losses) & (losses > 0)):
+        return None
+    return float(np.log(losses).mean())

@@ -21,7 +21,7 @@ from tests.fakes_results import START, make_epochs, make_outcome, make_recipe, m
 T_2 = 4.302652729911275  # 97.5% quantile of Student's t with 2 degrees of freedom
 MEASUREMENTS = {
     "sharpness": {"rho": 2e-4, "adaptive": True, "examples": 64, "batch": 32, "iterations": 20},
-    "noise": {"every": 2},
+    "noise": {"every": 2, "estimator": "two_batch", "batch_norm": "eval"},
     "critical": {"epsilon": [0.5, 1.0], "min_epochs": 1},
 }
 EDGES = np.linspace(-5.0, 5.0, 82)

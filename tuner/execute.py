@@ -95,6 +95,12 @@ def execute(
     Raises:
         ConfigError: the cluster cannot be used like this; nothing has been written.
     """
+    if resume is not None and _is_finished(plan, resume):
+        from tuner.summary import print_summary
+
+        (summary or print_summary)(resume)
+        print(_shown(resume))
+        return OK
     if plan.config.display != "none":
         print("starting Ray ...", flush=True)
     cluster.set_environment()
@@ -111,6 +117,19 @@ def execute(
         import ray
 
         ray.shutdown()
+
+
+def _is_finished(plan: Plan, run_dir: Path) -> bool:
+    """True when the run was completed and nothing is left to train."""
+    from results import load
+    from tuner.campaign import Campaign
+
+    manifest = json.loads((run_dir / "manifest.json").read_text())
+    if manifest.get("status") != "completed":
+        return False
+    campaign = Campaign(plan)
+    campaign.replay(load(run_dir).trials.to_pylist())
+    return campaign.finished
 
 
 def _run(

@@ -6,6 +6,8 @@ records, resume), and a report of what the records say.
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from pathlib import Path
 
@@ -59,20 +61,27 @@ def _main(words: list[str]) -> int:
         return 0 if words else 2
     what, *words = words
     if what not in (*MEASURES, "functions"):
-        known = ", ".join((*MEASURES, "functions"))
-        raise ConfigError(f"cannot measure {what!r}{nearest(what, MEASURES)} (known: {known})")
+        known = (*MEASURES, "functions")
+        raise ConfigError(
+            f"cannot measure {what!r}{nearest(what, known)} (known: {', '.join(known)})"
+        )
     words, write = _take(words, "--write")
-    if write is not None and what != "noise":
-        raise ConfigError(f"--write: only `noise` has something to write, not {what}")
+    if write is not None:
+        if what != "noise":
+            raise ConfigError(f"--write: only `noise` has something to write, not {what}")
+        _check_writable(Path(write))
     if what == "functions":
         from tuner.measure_functions import measure_functions
 
         return measure_functions(words)
     measure = MEASURES[what]
+    has_own = any(word.startswith(("preset=", "measure=")) for word in words)
     if not any(word.startswith(("resume=", "preset=")) for word in words):
         words = [f"preset={measure.preset}", *words]
         if what == "critical":
             words += _fitting_batches(words)
+    if has_own:
+        _check_measured(what, words)
 
     def report(run_dir: Path) -> None:
         measure.report(run_dir)
@@ -88,28 +97,57 @@ def _take(words: list[str], option: str) -> tuple[list[str], str | None]:
     """Split off an option with its value."""
     from tuner.config import ConfigError
 
-    rest, value, queue = [], None, iter(words)
+    rest: list[str] = []
+    value, queue = None, iter(words)
     for word in queue:
         if word == option or word.startswith(f"{option}="):
-            value = word.partition("=")[2] or next(queue, None)
-            if not value:
+            _, equals, value = word.partition("=")
+            value = value if equals else next(queue, "")
+            if re.match(r"$|-|[\w.]+=", value):  # forgotten: the next option or key=value
                 raise ConfigError(f"{option} needs a folder")
         else:
             rest.append(word)
     return rest, value
 
 
+def _check_writable(folder: Path) -> None:
+    """Before hours of training, not after them; makes nothing."""
+    from tuner.config import ConfigError
+
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(f"--write {folder}: {there} is not a folder one can write to")
+
+
+def _check_measured(what: str, words: list[str]) -> None:
+    """A preset or `measure=` of the user's may leave out what is to be reported."""
+    from trainables import MEASUREMENTS
+    from tuner.compose import compose
+    from tuner.config import ConfigError
+    from tuner.run import split_options
+
+    if what not in MEASUREMENTS:
+        return
+    keys, config_dir, _ = split_options(words)
+    measured = compose(keys, config_dir).measure
+    if what not in measured:
+        listed = ",".join([*measured, what])
+        raise ConfigError(f"this run would not measure {what}; add 'measure=[{listed}]'")
+
+
 def _fitting_batches(words: list[str]) -> list[str]:
     """The critical batch is looked for among the powers of 2 that the training set holds."""
+    from tuner.compose import compose
     from tuner.plan import make_plan
-    from tuner.resume import compose_run
+    from tuner.run import split_options
 
-    key = "spaces.lr_batch.batch0.choices"
-    if any(word.startswith(key) for word in words) or "--cfg" in words:
+    if any(word.startswith(("space=", "spaces.lr_batch.batch0.")) for word in words):
         return []
-    probe = [word for word in words if not word.startswith("--")]
-    plan = make_plan(compose_run([*probe, f"{key}=[1]"], None).config)
-    batches = [2**k for k in range(3, 14) if 2**k <= plan.recipe.train_examples]
+    key = "spaces.lr_batch.batch0.choices"
+    keys, config_dir, _ = split_options(words)
+    recipe = make_plan(compose([*keys, f"{key}=[1]"], config_dir)).recipe
+    largest = min(recipe.train_examples, recipe.batch_max or recipe.train_examples)
+    batches = [2**k for k in range(3, 14) if 2**k <= largest]
     return [f"{key}=[{','.join(map(str, batches))}]"]
 
 

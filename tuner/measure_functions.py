@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import results
 from results.functions import Solved, solved
 from search_spaces.registry import unknown_name
 from trainables.functions import FUNCTIONS
+from tuner.checks import check_surroundings
 from tuner.config import Config, ConfigError
 from tuner.resume import compose_run
 from tuner.run import run_words
@@ -34,16 +36,20 @@ def measure_functions(words: list[str]) -> int:
     config = _check(names, [*preset, *words])
     stem = config.name or f"functions-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     words = [word for word in words if not word.startswith("name=")]
+    own_names = {name: f"{stem[:NAME_LENGTH]}-{name}" for name in names}
+    for own_name in own_names.values() if not config.dry_run else ():
+        check_surroundings(replace(config, name=own_name), None)
     run_dirs: list[Path] = []
     worst = 0
-    for name in names:
-        print(f"{name} ({len(run_dirs) + 1} of {len(names)})", flush=True)
-        own = [*preset, *words, f"workload={name}", f"name={stem[:NAME_LENGTH]}-{name}"]
+    for place, name in enumerate(names, start=1):
+        print(f"{name} ({place} of {len(names)})", flush=True)
+        own = [*preset, *words, f"workload={name}", f"name={own_names[name]}"]
         code = run_words(own, run_dirs.append)
         worst = max(worst, code)
         if code >= 2:
             return code
-    _report(run_dirs, config)
+    if run_dirs:  # none after a dry run
+        _report(run_dirs)
     return worst
 
 
@@ -75,7 +81,7 @@ def _check(names: list[str], words: list[str]) -> Config:
     return plans[0].config
 
 
-def _report(run_dirs: list[Path], config: Config) -> None:
+def _report(run_dirs: list[Path]) -> None:
     from results.plots.functions import save_functions
 
     runs = [results.load(run_dir) for run_dir in run_dirs]
@@ -87,6 +93,9 @@ def _report(run_dirs: list[Path], config: Config) -> None:
         f"or {GRADIENT_COST * samples:,} evaluations a start"
     )
     print(f"\n{note}; 95% Wilson intervals")
+    if not table:
+        print("no start of any method was finished")
+        return
     _print_table(table)
     path = run_dirs[-1] / "plots" / "functions.png"
     save_functions(table, note, path)

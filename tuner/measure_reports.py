@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,10 +14,19 @@ from omegaconf import OmegaConf
 
 import results
 from results.load import Run
+from results.records import Row
+from search_spaces.registry import is_import_path
 from search_spaces.space import BASELINE
 from tuner.config import ConfigError
 from tuner.presets import merged
 from tuner.workloads import WORKLOADS
+
+# What decides a training; without the run's own seeds, arms and measurements.
+WORKLOAD_KEYS = (
+    *("trainer", "dataset", "model", "optimizer", "lr", "batch", "recipe", "epochs"),
+    *("warmup_epochs", "label_smoothing", "smoothing", "precision"),
+)
+NOTHING = "nothing was measured"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +43,8 @@ def report_noise(run_dir: Path) -> None:
     from results.noise_constant import noise_constant
 
     run = _opened(run_dir)
-    for arm, found in noise_constant(run).items():
+    constants = noise_constant(run)
+    for arm, found in constants.items():
         interval = "" if found.low is None else f" [{found.low:.4g}, {found.high:.4g}]"
         print(
             f"{arm_label(arm)}: C^2 = {found.c2:.4g}{interval}, from {found.first:.4g} at first "
@@ -41,11 +52,15 @@ def report_noise(run_dir: Path) -> None:
             f"{found.num_epochs} epochs, n={found.num_seeds} seeds, 95% t-interval of the "
             "logarithm over seeds)"
         )
-    options = _recipe(run)["measurements"]["noise"]
-    print(
-        f"estimator {options['estimator']}, BatchNorm in {options['batch_norm']} mode, augmented "
-        "batches drawn with replacement; K is the largest gradient norm of a measuring batch"
-    )
+    if constants:
+        options = _recipe(run)["measurements"]["noise"]
+        print(
+            f"estimator {options['estimator']}, BatchNorm in {options['batch_norm']} mode, "
+            "augmented batches drawn with replacement; K is the largest gradient norm of a "
+            "measuring batch"
+        )
+    else:
+        print(NOTHING)
     _figures(run, run_dir)
 
 
@@ -54,7 +69,10 @@ def report_critical(run_dir: Path) -> None:
     from results.critical_batch import critical_batches
 
     run = _opened(run_dir)
-    for found in critical_batches(run):
+    batches = critical_batches(run)
+    if not batches:
+        print(NOTHING)
+    for found in batches:
         if found.b_star is None:
             print(f"epsilon {found.epsilon:g}: no batch got there; train longer or raise it")
             continue
@@ -76,7 +94,10 @@ def report_sampling(run_dir: Path) -> None:
     from results.plots.noise_sample import noise_sample_info
 
     run = _opened(run_dir)
-    for arm in noise_sample_info(run).arms:
+    arms = noise_sample_info(run).arms
+    if not arms:
+        print(NOTHING)
+    for arm in arms:
         size = ", ".join(f"epoch {epoch}: {mean}" for epoch, mean in arm.scaled_norm.items())
         print(f"batch {arm.batch_size}: sqrt(b)*|noise| (an estimate of C) {size}")
         print(
@@ -92,10 +113,13 @@ def report_sharpness(run_dir: Path) -> None:
 
     run = _opened(run_dir)
     info = sharpness_info(run)
-    print(f"{info.num_trainings} trainings; Spearman's rho between configs, 95% interval:")
-    for panel, correlation in info.correlations.items():
-        print(f"  {LABELS[panel.y]} against {LABELS[panel.x]}: {correlation}")
-    print(f"  highest mean test accuracy at delta = {info.best_delta:.4g}")
+    if info.arms:
+        print(f"{info.num_trainings} trainings; Spearman's rho between configs, 95% interval:")
+        for panel, correlation in info.correlations.items():
+            print(f"  {LABELS[panel.y]} against {LABELS[panel.x]}: {correlation}")
+        print(f"  highest mean test accuracy at delta = {info.best_delta:.4g}")
+    else:
+        print(NOTHING)
     _figures(run, run_dir)
 
 
@@ -142,14 +166,14 @@ def write_workload(run_dir: Path, directory: Path) -> Path:
     (manifest,) = run.manifests.values()
     name = manifest["config"]["workload"]
     constant = found.get(BASELINE) or next(iter(found.values()), None)
-    if constant is None:
-        raise ConfigError(f"{run_dir}: nothing was measured, so nothing is written")
+    if constant is None or not math.isfinite(constant.c2) or not math.isfinite(constant.k):
+        raise ConfigError(f"{run_dir}: {NOTHING}, so nothing is written")
     noise = {
         "c2": float(f"{constant.c2:.6g}"),
         "k": float(f"{constant.k:.6g}"),
         "source": "measured",
     }
-    settings = merged(WORKLOADS.get(name, {}), {"noise": noise})
+    settings = merged(WORKLOADS.get(name) or _settings(manifest["config"]), {"noise": noise})
     interval = "" if constant.low is None else f" [{constant.low:.4g}, {constant.high:.4g}]"
     head = (
         f"# C^2 = {constant.c2:.4g}{interval}, measured by run {run_dir.name} "
@@ -165,9 +189,18 @@ def write_workload(run_dir: Path, directory: Path) -> Path:
     return path
 
 
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """A user's own workload, from its run; names of code stay on the command line."""
+    settings = {key: config[key] for key in WORKLOAD_KEYS}
+    for key in ("dataset", "model", "optimizer"):
+        if is_import_path(settings[key]["name"]):
+            settings[key] = {k: v for k, v in settings[key].items() if k != "name"}
+    return settings
+
+
 def _opened(run_dir: Path) -> Run:
     run = results.load(run_dir)
-    trials = [row for row in run.rows() if row["role"] == "confirm"]
+    trials = _trials(run)
     diverged = sum(row["status"] == "diverged" for row in trials)
     recipe = _recipe(run)
     print(
@@ -179,9 +212,21 @@ def _opened(run_dir: Path) -> Run:
 
 
 def _recipe(run: Run) -> dict[str, Any]:
-    row = next(row for row in run.rows() if row["role"] == "confirm")
-    recipe: dict[str, Any] = json.loads(row["config_json"])["recipe"]
+    recipe: dict[str, Any] = json.loads(_trials(run)[0]["config_json"])["recipe"]
     return recipe
+
+
+def _trials(run: Run) -> list[Row]:
+    """Those that count: to confirm, and all without any such.
+
+    Raises:
+        ConfigError: no trial at all.
+    """
+    rows = run.rows()
+    trials = [row for row in rows if row["role"] == "confirm"] or rows
+    if not trials:
+        raise ConfigError(f"{run.dirs[0]}: no trial has begun")
+    return trials
 
 
 def _figures(run: Run, run_dir: Path) -> None:

@@ -9,7 +9,7 @@ lr and batch change at the same sample, validation and test images are apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from search_spaces import BATCH, HYBRID, LR, PAPER_STAGES
@@ -335,14 +335,26 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+# What is trained, and how much of it.
+SCALE = ("trainer", "dataset", "model", "optimizer", "lr", "batch", "epochs")
+
+
 def scale_of(config: Config) -> str:
-    """Does this run have the published experiment's size? '' where it reproduces none."""
+    """Does this run have the published experiment's size? '' where it reproduces none.
+
+    More seeds, fewer arms and other measurements keep it.
+    """
     preset = PAPER_PRESETS.get(config.preset.removesuffix("_cpu"))
     if preset is None:
         return ""
-    epochs = preset.settings.get("epochs", WORKLOADS[preset.workload]["epochs"])
-    same = (config.workload, config.epochs, config.dataset.train_examples) == (
-        *(preset.workload, epochs),
-        None,
+    published = merged(WORKLOADS[preset.workload], preset.settings)
+    ours, defaults = asdict(config), asdict(Config())
+    if config.trainer == "network":
+        ours["dataset"]["path"] = None  # where it lies; of a function it is the dimension
+    same = all(
+        ours[key] == (merged(defaults[key], value) if isinstance(value, dict) else value)
+        for key, value in published.items()
+        if key in SCALE
     )
-    return "the paper's scale" if same else "not the paper's scale"
+    enough = config.confirm.seeds >= published["confirm"]["seeds"]
+    return "the paper's scale" if same and enough else "not the paper's scale"

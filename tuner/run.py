@@ -59,7 +59,7 @@ def run_words(words: list[str], summary: Callable[[Path], None] | None = None) -
         print(USAGE)
         print(describe_keys())
         return 0
-    words, config_dir, show = _options(words)
+    words, config_dir, show = split_options(words)
     from tuner.resume import compose_run
 
     request = compose_run(words, config_dir)
@@ -84,8 +84,12 @@ def run_words(words: list[str], summary: Callable[[Path], None] | None = None) -
     return execute(plan, command=command, resume=request.run_dir, summary=summary)
 
 
-def _options(words: list[str]) -> tuple[list[str], str | None, bool]:
-    """Split off --config-dir and --cfg."""
+def split_options(words: list[str]) -> tuple[list[str], str | None, bool]:
+    """The key=value words, the folder of --config-dir, and whether --cfg is among them.
+
+    Raises:
+        ConfigError: another option, or --config-dir without a folder.
+    """
     from tuner.config import ConfigError
 
     rest: list[str] = []

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from results.load import Run
 from results.plots.critical_batch import critical_batch_info, draw_critical_batch
@@ -72,18 +73,28 @@ PLOTS: dict[str, Plot] = {
 
 
 def scale_line(run: Run) -> str:
-    """What was trained, how long and how often: the footer of every figure."""
+    """What was trained, how long and how often: along the edge of every figure."""
     parts = []
     for run_id, manifest in run.manifests.items():
         recipe = manifest.get("recipe")
         if recipe is None:
             continue
         seeds = {r["replicate"] for r in run.rows() if r["run_id"] == run_id and _confirms(r)}
-        part = f"{recipe['model']} on {recipe['dataset']}, {recipe['epochs']} epochs"
+        model = "" if recipe["model"] == "none" else f"{recipe['model']} on "
+        part = f"{model}{recipe['dataset']}, {recipe['epochs']} epochs"
         part += f", {len(seeds)} confirm seeds" if seeds else ""
         part += f" ({manifest['scale']})" if manifest.get("scale") else ""
         parts.append(part)
     return "; ".join(dict.fromkeys(parts))
+
+
+def _add_scale(figure: Figure, text: str) -> None:
+    """A line along the right edge; legends and titles have the others."""
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(rect=(0.0, 0.0, 0.98, 1.0))
+    figure.text(0.995, 0.5, text, fontsize=8, color="#555555", rotation=270, ha="right",
+                va="center")  # fmt: skip
 
 
 def _confirms(row: Row) -> bool:
@@ -107,10 +118,9 @@ def save_plots(run: Run, directory: str | Path, formats: tuple[str, ...] = ("png
         figure = Figure(dpi=DPI)
         FigureCanvasAgg(figure)
         plot.draw(info, figure)
-        figure.text(0.99, -0.005, scale_line(run), fontsize=8.5, color="#555555", ha="right",
-                    va="top")  # fmt: skip
+        _add_scale(figure, scale_line(run))
         for kind in formats:
             path = directory / f"{name}.{kind}"
-            figure.savefig(path, bbox_inches="tight", pad_inches=0.08)
+            figure.savefig(path)
             written.append(path)
     return written

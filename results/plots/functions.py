@@ -34,7 +34,7 @@ def draw_functions(table: Sequence[Solved], note: str, figure: Figure) -> None:
     functions = list(dict.fromkeys(entry.function for entry in table))
     methods = list(dict.fromkeys(entry.method for entry in table))
     error_FM = np.full((len(functions), len(methods)), np.nan)
-    set_size(figure, 1.9 + 0.34 * len(functions))
+    set_size(figure, 1.9 + 0.42 * len(functions))
     axes = figure.subplots()
     for entry in table:
         row, column = functions.index(entry.function), methods.index(entry.method)
@@ -43,19 +43,21 @@ def draw_functions(table: Sequence[Solved], note: str, figure: Figure) -> None:
         axes.text(
             column,
             row,
-            f"{entry.error:.2g}  ({entry.num_solved}/{entry.num_starts})",
+            f"{entry.error:.2g}\n{entry.num_solved}/{entry.num_starts}",
             ha="center",
             va="center",
-            fontsize=8.5,
+            fontsize=8,
             color="white" if is_dark else "black",
         )
     image = axes.imshow(error_FM, norm=LogNorm(SMALLEST, LARGEST), cmap="cividis_r", aspect="auto")
-    axes.set_xticks(range(len(methods)), [m.replace(" ", "\n") for m in methods], fontsize=9)
+    axes.set_xticks(
+        range(len(methods)), [m.replace(" ", "\n").replace("_", "\n") for m in methods], fontsize=9
+    )
     axes.set_yticks(range(len(functions)), functions)
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label="mean f - f*", extend="both", pad=0.01)
     axes.set_xlabel(
-        f"mean error at the end (starts within tolerance of the minimum / starts); {note}",
+        f"mean f - f* at the end, and starts that ended within tolerance of the minimum\n{note}",
         fontsize=9.5,
     )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from results.arms import chosen_row, confirm_scores, group_by_arm, params_of
+from results.arms import chosen_row, confirm_rows, confirm_scores, group_by_arm, params_of
 from results.correlation import Correlation, spearman
 from results.load import Run
 from results.mean import Mean, mean_of
 from results.plots.style import color_of, set_size, tidy
 from results.records import Row
 from results.reference import PublishedCurve, published_curves
+from search_spaces.space import SCHEDULE_PARAMS
 
 MIN_ARMS = 4  # fewer say nothing about an order
 PUBLISHED_EPOCHS = 200
@@ -47,24 +49,25 @@ def published_info(run: Run) -> PublishedInfo:
         chosen = chosen_row(rows)
         twin = _twin(chosen) if chosen else None
         if twin is not None and scores.get(name):
-            losses = [r["final_train_loss"] for r in rows if r["final_train_loss"] is not None]
+            losses = [row["final_train_loss"] for row in confirm_rows(rows)]
             arms.append(
                 PublishedArm(
                     name=name,
                     published=twin,
                     accuracy=mean_of(scores[name].values()),
-                    train_loss=mean_of(losses),
+                    train_loss=mean_of(loss for loss in losses if loss is not None),
                 )
             )
     if len(arms) < MIN_ARMS:
         return PublishedInfo(arms=(), accuracy=None, train_loss=None)
+    finite = [arm for arm in arms if arm.train_loss.n]  # others diverged in every seed
     return PublishedInfo(
         arms=tuple(arms),
         accuracy=spearman(
             [a.published.last_test_accuracy for a in arms], [a.accuracy.mean for a in arms]
         ),
         train_loss=spearman(
-            [a.published.last_train_loss for a in arms], [a.train_loss.mean for a in arms]
+            [a.published.last_train_loss for a in finite], [a.train_loss.mean for a in finite]
         ),
     )
 
@@ -105,9 +108,14 @@ def draw_published(info: PublishedInfo, figure: Figure) -> None:
 def _twin(row: Row) -> PublishedCurve | None:
     """The published training with this trial's curve, lowered every epoch by lr alone."""
     params = params_of(row)
+    recipe = json.loads(row["config_json"])["recipe"]
+    if recipe.get("trainer", "network") != "network":
+        return None
     if params["split"] != 1 or params["interval"] != 1:
         return None
-    own = {k: v for k, v in params.items() if k in ("p", "end_ratio", "f", "base")}
+    if params.get("momentum_share") or params.get("radius0"):
+        return None
+    own = {k: v for k, v in params.items() if k not in SCHEDULE_PARAMS}
     for curve in published_curves():
         if curve.family == row["family"] and _same(curve.params, own):
             return curve

@@ -1,0 +1,70 @@
+"""Runs what docs/papers.md reports, into runs/papers, and copies its figures to docs/images.
+
+`python docs/papers.py` (or `make papers`) takes about 40 minutes on two CPU cores; with names
+(`python docs/papers.py p1_schedules exchange`) only these. Runs that exist are gone on with.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+RUNS = Path("runs/papers")
+IMAGES = Path(__file__).parent / "images"
+
+# Name of the run -> command without `python -m`, and the figures shown in docs/papers.md.
+COMMANDS: dict[str, tuple[list[str], tuple[str, ...]]] = {
+    "p1_schedules": (["tuner.run", "preset=p1_schedules_cpu"], ("published", "decay_rates")),
+    "p1_methods": (["tuner.run", "preset=p1_methods_cpu"], ("schedules",)),
+    "p1_noise": (["tuner.measure", "sampling", "preset=p1_noise_cpu"], ("noise_sample",)),
+    "p1_sharpness": (["tuner.measure", "sharpness", "preset=p1_sharpness_cpu"], ("sharpness",)),
+    "p1_critical": (["tuner.measure", "critical", "preset=p1_critical_cpu"], ("critical_batch",)),
+    "aaai_explicit": (["tuner.run", "preset=aaai_explicit_cpu"], ()),
+    "aaai_shb": (["tuner.run", "preset=aaai_shb_cpu"], ()),
+    "aaai_nshb": (["tuner.run", "preset=aaai_nshb_cpu"], ()),
+    "aaai_algorithm6": (["tuner.run", "preset=aaai_algorithm6_cpu"], ("differences",)),
+    "noise": (["tuner.measure", "noise"], ("noise_constant",)),
+    "exchange": (["tuner.measure", "exchange"], ("exchange",)),
+    "functions": (["tuner.measure", "functions", "functions=all"], ()),
+}
+# Arm that the tables of docs/papers.md compare with.
+REFERENCES = {
+    "p1_schedules": "poly p=1",
+    "p1_methods": "lr",
+    "aaai_explicit": "poly",
+    "aaai_shb": "poly p=1",
+    "aaai_nshb": "poly p=1",
+    "aaai_algorithm6": "constant",
+}
+
+
+def main(names: list[str]) -> None:
+    """Run these, or all."""
+    for name in names or COMMANDS:
+        command, figures = COMMANDS[name]
+        run_dir = RUNS / name
+        python = [sys.executable, "-m"]
+        words = [*command, f"runs_dir={RUNS}", f"name={name}"]
+        if (run_dir / "manifest.json").exists():
+            what = [word for word in command[:2] if "=" not in word]
+            words = [*what, f"resume={run_dir}"]
+        print("\n$ python -m " + " ".join(words), flush=True)
+        subprocess.run([*python, *words], check=True)
+        if name == "functions":
+            (table,) = RUNS.glob("functions-*/plots/functions.png")
+            shutil.copy(table, IMAGES / "papers_functions.png")
+            continue
+        compare = [*python, "results", "compare", str(run_dir)]
+        subprocess.run(compare, check=True, stdout=subprocess.DEVNULL)  # draws the figures
+        if name in REFERENCES:
+            subprocess.run([*compare, "--reference", REFERENCES[name]], check=True)
+        for figure in figures:
+            shutil.copy(
+                run_dir / "plots" / f"{figure}.png", IMAGES / f"papers_{name}_{figure}.png"
+            )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
