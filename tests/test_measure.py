@@ -41,6 +41,7 @@ from tuner.measure_reports import MEASURES, write_workload
 from tuner.plan import make_plan
 from tuner.resume import plain
 
+Captured = pytest.CaptureFixture[str]
 MINE = "dataset: {name: digits}\nmodel: {name: resnet8, width: 4}\nlr: 0.05\nepochs: 6\n"
 MINE += "optimizer: {name: sgd, momentum: 0.5}\nbatch: {initial: 16}\n"
 
@@ -54,9 +55,7 @@ def write_mine(folder: Path, text: str = MINE) -> None:
 # The words.
 
 
-def test_without_words_the_usage_is_shown_and_nothing_measured(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_without_words_the_usage_is_shown_and_nothing_measured(capsys: Captured) -> None:
     assert main([]) == 2
     assert main(["noise", "--help"]) == main(["-h"]) == 0
     out = capsys.readouterr().out
@@ -73,32 +72,23 @@ BAD = [
     (f"noise --write {__file__}/mine", "is not a folder one can write to"),
     ("critical --write mine", "only `noise` has something to write, not critical"),
     ("functions --write=mine", "only `noise` has something to write, not functions"),
-    ("noise --verbose", "unknown option '--verbose'"),
     ("noise epoch=3", "unknown key 'epoch'; did you mean 'epochs'?"),
-    ("noise epochs=0", "epochs=0: allowed is"),
-    ("noise workload=digit", "unknown workload 'digit'; did you mean 'digits'?"),
     ("noise workload=rastrigin", "only networks can be measured"),
     ("noise resume=nowhere", "resume=nowhere: no run there"),
     ("noise preset=p1_methods_cpu", "would not measure noise; add 'measure=[noise]'"),
     ("noise measure=critical", "would not measure noise; add 'measure=[critical,noise]'"),
     ("functions functions=rastrign", "unknown function 'rastrign'; did you mean 'rastrigin'?"),
     ("functions functions=ackley,ackley", "functions=ackley,ackley: each may be named once"),
-    ("functions functions=", "unknown function ''"),
     ("functions workload=sphere", "'workload=sphere': not with `functions`"),
     ("functions --cfg", "'--cfg': not with `functions`"),
     ("functions functions=ackley epoch=3", "unknown key 'epoch'"),
     ("functions functions=ackley,sphere dataset.path=1", "`dimension in 2..10000` must hold"),
-    ("functions functions=ackley name=a/b", "name: a run name must be"),
 ]
 
 
 @pytest.mark.parametrize(("words", "message"), BAD, ids=[words for words, _ in BAD])
 def test_a_mistake_is_one_line_and_exit_code_2_and_makes_nothing(
-    words: str,
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    words: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(words.split()) == 2
@@ -111,7 +101,7 @@ def test_a_mistake_is_one_line_and_exit_code_2_and_makes_nothing(
 
 
 def test_a_second_function_whose_run_exists_is_refused_before_the_first_starts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: Captured
 ) -> None:
     (tmp_path / "mine-sphere").mkdir()
     words = ["functions", "functions=ackley,sphere", "name=mine", f"runs_dir={tmp_path}"]
@@ -120,8 +110,9 @@ def test_a_second_function_whose_run_exists_is_refused_before_the_first_starts(
     assert [path.name for path in tmp_path.iterdir()] == ["mine-sphere"]
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_functions_reports_and_makes_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: Captured
 ) -> None:
     small = ("dataset.path=2", "epochs=2", "dataset.train_examples=10", "batch.initial=5")
     words = ("functions=sphere,ackley", "space=poly", "dry_run=true", f"runs_dir={tmp_path}/new")
@@ -132,7 +123,7 @@ def test_a_dry_run_of_functions_reports_and_makes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def shown_config(capsys: pytest.CaptureFixture[str], *words: str):
+def shown_config(capsys: Captured, *words: str):
     assert main([*words, "--cfg"]) == 0
     return yaml.safe_load(capsys.readouterr().out)
 
@@ -147,7 +138,7 @@ def shown_config(capsys: pytest.CaptureFixture[str], *words: str):
     ],
 )
 def test_critical_tries_the_powers_of_2_that_fit_unless_told_otherwise(
-    words: tuple[str, ...], choices: list[int] | None, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], choices: list[int] | None, capsys: Captured
 ) -> None:
     config = shown_config(capsys, "critical", *words)
     assert config["preset"] == "measure_critical"
@@ -155,16 +146,14 @@ def test_critical_tries_the_powers_of_2_that_fit_unless_told_otherwise(
 
 
 def test_critical_finds_the_batches_of_a_users_own_workload(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: Captured
 ) -> None:
     write_mine(tmp_path, MINE.replace("{name: digits}", "{name: digits, train_examples: 20}"))
     config = shown_config(capsys, "critical", "workload=mine", "--config-dir", str(tmp_path))
     assert config["spaces"]["lr_batch"]["batch0"]["choices"] == [8, 16]
 
 
-def test_every_measurement_has_its_preset_unless_another_is_named(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_every_measurement_has_its_preset_unless_another_is_named(capsys: Captured) -> None:
     for what in MEASURES:
         assert shown_config(capsys, what)["preset"] == f"measure_{what}"
     assert shown_config(capsys, "noise", "preset=p1_noise_cpu")["preset"] == "p1_noise_cpu"
@@ -178,7 +167,7 @@ def write_noise(
 ) -> Path:
     """The baseline of three seeds and a diverged fourth; K is the largest norm, 4."""
     trial = make_trial("baseline", role="confirm", recipe=make_recipe(measurements=MEASUREMENTS))
-    manifest = {"config": config or {"workload": "digits"}}
+    manifest = {"config": config or plain(compose(["workload=digits", "epochs=7"]))}
     with RunStore.create(run_dir, manifest, "") as store:
         for seed in range(3):
             measured = {e: noise(c2, largest=2.0 + seed) for e, c2 in enumerate(c2s, start=1)}
@@ -196,7 +185,7 @@ def test_what_is_written_is_a_workload_with_measured_constants(tmp_path: Path) -
     recipe = make_plan(config).recipe
     # geometric mean of 100 and 400
     assert (recipe.c2, recipe.k, recipe.c2_source) == (pytest.approx(200.0), 4.0, "measured")
-    own = make_plan(compose(["workload=digits"])).recipe
+    own = make_plan(compose(["workload=digits", "epochs=7"])).recipe  # as it was measured
     for name in ("dataset", "model", "width", "optimizer", "epochs", "batch0", "train_examples"):
         assert getattr(recipe, name) == getattr(own, name)
 
@@ -241,7 +230,7 @@ Report = Callable[[str, Path], str]
 
 
 @pytest.fixture
-def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Report:
+def report(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> Report:
     """What a report prints; without figures, which take seconds and have tests of their own."""
     monkeypatch.setattr("results.plots.PLOTS", {})
 
@@ -343,7 +332,7 @@ def test_a_run_without_a_trial_is_a_mistake_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_lost_and_a_diverged_seed_are_left_out_and_the_figures_drawn(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: Captured
 ) -> None:
     both = {2: noise(50.0) | sample(1.0)}
     with RunStore.create(tmp_path / "run", {}, "") as store:

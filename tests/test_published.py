@@ -193,6 +193,33 @@ def test_the_exchange_figure_holds_the_responses_and_the_rates(tmp_path: Path) -
     assert [text.get_text() for text in right.texts].count(f"{found.rate.a:.2f}") == 2
 
 
+def exchange_trial(space: str, factor: float, replicate: int) -> TrialConfig:
+    trial = arm(space, "exp", {"interval": 3, "factor": factor})
+    return replace(trial, replicate=replicate, seed=replicate)
+
+
+def write_exchange(path: Path, factors: Sequence[float]) -> results.Run:
+    """Four seeds of which the last has a validation loss of 0, without a logarithm."""
+    arms = [("lr", factor) for factor in factors] + [("batch", 0.5)]
+    with RunStore.create(path, {}, "") as store:
+        for space, factor in arms:
+            for seed in range(4):
+                lost = {6: {"stage": 1, "val_loss": 0.0 if seed == 3 else factor + seed}}
+                record(store, exchange_trial(space, factor, seed), epochs=lost)
+    return results.load(path)
+
+
+def test_a_loss_without_a_logarithm_leaves_its_seed_out(tmp_path: Path) -> None:
+    assert exchange(write_exchange(tmp_path / "run", (1.0, 0.5))).response_RX.shape == (3, 2)
+
+
+def test_without_an_undivided_lr_there_is_no_exchange_rate(tmp_path: Path) -> None:
+    run = write_exchange(tmp_path / "run", (0.5, 0.25))
+    with pytest.raises(ValueError, match="with factor=1 among them"):
+        exchange(run)
+    assert exchange_info(run).arms == ()
+
+
 def test_a_run_without_an_exchange_experiment_has_no_such_figure(run: results.Run) -> None:
     assert exchange_info(run).arms == ()
 

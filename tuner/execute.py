@@ -86,11 +86,13 @@ def execute(
     command: str,
     resume: Path | None,
     summary: Callable[[Path], None] | None = None,
+    program: str = "python -m tuner.run",
 ) -> int:
     """Run the plan; returns the exit code. The last line on success names the run folder.
 
     Args:
         summary: prints what a finished run found; None = the best schedule and the verdict.
+        program: what goes on with the run when `resume=` is added.
 
     Raises:
         ConfigError: the cluster cannot be used like this; nothing has been written.
@@ -112,7 +114,7 @@ def execute(
         slots = cluster.lay_out(plan.config)
         _check_device(slots, resume)
         plan = cluster.settle(plan, slots.device)
-        return _run(plan, slots, command, resume, interrupts, summary)
+        return _run(plan, slots, command, resume, interrupts, summary, program)
     finally:
         import ray
 
@@ -139,6 +141,7 @@ def _run(
     resume: Path | None,
     interrupts: Interrupts,
     summary: Callable[[Path], None] | None,
+    program: str,
 ) -> int:
     from results import load
     from results.records import trial_from_row
@@ -177,7 +180,7 @@ def _run(
 
         def leave() -> None:
             display.stop()
-            os._exit(_end(store, recorder, campaign, interrupts, None, summary))
+            os._exit(_end(store, recorder, campaign, interrupts, None, summary, program))
 
         interrupts.leave = leave
         try:
@@ -188,7 +191,7 @@ def _run(
         finally:
             interrupts.leave = None
             display.stop()
-    return _end(store, recorder, campaign, interrupts, problem, summary)
+    return _end(store, recorder, campaign, interrupts, problem, summary, program)
 
 
 def _check_device(slots: cluster.Slots, resume: Path | None) -> None:
@@ -272,10 +275,11 @@ def _end(
     interrupts: Interrupts,
     problem: str | None,
     print_summary: Callable[[Path], None],
+    program: str,
 ) -> int:
     """Close the books, tell the person how it ended, and return the exit code."""
     run_dir = store.run_dir
-    resume_command = f"python -m tuner.run resume={_shown(run_dir)}"
+    resume_command = f"{program} resume={_shown(run_dir)}"
     problem = problem or campaign.given_up or (recorder.problems or [None])[0]
     interrupted = interrupts.received is not None
     if not campaign.finished and not interrupted:

@@ -90,7 +90,7 @@ def _main(words: list[str]) -> int:
 
             print(f"written: {write_workload(run_dir, Path(write))}")
 
-    return run_words(words, report)
+    return run_words(words, report, program=f"python -m tuner.measure {what}")
 
 
 def _take(words: list[str], option: str) -> tuple[list[str], str | None]:

@@ -19,7 +19,6 @@ from search_spaces.registry import is_import_path
 from search_spaces.space import BASELINE
 from tuner.config import ConfigError
 from tuner.presets import merged
-from tuner.workloads import WORKLOADS
 
 # What decides a training; without the run's own seeds, arms and measurements.
 WORKLOAD_KEYS = (
@@ -173,14 +172,14 @@ def write_workload(run_dir: Path, directory: Path) -> Path:
         "k": float(f"{constant.k:.6g}"),
         "source": "measured",
     }
-    settings = merged(WORKLOADS.get(name) or _settings(manifest["config"]), {"noise": noise})
+    settings = merged(_settings(manifest["config"]), {"noise": noise})
     interval = "" if constant.low is None else f" [{constant.low:.4g}, {constant.high:.4g}]"
     head = (
         f"# C^2 = {constant.c2:.4g}{interval}, measured by run {run_dir.name} "
         f"on {datetime.now(UTC):%Y-%m-%d}, {constant.num_seeds} seeds, "
         f"{constant.num_epochs} epochs.\n"
     )
-    path = directory / "workload" / f"{name}_measured.yaml"
+    path = directory / "workload" / f"{name.removesuffix('_measured')}_measured.yaml"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(head + str(OmegaConf.to_yaml(OmegaConf.create(settings))))
@@ -190,7 +189,7 @@ def write_workload(run_dir: Path, directory: Path) -> Path:
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    """A user's own workload, from its run; names of code stay on the command line."""
+    """The recipe as it was trained; names of the user's code stay on the command line."""
     settings = {key: config[key] for key in WORKLOAD_KEYS}
     for key in ("dataset", "model", "optimizer"):
         if is_import_path(settings[key]["name"]):

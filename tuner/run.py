@@ -44,11 +44,15 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def run_words(words: list[str], summary: Callable[[Path], None] | None = None) -> int:
+def run_words(
+    words: list[str],
+    summary: Callable[[Path], None] | None = None,
+    program: str = "python -m tuner.run",
+) -> int:
     """Validate and execute key=value words and options; returns the exit code.
 
     Args:
-        summary: see `execute`.
+        summary: see `execute`. program: what was typed before the words.
 
     Raises:
         ConfigError: a mistake in the words.
@@ -80,8 +84,13 @@ def run_words(words: list[str], summary: Callable[[Path], None] | None = None) -
     check_surroundings(request.config, request.run_dir)
     from tuner.execute import execute
 
-    command = " ".join(["python -m tuner.run", *words])
-    return execute(plan, command=command, resume=request.run_dir, summary=summary)
+    return execute(
+        plan,
+        command=" ".join([program, *words]),
+        resume=request.run_dir,
+        summary=summary,
+        program=program,
+    )
 
 
 def split_options(words: list[str]) -> tuple[list[str], str | None, bool]:
