@@ -1,7 +1,8 @@
 """Runs what docs/papers.md reports, into runs/papers, and copies its figures to docs/images.
 
 `python docs/papers.py` (or `make papers`) takes about 40 minutes on two CPU cores; with names
-(`python docs/papers.py p1_schedules exchange`) only these. Runs that exist are gone on with.
+(`python docs/papers.py p1_schedules exchange`) only these. Runs that
+exist are gone on with.
 """
 
 from __future__ import annotations

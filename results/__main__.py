@@ -7,7 +7,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import results
 from results.load import Run
@@ -83,6 +83,8 @@ def compare_command(args: argparse.Namespace) -> int:
     comparison = run.compare(args.metric)
     if args.reference:
         print_versus(run, args.reference)
+        for warning in comparison.warnings:
+            print(f"warning: {warning}")
         return 0
     print_scores(comparison)
     print()
@@ -122,7 +124,7 @@ def print_versus(run: Run, reference: str) -> None:
     for entry in versus(run, reference):
         own = entry.arm == reference
         difference = entry.difference
-        ratio = "-" if own else f"{entry.loss_ratio:.2f}"
+        ratio = "-" if own or entry.loss_ratio != entry.loss_ratio else f"{entry.loss_ratio:.2f}"
         if entry.low is not None and not own:
             ratio += f" [{entry.low:.2f}, {entry.high:.2f}]"
         lines.append(
@@ -131,7 +133,7 @@ def print_versus(run: Run, reference: str) -> None:
                 str(difference.n),
                 f"{100 * entry.accuracy:.2f}",
                 "-" if own else f"{points(difference.mean)[0]} {interval_text(difference)}",
-                f"{entry.loss:.4f}",
+                "-" if entry.loss != entry.loss else f"{entry.loss:.4f}",
                 ratio,
             ]
         )
@@ -239,15 +241,18 @@ def print_schedule(trial: TrialConfig) -> None:
     print(f"\nbest: {trial.space} ({format_params(trial.params)}), config {trial.config_key}")
     if is_import_path(trial.family):
         return
-    columns = ("start_epoch", "lr", "batch_size", "delta", "decay_rate")
+    columns = ("start_epoch", "lr", "batch_size", "momentum", "delta", "decay_rate")
     lines = [
-        [*(f"{row[name]:.6g}" for name in columns), "capped" if row["capped"] else ""]
-        for row in stage_table(trial)
+        [*(f"{row[name]:.6g}" for name in columns), _marks(row)] for row in stage_table(trial)
     ]
     if len(lines) > MAX_STAGES_SHOWN:
         half = MAX_STAGES_SHOWN // 2
-        lines = [*lines[:half], ["..."] * 5 + [""], *lines[-half:]]
-    print_table(["from epoch", "lr", "batch", "delta", "decay rate", ""], lines)
+        lines = [*lines[:half], ["..."] * 6 + [""], *lines[-half:]]
+    print_table(["from epoch", "lr", "batch", "momentum", "delta", "decay rate", ""], lines)
+
+
+def _marks(stage: dict[str, Any]) -> str:
+    return " ".join(name for name in ("capped", "floored") if stage[name])
 
 
 def save_figures(run: Run) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -26,12 +26,15 @@ METRICS = ("test_accuracy", "objective", "best_val_accuracy", "final_train_accur
 MEASURED = ("completed", "diverged")
 LOST = ("failed", "oom")  # the machinery's fault, not the schedule's
 # Ends of a range that cannot be widened.
-NATURAL_ENDS = {"interval": (1,), "split": (0, 1), "f": (1,), "base": (1,)}
+NATURAL_ENDS = {
+    **{"interval": (1,), "split": (0, 1), "f": (1,), "base": (1,)},
+    **{"momentum_share": (0, 1), "batch0": (1,)},
+}
+# What an arm of a run may bring along.
+ARMS_OWN = ("optimizer", "noise_law", "c2", "k")
 UNEQUAL_BUDGET = 0.1  # relative difference of search samples that is worth a warning
-# Fields of Recipe that may differ between comparable runs: where and how, not what, is trained.
-INCIDENTAL = (
-    *("dataset_path", "c2", "k", "c2_source", "num_threads", "micro_batch", "measurements"),
-)
+# Of what identifies a recipe: may differ between comparable runs, how and not what is trained.
+INCIDENTAL = ("num_threads", "micro_batch")
 
 
 def compare_arms(
@@ -70,7 +73,12 @@ def best_row(rows: list[Row], arm: str | None = None) -> Row:
         candidates = {arm: arms[arm]}
     else:
         candidates = {name: own for name, own in arms.items() if not is_baseline(own)}
-    chosen = {name: row for name, own in candidates.items() if (row := chosen_row(own))}
+    finished = {
+        name: own
+        for name, own in candidates.items()
+        if any(row["status"] in MEASURED for row in own)
+    }
+    chosen = {name: row for name, own in finished.items() if (row := chosen_row(own))}
     if not chosen:
         raise ValueError(f"no trial of {arm or 'any searched space'} has finished yet.")
     return chosen[max(chosen, key=lambda name: _standing(arms[name], chosen[name]))]
@@ -136,15 +144,14 @@ def spaces_of(manifest: Mapping[str, Any]) -> dict[str, SearchSpace]:
 
 def check_workload(rows: Iterable[Row]) -> None:
     """Raise ValueError when trials of different workloads would be compared."""
-    names = [f.name for f in fields(Recipe) if f.name not in INCIDENTAL]
     first: tuple[str, dict[str, object]] | None = None
     for row in rows:
-        recipe = json.loads(row["config_json"])["recipe"]
+        recipe = Recipe(**json.loads(row["config_json"])["recipe"]).identity()
         if first is None:
             first = (row["run_id"], recipe)
-        for name in names:
+        for name in sorted((first[1].keys() | recipe.keys()) - set(INCIDENTAL)):
             ours, theirs = first[1].get(name), recipe.get(name)
-            is_arms_own = name == "optimizer" and row["run_id"] == first[0]
+            is_arms_own = name in ARMS_OWN and row["run_id"] == first[0]
             if ours != theirs and not is_arms_own:
                 raise ValueError(
                     f"cannot compare different workloads: {name} is {ours} in run {first[0]} "

@@ -2,7 +2,7 @@
 
 At half of the training either lr is divided by 2^x or the batch multiplied by 2^k; the first half
 is the same training, weight for weight, in all arms of a seed. The response y is the mean log
-validation loss over the whole epochs of the second half. The exchange rate a is where
+validation loss over the epochs after the change but the first. The exchange rate a is where
 
     y_batch(k) = y_lr(x = a k)          doubling the batch equals dividing lr by 2^a:
 
@@ -100,6 +100,8 @@ def exchange(run: Run) -> Exchange:
     Raises:
         ValueError: the run holds no such arms, or fewer than 3 seeds common to all of them.
     """
+    if any(m.get("recipe", {}).get("warmup_epochs") for m in run.manifests.values()):
+        raise ValueError("an exchange experiment has no warmup.")
     arms = _responses(run)
     if not arms:
         raise ValueError(
@@ -210,7 +212,10 @@ def _responses(run: Run) -> dict[tuple[str, float], dict[int, float]]:
     for row in run.rows():
         drop = _drop(row)
         if drop is not None and row["status"] == "completed":
-            response = _response(epochs.get((row["run_id"], row["trial_key"]), []))
+            own = epochs.get((row["run_id"], row["trial_key"]), [])
+            if any(epoch["batch_capped"] for epoch in own):  # lr fell there too
+                continue
+            response = _response(own, int(row["interval"]))
             if response is not None:
                 arms.setdefault(drop, {})[row["replicate"]] = response
     has_batch = any(kind == "batch" for kind, _ in arms)
@@ -230,10 +235,10 @@ def _drop(row: Row) -> tuple[str, float] | None:
     return None
 
 
-def _response(epochs: Iterable[Row]) -> float | None:
+def _response(epochs: Iterable[Row], half: int) -> float | None:
     """y; None without epochs or where a loss has no logarithm."""
     ordered = sorted(epochs, key=lambda row: int(row["epoch"]))
-    after = [row for row in ordered if row["stage"] == 1][1:] or ordered[-1:]
+    after = [row for row in ordered if row["epoch"] > half + 1] or ordered[-1:]
     losses = np.array([row["val_loss"] for row in after])
     if not len(losses) or not np.all(np.isfinite(losses) & (losses > 0)):
         return None

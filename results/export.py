@@ -16,7 +16,7 @@ from search_spaces.trial import TrialConfig
 
 COLUMNS = (
     *("stage", "start_sample", "start_epoch", "lr", "batch_size"),
-    *("delta", "decay_rate", "capped", "momentum"),
+    *("delta", "decay_rate", "capped", "momentum", "floored"),
 )
 
 SNIPPET = Template('''\
@@ -88,13 +88,20 @@ def stage_table(trial: TrialConfig) -> list[dict[str, Any]]:
             "decay_rate": float(table.decay_rate_S[stage]),
             "capped": bool(table.capped_S[stage]),
             "momentum": float(table.momentum_S[stage]),
+            "floored": bool(table.floored_S[stage]),
         }
         for stage in range(table.num_stages)
     ]
 
 
 def export_schedule(trial: TrialConfig, directory: str | Path) -> list[Path]:
-    """Write schedule.csv, schedule.json and torch_snippet.py of a config at full length."""
+    """Write schedule.csv, schedule.json and torch_snippet.py of a config at full length.
+
+    Raises:
+        ValueError: the trial minimised a function, for which no training code exists.
+    """
+    if trial.recipe.trainer != "network":
+        raise ValueError(f"{trial.recipe.dataset} is no training: nothing to export.")
     trial = replace(trial, horizon=1.0)
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -133,6 +140,10 @@ def _recipe_in_words(trial: TrialConfig) -> str:
         f"clip_norm={recipe.clip_norm}",
         f"precision={recipe.precision}",
     ]
+    if recipe.optimizer == "nshb":
+        words.append("in torch: SGD(momentum=beta, dampening=beta) but for its first step")
+    if trial.params.get("radius0"):
+        words.append(f"weights moved at random, radius0={trial.params['radius0']} (not done here)")
     return "Trained with " + ", ".join(words)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from results.arms import confirm_rows, confirm_scores, group_by_arm
 from results.compare import Difference, Scores, paired_difference
 from results.load import Run
+from results.records import Row
 from search_spaces.registry import unknown_name
 
 
@@ -19,7 +20,7 @@ class Versus:
         accuracy: mean test accuracy, in [0, 1]; difference: paired, minus the reference's.
         loss: geometric mean of the final training loss (nats, eval mode); loss_ratio: over the
             reference's, paired; low, high: its 95% t-interval, taken of the logarithm, None for
-            n<2 and for the reference itself.
+            n<2 and for the reference itself. nan where a seed of either diverged.
     """
 
     arm: str
@@ -46,9 +47,9 @@ def versus(run: Run, reference: str) -> list[Versus]:
         name: {
             row["replicate"]: math.log(row["final_train_loss"])
             for row in confirm_rows(arms[name])
-            if row["final_train_loss"] and math.isfinite(row["final_train_loss"])
+            if row["replicate"] in values and _is_usable(row)
         }
-        for name in scores
+        for name, values in scores.items()
     }
     return [
         _versus(name, scores[name], scores[reference], logs[name], logs[reference])
@@ -56,7 +57,14 @@ def versus(run: Run, reference: str) -> list[Versus]:
     ]
 
 
+def _is_usable(row: Row) -> bool:
+    loss = row["final_train_loss"]
+    return row["status"] == "completed" and bool(loss) and math.isfinite(loss)
+
+
 def _versus(name: str, own: Scores, reference: Scores, log: Scores, log_ref: Scores) -> Versus:
+    if len(log) < len(own) or len(log_ref) < len(reference):  # no mean over survivors
+        log = {}
     ratio = paired_difference(log, log_ref)
     bounds = [None if bound is None else math.exp(bound) for bound in (ratio.low, ratio.high)]
     return Versus(

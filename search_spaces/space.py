@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -267,6 +267,10 @@ def _told(point: Mapping[str, float], form: str) -> str:
     return ",".join(f"{name}={form.format(value)}" for name, value in point.items())
 
 
+def _numbers(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
 def _absolute(axis: Range, reference: float) -> Range:
     def scaled(x: float | None) -> float | None:
         if x is None:
@@ -278,5 +282,6 @@ def _absolute(axis: Range, reference: float) -> Range:
         low=scaled(axis.low),
         high=scaled(axis.high),
         value=scaled(axis.value),
+        choices=None if axis.choices is None else tuple(_numbers(map(scaled, axis.choices))),
         relative=False,
     )

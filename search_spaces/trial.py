@@ -18,6 +18,9 @@ from search_spaces.space import SCHEDULE_PARAMS
 Role = Literal["search", "select", "confirm"]
 Status = Literal["running", "completed", "diverged", "failed", "oom", "interrupted"]
 KEY_LENGTH = 16
+STOPPING = ("critical",)  # measurements that may end a training
+# Fields of Recipe younger than schema version 1, and what older records mean by their absence.
+LATER_FIELDS: dict[str, Any] = {"trainer": "network", "smoothing": "ball", "measurements": {}}
 
 
 def derive_seed(*parts: object) -> int:
@@ -74,6 +77,25 @@ class Recipe:
     trainer: str = "network"
     smoothing: str = "ball"
     measurements: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that a training depends on.
+
+        Not where the data lies, nor what is only measured; C^2 and K not where they merely label
+        delta (for a known function delta is the radius of its smoothing). Fields that came later
+        are left out at their defaults: they did not exist for the keys of older records.
+        """
+        fields = asdict(self)
+        labels = ["dataset_path", "c2_source"]
+        if self.law.is_scale_free and self.trainer == "network":
+            labels += ["c2", "k"]
+        for name in labels:
+            del fields[name]
+        fields["measurements"] = {k: v for k, v in self.measurements.items() if k in STOPPING}
+        for name, default in LATER_FIELDS.items():
+            if fields[name] == default:
+                del fields[name]
+        return fields
 
     @property
     def chance(self) -> float:
@@ -160,7 +182,7 @@ class TrialConfig:
         """Identifies the training: all fields, with the data's fingerprint for its path.
 
         delta0 and C^2 only label delta and stay out where the noise law allows it; lr0
-        holds what they mean.
+        holds what they mean. See Recipe.identity.
         """
         return _key(self._identity(()))
 
@@ -174,13 +196,9 @@ class TrialConfig:
         return cls(**{**data, "recipe": Recipe(**data["recipe"])})
 
     def _identity(self, without: tuple[str, ...]) -> dict[str, Any]:
-        recipe = asdict(self.recipe)
-        labels = ["dataset_path", "c2_source"]
-        if self.recipe.law.is_scale_free:
-            labels += ["c2", "k"]
-        for name in labels:
-            del recipe[name]
-        params = {k: v for k, v in self.params.items() if k != "delta0"}
+        recipe = self.recipe.identity()
+        is_label = "c2" not in recipe
+        params = {k: v for k, v in self.params.items() if not (k == "delta0" and is_label)}
         identity = {
             "space": self.space,
             "family": self.family,

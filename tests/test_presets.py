@@ -236,7 +236,8 @@ def test_a_preset_on_another_workload_keeps_its_own_settings() -> None:
 
 
 def test_what_is_measured_reaches_the_recipe_with_its_options() -> None:
-    words = ("measure=[noise,critical,sharpness]", "noise.pairs=3", "critical.min_epochs=2")
+    words = ("measure=[noise,critical,sharpness]", "noise.pairs=3", "critical.min_epochs=2",
+             "space=constant", "baseline=false")  # fmt: skip
     assert planned(*words, "sharpness.rho=0.5").recipe.measurements == {
         "noise": {
             **{"estimator": "two_batch", "batch_norm": "eval", "batch": None},

@@ -6,7 +6,8 @@ critical   the running mean of the batch gradient's norm; the training ends
            when it has fallen to every epsilon (the papers' stopping rule)    both records
 sharpness  worst-case sharpness of the final weights                         trial record
 
-None of them changes the training: random numbers are their own, the model is put back as it was.
+None of them changes the training but for the end that critical sets (and it is refused unless lr
+and batch are constant): random numbers are their own, the model is put back as it was.
 Batches for the noise are drawn with replacement and augmented, as the theory of SGD's noise and
 the training have them; sharpness looks at the first images without augmentation.
 """
@@ -14,6 +15,7 @@ the training have them; sharpness looks at the first images without augmentation
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -127,8 +129,15 @@ def _is_due(training: NetworkTraining, options: Mapping[str, Any] | None, epoch:
     return training.finished or epoch % int(options["every"]) == 0
 
 
+def _batch_size(training: NetworkTraining, options: Mapping[str, Any]) -> int:
+    """As asked for, else the first batch; at most what one backward pass may hold."""
+    recipe = training.trial.recipe
+    wanted = int(options["batch"] or min(training.trial.batch0, recipe.micro_batch or math.inf))
+    return min(wanted, len(training.train_set))
+
+
 def _noise(training: NetworkTraining, options: Mapping[str, Any], epoch: int) -> NoiseEstimate:
-    batch = min(int(options["batch"] or training.batch_size), len(training.train_set))
+    batch = _batch_size(training, options)
     rng = np.random.default_rng(derive_seed(training.trial.seed, "noise", epoch))
     if options["estimator"] == "per_example":
         examples = _draw(training, rng, batch, 2 * int(options["pairs"]))
@@ -155,7 +164,7 @@ def _sampling(training: NetworkTraining, options: Mapping[str, Any], epoch: int)
     The whole is not augmented where its images are not: its batches are those of one pass
     through the set with fresh augmentation draws.
     """
-    batch = min(int(options["batch"] or training.batch_size), len(training.train_set))
+    batch = _batch_size(training, options)
     rng = np.random.default_rng(derive_seed(training.trial.seed, "sampling", epoch))
     full = training.train_set.batches(
         Samples(part.index_B, rng.random((len(part.index_B), NUM_DRAWS), dtype=np.float32))

@@ -131,6 +131,11 @@ def _check_measure(config: Config) -> None:
         raise ConfigError(f"measure={','.join(config.measure)}: each may be named once")
     if config.measure and config.trainer != "network":
         raise ConfigError(f"measure={','.join(config.measure)}: only networks can be measured")
+    if "critical" in config.measure and config.critical.min_epochs >= config.epochs:
+        raise ConfigError(
+            f"critical.min_epochs={config.critical.min_epochs}: must be below "
+            f"epochs={config.epochs}"
+        )
     if config.noise.estimator == "per_example" and config.noise.batch_norm == "train":
         raise ConfigError("noise.estimator=per_example: needs noise.batch_norm=eval")
 
@@ -152,11 +157,28 @@ def _check_pairs(config: Config) -> None:
     if config.optimizer.nesterov and config.optimizer.momentum == 0:
         raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
     check_optimizer(config, config.optimizer.name)
+    if config.trainer != "network":
+        _check_unused(config)
     if config.name is not None:
         try:
             check_run_name(config.name)
         except ValueError as error:
             raise ConfigError(f"name: {error}") from None
+
+
+def _check_unused(config: Config) -> None:
+    """A function is minimised without what only the training of a network has."""
+    given = {
+        "optimizer.momentum": config.optimizer.momentum > 0,
+        "optimizer.weight_decay": config.optimizer.weight_decay > 0,
+        "optimizer.clip_norm": config.optimizer.clip_norm is not None,
+        "model.width": config.model.width is not None,
+        "label_smoothing": config.label_smoothing > 0,
+        "micro_batch": config.micro_batch is not None,
+    }
+    for key, is_given in given.items():
+        if is_given:
+            raise ConfigError(f"{key}: only networks have it, not trainer={config.trainer}")
 
 
 def check_optimizer(config: Config, name: str) -> None:

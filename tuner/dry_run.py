@@ -97,6 +97,7 @@ def _stage_table(schedule: Schedule) -> Table:
                 table.add_row("...")
             continue
         capped = " (capped)" if schedule.capped_S[stage] else ""
+        floored = " (floored)" if schedule.floored_S[stage] else ""
         table.add_row(
             str(stage),
             f"{schedule.start_S[stage] / schedule.epoch_samples:g}",
@@ -104,7 +105,7 @@ def _stage_table(schedule: Schedule) -> Table:
             f"{schedule.batch_size_S[stage]}{capped}",
             f"{schedule.delta_S[stage]:.4g}",
             f"{schedule.decay_rate_S[stage]:.4g}",
-            *([f"{schedule.momentum_S[stage]:.4g}"] if has_momentum else []),
+            *([f"{schedule.momentum_S[stage]:.4g}{floored}"] if has_momentum else []),
         )
     return table
 
@@ -116,7 +117,8 @@ def _time_one_training(plan: Plan, device: str) -> float:
     middle = {name: axis.from_unit(0.5) for name, axis in space.ranges.items()}
     try:
         training = make_training(plan.trial(space, middle), device=device)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"the first epoch: {error}") from None
     record = training.run_epoch()
-    return float((record.seconds + record.eval_seconds) * plan.recipe.epochs)
+    epochs = 1 if training.finished else plan.recipe.epochs
+    return float((record.seconds + record.eval_seconds) * epochs)

@@ -163,7 +163,7 @@ def _run(
             for row in rows:
                 if campaign.counts(row):
                     display.resumed(trial_from_row(row), row["status"], row["objective"])
-            store.update_manifest(status="running")
+            store.update_manifest(status="running", config=plain(plan.config))
         else:
             run_dir = Path(plan.config.runs_dir).resolve() / (plan.config.name or _run_id(plan))
             store = RunStore.create(
@@ -287,6 +287,8 @@ def _end(
     if not campaign.finished or interrupted or problem:
         recorder.interrupt()
     failed = sum(campaign.num_ended.get(status, 0) for status in ("failed", "oom"))
+    if failed and failed == sum(campaign.num_ended.values()):
+        problem = problem or f"all {failed} trials failed: {recorder.first_error}"
     status = "interrupted" if interrupted else "failed" if problem else "completed"
     ended_at = datetime.now(UTC).isoformat()
     chosen = {name: arm.chosen.config_key for name, arm in campaign.arms.items() if arm.chosen}
@@ -311,7 +313,8 @@ def _end(
         return SOME_FAILED
     print_summary(run_dir)
     if failed:
-        print(f"{failed} of {sum(campaign.num_ended.values())} trials failed; see the run folder")
+        print(f"{failed} of {sum(campaign.num_ended.values())} trials failed; the first with:")
+        print(f"  {recorder.first_error}")
     print(_shown(run_dir))
     return SOME_FAILED if failed else OK
 

@@ -83,11 +83,21 @@ KEYS: dict[str, Key] = {
         "1/step/lr", ">= 0", _at_least(0), "L2 (sgd), decoupled (adamw)"
     ),
     "optimizer.clip_norm": Key("", "> 0", _above(0), "largest gradient norm; null = no clipping"),
-    "lr": Key("", "> 0", _above(0), "the recipe's initial lr; places the range of delta0"),
+    "lr": Key(
+        "",
+        "above 0, to 1e12",
+        lambda x: 0 < x <= 1e12,
+        "the recipe's initial lr; places the range of delta0",
+    ),
     "batch.initial": Key("images", "1 to the training images", _at_least(1), "first batch size"),
     "batch.max": Key("images", ">= batch.initial", _at_least(1), "largest batch; null = no cap"),
-    "noise.c2": Key("", "> 0", _above(0), "C^2 of the noise law; null = 1, delta in units of C"),
-    "noise.k": Key("", ">= 0", _at_least(0), "K of the laws shb and nshb_a"),
+    "noise.c2": Key(
+        "",
+        "above 0, to 1e24",
+        lambda x: 0 < x <= 1e24,
+        "C^2 of the noise law; null = 1, delta in units of C",
+    ),
+    "noise.k": Key("", "0 to 1e12", _within(0, 1e12), "K of the laws shb and nshb_a"),
     "noise.law": Key(
         "name", *_one_of(*LAWS), "how delta follows from lr, batch, momentum; null = optimizer's"
     ),
@@ -97,7 +107,7 @@ KEYS: dict[str, Key] = {
     "noise.estimator": Key("name", *_one_of(*ESTIMATORS), "of C^2 (measure=[noise])"),
     "noise.batch_norm": Key("name", *_one_of("eval", "train"), "statistics while measuring"),
     "noise.batch": Key(
-        "images", ">= 1", _at_least(1), "of a measuring batch; null = the batch in use"
+        "images", ">= 1", _at_least(1), "of a measuring batch; null = the first batch"
     ),
     "noise.pairs": Key("batches", "2 to 100,000", _within(2, 1e5), "pairs of measuring batches"),
     "noise.every": Key("epochs", ">= 1", _at_least(1), "between measurements; the last always"),

@@ -74,6 +74,8 @@ def _main(words: list[str]) -> int:
         from tuner.measure_functions import measure_functions
 
         return measure_functions(words)
+    if what == "exchange":
+        _check_exchange(words)
     measure = MEASURES[what]
     has_own = any(word.startswith(("preset=", "measure=")) for word in words)
     if not any(word.startswith(("resume=", "preset=")) for word in words):
@@ -91,6 +93,20 @@ def _main(words: list[str]) -> int:
             print(f"written: {write_workload(run_dir, Path(write))}")
 
     return run_words(words, report, program=f"python -m tuner.measure {what}")
+
+
+def _check_exchange(words: list[str]) -> None:
+    """What could only fail after all trainings."""
+    from results.exchange import MIN_SEEDS
+    from tuner.config import ConfigError
+
+    smallest = {"confirm.seeds": MIN_SEEDS, "epochs": 4}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key in smallest and value.isdigit() and int(value) < smallest[key]:
+            raise ConfigError(f"{word}: an exchange experiment needs at least {smallest[key]}")
+        if key == "warmup_epochs" and value.strip("0."):
+            raise ConfigError(f"{word}: an exchange experiment has no warmup")
 
 
 def _take(words: list[str], option: str) -> tuple[list[str], str | None]:

@@ -25,6 +25,8 @@ NAME_LENGTH = 40
 def measure_functions(words: list[str]) -> int:
     """Run the preset on every function, then print one table and draw one figure.
 
+    With `name=` of an earlier call its runs are gone on with.
+
     Returns:
         The largest exit code of the runs; later functions are not begun after an interrupt.
 
@@ -37,13 +39,21 @@ def measure_functions(words: list[str]) -> int:
     stem = config.name or f"functions-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     words = [word for word in words if not word.startswith("name=")]
     own_names = {name: f"{stem[:NAME_LENGTH]}-{name}" for name in names}
-    for own_name in own_names.values() if not config.dry_run else ():
-        check_surroundings(replace(config, name=own_name), None)
+    begun = {
+        name: Path(config.runs_dir) / own_name
+        for name, own_name in own_names.items()
+        if (Path(config.runs_dir) / own_name / "manifest.json").exists()
+    }
+    for name, own_name in own_names.items() if not config.dry_run else ():
+        if name not in begun:
+            check_surroundings(replace(config, name=own_name), None)
     run_dirs: list[Path] = []
     worst = 0
     for place, name in enumerate(names, start=1):
         print(f"{name} ({place} of {len(names)})", flush=True)
         own = [*preset, *words, f"workload={name}", f"name={own_names[name]}"]
+        if name in begun and not config.dry_run:
+            own = [f"resume={begun[name]}"]
         code = run_words(own, run_dirs.append)
         worst = max(worst, code)
         if code >= 2:

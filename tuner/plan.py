@@ -32,6 +32,7 @@ from tuner.checks import (
 )
 from tuner.config import Config, ConfigError, RangeConfig
 
+LARGEST = 1e30  # of lr0 and delta0: what no training survives, and no float overflows
 FIXED_SPLIT = ("lr", "batch", "hybrid")  # spaces whose split is their definition
 
 
@@ -103,15 +104,16 @@ class Plan:
         replicate: int = 0,
     ) -> TrialConfig:
         """The training of these parameters; its seed depends on role and replicate alone."""
-        law = self.recipe.law
-        batch0 = int(params.get("batch0", self.recipe.batch0))
+        recipe = self.recipe
+        batch0 = int(params.get("batch0", recipe.batch0))
+        if space.optimizer is not None:
+            own_law = self.config.noise.law or LAW_OF.get(space.optimizer, "sgd")
+            recipe = replace(recipe, optimizer=space.optimizer, noise_law=own_law)
+        law = recipe.law
         if "lr0" in params:
             params = {**params, "delta0": law.delta(params["lr0"], batch0)}
         # 12 digits: the same lr whichever C labels its delta.
         lr0 = params["lr0"] if "lr0" in params else law.lr(params["delta0"], batch0)
-        recipe = self.recipe
-        if space.optimizer is not None:
-            recipe = replace(recipe, optimizer=space.optimizer)
         return TrialConfig(
             space=space.name,
             family=space.family,
@@ -369,8 +371,17 @@ def _check_point(plan: Plan, space: SearchSpace, params: Mapping[str, float]) ->
     for name in ("delta0", "lr0", "batch0"):
         if not params.get(name, 1) > 0:
             raise ValueError(f"`{name} > 0` must hold.")
+        if params.get(name, 1) > LARGEST:
+            raise ValueError(f"`{name} <= {LARGEST:g}` must hold.")
     if params.get("radius0", 0) < 0:
         raise ValueError("`radius0 >= 0` must hold.")
+    if "radius0" in params and plan.recipe.trainer != "network":
+        raise ValueError("radius0 moves a network's weights; for a function delta is the radius.")
+    if "critical" in plan.recipe.measurements and space.family != "constant":
+        raise ValueError(
+            "measure=critical may end a training early, so lr and batch must be constant: "
+            "space=lr_batch or constant, and recipe.family=constant or baseline=false."
+        )
     trial = plan.trial(space, params)
     make_schedule(
         functools.partial(lookup("family", space.family, FAMILIES), **trial.curve_params),

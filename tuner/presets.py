@@ -250,7 +250,8 @@ PAPER_PRESETS: dict[str, Preset] = {
 
 
 # What `python -m tuner.measure` runs, on any workload.
-HALF = {"interval": Range(value=0.5, integer=True, relative=True)}
+# Just above half, and rounded: of any number of epochs never three stages.
+HALF = {"interval": Range(value=0.51, integer=True, relative=True)}
 MEASURE_SETTINGS: dict[str, Any] = {"baseline": False, "search": {"sampler": "grid"},
                                     "confirm": {"seeds": 3}}  # fmt: skip
 LR_DROPS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)  # log2 of what lr is divided by at half time
@@ -356,5 +357,10 @@ def scale_of(config: Config) -> str:
         for key, value in published.items()
         if key in SCALE
     )
+    arms = {arm.name: arm for arm in preset.arms}
+    same = same and all(config.user_spaces.get(name) == arms.get(name) for name in config.space)
+    same = same and (config.warmup_epochs, config.label_smoothing, config.split) == (0, 0, None)
+    law = published.get("noise", {})
+    same = same and all(ours["noise"][key] == law.get(key, ours["noise"][key]) for key in law)
     enough = config.confirm.seeds >= published["confirm"]["seeds"]
     return "the paper's scale" if same and enough else "not the paper's scale"

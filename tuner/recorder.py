@@ -66,6 +66,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self.open: dict[str, TrialConfig] = {}
         self.state: dict[str, TrialState] = {}
         self.failing_since: float | None = None
+        self.first_error = ""  # last line of the first failed trial's
 
     def remember(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take up an earlier run: attempts go on counting, epochs stay done."""
@@ -142,6 +143,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         error: str | None = None,
     ) -> None:
         self._write(config, status, outcome=outcome, error=error)
+        if error and not self.first_error:
+            self.first_error = error.strip().splitlines()[-1][:300]
         self.open.pop(config.trial_key, None)
         self._show("trial_ended", config, status, outcome, error)
         durable = self.store.flush()

@@ -22,6 +22,7 @@ from tuner.compose import NAMED, compose
 from tuner.config import Config, ConfigError
 from tuner.keys import KEYS, value_of
 from tuner.plan import Plan
+from tuner.tracking import check_trackers
 
 # What may differ from the first part of the run; nothing here changes a trial.
 RESUMABLE = (
@@ -79,6 +80,13 @@ def _resume(target: str, words: list[str]) -> Request:
     except Exception as error:  # yaml and OmegaConf each raise a hierarchy of their own
         line = " ".join(str(error).split())[:200]
         raise ConfigError(f"resume={target}: unreadable run folder: {line}") from None
+    # Earlier extensions are in the manifest; config.yaml is as the run began.
+    for key in ("trials", "confirm"):
+        now = manifest.get("config", {}).get(key)
+        if key == "trials" and now:
+            stored.trials = int(now)
+        elif now:
+            stored.confirm.seeds = int(now["seeds"])
     holder = lock_holder(run_dir)
     if holder is not None and holder.alive:
         raise ConfigError(f"resume={target}: process {holder.pid} is still writing this run")
@@ -155,9 +163,17 @@ def _changed(stored: Config, given: dict[str, str]) -> Config:
                 data[head] = value
     if data["trials"] < stored.trials:
         raise ConfigError(f"trials={data['trials']}: the run already has {stored.trials}")
+    if data["confirm"]["seeds"] < stored.confirm.seeds:
+        raise ConfigError(
+            f"confirm.seeds={data['confirm']['seeds']}: the run already has {stored.confirm.seeds}"
+        )
     merged = OmegaConf.merge(OmegaConf.structured(Config), data)
     config = OmegaConf.to_object(merged)
     assert isinstance(config, Config), "the schema is Config"
+    try:
+        check_trackers(config.track)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     return config
 
 
@@ -168,7 +184,7 @@ def _check_same(stored: Config, key: str, value: str) -> None:
         if value != was:
             raise ConfigError(f"{key}={value}: cannot change when resuming (the run has {was})")
         return
-    asked = compose([f"space={value}"]).space
+    asked = compose([f"preset={stored.preset}", f"space={value}"]).space
     if asked != stored.space:
         raise ConfigError(
             f"space={value}: cannot change when resuming (the run has {','.join(stored.space)})"

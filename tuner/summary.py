@@ -48,15 +48,17 @@ def stage_lines(schedule: Schedule) -> list[str]:
     """lr, batch and delta by stage; the middle of a long table is left out."""
     lines = []
     last = schedule.num_stages - 1
+    has_momentum = bool((schedule.momentum_S != schedule.momentum_S[0]).any())
     for stage in range(schedule.num_stages):
         if MAX_STAGES_SHOWN - 2 < stage < last:
             if stage == last - 1:
                 lines.append(f"... {last - MAX_STAGES_SHOWN + 1} more stages")
             continue
+        momentum = f"  momentum {schedule.momentum_S[stage]:.4g}" if has_momentum else ""
         lines.append(
             f"epoch {schedule.start_S[stage] / schedule.epoch_samples:<5.4g} "
             f"lr {schedule.lr_S[stage]:<9.4g} batch {schedule.batch_size_S[stage]:<5} "
-            f"delta {schedule.delta_S[stage]:.4g}"
+            f"delta {schedule.delta_S[stage]:.4g}{momentum}"
         )
     return lines
 

@@ -201,6 +201,8 @@ def _delta_by_epoch(table: Schedule) -> NDArray[np.float64]:
 
 
 def _arm(name: str, delta_E: NDArray[np.float64], a_E: NDArray[np.float64]) -> ArmDecay:
+    if delta_E[0] == 0:  # a solver without a schedule
+        delta_E = np.ones_like(delta_E)
     rate_E = np.concatenate([[1.0], delta_E[1:] / delta_E[:-1]])
     # A rise (warmup) is no decay: it cannot be too fast.
     is_fine = check_decay_rates(np.minimum(rate_E, 1.0), a_E[: len(rate_E)].tolist())
