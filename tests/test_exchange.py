@@ -17,6 +17,8 @@ from results.store import RunStore
 from search_spaces.trial import TrialConfig
 from tests.fakes_results import make_epochs, make_trial
 
+pytestmark = pytest.mark.slow  # the file takes more than a few seconds
+
 DROPS = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 3.0])
 GROWTHS = np.array([1.0, 2.0, 3.0])
 

@@ -16,6 +16,8 @@ from trainables.explicit import GRADUATED, TOLERANCE, ExplicitTraining
 from trainables.functions import FUNCTIONS
 from trainables.solvers import PEERS, VALUES_PER_GRADIENT
 
+pytestmark = pytest.mark.slow  # the file takes more than a few seconds
+
 TIMES = ("seconds", "eval_seconds", "images_per_second")
 DIMENSION = 10
 SAMPLES = 400  # per level

@@ -9,6 +9,8 @@ import pytest
 
 from trainables.functions import FUNCTIONS, Array, parse_dimension
 
+pytestmark = pytest.mark.slow  # the file takes more than a few seconds
+
 # Functions whose finest wave needs its own step: Weierstrass' is 3^-20 wide.
 STEPS = {name: 1e-6 for name in FUNCTIONS} | {"weierstrass": 1e-12}
 TOLERANCES = {name: 1e-5 for name in FUNCTIONS} | {"weierstrass": 3e-2}

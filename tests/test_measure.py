@@ -41,6 +41,8 @@ from tuner.measure_reports import MEASURES, write_workload
 from tuner.plan import make_plan
 from tuner.resume import plain
 
+pytestmark = pytest.mark.slow  # the file takes more than a few seconds
+
 Captured = pytest.CaptureFixture[str]
 MINE = "dataset: {name: digits}\nmodel: {name: resnet8, width: 4}\nlr: 0.05\nepochs: 6\n"
 MINE += "optimizer: {name: sgd, momentum: 0.5}\nbatch: {initial: 16}\n"

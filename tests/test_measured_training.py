@@ -18,6 +18,8 @@ from tests import fakes_trials
 from trainables.loop import NetworkTraining
 from trainables.sharpness import worst_case_sharpness
 
+pytestmark = pytest.mark.slow  # the file takes more than a few seconds
+
 TIMES = ("seconds", "eval_seconds", "images_per_second")
 NOISE_FIELDS = ("noise_c2", "noise_c2_low", "noise_c2_high", "gradient_norm", "max_gradient_norm")
 MEASURED = (*NOISE_FIELDS, "mean_batch_norm", "noise_sample")

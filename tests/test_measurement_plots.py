@@ -31,6 +31,8 @@ from tests.fakes_measurements import (
 )
 from tests.fakes_results import make_epochs, write_run, write_trial
 
+pytestmark = pytest.mark.slow  # the file takes more than a few seconds
+
 NEW_FIGURES = ("sharpness", "noise_sample", "noise_constant", "critical_batch")
 
 

@@ -27,6 +27,8 @@ from trainables.noise import (
     two_batch_noise,
 )
 
+pytestmark = pytest.mark.slow  # the file takes more than a few seconds
+
 CROSS_ENTROPY = nn.CrossEntropyLoss(reduction="sum")
 torch.set_num_threads(1)
 

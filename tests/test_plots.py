@@ -20,6 +20,8 @@ from results.store import RunStore
 from search_spaces import SPACES
 from tests.fakes_results import make_epochs, make_trial, write_run, write_trial
 
+pytestmark = pytest.mark.slow  # the file takes more than a few seconds
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

@@ -16,6 +16,8 @@ from tuner.plan import Plan, make_plan
 from tuner.presets import PAPER_PRESETS, PRESETS, Preset
 from tuner.run import main
 
+pytestmark = pytest.mark.slow  # the file takes more than a few seconds
+
 CPU_FORMS = [name for name in PRESETS if name.endswith("_cpu")]
 # PAPERS.md R1-R6: lr of epoch t of 200 from 0.1; R10 for the steps.
 PAPERS_LR = {

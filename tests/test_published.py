@@ -29,6 +29,8 @@ from tests.test_exchange import write_experiment
 from tuner.compose import compose
 from tuner.presets import PAPER_PRESETS, scale_of
 
+pytestmark = pytest.mark.slow  # the file takes more than a few seconds
+
 Z = 1.959963984540054  # 97.5% quantile of the normal
 PAPERS = {
     "poly p=0.5": ("poly", {"p": 0.5}),

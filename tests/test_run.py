@@ -83,6 +83,7 @@ def wait_for(process: subprocess.Popen[str], text: str) -> None:
     raise AssertionError(f"{text!r} never came: {process.stderr.read()}")
 
 
+@pytest.mark.slow
 def test_the_command_searches_confirms_and_names_its_run_folder(command: Command) -> None:
     done = command.run("space=poly", *SMALL)
     assert done.returncode == 0, done.stderr

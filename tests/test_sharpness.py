@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from trainables.models import resnet8
 from trainables.sharpness import apgd_checkpoints, worst_case_sharpness
 
+pytestmark = pytest.mark.slow  # the file takes more than a few seconds
+
 CROSS_ENTROPY = nn.CrossEntropyLoss(reduction="sum")
 torch.set_num_threads(1)
 

@@ -26,6 +26,8 @@ from trainables.smoothing import (
     theory_levels,
 )
 
+pytestmark = pytest.mark.slow  # the file takes more than a few seconds
+
 NUM = 4_000
 STANDARD_ERRORS = 4.5  # a false alarm in 150,000 comparisons
 LEVELS_R27 = [0.1, 0.2, 0.5, 1.0]

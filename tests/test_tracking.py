@@ -20,6 +20,8 @@ from tests.fakes_trials import small_trial
 from tuner import tracking
 from tuner.tracking import TRACKERS, Destination, check_trackers, make_trackers, readable_config
 
+pytestmark = pytest.mark.slow  # the file takes more than a few seconds
+
 PATIENCE_SECONDS = 60.0
 
 

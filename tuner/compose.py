@@ -6,6 +6,7 @@ No Hydra or OmegaConf object leaves this module. Values are checked in plan.py. 
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -76,10 +77,16 @@ def _preset(words: list[str]) -> Preset:
     return PRESETS.get(named[-1] if named else "none", PRESETS["none"])
 
 
+@functools.cache
+def _store_schema() -> None:
+    """Once: turning the dataclasses into nodes is a quarter of a composition's time."""
+    ConfigStore.instance().store(name="config", node=Config)
+
+
 def _register(groups: dict[str, dict[str, Any]], chosen: dict[str, list[str]]) -> None:
     """Tell Hydra of the chosen options alone: each costs it milliseconds."""
     store = ConfigStore.instance()
-    store.store(name="config", node=Config)
+    _store_schema()
     for group, names in chosen.items():
         for name in names:
             package = f"spaces.{name}" if group == "space" else "_global_"
