@@ -138,7 +138,7 @@ def _clocked_recorder(store: Any, plan: Plan, fit: Fit) -> Any:
             super().on_trial_complete(*args, **info)
             fit.note_end()
 
-    display = Display(plan.trials_by_arm(), plan.samples_per_trial)
+    display = Display(plan.trials_by_arm(), plan.num_samples)
     return ClockedRecorder(store, display, store.run_dir / "checkpoints")
 
 

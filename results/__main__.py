@@ -1,26 +1,27 @@
-"""python -m results compare | show | verify | export: what the runs say, on the terminal."""
+"""python -m results compare | show | profile | report | export | verify: what the runs say."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
 
 import results
 from results.load import Run
 from results.records import Row, trial_from_row
+from results.tables import print_costs, print_pairs, print_scores, print_table, print_versus
 from search_spaces.registry import is_import_path
 from search_spaces.space import BASELINE
 from search_spaces.trial import TrialConfig
 
-if TYPE_CHECKING:  # scipy is imported late: --help stays fast
-    from results.compare import Comparison
-
 MAX_STAGES_SHOWN = 12
 BAD_INPUT = 2
+TABLE_KINDS, FIGURE_KINDS = ("csv", "latex"), ("png", "svg", "pdf")
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "show": show_command,
         "verify": verify_command,
         "export": export_command,
+        "report": report_command,
+        "profile": profile_command,
     }
     try:
         return commands[args.command](args)
@@ -68,12 +71,29 @@ def make_parser() -> Parser:
     verify.add_argument("paths", nargs="+", metavar="PATH")
     verify.add_argument("--strict", action="store_true", help="exit 1 when there are any")
 
-    export = commands.add_parser("export", help="a schedule for your own training code")
+    profile = commands.add_parser("profile", help="arms over several workloads, figure")
+    profile.add_argument("paths", nargs="+", metavar="PATH", help="runs of 2 or more workloads")
+    profile.add_argument("--metric", default="test_accuracy", help="default: %(default)s")
+    profile.add_argument("--out", metavar="FILE", help="default: plots/profiles.png in the first")
+
+    report = commands.add_parser("report", help="one HTML file: verdict, figures, provenance")
+    report.add_argument("paths", nargs="+", metavar="PATH")
+    report.add_argument("--out", metavar="FILE", help="default: report.html in the run folder")
+
+    export = commands.add_parser("export", help="a schedule for your code; tables, figures")
     export.add_argument("path", metavar="PATH")
-    export.add_argument("--schedule", required=True, help="best, or a trial_key or its beginning")
-    export.add_argument("--space", help="with best: of this arm")
-    export.add_argument("--out", help="folder to write to (default: export/ in the run folder)")
+    export.add_argument("--schedule", help="best, or a trial_key or its beginning")
+    export.add_argument("--space", help="with --schedule best: of this arm")
     export.add_argument("--family", help="repeat a stored package.module:curve to import it")
+    export.add_argument("--tables", metavar="KINDS", help="csv,latex: records, table of arms")
+    export.add_argument("--figures", metavar="KINDS", help="png,svg,pdf: every figure")
+    export.add_argument("--journal", action="store_true", help="a file for optuna-dashboard")
+    export.add_argument("--report", action="store_true", help="report.html")
+    export.add_argument(
+        "--out",
+        help="folder to write to (default: export/ in the run folder); with --journal or "
+        "--report alone also a file",
+    )
     return parser
 
 
@@ -83,10 +103,12 @@ def compare_command(args: argparse.Namespace) -> int:
     comparison = run.compare(args.metric)
     if args.reference:
         print_versus(run, args.reference)
+        print_notes(run)
         for warning in comparison.warnings:
             print(f"warning: {warning}")
         return 0
     print_scores(comparison)
+    print_pairs(comparison)
     print()
     print_costs(comparison)
     print(f"\n{comparison.verdict}")
@@ -98,70 +120,25 @@ def compare_command(args: argparse.Namespace) -> int:
     return 0
 
 
-def print_scores(comparison: Comparison) -> None:
-    """What each arm scored, and against the default."""
-    from results.compare import arm_label, interval_text, points
+def profile_command(args: argparse.Namespace) -> int:
+    """Print on which share of workloads and seeds each arm is close to the best; draw it."""
+    from results.plots.profiles import save_profiles
+    from results.profiles import profiles
+    from results.tables import print_profiles
 
-    lines = []
-    for arm in comparison.arms:
-        vs = arm.difference
-        sd = f" +- {100 * arm.sd:.2f}" if arm.n > 1 else ""
-        score = f"{100 * arm.mean:.2f}{sd}" if arm.n else "-"
-        gain = f"{points(vs.mean)[0]} {interval_text(vs)}" if vs and vs.n else "-"
-        lines.append([arm_label(arm.name), str(arm.n), score, gain])
-    header = ["arm", "n", f"{comparison.metric} %", "minus default, 95% t-interval"]
-    if all(line[-1] == "-" for line in lines):  # no default: --reference ARM tells differences
-        lines, header = [line[:-1] for line in lines], header[:-1]
-    print_table(header, lines)
-
-
-def print_versus(run: Run, reference: str) -> None:
-    """Accuracy and training loss of every arm against one of them."""
-    from results.compare import arm_label, interval_text, points
-    from results.versus import versus
-
-    lines = []
-    for entry in versus(run, reference):
-        own = entry.arm == reference
-        difference = entry.difference
-        ratio = "-" if own or entry.loss_ratio != entry.loss_ratio else f"{entry.loss_ratio:.2f}"
-        if entry.low is not None and not own:
-            ratio += f" [{entry.low:.2f}, {entry.high:.2f}]"
-        lines.append(
-            [
-                arm_label(entry.arm),
-                str(difference.n),
-                f"{100 * entry.accuracy:.2f}",
-                "-" if own else f"{points(difference.mean)[0]} {interval_text(difference)}",
-                "-" if entry.loss != entry.loss else f"{entry.loss:.4f}",
-                ratio,
-            ]
-        )
-    minus = f"minus {arm_label(reference)}, 95% t-interval"
-    print_table(["arm", "n", "test accuracy %", minus, "training loss", "over its"], lines)
+    run = results.load(args.paths)
+    found = profiles(run, args.metric)
+    print_profiles(found)
     print_notes(run)
-
-
-def print_costs(comparison: Comparison) -> None:
-    """What each arm took, and its best parameters."""
-    from results.compare import arm_label
-    from results.export import format_params
-
-    lines = []
-    for name, arm in comparison.details.items():
-        costs = [arm.search.samples_seen, arm.confirm.samples_seen, arm.confirm.optimizer_steps]
-        shown = [f"{cost:,}" for cost in (*costs, round(arm.confirm.train_seconds))]
-        lines.append([arm_label(name), *shown])
-    print_table(["arm", "search samples", "confirm: samples", "steps", "seconds"], lines)
-    print()
-    for name, arm in comparison.details.items():
-        if arm.params:
-            print(f"{arm_label(name)}: {format_params(arm.params)}")
+    path = Path(args.out) if args.out else run.dirs[0] / "plots" / "profiles.png"
+    save_profiles(found, path)
+    print(f"\nfigure: {path}")
+    return 0
 
 
 def show_command(args: argparse.Namespace) -> int:
     """Print one screen: status, arms, best schedule."""
-    from results.arms import group_by_arm
+    from results.arms import group_by_arm, is_full
     from results.compare import arm_label
 
     run = results.load(args.path)
@@ -172,7 +149,7 @@ def show_command(args: argparse.Namespace) -> int:
     rows = run.trials.to_pylist()
     for name, own in group_by_arm(rows).items():
         status = Counter(row["status"] for row in own)
-        best = max((row["objective"] for row in own if row["objective"] is not None), default=None)
+        best = max((row["objective"] for row in own if is_full(row)), default=None)
         lines.append(
             [
                 arm_label(name),
@@ -183,7 +160,7 @@ def show_command(args: argparse.Namespace) -> int:
         )
     print()
     print_table(["arm", "trials", "samples", "best validation %"], lines)
-    if any(row["objective"] is not None for row in rows if row["space"] != BASELINE):
+    if any(is_full(row) for row in rows if row["space"] != BASELINE):
         print_schedule(run.best())
     return 0
 
@@ -197,11 +174,78 @@ def verify_command(args: argparse.Namespace) -> int:
     return 1 if problems and args.strict else 0
 
 
+def report_command(args: argparse.Namespace) -> int:
+    """Write the report and print its path."""
+    from results.report import REPORT_NAME, write_report
+
+    run = results.load(args.paths)
+    if args.out is None and len(run.dirs) > 1:
+        raise ValueError(f"say where to write the report of {len(run.dirs)} runs: --out FILE.")
+    print(write_report(run, args.out or run.dirs[0] / REPORT_NAME))
+    return 0
+
+
 def export_command(args: argparse.Namespace) -> int:
+    """Write what was asked for, and print every path."""
+    exports = make_exports(args)
+    run = results.load(args.path)
+    out = Path(args.out) if args.out else run.dirs[0] / "export"
+    for export in exports:
+        for path in export(run, out):
+            print(path)
+    return 0
+
+
+def make_exports(args: argparse.Namespace) -> list[Callable[[Run, Path], list[Path]]]:
+    """What the options ask for, in order: functions of a run and a folder.
+
+    Raises:
+        ValueError: nothing was asked for, or an unknown kind.
+    """
+    tables = split_kinds("--tables", args.tables, TABLE_KINDS)
+    figures = split_kinds("--figures", args.figures, FIGURE_KINDS)
+    exports: list[Callable[[Run, Path], list[Path]]] = []
+    if args.schedule is not None:
+        exports.append(functools.partial(export_schedule_of, args))
+    if "csv" in tables:
+        exports.append(export_csv_tables)
+    if "latex" in tables:
+        exports.append(export_latex_table)
+    if figures:
+        exports.append(functools.partial(export_figures, figures))
+    if args.journal:
+        exports.append(export_journal_file)
+    if args.report:
+        exports.append(export_report)
+    if not exports:
+        raise ValueError(
+            "export what? Give one or more of --schedule best, --tables csv,latex, "
+            "--figures png,svg,pdf, --journal, --report."
+        )
+    if len(exports) > 1 and args.out and is_file_name(Path(args.out)):
+        raise ValueError(f"--out must name a folder for several exports, but got {args.out!r}.")
+    return exports
+
+
+def split_kinds(flag: str, text: str | None, known: Sequence[str]) -> tuple[str, ...]:
+    """The kinds of a comma-separated option, each once.
+
+    Raises:
+        ValueError: an unknown or empty kind.
+    """
+    if text is None:
+        return ()
+    kinds = tuple(dict.fromkeys(kind.strip() for kind in text.split(",")))
+    for kind in kinds:
+        if kind not in known:
+            raise ValueError(f"{flag} takes {', '.join(known)}, but got {kind!r}.")
+    return kinds
+
+
+def export_schedule_of(args: argparse.Namespace, run: Run, out: Path) -> list[Path]:
     """Write a schedule as csv, json and a torch snippet."""
     from results.export import export_schedule
 
-    run = results.load(args.path)
     if args.schedule == "best":
         trial = run.best(args.space)
     else:
@@ -211,9 +255,47 @@ def export_command(args: argparse.Namespace) -> int:
             f"this schedule runs the code of {trial.family!r}; to allow it, add "
             f"--family {trial.family}."
         )
-    for path in export_schedule(trial, args.out or run.dirs[0] / "export"):
-        print(path)
-    return 0
+    return export_schedule(trial, out)
+
+
+def export_csv_tables(run: Run, out: Path) -> list[Path]:
+    """Write the two tables of the records."""
+    from results.export_tables import export_csv
+
+    return export_csv(run, out)
+
+
+def export_latex_table(run: Run, out: Path) -> list[Path]:
+    """Write the table of the arms."""
+    from results.export_tables import export_latex
+
+    return export_latex(run, out)
+
+
+def export_figures(kinds: tuple[str, ...], run: Run, out: Path) -> list[Path]:
+    """Draw every figure with something to show."""
+    from results.plots import save_plots
+
+    return save_plots(run, out, kinds)
+
+
+def export_journal_file(run: Run, out: Path) -> list[Path]:
+    """Write the studies for optuna-dashboard into this folder or file."""
+    from results.journal import JOURNAL_NAME, export_journal
+
+    return [export_journal(run, out if is_file_name(out) else out / JOURNAL_NAME)]
+
+
+def export_report(run: Run, out: Path) -> list[Path]:
+    """Write the report into this folder or file."""
+    from results.report import REPORT_NAME, write_report
+
+    return [write_report(run, out if is_file_name(out) else out / REPORT_NAME)]
+
+
+def is_file_name(path: Path) -> bool:
+    """True for a name with an ending that is no folder yet."""
+    return bool(path.suffix) and not path.is_dir()
 
 
 def find_trial(rows: list[Row], prefix: str) -> TrialConfig:
@@ -263,23 +345,6 @@ def save_figures(run: Run) -> None:
     written = save_plots(run, directory)
     names = ", ".join(path.name for path in written) or "nothing to draw yet"
     print(f"\nfigures in {directory}: {names}")
-
-
-def print_table(header: list[str], lines: list[list[str]]) -> None:
-    """A table: rich on a terminal, aligned plain text elsewhere."""
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(*header)
-        for line in lines:
-            table.add_row(*(Text(cell) for cell in line))
-        Console().print(table)
-        return
-    widths = [max(len(row[i]) for row in [header, *lines]) for i in range(len(header))]
-    for row in [header, *lines]:
-        print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
 
 
 if __name__ == "__main__":

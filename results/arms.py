@@ -10,6 +10,10 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from results.cautions import budget_warnings, edge_warnings, loss_warnings, seed_warnings
 from results.compare import (
     MIN_EFFECT,
     ArmDetails,
@@ -32,7 +36,6 @@ NATURAL_ENDS = {
 }
 # What an arm of a run may bring along.
 ARMS_OWN = ("optimizer", "noise_law", "c2", "k")
-UNEQUAL_BUDGET = 0.1  # relative difference of search samples that is worth a warning
 # Of what identifies a recipe: may differ between comparable runs, how and not what is trained.
 INCIDENTAL = ("num_threads", "micro_batch")
 
@@ -53,14 +56,26 @@ def compare_arms(
     arms = group_by_arm(rows)
     scores, lost = confirm_scores(arms, metric)
     if min_effect is None:
-        min_effect = _min_effect(manifests.values(), rows)
+        min_effect = _min_effect(manifests, rows)
     spaces = {run_id: spaces_of(manifest) for run_id, manifest in manifests.items()}
     details = {name: _details(arm, spaces) for name, arm in arms.items()}
+    comparison = compare(
+        scores,
+        min_effect=min_effect,
+        repeated_looks=any(looked_repeatedly(manifest) for manifest in manifests.values()),
+        correct=correct_images(arms, manifests) if metric == "test_accuracy" else {},
+    )
+    searched = {n: d.search.samples_seen for n, d in details.items() if not is_baseline(arms[n])}
     return replace(
-        compare(scores, min_effect=min_effect),
+        comparison,
         metric=metric,
         details=MappingProxyType(details),
-        warnings=tuple(_warnings(details, spaces, arms, lost)),
+        warnings=(
+            *edge_warnings(details, spaces, arms),
+            *loss_warnings(lost),
+            *budget_warnings(searched, {name: confirm_rows(rows) for name, rows in arms.items()}),
+            *seed_warnings(comparison.pairs.values()),
+        ),
     )
 
 
@@ -73,11 +88,7 @@ def best_row(rows: list[Row], arm: str | None = None) -> Row:
         candidates = {arm: arms[arm]}
     else:
         candidates = {name: own for name, own in arms.items() if not is_baseline(own)}
-    finished = {
-        name: own
-        for name, own in candidates.items()
-        if any(row["status"] in MEASURED for row in own)
-    }
+    finished = {name: own for name, own in candidates.items() if any(map(is_full, own))}
     chosen = {name: row for name, own in finished.items() if (row := chosen_row(own))}
     if not chosen:
         raise ValueError(f"no trial of {arm or 'any searched space'} has finished yet.")
@@ -110,8 +121,7 @@ def chosen_row(rows: Iterable[Row]) -> Row | None:
     confirmed = [row for row in rows if row["role"] == "confirm"]
     if confirmed:
         return ([row for row in confirmed if row.get("chosen")] or confirmed)[-1]
-    finished = [row for row in rows if row["status"] in MEASURED and row["objective"] is not None]
-    return max(finished, key=lambda row: (row["horizon"], row["objective"]), default=None)
+    return max(filter(is_full, rows), key=lambda row: float(row["objective"]), default=None)
 
 
 def confirm_rows(rows: Iterable[Row]) -> list[Row]:
@@ -130,6 +140,11 @@ def confirm_rows(rows: Iterable[Row]) -> list[Row]:
 def is_baseline(rows: list[Row]) -> bool:
     """True for the arm of the user's own schedule."""
     return bool(rows[0]["space"] == BASELINE)
+
+
+def is_full(row: Row) -> bool:
+    """True for a training over all samples that has ended: only its objective is a result."""
+    return row["horizon"] == 1.0 and row["status"] in MEASURED and row["objective"] is not None
 
 
 def params_of(row: Row) -> dict[str, float]:
@@ -187,6 +202,46 @@ def confirm_scores(
     return scores, {name: len(lost) for name, lost in gone.items() if lost}
 
 
+def correct_images(
+    arms: Mapping[str, list[Row]], manifests: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[int, NDArray[np.float64]]]:
+    """Which test images each confirm training got right, by arm and replicate: correct_I in 0..1.
+
+    A diverged training guesses: every image counts as right with the probability of chance, so
+    that its mean is its score. Trainings without a bitmap, or with another number of images
+    than most, are left out.
+    """
+    confirmed = {name: confirm_rows(rows) for name, rows in arms.items()}
+    everything = [row for rows in confirmed.values() for row in rows]
+    pairing = _pairing(everything)
+    sizes = Counter(num for row in everything if (num := _num_images(row, manifests)))
+    if not sizes:
+        return {}
+    num_images = sizes.most_common(1)[0][0]
+    return {
+        name: {
+            pairing[_pair(row)]: _correct(row, num_images)
+            for row in rows
+            if row["status"] in MEASURED and _num_images(row, manifests) in (0, num_images)
+            if row["test_correct"] or row["status"] == "diverged"
+        }
+        for name, rows in confirmed.items()
+    }
+
+
+def looked_repeatedly(manifest: Mapping[str, Any]) -> bool:
+    """True when this run went on until its comparisons were decided."""
+    confirm = (manifest.get("config") or {}).get("confirm") or {}
+    return bool(confirm.get("until") == "decided")
+
+
+def _correct(row: Row, num_images: int) -> NDArray[np.float64]:
+    if row["status"] == "diverged":
+        return np.full(num_images, _chance(row))
+    packed = np.frombuffer(row["test_correct"], dtype=np.uint8)
+    return np.unpackbits(packed, count=num_images).astype(np.float64)
+
+
 def _pair(row: Row) -> tuple[int, int]:
     return row["replicate"], row["seed"]
 
@@ -202,8 +257,12 @@ def _pairing(rows: list[Row]) -> dict[tuple[int, int], int]:
 def _score(row: Row, metric: str) -> float:
     value = row[metric]
     if row["status"] == "diverged" or value is None or not math.isfinite(value):
-        return Recipe(**json.loads(row["config_json"])["recipe"]).chance
+        return _chance(row)
     return float(value)
+
+
+def _chance(row: Row) -> float:
+    return Recipe(**json.loads(row["config_json"])["recipe"]).chance
 
 
 def _standing(rows: list[Row], chosen: Row) -> tuple[bool, float]:
@@ -214,13 +273,20 @@ def _standing(rows: list[Row], chosen: Row) -> tuple[bool, float]:
     return False, chosen["objective"] if chosen["objective"] is not None else 0.0
 
 
-def _min_effect(manifests: Iterable[Mapping[str, Any]], rows: list[Row]) -> float:
-    for manifest in manifests:
+def _min_effect(manifests: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> float:
+    for manifest in manifests.values():
         given = (manifest.get("config") or {}).get("min_effect")
         if given is not None:
             return float(given)
-    images = max((8 * len(row["test_correct"] or b"") for row in rows), default=0)
+    images = max((_num_images(row, manifests) for row in rows), default=0)
     return max(MIN_EFFECT, 2 / images) if images else MIN_EFFECT
+
+
+def _num_images(row: Row, manifests: Mapping[str, Mapping[str, Any]]) -> int:
+    """Test images behind a row's bitmap; 0 without one, up to 7 too many if nobody says."""
+    num_bits = 8 * len(row["test_correct"] or b"")
+    told = manifests.get(row["run_id"], {}).get("num_test") or num_bits
+    return int(min(num_bits, told))
 
 
 def _details(rows: list[Row], spaces: Mapping[str, Mapping[str, SearchSpace]]) -> ArmDetails:
@@ -249,37 +315,6 @@ def _cost(rows: Iterable[Row]) -> Cost:
         optimizer_steps=sum(row["optimizer_steps"] or 0 for row in rows),
         train_seconds=sum(row["train_seconds"] or 0.0 for row in rows),
     )
-
-
-def _warnings(
-    details: Mapping[str, ArmDetails],
-    spaces: Mapping[str, Mapping[str, SearchSpace]],
-    arms: Mapping[str, list[Row]],
-    lost: Mapping[str, int],
-) -> list[str]:
-    warnings = []
-    for name, arm in details.items():
-        for param in arm.on_edge:
-            space = arms[name][0]["space"]
-            axis = spaces[arms[name][0]["run_id"]][space].ranges[param]
-            warnings.append(
-                f"{name}: the best {param} = {arm.params[param]:.4g} lies at an end of its range "
-                f"[{axis.low:.4g}, {axis.high:.4g}]; widen spaces.{space}.{param}."
-            )
-    warnings += [
-        f"{name}: {count} confirm seeds were lost to failures and dropped from all arms."
-        for name, count in lost.items()
-    ]
-    searched = {n: d.search.samples_seen for n, d in details.items() if not is_baseline(arms[n])}
-    most, least = max(searched.values(), default=0), min(searched.values(), default=0)
-    if most and (most - least) / most > UNEQUAL_BUDGET:
-        told = ", ".join(f"{name} {samples:,}" for name, samples in searched.items())
-        warnings.append(f"the arms were searched with unequal samples: {told}.")
-    if len(searched) > 2:
-        warnings.append(
-            f"intervals are not corrected for picking the best of {len(searched)} arms."
-        )
-    return warnings
 
 
 def _suffixes(run_ids: Iterable[str]) -> dict[str, str]:

@@ -100,7 +100,7 @@ def export_schedule(trial: TrialConfig, directory: str | Path) -> list[Path]:
     Raises:
         ValueError: the trial minimised a function, for which no training code exists.
     """
-    if trial.recipe.trainer != "network":
+    if trial.recipe.trainer == "function":
         raise ValueError(f"{trial.recipe.dataset} is no training: nothing to export.")
     trial = replace(trial, horizon=1.0)
     directory = Path(directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +57,28 @@ class Run:
             row["chosen"] = chosen.get(row["space"]) == row["config_key"]
         return rows
 
+    def search_rows(self) -> list[dict[str, Any]]:
+        """Trials as dicts, in the order asked; `prefix_scores` of a search by prefixes.
+
+        prefix_scores: validation accuracy by samples (whole epochs), of every epoch.
+        """
+        rows: list[dict[str, Any]] = self.trials.to_pylist()
+        by_prefix = {
+            run_id
+            for run_id, manifest in self.manifests.items()
+            if ((manifest.get("config") or {}).get("search") or {}).get("fidelity") == "prefix"
+        }
+        epochs = self.epochs_by_trial() if by_prefix else {}
+        for row in rows:
+            if row["run_id"] in by_prefix and row["role"] == "search":
+                own = epochs.get((row["run_id"], row["trial_key"]), [])
+                row["prefix_scores"] = {
+                    epoch["epoch"] * row["train_examples"]: epoch["val_accuracy"]
+                    for epoch in own
+                    if math.isfinite(epoch["val_loss"])
+                }
+        return rows
+
     def epochs_by_trial(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
         """Epoch rows by (run_id, trial_key)."""
         by_trial: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -104,7 +127,7 @@ class Run:
 
         if space not in self.spaces:
             raise unknown_name("space", space, self.spaces)
-        return build_study(self.spaces[space], self.trials.to_pylist())
+        return build_study(self.spaces[space], self.search_rows())
 
 
 def load(path: str | Path | Iterable[str | Path]) -> Run:

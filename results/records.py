@@ -91,7 +91,12 @@ TRIALS = _schema(
         ("replicate", INT, "", "seed index that pairs trials across arms"),
         ("seed", INT, "", "seed of weights, split, order and augmentation"),
         ("horizon", FLOAT, "fraction", "share of the full training's samples"),
-        ("status", TEXT, "", "running | completed | diverged | failed | oom | interrupted"),
+        (
+            "status",
+            TEXT,
+            "",
+            "running | completed | diverged | failed | oom | interrupted | paused",
+        ),
         ("attempt", INT, "", "start of this trial; the latest wins"),
         ("p", FLOAT, "", "power of the decay"),
         ("interval", INT, "epochs", "between decays"),
@@ -177,18 +182,20 @@ def trial_row(
     started_at: datetime,
     ended_at: datetime | None,
     error: str | None,
+    so_far: Mapping[str, Any] | None = None,
 ) -> Row:
     """The row of `trials` for a trial that started, ended or failed.
 
     Args:
         status: of the trial now; wins over the outcome's own.
-        outcome: what the training came to; None leaves objective and measurements null.
+        outcome: what the training came to; None leaves the measurements null.
+        so_far: columns of a training that is paused, where there is no outcome yet.
         started_at, ended_at: with time zone.
         error: cut to its last 2 kB; unencodable characters become "?".
     """
     params = {k: v for k, v in trial.params.items() if k in PARAMS} | trial.curve_params
     recipe = asdict(trial.recipe)
-    measured = asdict(outcome) if outcome is not None else {}
+    measured = asdict(outcome) if outcome is not None else so_far or {}
     row = {
         "run_id": run_id,
         **_identity(trial),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from results.records import Row
 from search_spaces.space import Range, SearchSpace
@@ -15,6 +18,28 @@ if TYPE_CHECKING:  # optuna is imported late: `import results` stays cheap
     from optuna.distributions import BaseDistribution
 
 FINISHED, LOST = ("completed", "diverged"), ("failed", "oom")
+ENDED = (*FINISHED, "paused")
+Kind = Literal["running", "complete", "pruned", "fail"]
+
+
+@dataclass(kw_only=True)
+class Tried:
+    """One config of the search: one Optuna trial, whatever number of rungs it has trained on.
+
+    Attributes:
+        params: the free parameters. key: config_key. trial_key: of its longest training.
+        scores: validation accuracy by the samples trained on, of every rung that has ended.
+        kind: pruned = all its trainings have ended, none of them was the full one.
+        started_at, ended_at: UTC.
+    """
+
+    key: str
+    params: dict[str, float]
+    trial_key: str = ""
+    scores: dict[int, float] = field(default_factory=dict)
+    kind: Kind = "running"
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
 
 
 def build_study(
@@ -22,14 +47,40 @@ def build_study(
 ) -> optuna.Study:
     """An in-memory study that maximises the objective, holding the space's search trials.
 
-    Only full-horizon search trials count. Completed and diverged ones are COMPLETE, failed
-    and oom ones FAIL, the rest RUNNING; equal params are kept as often as they were tried;
-    params outside the space (it may have changed) are skipped. user_attrs: trial_key.
+    One trial a config. Completed and diverged full trainings are COMPLETE, failed and oom ones
+    FAIL. A config whose shorter trainings (rungs) all have ended is PRUNED; each rung's score is
+    an intermediate value at the samples it trained on. The rest is RUNNING. Params outside the
+    space (it may have changed) are skipped. user_attrs: trial_key, config_key.
 
     Args:
-        rows: of `trials`, in ledger order (the order in which they were asked).
+        rows: of `trials`, in ledger order (the order in which they were asked); `prefix_scores`,
+            where a row has it, gives validation accuracy by samples at earlier rungs.
         sampler: Optuna's default when None.
     """
+    return make_study(space, tried_configs(space, rows), sampler)
+
+
+def tried_configs(space: SearchSpace, rows: Iterable[Row]) -> list[Tried]:
+    """The configs of these rows, in the order in which they were asked; see build_study."""
+    known = distributions(space)
+    tried: dict[tuple[str, str, int], Tried] = {}
+    for row in rows:
+        if (row["space"], row["role"]) != (space.name, "search"):
+            continue
+        params = json.loads(row["config_json"])["params"]
+        if _is_inside(space, known, params):
+            free = {name: params[name] for name in known}
+            key = (row["run_id"], row["config_key"], row["seed"])
+            _add_row(tried.setdefault(key, Tried(key=row["config_key"], params=free)), row)
+    return list(tried.values())
+
+
+def make_study(
+    space: SearchSpace,
+    configs: Iterable[Tried],
+    sampler: optuna.samplers.BaseSampler | None = None,
+) -> optuna.Study:
+    """The study of these configs; see build_study."""
     import optuna
 
     verbosity = optuna.logging.get_verbosity()
@@ -39,12 +90,8 @@ def build_study(
     finally:
         optuna.logging.set_verbosity(verbosity)
     known = distributions(space)
-    for row in rows:
-        if (row["space"], row["role"], row["horizon"]) != (space.name, "search", 1.0):
-            continue
-        params = json.loads(row["config_json"])["params"]
-        if _is_inside(space, known, params):
-            study.add_trial(_frozen_trial(row, {name: params[name] for name in known}, known))
+    for config in configs:
+        study.add_trial(_frozen_trial(config, known))
     return study
 
 
@@ -87,21 +134,54 @@ def _is_inside(
         return False
 
 
-def _frozen_trial(
-    row: Row, params: dict[str, float], known: dict[str, BaseDistribution]
-) -> optuna.trial.FrozenTrial:
+def _add_row(config: Tried, row: Row) -> None:
+    """What this training says of its config; nothing is longer than a full one."""
+    if config.kind == "complete":
+        return
+    config.trial_key = row["trial_key"]
+    config.scores.update(row.get("prefix_scores") or {})
+    config.started_at = config.started_at or row["started_at"]
+    config.ended_at = row["ended_at"]
+    has_score = row["status"] in ENDED and row["objective"] is not None
+    is_full = row["horizon"] == 1.0 and row["status"] in FINISHED
+    if has_score:
+        config.scores[_samples(row)] = row["objective"]
+    if row["status"] not in (*ENDED, *LOST):
+        config.kind = "running"
+    elif not has_score:
+        config.kind = "pruned" if config.scores else "fail"
+    else:
+        config.kind = "complete" if is_full else "pruned"
+
+
+def _samples(row: Row) -> int:
+    """Samples this training has (fewer on a lower rung)."""
+    if row["status"] == "paused":
+        return int(row["epochs_done"]) * int(row["train_examples"])
+    full = int(row["epochs"]) * int(row["train_examples"])
+    return math.ceil(full * float(row["horizon"]) - 1e-6)
+
+
+def _frozen_trial(config: Tried, known: dict[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
     from optuna.trial import TrialState, create_trial
 
-    finished = row["status"] in FINISHED and row["objective"] is not None
-    state = TrialState.RUNNING
-    if finished:
-        state = TrialState.COMPLETE
-    elif row["status"] in (*FINISHED, *LOST):
-        state = TrialState.FAIL
-    return create_trial(
-        state=state,
-        value=row["objective"] if finished else None,
-        params=params,
+    states = {
+        "running": TrialState.RUNNING,
+        "complete": TrialState.COMPLETE,
+        "pruned": TrialState.PRUNED,
+        "fail": TrialState.FAIL,
+    }
+    *_, last = [None, *(config.scores[samples] for samples in sorted(config.scores))]
+    trial = create_trial(
+        state=states[config.kind],
+        value=last if config.kind == "complete" else None,
+        params=config.params,
         distributions=known,
-        user_attrs={"trial_key": row["trial_key"]},
+        intermediate_values=dict(sorted(config.scores.items())),
+        user_attrs={"trial_key": config.trial_key, "config_key": config.key},
     )
+    if config.started_at is not None:
+        trial.datetime_start = config.started_at.replace(tzinfo=None)
+    if config.kind != "running" and config.ended_at is not None:
+        trial.datetime_complete = config.ended_at.replace(tzinfo=None)
+    return trial

@@ -66,8 +66,13 @@ class Schedule:
 
     @property
     def num_epochs(self) -> int:
-        """Epochs of the training; the last may be shorter under a squeezed horizon."""
-        return -(-self.total_samples // self.epoch_samples)
+        """Epochs of the training; the last may be shorter under a squeezed horizon.
+
+        Samples that the last batch of the epoch before has already covered make no epoch.
+        """
+        last = -(-self.total_samples // self.epoch_samples)
+        _, sample = self._steps_before(self.epoch_end(last - 1))
+        return last if sample < self.total_samples else last - 1
 
     @property
     def decay_rate_S(self) -> NDArray[np.float64]:
@@ -92,15 +97,24 @@ class Schedule:
             yield Step(stage=stage, first_sample=sample, batch_size=batch_size)
             sample += batch_size
 
+    def epoch_steps(self, epoch: int) -> list[Step]:
+        """The optimizer steps of epoch `epoch` (from 1), in order."""
+        _, first_sample = self._steps_before(self.epoch_end(epoch - 1))
+        return list(self.steps(first_sample, self.epoch_end(epoch)))
+
     def num_steps(self) -> int:
         """Optimizer steps of the whole training, without walking through them."""
+        return self._steps_before(self.total_samples)[0]
+
+    def _steps_before(self, limit: int) -> tuple[int, int]:
+        """How many steps start before this sample, and the sample after the last of them."""
         steps, sample = 0, 0
-        ends = [*self.start_S[1:].tolist(), self.total_samples]
+        ends = [*self.start_S[1:].tolist(), limit]
         for batch_size, end in zip(self.batch_size_S.tolist(), ends, strict=True):
-            count = max(0, -(-(min(end, self.total_samples) - sample) // batch_size))
+            count = max(0, -(-(min(end, limit) - sample) // batch_size))
             steps += count
             sample += count * batch_size
-        return steps
+        return steps, sample
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from search_spaces.schedule import Schedule, make_schedule
 from search_spaces.space import SCHEDULE_PARAMS
 
 Role = Literal["search", "select", "confirm"]
-Status = Literal["running", "completed", "diverged", "failed", "oom", "interrupted"]
+Status = Literal["running", "completed", "diverged", "failed", "oom", "interrupted", "paused"]
 KEY_LENGTH = 16
 STOPPING = ("critical",)  # measurements that may end a training
 # Fields of Recipe younger than schema version 1, and what older records mean by their absence.
@@ -41,8 +42,9 @@ class Recipe:
         batch0, batch_max: first and largest batch (samples; batch_max None = N).
         c2, k, noise_law: see NoiseLaw; c2_source: given | measured | unit.
         precision: fp32 | bf16. micro_batch: largest batch of one backward pass; None = all.
-        code_digest: of the user's own model, dataset and optimizer files; '' without any.
-        trainer: name in TRAINERS: network, or function (explicit smoothing of a known function).
+        code_digest: of the user's own model, dataset, optimizer or training; '' without any.
+        trainer: name in TRAINERS: network, function (explicit smoothing of a known function), or
+            user (a training of the user's own, which `model` names).
         smoothing: ball | gaussian | gaussian_scaled; distribution of explicit smoothing.
         measurements: options by name of what is measured along the way (`measure=`).
     """
@@ -120,6 +122,8 @@ class TrialConfig:
         horizon: share of the full training's samples, in (0, 1].
         role, replicate: search | select | confirm, and the seed index that pairs arms.
         seed: of initial weights, validation split, data order and augmentation.
+        until: stop after this epoch for now (a rung of a search by prefixes); None = train to
+            the end. No part of the identity: the same training goes on later.
     """
 
     space: str
@@ -132,6 +136,7 @@ class TrialConfig:
     seed: int = 0
     horizon: float = 1.0
     curve_digest: str = field(default="")
+    until: int | None = None
 
     @property
     def interval(self) -> int:
@@ -142,6 +147,17 @@ class TrialConfig:
     def batch0(self) -> int:
         """First batch (samples): the config's own, else the recipe's."""
         return int(self.params.get("batch0", self.recipe.batch0))
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs this training has, or stops after for now; a squeezed one has fewer."""
+        whole = math.ceil(self.horizon * self.recipe.epochs - 1e-9)
+        return whole if self.until is None else min(whole, self.until)
+
+    @property
+    def is_full(self) -> bool:
+        """True for a training to the end over all samples, which alone can be compared."""
+        return self.horizon == 1.0 and self.until is None
 
     @property
     def curve_params(self) -> dict[str, float]:

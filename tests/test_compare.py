@@ -89,7 +89,7 @@ def test_an_interval_across_zero_is_undecided():
     # differences 1, -1, 2 points: mean 0.667, sd 1.5275, half width 3.795
     assert c.verdict == (
         "undecided: poly minus your default (not tuned) = 0.7 points [-3.1, 4.5], "
-        "n=3 paired seeds (preliminary)."
+        "n=3 paired seeds (preliminary), about 20 more seeds needed."
     )
 
 
@@ -101,14 +101,18 @@ def test_a_separated_but_tiny_difference_is_no_win():
     assert c.verdict.startswith("no difference that matters: poly minus your default")
 
 
-def test_a_separated_difference_below_the_minimum_effect_is_undecided():
+def test_a_sure_difference_that_may_be_too_small_says_so():
     c = compare(
         {"poly": scores(0.9010, 0.9111, 0.9209), "baseline": scores(0.90, 0.91, 0.92)},
         min_effect=0.0011,
     )
     # differences 0.10, 0.11, 0.09 points: mean 0.1, half width 0.0248
-    assert c.verdict.startswith("undecided: poly minus your default (not tuned) = 0.1 points")
-    assert "[0.1, 0.1], below the minimum effect, n=3" in c.verdict
+    assert c.verdict == (
+        "poly beats your default (not tuned) by 0.1 points at equal samples, "
+        "95% t-interval [0.1, 0.1], n=3 paired seeds (preliminary), "
+        "perhaps by less than the 0.1 points that matter."
+    )
+    assert c.claims[0].outcome == "better"
 
 
 def test_five_seeds_are_not_preliminary():
@@ -141,8 +145,30 @@ def test_the_top_of_several_arms_is_compared_with_the_next():
     )
     assert "poly beats your default (not tuned) by 3.0 points" in c.verdict
     assert "; poly is separated from the next arm, cosine: poly minus cosine = 1.0" in c.verdict
-    assert set(c.pairs) == {("cosine", "poly")}
+    assert c.verdict.endswith(" (claims corrected for all 3 comparisons).")
+    assert set(c.pairs) == {("cosine", "poly"), ("cosine", "baseline"), ("poly", "baseline")}
+    assert [(claim.a, claim.b) for claim in c.claims] == list(c.pairs)
     assert c.pairs["cosine", "poly"].mean == pytest.approx(-0.031 / 3)
+
+
+def test_the_reference_stands_second_in_every_pair():
+    c = compare({"baseline": scores(0.9, 0.8), "b": scores(0.9, 0.7), "a": scores(0.9, 0.6)})
+    assert list(c.pairs) == [("b", "a"), ("b", "baseline"), ("a", "baseline")]
+    assert [arm.name for arm in c.arms] == ["baseline", "b", "a"]
+    assert c.arms[2].difference == c.pairs["a", "baseline"]
+
+
+def test_a_tie_with_the_next_arm_within_the_minimum_effect_is_said():
+    base = [0.90, 0.91, 0.89, 0.9]
+    c = compare(
+        {
+            "cosine": scores(*[b + 0.03 for b in base[:-1]], 0.9301),
+            "poly": scores(*[b + 0.0302 for b in base[:-1]], 0.9302),
+            "baseline": scores(0.9, 0.912, 0.886, 0.9),
+        },
+        min_effect=0.005,
+    )
+    assert "poly is within 0.5 points of the next arm, cosine: poly minus cosine" in c.verdict
 
 
 def test_without_a_baseline_the_two_best_arms_are_compared():

@@ -25,7 +25,11 @@ ALLOWED_PLACES = {
     "ray": ("tuner/", "trainables/trainable.py"),
     "hydra": ("tuner/",),
     "omegaconf": ("tuner/",),
-    "optuna": ("tuner/", "results/study.py", "results/load.py"),
+    # The study for notebooks and for resuming, its importances, its copy for optuna-dashboard.
+    "optuna": (
+        *("tuner/", "results/study.py", "results/load.py"),
+        *("results/importances.py", "results/journal.py"),
+    ),
     "pyarrow": ("results/", "trainables/"),
     "matplotlib": ("results/",),
 }

@@ -67,7 +67,10 @@ def test_differences_are_those_of_the_comparison(run):
 
 
 # Figures of an ordinary run; those of measurements have tests of their own.
-SHOWN = ("curves", "schedules", "slices", "differences", "decay_rates")
+SHOWN = (
+    *("curves", "schedules", "parameter_map", "progress", "importances", "slices"),
+    *("differences", "time_use", "decay_rates"),
+)
 
 
 @pytest.mark.parametrize("name", SHOWN)

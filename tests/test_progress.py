@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ from tuner.run import main
 from tuner.summary import stage_lines
 
 PLANNED = {"poly": 4, "baseline": 2}
-SAMPLES = 3 * 240  # of a full training of small_trial
+TRAINING = 3 * 240  # samples of a full training of small_trial
+SAMPLES = 6 * TRAINING
 
 
 def epoch(number: int, seconds: float = 2.0) -> EpochRecord:
@@ -59,7 +61,7 @@ def outcome(objective: float) -> Outcome:
         test_loss=None,
         test_accuracy=None,
         test_correct=None,
-        samples_seen=SAMPLES,
+        samples_seen=TRAINING,
         optimizer_steps=24,
         train_seconds=6.0,
         num_params=1,
@@ -89,6 +91,24 @@ def test_time_left_is_the_samples_left_over_the_pace_of_the_trials_so_far() -> N
     assert display.seconds_left() == pytest.approx(34.0)
     display.trial_started(poly(1))
     assert display.seconds_left() == pytest.approx(17.0)
+
+
+def test_epochs_told_again_after_a_restart_are_counted_once() -> None:
+    display = Display(PLANNED, SAMPLES)
+    trial = poly()
+    for number in (1, 2):
+        display.trial_started(trial)
+        for done in range(1, number + 1):
+            display.epoch_ended(trial, epoch(done))
+    # Epochs 1, 1 again, 2: two of 18 are done, 2 s each.
+    assert display.seconds_left() == pytest.approx(32.0)
+
+
+def test_the_best_comes_from_the_longest_trainings() -> None:
+    display = Display(PLANNED, SAMPLES)
+    finish(display, poly(0), 0.7)
+    finish(display, replace(poly(1), horizon=1 / 3), 0.9)
+    assert (display.arms["poly"].best, display.arms["poly"].best_horizon) == (0.7, 1.0)
 
 
 def test_the_best_of_an_arm_is_the_best_of_its_search() -> None:

@@ -49,6 +49,7 @@ NUM_STARTS = 30  # independent repetitions of such a trial, each from a random p
 TRAINERS: dict[str, str] = {
     "network": "trainables.loop:NetworkTraining",
     "function": "trainables.explicit:ExplicitTraining",
+    "user": "trainables.user:UserTraining",
 }
 
 # Distribution of explicit smoothing: unit ball, N(0, I), N(0, I/P) in P dimensions.

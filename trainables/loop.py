@@ -231,8 +231,8 @@ class NetworkTraining:
             optimizer_steps=self.num_steps,
             train_seconds=sum(r.seconds for r in self.records),
             num_params=sum(p.numel() for p in self.model.parameters()),
-            peak_memory_bytes=_peak_memory(self.device),
-            device=_device_name(self.device),
+            peak_memory_bytes=peak_memory(self.device),
+            device=device_name(self.device),
             **self.measurements.end_training(self),
         )
 
@@ -302,12 +302,13 @@ def _in_order(num_images: int) -> Iterator[Samples]:
         yield Samples(np.arange(first, min(first + EVAL_BATCH, num_images), dtype=np.int64))
 
 
-def _peak_memory(device: torch.device) -> int:
+def peak_memory(device: torch.device) -> int:
     """Of the device for a GPU (bytes), of this process otherwise."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """The GPU's model, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

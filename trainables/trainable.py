@@ -5,6 +5,7 @@ torch is imported by the worker that takes up a trial, not by the driver that na
 
 from __future__ import annotations
 
+import functools
 import json
 import socket
 import time
@@ -13,10 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray import tune
 
 from search_spaces.registry import lookup
-from search_spaces.trial import TrialConfig
+from search_spaces.trial import EpochRecord, TrialConfig
 from trainables import TRAINERS
 
 if TYPE_CHECKING:  # both import torch
@@ -32,13 +34,15 @@ MISTAKES = (ValueError, TypeError, AttributeError, ImportError)
 class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
     """Runs a `Training`; every finished epoch is reported and checkpointed.
 
-    Its config: `trial` (TrialConfig.to_dict() as JSON), `schedule` (table or None), `device`, and
-    `checkpoints` (directory for the states of all trials, or None for no states of ours).
+    Its config: `trial` (TrialConfig.to_dict() as JSON), `schedule` (table or None), `device`,
+    `checkpoints` (directory for the states of all trials, or None for no states of ours), and
+    `function` (Ray's reference to a training that cannot be imported, or None).
     A worker finds the newest good state of its trial by trial_key alone. A result holds
     `records` (all epochs on the first report after a load, else the last one), `attempt`,
     `host`, and at the end `outcome` (or `failure`) and done=True; `status` is interrupted until
-    then, for that is what a trial is whose last result this was. `warning`: a state could not
-    be saved.
+    then, for that is what a trial is whose last result this was. A trial with `until` ends as
+    paused after that epoch, and goes on from its state when it is handed out with a later one.
+    `warning`: a state could not be saved.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -53,8 +57,9 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
     def make_training(self, config: dict[str, Any]) -> Training:
         """The training of this config, at its start."""
         train = lookup("trainer", self.trial.recipe.trainer, TRAINERS)
+        own = {"function": _fetch(config["function"])} if config.get("function") else {}
         training: Training = train(
-            self.trial, schedule=config.get("schedule"), device=config.get("device", "cpu")
+            self.trial, schedule=config.get("schedule"), device=config.get("device", "cpu"), **own
         )
         return training
 
@@ -68,7 +73,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         """Train and report one epoch. What a new process would not cure is reported as failed."""
         try:
             training = self.training or self._take_up()
-            if not training.finished:
+            if not training.finished and not self._is_paused(training):
                 training.run_epoch()
                 self._save_state(training)
             outcome = asdict(training.outcome()) if training.finished else None
@@ -78,7 +83,12 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             if not _is_out_of_memory(error):
                 raise
             return self._report(failure={"status": "oom", "error": traceback.format_exc()})
-        return self._report(outcome=outcome)
+        return self._report(outcome=outcome, is_paused=self._is_paused(training))
+
+    def _is_paused(self, training: Training) -> bool:
+        """True when the training has reached the epoch that it is to stop after for now."""
+        until = self.trial.until
+        return until is not None and not training.finished and len(training.records) >= until
 
     def _take_up(self) -> Training:
         """Build the training, claim the trial and go on from its newest state.
@@ -100,7 +110,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         """Every epoch, unless saving would take over a twentieth of the time (90 MB: 0.2 s)."""
         start = time.monotonic()
         due = start - self.saved_at >= SAVE_PAYS * self.save_seconds
-        if self.checkpoints is None or not (due or training.finished):
+        if self.checkpoints is None or not (due or training.finished or self._is_paused(training)):
             return
         try:
             self.checkpoints.save(len(training.records), training.state_dict())
@@ -114,9 +124,12 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         *,
         outcome: dict[str, Any] | None = None,
         failure: dict[str, Any] | None = None,
+        is_paused: bool = False,
     ) -> dict[str, Any]:
-        ending = outcome or failure or {"status": "interrupted"}
         records = self.training.records if self.training else []
+        ending = outcome or failure or {"status": "interrupted"}
+        if is_paused:
+            ending = {"status": "paused", **_so_far(records)}
         fresh, self.num_reported = records[self.num_reported :], len(records)
         return {
             "records": [asdict(record) for record in fresh],
@@ -124,10 +137,12 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             "host": socket.gethostname(),
             "status": ending["status"],
             "objective": ending.get("objective"),
+            "test_accuracy": ending.get("test_accuracy"),
             "outcome": outcome,
             "failure": failure,
+            "so_far": _so_far(records) if is_paused else None,
             "warning": self.warning,
-            "done": outcome is not None or failure is not None,
+            "done": is_paused or outcome is not None or failure is not None,
         }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -143,6 +158,24 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
 
         training = self.training or self._take_up()
         training.load_state_dict(torch.load(Path(checkpoint_dir) / "state.pt", weights_only=True))
+
+
+@functools.cache
+def _fetch(reference: ray.ObjectRef) -> Any:
+    """The object; once per process, so that what a function keeps (its data) stays."""
+    return ray.get(reference)
+
+
+def _so_far(records: list[EpochRecord]) -> dict[str, Any]:
+    """What a paused training came to; columns of `trials`."""
+    return {
+        "objective": records[-1].val_accuracy,
+        "best_val_accuracy": max(record.val_accuracy for record in records),
+        "val_loss": records[-1].val_loss,
+        "samples_seen": records[-1].samples_seen,
+        "optimizer_steps": sum(record.num_steps for record in records),
+        "train_seconds": sum(record.seconds for record in records),
+    }
 
 
 def _is_out_of_memory(error: Exception) -> bool:

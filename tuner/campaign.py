@@ -10,60 +10,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from results.records import trial_from_row
-from search_spaces.space import SearchSpace
+from results.sequential import undecided_pairs
 from search_spaces.trial import Role, Status, TrialConfig
+from tuner.arm import Arm
+from tuner.halving import Halving
 from tuner.plan import Plan
 from tuner.suggest import Suggester
 
 # A run whose first trials all fail has a bug, not bad luck.
 MAX_FIRST_FAILURES = 5
-ENDED_WELL = ("completed", "diverged")
-
-
-@dataclass
-class Arm:
-    """One space (or the baseline) on its way through search, select and confirm.
-
-    Attributes:
-        samples: spent plus committed on search, the fairness measure between arms.
-        scores: objective of every ended search trial by trial key.
-        selected: ended select trials by config key; select_scores: their objectives.
-        chosen: the config confirmed, once known.
-    """
-
-    space: SearchSpace
-    suggester: Suggester | None
-    quota: int
-    samples: int = 0
-    num_open: int = 0
-    num_replaced: int = 0
-    exhausted: bool = False
-    trials: dict[str, TrialConfig] = field(default_factory=dict)
-    scores: dict[str, float] = field(default_factory=dict)
-    selected: dict[str, int] = field(default_factory=dict)
-    select_scores: dict[str, list[float]] = field(default_factory=dict)
-    chosen: TrialConfig | None = None
-
-    @property
-    def num_asked(self) -> int:
-        """Search configs handed out so far."""
-        return len(self.trials)
-
-    @property
-    def can_ask(self) -> bool:
-        """True while another config of this arm may be searched."""
-        return not self.exhausted and self.num_asked < self.quota + self.num_replaced
-
-    def ranked(self) -> list[TrialConfig]:
-        """Searched configs, best objective first; ties go to the earlier one."""
-        order = sorted(self.scores, key=lambda key: -self.scores[key])
-        return [self.trials[key] for key in order]
+ENDED_WELL = ("completed", "diverged", "paused")
 
 
 class Campaign:
@@ -74,7 +33,7 @@ class Campaign:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+        self.plan, self.rungs = plan, plan.rungs
         config = plan.config
         self.arms = {
             space.name: Arm(
@@ -86,17 +45,20 @@ class Campaign:
                     trials=plan.trials_per_space,
                     startup=config.search.startup,
                 ),
-                quota=plan.quota(space),
+                halving=Halving(plan.rungs.ladder, plan.quota(space)),
             )
             for space in plan.spaces
         }
         if plan.baseline is not None:
-            baseline = Arm(space=plan.baseline, suggester=None, quota=0)
+            baseline = Arm(
+                space=plan.baseline, suggester=None, halving=Halving(plan.rungs.ladder, 0)
+            )
             baseline.chosen = plan.trial(plan.baseline, plan.baseline.fixed)
             self.arms[plan.baseline.name] = baseline
         self.pending: list[TrialConfig] = []
         self.known: set[str] = set()
         self.num_live = 0
+        self.num_seeds = config.confirm.seeds
         self.num_ended: dict[str, int] = {}
         self.given_up: str | None = None
         for space in plan.spaces:
@@ -111,8 +73,34 @@ class Campaign:
         if self.num_live:
             return False
         return self.given_up is not None or not (
-            self.pending or any(arm.can_ask for arm in self.arms.values())
+            self.pending or self._is_searching or self._wants_seed
         )
+
+    @property
+    def _is_searching(self) -> bool:
+        return any(arm.searching for arm in self.arms.values())
+
+    @property
+    def _wants_seed(self) -> bool:
+        """True when the verdict is open after (nearly) all seeds so far (confirm.until=decided).
+
+        One seed may be under way, so that workers need not wait for its last training.
+        """
+        confirm = self.plan.config.confirm
+        is_over = confirm.until != "decided" or self.num_seeds >= confirm.max_seeds
+        if is_over or not all(arm.chosen for arm in self.arms.values()):
+            return False
+        ended = set.intersection(*(set(arm.confirmed) for arm in self.arms.values()))
+        if len(ended) < self.num_seeds - 1:
+            return False
+        scores: dict[str, dict[int, float]] = {name: {} for name in self.arms}
+        for name, arm in self.arms.items():
+            for replicate in ended:
+                if all(a.confirmed[replicate] is not None for a in self.arms.values()):
+                    score = arm.confirmed[replicate]
+                    assert score is not None, "checked just before"
+                    scores[name][replicate] = score
+        return bool(undecided_pairs(scores, min_effect=self.plan.min_effect))
 
     @property
     def num_model_based(self) -> int:
@@ -127,43 +115,60 @@ class Campaign:
         """The next training, or None while only running ones can tell what comes next."""
         if self.given_up:
             return None
-        trial = self._pop("search", "select") or self._ask() or self._pop("confirm")
+        trial = self._pop("search", "select") or self._search() or self._pop("confirm")
+        if trial is None and self._wants_seed:
+            self.num_seeds += 1
+            for arm in self.arms.values():
+                self._advance(arm)
+            trial = self._pop("confirm")
         if trial is not None:
             self.num_live += 1
         return trial
 
-    def tell(self, trial: TrialConfig, status: Status, objective: float | None) -> None:
+    def tell(
+        self,
+        trial: TrialConfig,
+        status: Status,
+        objective: float | None,
+        test_accuracy: float | None = None,
+    ) -> None:
         """What became of a handed-out training; interrupted ones stay open."""
         self.num_live -= 1
         if status == "interrupted":
             return
-        self._record(trial, status, objective)
+        self._record(trial, status, objective, test_accuracy)
 
     def replay(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take up an earlier run: rows of its trials, in the order they first appeared.
 
         Ended trials count as told; unfinished and failed ones are handed out again first.
         """
-        rows = list(rows)
-        for arm in self.arms.values():
-            if arm.suggester is not None:
-                own = [r for r in rows if r["space"] == arm.space.name and r["role"] == "search"]
-                arm.suggester.rebuild({**r, "status": _retried(r["status"])} for r in own)
         for row in rows:
             trial = trial_from_row(row)
             if trial.space not in self.arms:
                 continue
             ended = row["status"] in (*ENDED_WELL, "oom")
             if trial.role == "search":
+                self._replay_prefixes(trial, row.get("prefix_scores") or {})
                 self._commit(self.arms[trial.space], trial)
                 if not ended:
                     self.pending.append(trial)
+            elif trial.role == "confirm":
+                self.num_seeds = max(self.num_seeds, trial.replicate + 1)
             if ended:
                 self.known.add(trial.trial_key)
                 self.pending = [p for p in self.pending if p.trial_key != trial.trial_key]
-                self._record(trial, row["status"], row["objective"], replayed=True)
+                self._record(trial, row["status"], row["objective"], row["test_accuracy"])
         for arm in self.arms.values():
             self._advance(arm)
+
+    def _replay_prefixes(self, trial: TrialConfig, scores: Mapping[int, float]) -> None:
+        """The rungs that a training has passed on its way."""
+        arm = self.arms[trial.space]
+        for rung in range(self.rungs.rung_of(trial) if scores else 0):
+            passed = self.rungs.place(trial, rung)
+            self._commit(arm, passed)
+            self._score(arm, passed, "paused", scores.get(self.rungs.samples_on(rung)))
 
     def counts(self, row: Mapping[str, Any]) -> bool:
         """True for a replayed trial that ended and still serves this campaign."""
@@ -179,53 +184,85 @@ class Campaign:
                 return self.pending.pop(index)
         return None
 
-    def _ask(self) -> TrialConfig | None:
-        """A new config of the arm with the fewest samples spent and committed."""
-        while arms := [arm for arm in self.arms.values() if arm.can_ask]:
+    def _search(self) -> TrialConfig | None:
+        """A training of the arm with the fewest samples spent and committed."""
+        while arms := [a for a in self.arms.values() if a.can_ask or a.promotion]:
             arm = min(arms, key=lambda a: a.samples)
-            assert arm.suggester is not None, "only searched arms can be asked"
-            params = arm.suggester.ask(arm.num_asked, functools.partial(self._is_known, arm))
-            if params is None:
-                arm.exhausted = True
-                self._advance(arm)
-                continue
-            trial = self.plan.trial(arm.space, params)
-            arm.suggester.attach(trial.trial_key)
-            self._commit(arm, trial)
-            return trial
+            trial = self._ask(arm) if arm.can_ask else self._promote(arm)
+            if trial is not None:
+                return trial
         return self._pop("select", "confirm")
 
+    def _ask(self, arm: Arm) -> TrialConfig | None:
+        """A new config, on the lowest rung; None when the arm has no more."""
+        assert arm.suggester is not None, "only searched arms can be asked"
+        params = arm.suggester.ask(arm.num_asked, functools.partial(self._is_known, arm))
+        if params is None:
+            arm.exhausted = True
+            self._advance(arm)
+            return None
+        trial = self.rungs.place(self.plan.trial(arm.space, params), 0)
+        self._commit(arm, trial)
+        return trial
+
+    def _promote(self, arm: Arm) -> TrialConfig:
+        assert arm.promotion is not None, "only asked when there is one"
+        key, rung = arm.promotion
+        trial = self.rungs.place(arm.configs[key], rung)
+        self._commit(arm, trial)
+        return trial
+
     def _is_known(self, arm: Arm, params: Mapping[str, float]) -> bool:
-        return self.plan.trial(arm.space, params).trial_key in arm.trials
+        return self.plan.trial(arm.space, params).config_key in arm.configs
 
     def _commit(self, arm: Arm, trial: TrialConfig) -> None:
+        """A training of the search begins."""
+        key, rung = trial.config_key, self.rungs.rung_of(trial)
         self.known.add(trial.trial_key)
-        arm.trials[trial.trial_key] = trial
-        arm.samples += self.plan.samples_per_trial
-        arm.num_open += 1
+        if arm.suggester is not None and key not in arm.suggester.tried:
+            arm.suggester.attach(key, trial.params)
+        elif arm.suggester is not None:
+            arm.suggester.promote(key)
+        arm.configs.setdefault(key, trial)
+        arm.halving.start(key, rung)
+        arm.samples += self.rungs.cost(rung)
 
     def _record(
-        self, trial: TrialConfig, status: Status, objective: float | None, replayed: bool = False
+        self,
+        trial: TrialConfig,
+        status: Status,
+        objective: float | None,
+        test_accuracy: float | None,
     ) -> None:
         self.num_ended[status] = self.num_ended.get(status, 0) + 1
         arm = self.arms[trial.space]
         value = objective if status in ENDED_WELL else None
         if trial.role == "search":
-            arm.num_open -= 1
-            if arm.suggester is not None and not replayed:
-                arm.suggester.tell(trial.trial_key, value)
-            if value is not None:
-                arm.scores[trial.trial_key] = value
-            elif arm.num_replaced < arm.quota:
-                # Infrastructure failures are no part of the budget: another config instead.
-                arm.num_replaced += 1
-                arm.samples -= self.plan.samples_per_trial
+            self._score(arm, trial, status, value)
         elif trial.role == "select":
             arm.selected[trial.config_key] = arm.selected.get(trial.config_key, 0) + 1
             if value is not None:
                 arm.select_scores.setdefault(trial.config_key, []).append(value)
+        elif arm.chosen is not None and trial.config_key == arm.chosen.config_key:
+            arm.confirmed[trial.replicate] = None if value is None else test_accuracy
         self._give_up_early()
         self._advance(arm)
+
+    def _score(self, arm: Arm, trial: TrialConfig, status: Status, value: float | None) -> None:
+        """A training of the search ended with this value; None = it failed."""
+        key, rung = trial.config_key, self.rungs.rung_of(trial)
+        is_over = trial.until is not None and status != "paused"  # diverged before its rung
+        if arm.suggester is not None:
+            top = trial.is_full or is_over
+            arm.suggester.tell(key, self.rungs.samples_on(rung), value, is_full=top)
+        if value is not None:
+            arm.halving.end(key, rung, value, stuck=is_over)
+            return
+        arm.halving.lose(key, rung)
+        # Infrastructure failures are no part of the budget: another config instead.
+        arm.samples -= self.rungs.cost(rung)
+        if rung == 0 and arm.num_replaced < arm.halving.num_configs:
+            arm.num_replaced += 1
 
     def _give_up_early(self) -> None:
         ended = sum(self.num_ended.values())
@@ -237,16 +274,16 @@ class Campaign:
         """Queue the arm's select or confirm trials as soon as they are known."""
         config = self.plan.config.confirm
         if arm.chosen is None:
-            if arm.can_ask or arm.num_open or not arm.scores:
+            if arm.searching or not arm.halving.finals:
                 return
-            candidates = arm.ranked()[: config.top_k]
+            candidates = arm.ranked(self.rungs.fidelity)[: config.top_k]
             if len(candidates) > 1:
                 self._queue(arm, candidates, "select", config.select_seeds)
                 ended = [arm.selected.get(c.config_key, 0) for c in candidates]
                 if min(ended) < config.select_seeds:
                     return
-            arm.chosen = _best_selected(arm, candidates)
-        self._queue(arm, [arm.chosen], "confirm", config.seeds)
+            arm.chosen = arm.best_selected(candidates)
+        self._queue(arm, [arm.chosen], "confirm", self.num_seeds)
 
     def _queue(self, arm: Arm, configs: list[TrialConfig], role: Role, num_seeds: int) -> None:
         """Queue the trials of these configs on seeds 0 ... num_seeds-1 that are not known yet."""
@@ -256,16 +293,3 @@ class Campaign:
                 if trial.trial_key not in self.known:
                     self.known.add(trial.trial_key)
                     self.pending.append(trial)
-
-
-def _best_selected(arm: Arm, candidates: list[TrialConfig]) -> TrialConfig:
-    """Highest mean on the select seeds; the search's best where none was selected."""
-    scored = [t for t in candidates if t.config_key in arm.select_scores]
-    if not scored:
-        return candidates[0]
-    return max(scored, key=lambda t: float(np.mean(arm.select_scores[t.config_key])))
-
-
-def _retried(status: str) -> str:
-    """A failed trial is tried again by a resume."""
-    return "running" if status == "failed" else status

@@ -5,7 +5,6 @@ What needs the schedules themselves is checked in plan.py.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 from collections.abc import Mapping
@@ -13,14 +12,16 @@ from pathlib import Path
 
 from results.store import check_run_name
 from search_spaces import FAMILIES
-from search_spaces.registry import check_name, find_source, is_import_path, nearest
+from search_spaces.registry import check_name, find_source, nearest, unknown_name
 from trainables import DATASETS, MEASUREMENTS, MODELS, OPTIMIZERS, SOLVERS
 from trainables.functions import FUNCTIONS
 from trainables.sources import SourceInfo, describe, describe_function
-from tuner.config import Config, ConfigError
+from tuner.config import Config, ConfigError, DatasetConfig
 from tuner.keys import KEYS, value_of
 from tuner.tracking import check_trackers
+from tuner.usercode import check_trainable, describe_own
 
+VAL_FRACTION = DatasetConfig().val_fraction
 ANSWER_SECONDS = 8.0  # of a cluster's head
 
 
@@ -88,10 +89,12 @@ def check_values(config: Config) -> None:
         value = value_of(config, name)
         if value is not None and not key.check(value):
             raise ConfigError(f"{name}={value}: allowed is {key.allowed}")
-    is_network = config.trainer == "network"
+    check_trainable(config)
+    none: dict[str, object] = {"none": None}
+    datasets: dict[str, Mapping[str, object]] = {"network": DATASETS, "function": FUNCTIONS}
     registries: list[tuple[str, str, Mapping[str, object]]] = [
-        ("dataset", config.dataset.name, DATASETS if is_network else FUNCTIONS),
-        ("model", config.model.name, MODELS if is_network else {"none": None}),
+        ("dataset", config.dataset.name, datasets.get(config.trainer, none)),
+        ("model", config.model.name, MODELS if config.trainer == "network" else none),
         ("family", config.recipe.family, FAMILIES),
     ]
     for what, name, registry in registries:
@@ -109,11 +112,13 @@ def check_values(config: Config) -> None:
 
 
 def describe_data(config: Config) -> SourceInfo:
-    """The facts of what is trained on: images, or a function.
+    """The facts of what is trained on: images, a function, or what only the user's code knows.
 
     Raises:
         ValueError: see `describe` and `describe_function`.
     """
+    if config.trainer == "user":
+        return describe_own(config)
     if config.trainer == "function":
         return describe_function(config.dataset.name, config.dataset.path)
     return describe(config.dataset.name, config.dataset.path)
@@ -167,9 +172,15 @@ def _check_pairs(config: Config) -> None:
 
 
 def _check_unused(config: Config) -> None:
-    """A function is minimised without what only the training of a network has."""
+    """What only our training of a network has; a user's own function decides such things."""
+    is_own = config.trainer == "user"
     given = {
-        "optimizer.momentum": config.optimizer.momentum > 0,
+        "dataset.path": is_own and config.dataset.path is not None,
+        "dataset.val_fraction": is_own and config.dataset.val_fraction != VAL_FRACTION,
+        "precision": is_own and config.precision != "fp32",
+        "smoothing": is_own and config.smoothing != "ball",
+        "optimizer.nesterov": is_own and config.optimizer.nesterov,
+        "optimizer.momentum": not is_own and config.optimizer.momentum > 0,
         "optimizer.weight_decay": config.optimizer.weight_decay > 0,
         "optimizer.clip_norm": config.optimizer.clip_norm is not None,
         "model.width": config.model.width is not None,
@@ -178,7 +189,8 @@ def _check_unused(config: Config) -> None:
     }
     for key, is_given in given.items():
         if is_given:
-            raise ConfigError(f"{key}: only networks have it, not trainer={config.trainer}")
+            why = "your own training decides it" if is_own else "only networks have it"
+            raise ConfigError(f"{key}: {why}, not trainer={config.trainer}")
 
 
 def check_optimizer(config: Config, name: str) -> None:
@@ -187,8 +199,10 @@ def check_optimizer(config: Config, name: str) -> None:
     Args:
         name: the recipe's optimizer, or an arm's own.
     """
-    registry = OPTIMIZERS if config.trainer == "network" else dict.fromkeys(SOLVERS)
+    registry = dict.fromkeys(SOLVERS) if config.trainer == "function" else OPTIMIZERS
     try:
+        if config.trainer == "user" and name not in registry:  # a label for the noise law
+            raise unknown_name("optimizer", name, registry)
         check_name("optimizer", name, registry)
         find_source(name)
     except ValueError as error:
@@ -199,20 +213,3 @@ def check_optimizer(config: Config, name: str) -> None:
         raise ConfigError(
             "optimizer.momentum: adamw has none; add optimizer.momentum=0 optimizer.nesterov=false"
         )
-
-
-def code_digest(names: list[str]) -> str:
-    """Identifies the user's own code by its files; '' without any."""
-    sources = [find_source(name) for name in names]
-    content = b"".join(source.read_bytes() for source in sources if source is not None)
-    return hashlib.sha256(content).hexdigest()[:12] if content else ""
-
-
-def foreign_names(config: Config) -> dict[str, str]:
-    """Keys whose value is a `package.module:callable`, i.e. names code to import."""
-    names = {
-        "dataset": config.dataset.name,
-        "model": config.model.name,
-        "optimizer": config.optimizer.name,
-    }
-    return {key: name for key, name in names.items() if is_import_path(name)}

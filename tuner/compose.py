@@ -19,7 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from search_spaces import SPACES
 from search_spaces.registry import nearest
@@ -32,6 +32,7 @@ from tuner.workloads import WORKLOADS
 GROUPS = ("space", "workload", "preset")
 # Shorthands for `<key>.name=...`.
 NAMED = ("dataset", "model", "optimizer")
+NOT_KEYS = ("user_spaces", "user_function")  # fields of Config
 LISTS = ("measure", "track", "critical.epsilon")  # one value needs no brackets
 NEVER_EMPTY = (
     *("measure", "track", "runs_dir", "resume", "name", "dataset.path", "cluster.address"),
@@ -142,7 +143,7 @@ def known_keys(node: Any = Config, prefix: str = "") -> list[str]:
     for item in fields(node):
         key = f"{prefix}{item.name}"
         inner = item.default_factory if is_dataclass(item.default_factory) else None
-        if item.name in ("defaults", "spaces", "user_spaces"):
+        if item.name in ("defaults", "spaces", *NOT_KEYS):
             continue
         keys += known_keys(inner, f"{key}.") if inner is not None else [key]
     return keys
@@ -154,7 +155,9 @@ def _check_words(
     """Refuse unknown keys and names before Hydra does, with the nearest known one."""
     chosen = {
         "space": [arm.name for arm in preset.arms] or ["poly"],
-        "workload": [preset.workload],
+        "workload": [
+            "user" if any(w.startswith("trainable=") for w in words) else preset.workload
+        ],
         "preset": ["none"],
     }
     parser = OverridesParser.create()
@@ -242,4 +245,6 @@ def _one_line(error: Exception) -> str:
     cause = error.__cause__ or error
     text = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
     key = re.search(r"full_key: (\S+)", str(cause))
+    if isinstance(cause, MissingMandatoryValue) and key:
+        return f"{key[1]}: no value; this workload needs {key[1]}=..."
     return f"{key[1]}: {text}" if key else text

@@ -115,6 +115,9 @@ class SearchConfig:
     fidelity: str = "full"
     budget: int | None = None
     startup: int | None = None
+    eta: int = 3
+    rungs: int = 3
+    min_horizon: float | None = None
 
 
 @dataclass
@@ -125,6 +128,8 @@ class ConfirmConfig:
     seeds: int = 5
     select_seeds: int = 2
     each: bool = False
+    until: str = "seeds"
+    max_seeds: int = 30
 
 
 @dataclass
@@ -179,6 +184,7 @@ class Config:
     critical: CriticalConfig = field(default_factory=CriticalConfig)
     sharpness: SharpnessConfig = field(default_factory=SharpnessConfig)
     trainer: str = "network"
+    trainable: str | None = None
     smoothing: str = "ball"
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     epochs: int = MISSING
@@ -204,3 +210,4 @@ class Config:
     display: str = "auto"
     dry_run: bool = False
     user_spaces: dict[str, Any] = field(default_factory=dict)  # from files; not a key
+    user_function: Any = None  # tuner.search(train=...) where it cannot be imported; not a key

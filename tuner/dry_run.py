@@ -9,6 +9,7 @@ from rich.table import Table
 
 from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule
+from search_spaces.space import SearchSpace
 from trainables import TRAINERS
 from tuner.cluster import settle
 from tuner.config import ConfigError
@@ -29,7 +30,7 @@ def print_plan(plan: Plan) -> None:
     console = Console(highlight=False, soft_wrap=True)
     config, recipe = plan.config, plan.recipe
     arms = [space.name for space in plan.spaces]
-    searched = sum(plan.quota(space) for space in plan.spaces)
+    searched = sum(sum(plan.rungs.ladder.sizes(plan.quota(space))) for space in plan.spaces)
     trials = plan.num_trials
     console.print(
         f"workload {config.workload}: {recipe.model} on {recipe.dataset}, "
@@ -37,8 +38,8 @@ def print_plan(plan: Plan) -> None:
     )
     for space in filter(plan.quota, plan.spaces):
         console.print(
-            f"search {space.name}: {plan.quota(space)} configs x {recipe.epochs} epochs = "
-            f"{plan.quota(space) * plan.samples_per_trial:,} samples"
+            f"search {space.name}: {plan.rungs.describe(plan.quota(space))} = "
+            f"{plan.rungs.samples(plan.quota(space)):,} samples{_saved(plan, space)}"
         )
     select = config.confirm.top_k > 1
     if select:
@@ -46,13 +47,17 @@ def print_plan(plan: Plan) -> None:
             f"select: {config.confirm.top_k} configs x {config.confirm.select_seeds} seeds an arm"
         )
     confirmed = [*arms, *([plan.baseline.name] if plan.baseline else [])]
+    until = (
+        f" (up to {config.confirm.max_seeds}, until the verdict is decided)"
+        if config.confirm.until == "decided"
+        else ""
+    )
     console.print(
-        f"confirm {', '.join(confirmed)}: 1 config x {config.confirm.seeds} seeds "
+        f"confirm {', '.join(confirmed)}: 1 config x {config.confirm.seeds} seeds{until} "
         f"x {recipe.epochs} epochs each"
     )
     console.print(
-        f"in total {trials} trainings ({searched} searched), "
-        f"{trials * plan.samples_per_trial:,} samples"
+        f"in total {trials} trainings ({searched} searched), {plan.num_samples:,} samples"
     )
     for title, table in _first_schedules(plan):
         console.print(f"\n{title}", markup=False, soft_wrap=True)
@@ -60,10 +65,19 @@ def print_plan(plan: Plan) -> None:
     seconds = _time_one_training(plan, device)
     fits = max(1, int((os.cpu_count() or 1) / config.resources.cpus_per_trial))
     workers = min(fits, config.max_concurrent or fits)
+    in_all = seconds * plan.num_samples / plan.samples_per_trial / workers
     console.print(
-        f"\nestimated time: {describe_seconds(seconds * trials / workers)} with {workers} at once "
+        f"\nestimated time: {describe_seconds(in_all)} with {workers} at once "
         f"on this machine ({describe_seconds(seconds)} a training, from one timed epoch)"
     )
+
+
+def _saved(plan: Plan, space: SearchSpace) -> str:
+    """What the rungs leave of the samples that the same configs would take in full."""
+    full = plan.quota(space) * plan.samples_per_trial
+    if plan.rungs.fidelity == "full":
+        return ""
+    return f" ({100 * plan.rungs.samples(plan.quota(space)) / full:.0f} % of training all in full)"
 
 
 def _first_schedules(plan: Plan) -> list[tuple[str, Schedule]]:

@@ -9,7 +9,6 @@ import os
 import platform
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,60 +23,23 @@ from typing import Any
 
 from tuner import cluster
 from tuner.config import ConfigError
+from tuner.interrupts import Interrupts
 from tuner.plan import Plan
 from tuner.presets import scale_of
 from tuner.resume import config_yaml, plain
 
 OK, SOME_FAILED, STORAGE_LOST = 0, 1, 4
-PATIENCE_SECONDS = 6.0  # for Tune's loop to stop after a signal; usually 0.4 s
 # Imported in a helper thread while Ray starts in the main one (3 s on two cores).
 HEAVY = (
     "ray.tune",
     "optuna",
     "scipy.stats",
     "pyarrow.parquet",
-    "tuner.search",
+    "tuner.searcher",
     "tuner.recorder",
     "trainables.trainable",
 )
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "hydra-core", "numpy", "scipy")
-
-
-class Interrupts:
-    """Notes SIGINT, SIGTERM, SIGUSR1: the first stops the run in order, the second at once.
-
-    A signal to the whole process group (timeout, systemd, SLURM) also ends Ray's processes, and
-    Tune's loop then waits for them without end: `leave` is called when it has not stopped soon.
-    """
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self.leave: Callable[[], None] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its stopper, and nobody reads that pickle."""
-        return {}
-
-    def install(self) -> None:
-        """Take over the signals, for the main thread; after ray.init, which sets its own."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, self._handle)
-
-    @property
-    def exit_code(self) -> int:
-        """128 + the signal's number."""
-        assert self.received is not None, "asked only after an interrupt"
-        return 128 + self.received
-
-    def _handle(self, number: int, frame: Any) -> None:
-        if self.received is not None:
-            os._exit(128 + number)
-        self.received = number
-        if self.leave is not None:
-            watchdog = threading.Timer(PATIENCE_SECONDS, self.leave)
-            watchdog.daemon = True
-            watchdog.start()
-        os.write(2, b"\nstopping: keeping everything (again to leave at once)\n")
 
 
 def execute(
@@ -86,13 +48,13 @@ def execute(
     command: str,
     resume: Path | None,
     summary: Callable[[Path], None] | None = None,
-    program: str = "python -m tuner.run",
+    again: str = "python -m tuner.run resume={}",
 ) -> int:
     """Run the plan; returns the exit code. The last line on success names the run folder.
 
     Args:
         summary: prints what a finished run found; None = the best schedule and the verdict.
-        program: what goes on with the run when `resume=` is added.
+        again: what goes on with the run, with {} for its folder.
 
     Raises:
         ConfigError: the cluster cannot be used like this; nothing has been written.
@@ -114,11 +76,12 @@ def execute(
         slots = cluster.lay_out(plan.config)
         _check_device(slots, resume)
         plan = cluster.settle(plan, slots.device)
-        return _run(plan, slots, command, resume, interrupts, summary, program)
+        return _run(plan, slots, command, resume, interrupts, summary, again)
     finally:
         import ray
 
         ray.shutdown()
+        interrupts.restore()
 
 
 def _is_finished(plan: Plan, run_dir: Path) -> bool:
@@ -130,7 +93,7 @@ def _is_finished(plan: Plan, run_dir: Path) -> bool:
     if manifest.get("status") != "completed":
         return False
     campaign = Campaign(plan)
-    campaign.replay(load(run_dir).trials.to_pylist())
+    campaign.replay(load(run_dir).search_rows())
     return campaign.finished
 
 
@@ -141,7 +104,7 @@ def _run(
     resume: Path | None,
     interrupts: Interrupts,
     summary: Callable[[Path], None] | None,
-    program: str,
+    again: str,
 ) -> int:
     from results import load
     from results.records import trial_from_row
@@ -154,10 +117,10 @@ def _run(
     summary = summary or print_summary
     rows: list[dict[str, Any]] = []
     campaign = Campaign(plan)
-    display = make_display(plan.config.display, plan.trials_by_arm(), plan.samples_per_trial)
+    display = make_display(plan.config.display, plan.trials_by_arm(), plan.num_samples)
     try:
         if resume is not None:
-            rows = load(resume).trials.to_pylist()
+            rows = load(resume).search_rows()
             store = RunStore.open(resume)
             campaign.replay(rows)
             for row in rows:
@@ -165,7 +128,7 @@ def _run(
                     display.resumed(trial_from_row(row), row["status"], row["objective"])
             store.update_manifest(status="running", config=plain(plan.config))
         else:
-            run_dir = Path(plan.config.runs_dir).resolve() / (plan.config.name or _run_id(plan))
+            run_dir = Path(plan.config.runs_dir).resolve() / (plan.config.name or run_id(plan))
             store = RunStore.create(
                 run_dir, _manifest(plan, slots, command), config_yaml(plan.config)
             )
@@ -180,7 +143,7 @@ def _run(
 
         def leave() -> None:
             display.stop()
-            os._exit(_end(store, recorder, campaign, interrupts, None, summary, program))
+            os._exit(_end(store, recorder, campaign, interrupts, None, summary, again))
 
         interrupts.leave = leave
         try:
@@ -191,7 +154,7 @@ def _run(
         finally:
             interrupts.leave = None
             display.stop()
-    return _end(store, recorder, campaign, interrupts, problem, summary, program)
+    return _end(store, recorder, campaign, interrupts, problem, summary, again)
 
 
 def _check_device(slots: cluster.Slots, resume: Path | None) -> None:
@@ -212,10 +175,11 @@ def _fit(
     """Tune's loop: our searcher decides, the trainable trains, our callback records."""
     import logging
 
+    import ray
     from ray import tune
 
     from trainables.trainable import ScheduledTrainable
-    from tuner.search import CampaignSearcher
+    from tuner.searcher import CampaignSearcher
     from tuner.tracking import Destination, make_trackers
 
     def stopping() -> bool:
@@ -239,6 +203,8 @@ def _fit(
         **asdict(plan.config.tracking),
     )
     constants = {"device": slots.device, "checkpoints": str(recorder.checkpoints)}
+    if plan.config.user_function is not None:
+        constants["function"] = ray.put(plan.config.user_function)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     scratch = tempfile.mkdtemp(prefix="gradtune-")
     interrupts.install()  # again: Tune takes SIGUSR1
@@ -275,11 +241,11 @@ def _end(
     interrupts: Interrupts,
     problem: str | None,
     print_summary: Callable[[Path], None],
-    program: str,
+    again: str,
 ) -> int:
     """Close the books, tell the person how it ended, and return the exit code."""
     run_dir = store.run_dir
-    resume_command = f"{program} resume={_shown(run_dir)}"
+    resume_command = again.format(_shown(run_dir))
     problem = problem or campaign.given_up or (recorder.problems or [None])[0]
     interrupted = interrupts.received is not None
     if not campaign.finished and not interrupted:
@@ -293,7 +259,11 @@ def _end(
     ended_at = datetime.now(UTC).isoformat()
     chosen = {name: arm.chosen.config_key for name, arm in campaign.arms.items() if arm.chosen}
     store.update_manifest(
-        status=status, ended_at=ended_at, model_based=campaign.num_model_based, chosen=chosen
+        status=status,
+        problem=problem,
+        ended_at=ended_at,
+        model_based=campaign.num_model_based,
+        chosen=chosen,
     )
     store.event("end", status=status, trials=campaign.num_ended)
     try:
@@ -333,7 +303,8 @@ def _importing(modules: tuple[str, ...]) -> Iterator[None]:
     thread.join()
 
 
-def _run_id(plan: Plan) -> str:
+def run_id(plan: Plan) -> str:
+    """A new name for a run folder: UTC time, spaces, and something random."""
     names = "-".join(space.name for space in plan.spaces)[:30].strip("-")
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in names)
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{safe}-{secrets.token_hex(2)}"

@@ -15,7 +15,7 @@ from trainables import MEASUREMENTS, SMOOTHINGS, TRAINERS
 
 ESTIMATORS = ("two_batch", "per_example")
 SAMPLERS = ("tpe", "random", "qmc", "gp", "grid")
-FIDELITIES = ("full",)
+FIDELITIES = ("full", "squeezed", "prefix")
 DISPLAYS = ("auto", "rich", "plain", "none")
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -121,7 +121,17 @@ KEYS: dict[str, Key] = {
     "sharpness.examples": Key("images", ">= 1", _at_least(1), "first training images"),
     "sharpness.batch": Key("images", ">= 1", _at_least(1), "of one maximisation"),
     "sharpness.iterations": Key("steps", "1 to 10,000", _within(1, 1e4), "of APGD"),
-    "trainer": Key("name", *_one_of(*TRAINERS), "a network, or a known function (Algorithm 1)"),
+    "trainer": Key(
+        "name",
+        *_one_of(*TRAINERS),
+        "a network, a known function (Algorithm 1), or your own training (trainable)",
+    ),
+    "trainable": Key(
+        "name",
+        "package.module:function",
+        None,
+        "your own training loop, train(schedule, seed, report); docs/any_training.md",
+    ),
     "smoothing": Key("name", *_one_of(*SMOOTHINGS), "distribution of explicit smoothing"),
     "recipe.family": Key("name", "known family", None, "decay curve of the baseline"),
     "recipe.interval": Key(
@@ -137,7 +147,22 @@ KEYS: dict[str, Key] = {
     "trials": Key("configs", "1 to 1,000,000", _within(1, 1e6), "configs searched per space"),
     "seed": Key("", "0 to 2^63-1", _within(0, 2**63 - 1), "everything random derives from it"),
     "search.sampler": Key("name", *_one_of(*SAMPLERS), "how configs are suggested"),
-    "search.fidelity": Key("name", *_one_of(*FIDELITIES), "full = every config trained in full"),
+    "search.fidelity": Key(
+        "name",
+        *_one_of(*FIDELITIES),
+        "full = every config trained in full; squeezed = short complete trainings first; "
+        "prefix = the first epochs of a full training first (ASHA)",
+    ),
+    "search.eta": Key(
+        "", "2 to 100", _within(2, 100), "one config in eta is promoted to the next rung"
+    ),
+    "search.rungs": Key("rungs", "2 to 10", _within(2, 10), "the full training included"),
+    "search.min_horizon": Key(
+        "share",
+        "above 0, below 1",
+        lambda x: 0 < x < 1,
+        "of a full training's samples at the lowest rung; null = eta^-(rungs-1)",
+    ),
     "search.budget": Key("samples", "> 0", _above(0), "per space; replaces trials"),
     "search.startup": Key(
         "configs", ">= 0", _at_least(0), "Sobol points first; null = max(2*dims+1, trials/4)"
@@ -145,6 +170,12 @@ KEYS: dict[str, Key] = {
     "confirm.top_k": Key("configs", "1 to trials", _at_least(1), "of each arm to select among"),
     "confirm.seeds": Key(
         "seeds", "0 to 1,000", _within(0, 1000), "fresh paired seeds of the verdict"
+    ),
+    "confirm.until": Key(
+        "name", *_one_of("seeds", "decided"), "seeds = confirm.seeds; decided = more where needed"
+    ),
+    "confirm.max_seeds": Key(
+        "seeds", "3 to 1,000", _within(3, 1000), "the most that confirm.until=decided may use"
     ),
     "confirm.each": Key("", "true | false", None, "every config of a grid is an arm of its own"),
     "confirm.select_seeds": Key("seeds", ">= 1", _at_least(1), "to select with (top_k > 1)"),

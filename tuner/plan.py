@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -26,11 +26,11 @@ from trainables.sources import SourceInfo
 from tuner.checks import (
     check_optimizer,
     check_values,
-    code_digest,
     describe_data,
-    foreign_names,
 )
 from tuner.config import Config, ConfigError, RangeConfig
+from tuner.recipe import make_recipe
+from tuner.rungs import Rungs, check_lowest, make_rungs
 
 LARGEST = 1e30  # of lr0 and delta0: what no training survives, and no float overflows
 FIXED_SPLIT = ("lr", "batch", "hybrid")  # spaces whose split is their definition
@@ -54,34 +54,60 @@ class Plan:
     delta_ref: float
     source: SourceInfo
 
+    @functools.cached_property
+    def rungs(self) -> Rungs:
+        """How long the trainings of the search last."""
+        return make_rungs(self.config, self.recipe.train_examples)
+
+    @property
+    def min_effect(self) -> float:
+        """Smallest accuracy difference worth calling better."""
+        from results.compare import MIN_EFFECT  # scipy: needed after the search only
+
+        given = self.config.min_effect
+        if given is not None or not self.source.num_test:
+            return MIN_EFFECT if given is None else given
+        return max(MIN_EFFECT, 2 / self.source.num_test)
+
     @property
     def trials_per_space(self) -> int:
         """Configs each arm may train, from `trials` or `search.budget`."""
         if self.config.search.budget is None:
             return self.config.trials
-        return max(1, self.config.search.budget // self.samples_per_trial)
+        return self.rungs.affordable(self.config.search.budget)
 
     @property
     def samples_per_trial(self) -> int:
         """Samples of one full training."""
-        return self.recipe.epochs * self.recipe.train_examples
+        return self.rungs.full_samples
 
     @property
     def num_trials(self) -> int:
         """Trainings of the whole run: search, select and confirm."""
         return sum(self.trials_by_arm().values())
 
+    @property
+    def num_samples(self) -> int:
+        """Samples of the whole run."""
+        searched = sum(self.rungs.samples(self.quota(s)) for s in self.spaces if self.quota(s))
+        num_full = self.num_trials - sum(self._searched(s) for s in self.spaces)
+        return searched + num_full * self.samples_per_trial
+
     def trials_by_arm(self) -> dict[str, int]:
         """Trainings of each arm, the baseline included."""
         confirm = self.config.confirm
         select = confirm.top_k * confirm.select_seeds if confirm.top_k > 1 else 0
         counts = {
-            s.name: confirm.seeds + (0 if self.is_fixed(s) else self.quota(s) + select)
+            s.name: confirm.seeds + (0 if self.is_fixed(s) else self._searched(s) + select)
             for s in self.spaces
         }
         if self.baseline is not None:
             counts[self.baseline.name] = confirm.seeds
         return counts
+
+    def _searched(self, space: SearchSpace) -> int:
+        """Trainings of the search of this arm."""
+        return sum(self.rungs.ladder.sizes(self.quota(space)))
 
     def quota(self, space: SearchSpace) -> int:
         """Configs this arm searches: all of a grid, else `trials_per_space`; none if fixed."""
@@ -147,7 +173,7 @@ def make_plan(config: Config) -> Plan:
         source = describe_data(config)
     except ValueError as error:
         raise ConfigError(f"dataset: {error}") from None
-    recipe = _recipe(config, source)
+    recipe = make_recipe(config, source)
     delta_ref = recipe.law.delta(config.lr, recipe.batch0)
     plan = Plan(
         config=config,
@@ -159,6 +185,15 @@ def make_plan(config: Config) -> Plan:
     )
     for space in (*plan.spaces, *([plan.baseline] if plan.baseline else [])):
         _check_space(plan, space)
+    for space in filter(plan.quota, plan.spaces):
+        _check_rungs(plan, space)
+    if config.confirm.max_seeds < config.confirm.seeds and config.confirm.until == "decided":
+        raise ConfigError(
+            f"confirm.max_seeds={config.confirm.max_seeds}: must be at least "
+            f"confirm.seeds={config.confirm.seeds}"
+        )
+    if config.confirm.until == "decided" and config.confirm.seeds == 0:
+        raise ConfigError("confirm.until=decided: needs confirm.seeds of at least 1")
     if config.confirm.each and config.confirm.seeds == 0:
         raise ConfigError("confirm.each=true: needs confirm.seeds of at least 1")
     if config.confirm.top_k > plan.trials_per_space:
@@ -177,80 +212,6 @@ def _spaces(config: Config, delta_ref: float) -> tuple[SearchSpace, ...]:
         return tuple(arm for space in spaces for arm in space.points())
     except ValueError as error:
         raise ConfigError(f"confirm.each: {error}") from None
-
-
-def _recipe(config: Config, source: SourceInfo) -> Recipe:
-    pool = config.dataset.train_examples or source.num_train
-    is_network = config.trainer == "network"
-    if is_network and pool > source.num_train:
-        raise ConfigError(
-            f"dataset.train_examples={pool}: {source.name} has only {source.num_train:,} "
-            "training images"
-        )
-    num_val = round(pool * config.dataset.val_fraction) if is_network else 0
-    if is_network and not 1 <= num_val < pool:
-        raise ConfigError(
-            f"dataset.val_fraction={config.dataset.val_fraction}: leaves {num_val} of {pool} "
-            "images to validate; at least 1, and 1 to train on"
-        )
-    if config.batch.initial > pool - num_val:
-        raise ConfigError(
-            f"batch.initial={config.batch.initial}: larger than the {pool - num_val:,} images "
-            "trained on"
-        )
-    return Recipe(
-        workload=config.workload,
-        dataset=config.dataset.name,
-        dataset_path=source.path,
-        data_fingerprint=source.fingerprint,
-        pool_examples=pool,
-        train_examples=pool - num_val,
-        num_classes=source.num_classes,
-        model=config.model.name,
-        width=config.model.width,
-        optimizer=config.optimizer.name,
-        momentum=config.optimizer.momentum,
-        nesterov=config.optimizer.nesterov,
-        weight_decay=config.optimizer.weight_decay,
-        clip_norm=config.optimizer.clip_norm,
-        label_smoothing=config.label_smoothing,
-        epochs=config.epochs,
-        warmup_epochs=config.warmup_epochs,
-        batch0=config.batch.initial,
-        batch_max=config.batch.max,
-        noise_law=config.noise.law or LAW_OF.get(config.optimizer.name, "sgd"),
-        c2=config.noise.c2 if config.noise.c2 is not None else _unit_c2(config),
-        k=config.noise.k,
-        c2_source=(config.noise.source or "given") if config.noise.c2 is not None else "unit",
-        precision=config.precision,
-        num_threads=max(1, int(config.resources.cpus_per_trial)),
-        micro_batch=config.micro_batch,
-        code_digest=code_digest(list(foreign_names(config).values())),
-        trainer=config.trainer,
-        smoothing=config.smoothing,
-        measurements={name: _options(config, name) for name in config.measure},
-    )
-
-
-def _unit_c2(config: Config) -> float:
-    """C^2 where none is given: 1; for a function what makes delta 1 at the recipe's lr."""
-    return 1.0 if config.trainer == "network" else config.batch.initial / config.lr**2
-
-
-def _options(config: Config, measurement: str) -> dict[str, Any]:
-    """What the recipe says of one measurement."""
-    if measurement == "sharpness":
-        return asdict(config.sharpness)
-    if measurement == "critical":
-        return asdict(config.critical)
-    noise = config.noise
-    return {
-        "estimator": noise.estimator,
-        "batch_norm": noise.batch_norm,
-        "batch": noise.batch,
-        "pairs": noise.pairs,
-        "every": noise.every,
-    }
 
 
 def _space(config: Config, name: str, delta_ref: float) -> SearchSpace:
@@ -349,6 +310,15 @@ def _check_space(plan: Plan, space: SearchSpace) -> None:
             raise ConfigError(f"search.sampler=grid: {error}") from None
 
 
+def _check_rungs(plan: Plan, space: SearchSpace) -> None:
+    """The lowest rung must be long enough for the configs at all corners of the space."""
+    ends = [[(name, value) for value in _ends(axis)] for name, axis in space.free.items()]
+    for corner in itertools.product(*ends) if plan.rungs.fidelity == "squeezed" else ():
+        trial = plan.trial(space, {**space.fixed, **dict(corner)})
+        told = ", ".join(f"{name}={value:.4g}" for name, value in corner)
+        check_lowest(plan.rungs, trial, f"{space.name} with {told}" if told else space.name)
+
+
 def _check_common(plan: Plan, space: SearchSpace, where: str) -> None:
     """What every arm needs: three parameters, and an optimizer that can be built."""
     names = set(space.ranges)
@@ -376,7 +346,7 @@ def _check_point(plan: Plan, space: SearchSpace, params: Mapping[str, float]) ->
     if params.get("radius0", 0) < 0:
         raise ValueError("`radius0 >= 0` must hold.")
     if "radius0" in params and plan.recipe.trainer != "network":
-        raise ValueError("radius0 moves a network's weights; for a function delta is the radius.")
+        raise ValueError("radius0 moves a network's weights, which only trainer=network can do.")
     if "critical" in plan.recipe.measurements and space.family != "constant":
         raise ValueError(
             "measure=critical may end a training early, so lr and batch must be constant: "

@@ -15,19 +15,21 @@ from rich.text import Text
 
 from search_spaces.space import SCHEDULE_PARAMS
 from search_spaces.trial import EpochRecord, Outcome, Status, TrialConfig
+from tuner.rungs import share
 
 REFRESH_PER_SECOND = 4
 HEARTBEAT_SECONDS = 30.0  # between lines when nothing else is to be said
-ENDED_WELL = ("completed", "diverged")
+ENDED_WELL = ("completed", "diverged", "paused")
 
 
 @dataclass
 class ArmState:
-    """Counts of one arm and its best validation accuracy."""
+    """Counts of one arm and its best validation accuracy, among the longest trainings so far."""
 
     planned: int
     counts: Counter[str] = field(default_factory=Counter)
     best: float | None = None
+    best_horizon: float = 0.0
     best_params: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -45,14 +47,15 @@ class Display:
 
     Args:
         planned: trainings foreseen per arm, search and confirm together.
-        samples_per_trial: of one full training, for the time left.
+        num_samples: of all of them, for the time left.
     """
 
-    def __init__(self, planned: Mapping[str, int], samples_per_trial: int) -> None:
+    def __init__(self, planned: Mapping[str, int], num_samples: int) -> None:
         self.arms = {name: ArmState(planned=count) for name, count in planned.items()}
         self.live: dict[str, LiveTrial] = {}
-        self.samples_per_trial = samples_per_trial
-        self.samples_seen = 0
+        self.num_samples = num_samples
+        self.samples_by_trial: dict[str, int] = {}
+        self.samples_seen = 0  # by this process
         self.busy_seconds = 0.0
         self.most_live = 1
         self.begun = time.monotonic()
@@ -74,6 +77,7 @@ class Display:
         """Count a trial that ended before the resume."""
         arm = self.arms.setdefault(config.space, ArmState(planned=0))
         arm.counts[status] += 1
+        self.samples_by_trial[config.trial_key] = _num_samples(config)
         self._note_best(arm, config, objective)
 
     def trial_started(self, config: TrialConfig) -> None:
@@ -87,10 +91,12 @@ class Display:
         trial = self.live.get(config.trial_key)
         if trial is None:
             return
-        seen = trial.record.samples_seen if trial.record else 0
-        self.samples_seen += record.samples_seen - seen
-        self.busy_seconds += record.seconds + record.eval_seconds
         trial.record = record
+        fresh = record.samples_seen - self.samples_by_trial.get(config.trial_key, 0)
+        if fresh > 0:  # not an epoch told again by a worker that went on from a state
+            self.samples_by_trial[config.trial_key] = record.samples_seen
+            self.samples_seen += fresh
+            self.busy_seconds += record.seconds + record.eval_seconds
         self.refresh()
 
     def trial_ended(
@@ -100,6 +106,7 @@ class Display:
         self.live.pop(config.trial_key, None)
         arm = self.arms.setdefault(config.space, ArmState(planned=0))
         arm.counts[status] += 1
+        self.samples_by_trial[config.trial_key] = _num_samples(config)
         self._note_best(arm, config, outcome.objective if outcome else None)
         if error:
             self._say_failure(config, status, error)
@@ -109,17 +116,16 @@ class Display:
         """Estimate from the samples per second of a trial so far; None before the first epoch."""
         if not self.busy_seconds:
             return None
-        ended = sum(sum(arm.counts.values()) for arm in self.arms.values())
-        planned = sum(arm.planned for arm in self.arms.values())
-        running = sum(t.record.samples_seen if t.record else 0 for t in self.live.values())
-        left = max(0, planned - ended) * self.samples_per_trial - running
+        left = self.num_samples - sum(self.samples_by_trial.values())
         rate = self.samples_seen / self.busy_seconds * self.most_live
         return max(0.0, left / rate)
 
     def _note_best(self, arm: ArmState, config: TrialConfig, objective: float | None) -> None:
-        """Of the search alone: other roles train on other seeds."""
-        if config.role == "search" and objective is not None and objective > (arm.best or 0.0):
-            arm.best, arm.best_params = objective, config.params
+        """Of the search alone: other roles train on other seeds. Longer trainings come first."""
+        if config.role != "search" or objective is None:
+            return
+        if (config.horizon, objective) > (arm.best_horizon, arm.best or 0.0):
+            arm.best, arm.best_horizon, arm.best_params = objective, config.horizon, config.params
 
     def _say_failure(self, config: TrialConfig, status: str, error: str) -> None:
         """The first failure of a kind in full, later ones counted."""
@@ -135,8 +141,8 @@ class Display:
 class PlainDisplay(Display):
     """One line per finished trial, and a heartbeat: for logs and pipes."""
 
-    def __init__(self, planned: Mapping[str, int], samples_per_trial: int) -> None:
-        super().__init__(planned, samples_per_trial)
+    def __init__(self, planned: Mapping[str, int], num_samples: int) -> None:
+        super().__init__(planned, num_samples)
         self.last_line = time.monotonic()
         self.said_first_epoch = False
 
@@ -161,8 +167,11 @@ class PlainDisplay(Display):
         done = sum(sum(arm.counts.values()) for arm in self.arms.values())
         planned = sum(arm.planned for arm in self.arms.values())
         result = status if outcome is None else describe_outcome(status, outcome)
+        if status == "paused":
+            result = f"paused after epoch {config.until}"
         self.say(
-            f"[{done}/{planned}] {config.space} {config.role} {config.replicate} "
+            f"[{done}/{max(done, planned)}] {config.space} {config.role} "
+            f"{config.replicate}{_rung(config.horizon)} "
             f"{describe_params(config.params)}: {result}{self._left()}"
         )
 
@@ -174,8 +183,8 @@ class PlainDisplay(Display):
 class RichDisplay(Display):
     """One screen, redrawn four times a second."""
 
-    def __init__(self, planned: Mapping[str, int], samples_per_trial: int) -> None:
-        super().__init__(planned, samples_per_trial)
+    def __init__(self, planned: Mapping[str, int], num_samples: int) -> None:
+        super().__init__(planned, num_samples)
         self.console = Console()
         self.view = Live(
             get_renderable=self.render,
@@ -214,10 +223,10 @@ class RichDisplay(Display):
             failed = sum(arm.counts.values()) - done
             table.add_row(
                 name,
-                f"{done}/{arm.planned}",
+                f"{done}/{max(arm.planned, done + running[name])}",
                 str(running[name]),
                 Text(str(failed), style="red" if failed else ""),
-                "-" if arm.best is None else f"{100 * arm.best:.2f} %",
+                "-" if arm.best is None else f"{100 * arm.best:.2f} %{_rung(arm.best_horizon)}",
                 describe_params(arm.best_params),
             )
         return table
@@ -228,7 +237,7 @@ class RichDisplay(Display):
             table.add_column(name, justify="left" if name in ("running", "role") else "right")
         for trial in list(self.live.values()):
             config, record = trial.config, trial.record
-            epochs = config.recipe.epochs
+            epochs = config.num_epochs
             if record is None:
                 table.add_row(config.space, config.role, f"0/{epochs}", *["-"] * 5)
                 continue
@@ -246,12 +255,24 @@ class RichDisplay(Display):
         return table
 
 
-def make_display(kind: str, planned: Mapping[str, int], samples_per_trial: int) -> Display:
+def make_display(kind: str, planned: Mapping[str, int], num_samples: int) -> Display:
     """The display named auto | rich | plain | none."""
     if kind == "auto":
         kind = "rich" if sys.stdout.isatty() else "plain"
     classes = {"rich": RichDisplay, "plain": PlainDisplay, "none": Display}
-    return classes[kind](planned, samples_per_trial)
+    return classes[kind](planned, num_samples)
+
+
+def _num_samples(config: TrialConfig) -> int:
+    """Samples of this training, or until it pauses."""
+    recipe = config.recipe
+    epochs = recipe.epochs * config.horizon if config.until is None else config.until
+    return round(epochs * recipe.train_examples)
+
+
+def _rung(horizon: float) -> str:
+    """How short a squeezed training is; nothing for a full one."""
+    return "" if horizon == 1.0 else f" at {share(horizon)}"
 
 
 def describe_params(params: Mapping[str, float]) -> str:
@@ -266,7 +287,7 @@ def describe_params(params: Mapping[str, float]) -> str:
 def describe_epoch(config: TrialConfig, record: EpochRecord) -> str:
     """One epoch in words."""
     return (
-        f"epoch {record.epoch}/{config.recipe.epochs}: lr {record.lr:.4g}, batch "
+        f"epoch {record.epoch}/{config.num_epochs}: lr {record.lr:.4g}, batch "
         f"{record.batch_size}, delta {record.delta:.4g}, val {100 * record.val_accuracy:.2f} %"
     )
 

@@ -121,6 +121,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         elif result["failure"]:
             failure = result["failure"]
             self._end(config, failure["status"], error=failure["error"])
+        elif result["done"]:
+            self._end(config, result["status"], so_far=result["so_far"])
 
     @_guarded
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -140,9 +142,10 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         status: Status,
         *,
         outcome: Outcome | None = None,
+        so_far: Mapping[str, Any] | None = None,
         error: str | None = None,
     ) -> None:
-        self._write(config, status, outcome=outcome, error=error)
+        self._write(config, status, outcome=outcome, so_far=so_far, error=error)
         if error and not self.first_error:
             self.first_error = error.strip().splitlines()[-1][:300]
         self.open.pop(config.trial_key, None)
@@ -160,6 +163,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         status: Status,
         *,
         outcome: Outcome | None = None,
+        so_far: Mapping[str, Any] | None = None,
         error: str | None = None,
     ) -> None:
         state = self._state(config)
@@ -170,6 +174,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
                 status=status,
                 attempt=state.attempt,
                 outcome=outcome,
+                so_far=so_far,
                 epochs_done=state.epochs_done,
                 host=state.host,
                 started_at=state.started_at,

@@ -7,6 +7,7 @@ manifest.json and config.yaml, never from a pickle, and refuses to become anothe
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,20 @@ from results.lock import lock_holder
 from search_spaces.registry import is_import_path
 from search_spaces.space import SearchSpace
 from search_spaces.trial import Recipe
-from tuner.checks import code_digest, describe_data, foreign_names
-from tuner.compose import NAMED, compose
+from tuner.checks import describe_data
+from tuner.compose import NAMED, NOT_KEYS, compose
 from tuner.config import Config, ConfigError
 from tuner.keys import KEYS, value_of
 from tuner.plan import Plan
 from tuner.tracking import check_trackers
+from tuner.usercode import check_trainable, code_digest
+
+TrainFunction = Callable[..., object]  # train(schedule, seed, report), a user's own
 
 # What may differ from the first part of the run; nothing here changes a trial.
 RESUMABLE = (
     "trials",
-    "confirm.seeds",
+    *("confirm.seeds", "confirm.until", "confirm.max_seeds"),
     "max_concurrent",
     "max_failures",
     "resources.cpus_per_trial",
@@ -50,16 +54,23 @@ class Request:
     run_dir: Path | None = None
 
 
-def compose_run(words: list[str], config_dir: str | None) -> Request:
+def compose_run(
+    words: list[str], config_dir: str | None, function: TrainFunction | None = None
+) -> Request:
     """The request of these command-line words.
+
+    Args:
+        function: what `trainable=` names, where it cannot be imported by that name.
 
     Raises:
         ConfigError: see `compose`; or the run cannot be resumed like this.
     """
     targets = [word.partition("=")[2] for word in words if word.startswith("resume=")]
     if not targets or targets[-1] in ("", "null"):
-        return Request(config=compose(words, config_dir))
-    return _resume(targets[-1], [w for w in words if not w.startswith("resume=")])
+        config = compose(words, config_dir)
+        config.user_function = function
+        return Request(config=config)
+    return _resume(targets[-1], [w for w in words if not w.startswith("resume=")], function)
 
 
 def config_yaml(config: Config) -> str:
@@ -69,10 +80,11 @@ def config_yaml(config: Config) -> str:
 
 def plain(config: Config) -> dict[str, Any]:
     """Every key of the configuration as plain values."""
-    return {k: v for k, v in asdict(config).items() if k not in ("defaults", "user_spaces")}
+    fields = asdict(replace(config, user_function=None))  # no copy of what a function holds
+    return {k: v for k, v in fields.items() if k not in ("defaults", *NOT_KEYS)}
 
 
-def _resume(target: str, words: list[str]) -> Request:
+def _resume(target: str, words: list[str], function: TrainFunction | None) -> Request:
     run_dir = _find(target)
     try:
         manifest = json.loads((run_dir / "manifest.json").read_text())
@@ -87,19 +99,25 @@ def _resume(target: str, words: list[str]) -> Request:
             stored.trials = int(now)
         elif now:
             stored.confirm.seeds = int(now["seeds"])
+            stored.confirm.until = str(now.get("until", stored.confirm.until))
+            stored.confirm.max_seeds = int(now.get("max_seeds", stored.confirm.max_seeds))
     holder = lock_holder(run_dir)
     if holder is not None and holder.alive:
         raise ConfigError(f"resume={target}: process {holder.pid} is still writing this run")
     given = dict(word.partition("=")[::2] for word in words)
     config = _changed(stored, given)
     _check_foreign(stored, manifest, given)
+    config.user_function = function
+    check_trainable(config)
     try:
         source = describe_data(config)
     except ValueError as error:
         raise ConfigError(f"dataset: {error}") from None
     recipe = Recipe(**manifest["recipe"])
-    if code_digest(list(foreign_names(config).values())) != recipe.code_digest:
-        raise ConfigError(f"resume={target}: the run's own model, dataset or optimizer changed")
+    if code_digest(config) != recipe.code_digest:
+        raise ConfigError(
+            f"resume={target}: the run's own model, dataset, optimizer or trainable changed"
+        )
     if source.fingerprint != recipe.data_fingerprint:
         raise ConfigError(
             f"resume={target}: the data changed (fingerprint {source.fingerprint[:12]}, "
@@ -136,7 +154,7 @@ def _changed(stored: Config, given: dict[str, str]) -> Config:
     """The stored configuration with the resumable keys that were given."""
     words = []
     for key, value in given.items():
-        if key in (*NAMED, "space"):
+        if key in (*NAMED, "trainable", "space"):
             _check_same(stored, key, value)
             continue
         if key not in RESUMABLE:
@@ -180,7 +198,7 @@ def _changed(stored: Config, given: dict[str, str]) -> Config:
 def _check_same(stored: Config, key: str, value: str) -> None:
     """Names may be repeated (which allows their import), not changed."""
     if key != "space":
-        was = value_of(stored, f"{key}.name")
+        was = stored.trainable if key == "trainable" else value_of(stored, f"{key}.name")
         if value != was:
             raise ConfigError(f"{key}={value}: cannot change when resuming (the run has {was})")
         return
@@ -197,14 +215,20 @@ def _whole(key: str, text: str) -> int:
     return int(text.lstrip("+"))
 
 
+def _stored_names(stored: Config, recipe: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Whatever may name code to import, with the key that names it."""
+    yield "trainable", stored.trainable or ""
+    for key in NAMED:
+        yield key, value_of(stored, f"{key}.name")
+        is_own = key == "model" and recipe.get("trainer") == "user"
+        yield "trainable" if is_own else key, recipe[key]
+
+
 def _check_foreign(stored: Config, manifest: dict[str, Any], given: dict[str, str]) -> None:
     """Code named by a stored run is imported only if the command line names it again."""
-    for key in NAMED:
-        for name in {value_of(stored, f"{key}.name"), manifest["recipe"][key]}:
-            if is_import_path(name) and given.get(key) != name:
-                raise ConfigError(
-                    f"resume: this run imports {name}; repeat {key}={name} to allow it"
-                )
+    for key, name in _stored_names(stored, manifest["recipe"]):
+        if is_import_path(name) and given.get(key) != name:
+            raise ConfigError(f"resume: this run imports {name}; repeat {key}={name} to allow it")
     spaces = [*manifest["spaces"], *([manifest["baseline"]] if manifest["baseline"] else [])]
     families = [s["family"] for s in spaces if is_import_path(s["family"])]
     allowed = (

@@ -83,13 +83,15 @@ def run_words(
         return 0
     check_surroundings(request.config, request.run_dir)
     from tuner.execute import execute
+    from tuner.usercode import foreign_names
 
+    names = [f" {key}={name}" for key, name in foreign_names(request.config).items()]
     return execute(
         plan,
         command=" ".join([program, *words]),
         resume=request.run_dir,
         summary=summary,
-        program=program,
+        again=f"{program} resume={{}}{''.join(names)}",
     )
 
 

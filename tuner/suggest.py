@@ -1,20 +1,21 @@
 """Which parameters does an arm try next? One Optuna study, asked so that a resume asks the same.
 
-Every ask builds its sampler with a seed from (run seed, space, ask number, attempt), and the
-study is rebuilt from the ledger by the same function as `run.to_study`, so the k-th suggestion
-depends on the earlier trials alone. Start-up points are one scrambled Sobol sequence.
+Every ask of the model builds the study (by the same function as `run.to_study`) and its sampler,
+with a seed from (run seed, space, ask number, attempt), so the k-th suggestion depends on what
+is known of the earlier configs alone. Start-up points are one scrambled Sobol sequence. A config
+whose short trainings (rungs) have ended is a PRUNED trial with their scores.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import optuna
 
-from results.study import build_study, distributions
+from results.study import Tried, distributions, make_study
 from search_spaces.space import SearchSpace
 from search_spaces.trial import derive_seed
 
@@ -39,15 +40,8 @@ class Suggester:
         self.space, self.seed, self.sampler = space, seed, sampler
         default = max(2 * len(space.free) + 1, trials // 4)
         self.num_startup = startup if startup is not None else default
-        self.numbers: dict[str, int] = {}
-        self.last_number = -1
-        self.rebuild([])
-
-    def rebuild(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Forget the study and make it anew from the ledger's rows of this arm."""
+        self.tried: dict[str, Tried] = {}
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.study = build_study(self.space, [dict(row) for row in rows])
-        self.numbers = {t.user_attrs["trial_key"]: t.number for t in self.study.trials}
 
     def is_model_based(self, number: int) -> bool:
         """True when ask `number` is answered by a model of earlier results."""
@@ -70,38 +64,46 @@ class Suggester:
             else:
                 params = self._at(self._sobol(number))
             if not is_known(params):
-                return self._keep(params)
+                return params
         return None
 
-    def attach(self, trial_key: str) -> None:
-        """Name the trial that the last `ask` became."""
-        self.numbers[trial_key] = self.last_number
+    def attach(self, config_key: str, params: Mapping[str, float]) -> None:
+        """A config begins to be trained, on its lowest rung."""
+        free = {name: params[name] for name in self.space.free}
+        self.tried[config_key] = Tried(key=config_key, params=free)
 
-    def tell(self, trial_key: str, objective: float | None) -> None:
-        """The result of a trial; None = it failed."""
-        state = optuna.trial.TrialState.FAIL if objective is None else None
-        self.study.tell(self.numbers[trial_key], objective, state=state)
+    def promote(self, config_key: str) -> None:
+        """A config begins to be trained on its next rung."""
+        self.tried[config_key].kind = "running"
+
+    def tell(self, config_key: str, samples: int, score: float | None, *, is_full: bool) -> None:
+        """A training of this many samples ended with this score; None = it failed."""
+        config = self.tried[config_key]
+        if score is not None:
+            config.scores[samples] = score
+            config.kind = "complete" if is_full else "pruned"
+        else:
+            config.kind = "pruned" if config.scores else "fail"
 
     def _ask_model(self, seed: int) -> Params:
-        """A suggestion of the model. The study itself is left as it was."""
+        """A suggestion of the model."""
+        study = make_study(self.space, self.tried.values())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             if self.sampler == "gp":
-                self.study.sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=1)
+                study.sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=1)
             else:
-                self.study.sampler = optuna.samplers.TPESampler(
+                study.sampler = optuna.samplers.TPESampler(
                     seed=seed, multivariate=True, constant_liar=True, n_startup_trials=1
                 )
-            trial = self.study.ask(distributions(self.space))
-        params = {name: float(value) for name, value in trial.params.items()}
-        self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        return self._complete(params)
+            trial = study.ask(distributions(self.space))
+        return self._complete({name: float(value) for name, value in trial.params.items()})
 
     def _ask_grid(self, is_known: Callable[[Params], bool]) -> Params | None:
         for point in self.space.grid():
             params = self._complete(point)
             if not is_known(params):
-                return self._keep(params)
+                return params
         return None
 
     def _sobol(self, number: int) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -127,16 +129,3 @@ class Suggester:
             for name, value in free.items()
         }
         return {**self.space.fixed, **values}
-
-    def _keep(self, params: Params) -> Params:
-        """Add the trial to the study as running."""
-        free = {name: params[name] for name in self.space.free}
-        self.study.add_trial(
-            optuna.trial.create_trial(
-                params=free,
-                distributions=distributions(self.space),
-                state=optuna.trial.TrialState.RUNNING,
-            )
-        )
-        self.last_number = len(self.study.trials) - 1
-        return params

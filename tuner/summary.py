@@ -9,10 +9,13 @@ import numpy as np
 from rich.console import Console
 
 from results import load
-from results.arms import confirm_rows
+from results.arms import confirm_rows, is_full
+from search_spaces.registry import is_import_path
 from search_spaces.schedule import Schedule
 from search_spaces.trial import TrialConfig
+from tuner.compose import NAMED
 from tuner.progress import describe_params
+from tuner.usercode import MAIN
 
 MAX_STAGES_SHOWN = 6
 
@@ -71,13 +74,23 @@ def next_commands(run_dir: Path, config: dict[str, Any]) -> list[str]:
         f"python -m results export {shown} --schedule best   # CSV, JSON and a torch snippet",
     ]
     if config["search"]["sampler"] != "grid" and config["search"]["budget"] is None:
-        commands.append(f"python -m tuner.run resume={shown} trials=+10      # search on")
+        commands.append(_search_on(str(shown), config))
     return commands
+
+
+def _search_on(run_dir: str, config: dict[str, Any]) -> str:
+    """The user's own code is named again, which allows its import."""
+    names = {key: config[key]["name"] for key in NAMED} | {"trainable": config.get("trainable")}
+    own = {key: name for key, name in names.items() if name and is_import_path(name)}
+    if own.get("trainable", "").startswith(f"{MAIN}:"):
+        return f"tuner.search(resume={run_dir!r}, train=..., trials='+10')   # search on"
+    words = "".join(f" {key}={name}" for key, name in own.items())
+    return f"python -m tuner.run resume={run_dir}{words} trials=+10      # search on"
 
 
 def _accuracy_line(rows: list[dict[str, Any]], best: TrialConfig) -> str:
     own = [row for row in rows if row["config_key"] == best.config_key]
-    searched = [r["objective"] for r in own if r["role"] == "search" and r["objective"]]
+    searched = [r["objective"] for r in own if r["role"] == "search" and is_full(r)]
     tests = [r["test_accuracy"] for r in confirm_rows(own) if r["test_accuracy"] is not None]
     parts = [f"validation accuracy {100 * searched[0]:.2f} % in the search"] if searched else []
     if tests:
@@ -86,13 +99,20 @@ def _accuracy_line(rows: list[dict[str, Any]], best: TrialConfig) -> str:
     return ", ".join(parts)
 
 
+def _in_full(configs: int, num_full: int) -> str:
+    """How many of the configs were trained in full, where that is not all."""
+    return "" if configs == num_full else f" of which {num_full} in full"
+
+
 def _search_line(run: Any, rows: list[dict[str, Any]]) -> str:
     """How many configs were searched, and how many of them a model suggested."""
     parts = []
     for name in run.spaces:
         searched = [r for r in rows if r["space"] == name and r["role"] == "search"]
         if searched:
-            parts.append(f"{name} {len(searched)}")
+            num_full = sum(is_full(row) for row in searched)
+            configs = len({row["config_key"] for row in searched})
+            parts.append(f"{name} {configs}" + _in_full(configs, num_full))
     if not parts:
         return "searched configs: none; every arm has one config"
     manifest = next(iter(run.manifests.values()))

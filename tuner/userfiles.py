@@ -65,7 +65,7 @@ def load_settings(path: Path) -> dict[str, Any]:
         UserFileError: as `load_yaml`; or it names code to import, which only the command line may.
     """
     node = load_yaml(path)
-    for key in ("dataset", "model", "optimizer", "recipe"):
+    for key in ("dataset", "model", "optimizer", "recipe", "trainable"):
         inner = node.get(key)
         name = inner.get("name", inner.get("family")) if isinstance(inner, dict) else inner
         if isinstance(name, str) and is_import_path(name):

@@ -90,5 +90,12 @@ WORKLOADS: dict[str, dict[str, Any]] = {
         **CIFAR_RECIPE,
         "epochs": 30,
     },
+    # Your own training (`trainable=`), which knows its data and model: see docs/any_training.md.
+    "user": {
+        "trainer": "user",
+        "dataset": {"name": "none"},
+        "model": {"name": "none"},
+        "precision": "fp32",
+    },
     **{name: _function_workload(name) for name in FUNCTIONS},
 }

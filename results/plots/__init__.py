@@ -14,18 +14,23 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from results.load import Run
+from results.plots.best_of_n import best_of_n_info, draw_best_of_n
 from results.plots.critical_batch import critical_batch_info, draw_critical_batch
-from results.plots.curves import curves_info, draw_curves
+from results.plots.curves import costs_info, curves_info, draw_costs, draw_curves
 from results.plots.decay_rates import DecayRatesInfo, decay_rates_info_of_run, draw_decay_rates
 from results.plots.differences import differences_info, draw_differences
 from results.plots.exchange import draw_exchange, exchange_info
+from results.plots.importances import draw_importances, importances_info
 from results.plots.noise_constant import draw_noise_constant, noise_constant_info
 from results.plots.noise_sample import draw_noise_sample, noise_sample_info
+from results.plots.parameter_map import draw_parameter_map, parameter_map_info
+from results.plots.progress import draw_progress, progress_info
 from results.plots.published import draw_published, published_info
 from results.plots.schedules import draw_schedules, schedules_info
 from results.plots.sharpness import draw_sharpness, sharpness_info
 from results.plots.slices import draw_slices, slices_info
 from results.plots.style import DPI
+from results.plots.time_use import draw_time_use, time_use_info
 from results.records import Row
 
 ASSUMED_A = 3.0  # radius factor of strong convexity; no source gives its value
@@ -56,9 +61,15 @@ def _draw_decay_rates_assuming_a(info: DecayRatesInfo, figure: Figure) -> None:
 
 PLOTS: dict[str, Plot] = {
     "curves": Plot(curves_info, draw_curves),
+    "curves_by_cost": Plot(costs_info, draw_costs),
     "schedules": Plot(schedules_info, draw_schedules),
+    "parameter_map": Plot(parameter_map_info, draw_parameter_map),
+    "progress": Plot(progress_info, draw_progress),
+    "importances": Plot(importances_info, draw_importances),
     "slices": Plot(slices_info, draw_slices),
     "differences": Plot(differences_info, draw_differences),
+    "best_of_n": Plot(best_of_n_info, draw_best_of_n),
+    "time_use": Plot(time_use_info, draw_time_use),
     "decay_rates": Plot(
         functools.partial(_only_decaying, functools.partial(decay_rates_info_of_run, a=ASSUMED_A)),
         _draw_decay_rates_assuming_a,
@@ -82,7 +93,7 @@ def scale_line(run: Run) -> str:
         seeds = {r["replicate"] for r in run.rows() if r["run_id"] == run_id and _confirms(r)}
         model = "" if recipe["model"] == "none" else f"{recipe['model']} on "
         part = f"{model}{recipe['dataset']}, {recipe['epochs']} epochs"
-        part += f", {len(seeds)} confirm seeds" if seeds else ""
+        part += f", {len(seeds)} confirm seed{'s'[: len(seeds) - 1]}" if seeds else ""
         part += f" ({manifest['scale']})" if manifest.get("scale") else ""
         parts.append(part)
     return "; ".join(dict.fromkeys(parts))

@@ -10,25 +10,22 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from results.arms import confirm_scores, group_by_arm
-from results.compare import (
-    Difference,
-    arm_label,
-    interval_text,
-    paired_difference,
-    points,
-)
+from results.claims import Claim
+from results.compare import Difference, arm_label, interval_text, points
 from results.load import Run
+from results.paired import T_INTERVAL, paired_scores
 from results.plots.style import color_of, set_size, tidy
 from search_spaces.space import BASELINE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmDifference:
-    """One arm minus the reference. seed_R: by paired seed."""
+    """One arm minus the reference. seed_R: by paired seed; outcome: of the comparison."""
 
     name: str
     difference: Difference
     seed_R: NDArray[np.float64]
+    outcome: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,27 +39,36 @@ class DifferencesInfo:
     min_effect: float
     arms: tuple[ArmDifference, ...]
 
+    @property
+    def interval_kind(self) -> str:
+        """What the bars are."""
+        return self.arms[0].difference.interval_kind if self.arms else T_INTERVAL
+
 
 def differences_info(run: Run) -> DifferencesInfo:
-    """Paired differences of the confirm seeds."""
+    """Paired differences of the confirm seeds, as the comparison judges them."""
+    comparison = run.compare()
     scores, _ = confirm_scores(group_by_arm(run.rows()), "test_accuracy")
     scores = {name: values for name, values in scores.items() if values}
     reference = BASELINE if BASELINE in scores else next(iter(scores), BASELINE)
     arms = []
-    for name in scores.keys() - {reference}:
-        common = sorted(scores[name].keys() & scores[reference].keys())
-        if common:
-            seed_R = np.array([scores[name][r] - scores[reference][r] for r in common])
-            difference = paired_difference(scores[name], scores[reference])
-            arms.append(ArmDifference(name=name, difference=difference, seed_R=seed_R))
+    for claim in comparison.claims:
+        if reference in (claim.a, claim.b) and claim.difference.n:
+            name = claim.a if claim.b == reference else claim.b
+            arms.append(
+                ArmDifference(
+                    name=name,
+                    difference=claim.difference if name == claim.a else claim.difference.reverse,
+                    seed_R=paired_scores(scores[name], scores[reference]),
+                    outcome=_outcome(claim, name),
+                )
+            )
     arms.sort(key=lambda arm: (-arm.difference.mean, arm.name))
-    return DifferencesInfo(
-        reference=reference, min_effect=run.compare().min_effect, arms=tuple(arms)
-    )
+    return DifferencesInfo(reference=reference, min_effect=comparison.min_effect, arms=tuple(arms))
 
 
 def draw_differences(info: DifferencesInfo, figure: Figure) -> None:
-    """One line an arm: dots are seeds, the bar is the 95% t-interval of their mean."""
+    """One line an arm: dots are seeds, the bar is the interval of their mean."""
     set_size(figure, 1.9 + 0.75 * len(info.arms))
     axes = figure.subplots()
     effect = 100 * info.min_effect
@@ -75,11 +81,18 @@ def draw_differences(info: DifferencesInfo, figure: Figure) -> None:
     axes.margins(x=0.08)
     axes.set_xlabel(f"test accuracy minus {arm_label(info.reference)} [points]")
     axes.set_title(
-        "Dots: paired seeds; bar: mean with 95% t-interval; "
+        f"Dots: paired seeds; bar: mean with {info.interval_kind}; "
         f"grey: below the minimum effect ({points(info.min_effect)[0]})",
         fontsize=11,
     )
     tidy(axes)
+
+
+def _outcome(claim: Claim, name: str) -> str:
+    """In words, of the arm against the reference."""
+    if claim.winner is None:
+        return claim.outcome
+    return claim.outcome if claim.winner == name else claim.outcome.replace("better", "worse")
 
 
 def _draw_arm(axes: Axes, arm: ArmDifference, height: int) -> None:
@@ -90,7 +103,8 @@ def _draw_arm(axes: Axes, arm: ArmDifference, height: int) -> None:
         axes.hlines(height, 100 * difference.low, 100 * difference.high, color=color, linewidth=3)
     axes.plot(100 * difference.mean, height, "D", color=color, markersize=8)
     axes.annotate(
-        f"{points(difference.mean)[0]} {interval_text(difference)}, n={difference.n}",
+        f"{points(difference.mean)[0]} {interval_text(difference)}, n={difference.n}: "
+        f"{arm.outcome}",
         (100 * difference.mean, height),
         xytext=(0, 9),
         textcoords="offset points",

@@ -70,6 +70,7 @@ def draw_schedules(info: SchedulesInfo, figure: Figure) -> None:
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         tidy(axes)
+    all_axes[0, 1].yaxis.set_major_locator(MaxNLocator(integer=True))
     batches = np.concatenate([arm.used["batch_size"] for arm in info.arms])
     if batches.max() > MAX_LINEAR_BATCH_RATIO * batches.min():
         all_axes[0, 1].set_yscale("log", base=2)

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from results.arms import MEASURED, chosen_row, group_by_arm, params_of, spaces_of
+from results.arms import chosen_row, group_by_arm, is_full, params_of, spaces_of
 from results.compare import arm_label
 from results.load import Run
+from results.plots.looks import MAX_TICKS, log_axis
 from results.plots.style import color_of, set_size, tidy
+from search_spaces.space import INTEGER_PARAMS
 
 UNITS = {"interval": "interval [epochs]"}
-MIN_DECADES = 1.5  # a narrower log axis gets plain ticks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmSlices:
-    """Search trials of one arm.
+    """Full search trials of one arm.
 
     Attributes:
-        objective_T: validation accuracy by trial.
+        objective_T: validation accuracy by trial; is_diverged_T: scored at chance.
         params: free parameter -> value by trial; logs: those searched on a log scale.
         chosen: the config that stands for the arm.
     """
 
     name: str
     objective_T: NDArray[np.float64]
+    is_diverged_T: NDArray[np.bool_]
     params: dict[str, NDArray[np.float64]]
     logs: frozenset[str]
     chosen: dict[str, float]
@@ -44,13 +47,11 @@ class SlicesInfo:
 
 
 def slices_info(run: Run) -> SlicesInfo:
-    """Objective against each free parameter, for the search trials of the largest horizon."""
+    """Objective against each free parameter, for the search trials over all samples."""
     arms = []
     for name, rows in group_by_arm(run.rows()).items():
         space = spaces_of(run.manifests.get(rows[0]["run_id"], {})).get(rows[0]["space"])
-        trials = [r for r in rows if r["role"] == "search" and r["status"] in MEASURED]
-        horizon = max((row["horizon"] for row in trials), default=1.0)
-        trials = [row for row in trials if row["horizon"] == horizon]
+        trials = [r for r in rows if r["role"] == "search" and is_full(r)]
         chosen = chosen_row(rows)
         if space and space.free and trials and chosen:
             params = [params_of(row) for row in trials]
@@ -58,6 +59,7 @@ def slices_info(run: Run) -> SlicesInfo:
                 ArmSlices(
                     name=name,
                     objective_T=np.array([row["objective"] for row in trials], dtype=float),
+                    is_diverged_T=np.array([row["status"] == "diverged" for row in trials]),
                     params={k: np.array([p[k] for p in params], dtype=float) for k in space.free},
                     logs=frozenset(k for k, axis in space.free.items() if axis.log),
                     chosen=params_of(chosen),
@@ -71,7 +73,7 @@ def draw_slices(info: SlicesInfo, figure: Figure) -> None:
     columns = max(len(arm.params) for arm in info.arms)
     set_size(figure, 0.7 + 2.3 * len(info.arms))
     all_axes = figure.subplots(len(info.arms), columns, squeeze=False, sharey=True)
-    floor = _floor(np.concatenate([arm.objective_T for arm in info.arms]))
+    floor = visible_floor(np.concatenate([arm.objective_T for arm in info.arms]))
     for row, arm in zip(all_axes, info.arms, strict=True):
         for axes, param in zip(row, sorted(arm.params), strict=False):
             _draw_slice(axes, arm, param, floor)
@@ -83,10 +85,23 @@ def draw_slices(info: SlicesInfo, figure: Figure) -> None:
     )
 
 
-def _floor(objective_T: NDArray[np.float64]) -> float:
-    """Where the axis begins, so that failed configs do not flatten the good ones."""
+def visible_floor(objective_T: NDArray[np.float64]) -> float:
+    """Where an axis of accuracies begins: failed configs do not flatten the good ones."""
     best, middle = float(objective_T.max()), float(np.median(objective_T))
     return max(float(objective_T.min()), best - 4 * max(best - middle, 0.005))
+
+
+def parameter_axis(
+    axes: Axes, which: Literal["x", "y"], param: str, value_T: NDArray[np.float64], *, is_log: bool
+) -> None:
+    """Scale and ticks of a searched parameter: log where it was searched so, whole epochs."""
+    if is_log and np.ptp(value_T) > 0:
+        log_axis(axes, which, value_T)
+    axis, whole_T = axes.xaxis if which == "x" else axes.yaxis, np.unique(value_T)
+    if param in INTEGER_PARAMS and len(whole_T) <= MAX_TICKS:
+        axis.set_ticks(whole_T.tolist(), [f"{value:g}" for value in whole_T])
+        axis.set_minor_locator(NullLocator())
+    axis.set_label_text(UNITS.get(param, param))
 
 
 def _draw_slice(axes: Axes, arm: ArmSlices, param: str, floor: float) -> None:
@@ -101,15 +116,6 @@ def _draw_slice(axes: Axes, arm: ArmSlices, param: str, floor: float) -> None:
         value_T[is_chosen_T], 100 * objective_T[is_chosen_T], s=110, facecolors="none",
         edgecolors="black", linewidths=1.4,
     )  # fmt: skip
-    if param in arm.logs:
-        _log_axis(axes, value_T)
-    axes.set_xlabel(UNITS.get(param, param))
+    parameter_axis(axes, "x", param, value_T, is_log=param in arm.logs)
+    axes.margins(y=0.12)
     tidy(axes)
-
-
-def _log_axis(axes: Axes, value_T: NDArray[np.float64]) -> None:
-    axes.set_xscale("log")
-    if value_T.max() < 10**MIN_DECADES * value_T.min():
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())

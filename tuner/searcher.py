@@ -55,11 +55,11 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Tell the campaign what became of a trial."""
-        status, objective = _ending(result, error)
-        self.campaign.tell(self.live.pop(trial_id), status, objective)
+        status, objective, test_accuracy = _ending(result, error)
+        self.campaign.tell(self.live.pop(trial_id), status, objective, test_accuracy)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Epochs do not influence the search at full fidelity."""
+        """Epochs do not influence the search; a rung is a trial of its own."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the state."""
@@ -71,8 +71,10 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
         """Nothing of ours is pickled into Tune's state."""
 
 
-def _ending(result: dict[str, Any] | None, error: bool) -> tuple[Status, float | None]:
-    """Status and objective; Tune hands the last result flattened."""
+def _ending(
+    result: dict[str, Any] | None, error: bool
+) -> tuple[Status, float | None, float | None]:
+    """Status, objective and test accuracy; Tune hands the last result flattened."""
     if error or result is None:
-        return "failed", None
-    return result["status"], result["objective"]
+        return "failed", None, None
+    return result["status"], result["objective"], result["test_accuracy"]

@@ -1,0 +1,59 @@
+"""Which config is best, seen on trainings of several lengths? The one of highest worth.
+
+Squeezed trainings of one config are independent looks at the same thing, each with its own luck:
+a full training alone is one more look, not the truth. So with y = -log10(error), level_k of
+rung k and worth_c of config c,
+
+    minimise  sum over trainings (y_ck - level_k - worth_c)^2 + PENALTY * sum_c worth_c^2
+
+which shrinks the worth of configs seen once more than of those seen thrice (the best linear
+unbiased prediction of a random effect with noise variance = PENALTY * variance of worths).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+PENALTY = 0.5  # ours: from 0.25 to 1 nothing changes (benchmarks/README.md)
+MIN_ERROR = 1e-3
+
+
+def worths(rungs: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """Worth of every config that has ended on some rung; higher is better.
+
+    Args:
+        rungs: validation accuracy by config, of each rung.
+
+    Example:
+        >>> seen = worths([{7: 0.90, 8: 0.99}, {8: 0.995}])  # the lone 0.995 sets its level
+        >>> round(seen[8], 9), round(seen[7], 9)
+        (0.333333333, -0.333333333)
+    """
+    told = [(k, c, score) for k, rung in enumerate(rungs) for c, score in rung.items()]
+    if not told:
+        return {}
+    rung_T, config_T, accuracy_T = (np.asarray(column) for column in zip(*told, strict=True))
+    y_T = -np.log10(np.maximum(1 - accuracy_T, MIN_ERROR))
+    in_TK = (rung_T[:, None] == np.unique(rung_T)).astype(float)
+    configs = np.unique(config_T)
+    of_TC = (config_T[:, None] == configs).astype(float)
+    # Given the levels, worth = sum of (y - level) / (trainings + PENALTY); that eliminates worth.
+    share_CT = of_TC.T / (of_TC.sum(axis=0) + PENALTY)[:, None]
+    rest_TK, rest_T = in_TK - of_TC @ (share_CT @ in_TK), y_T - of_TC @ (share_CT @ y_T)
+    level_K = np.linalg.lstsq(in_TK.T @ rest_TK, in_TK.T @ rest_T, rcond=None)[0]
+    worth_C = share_CT @ (y_T - in_TK @ level_K)
+    return dict(zip(configs.tolist(), worth_C.tolist(), strict=True))
+
+
+def best_combined(rungs: Sequence[Mapping[int, float]]) -> int:
+    """The config of highest worth; ties go to the lower number."""
+    worth = worths(rungs)
+    return max(sorted(worth), key=lambda config: worth[config])
+
+
+def best_of_highest(rungs: Sequence[Mapping[int, float]]) -> int:
+    """The best config of the highest rung on which any training has ended, as ASHA does."""
+    highest = [rung for rung in rungs if rung][-1]
+    return max(sorted(highest), key=lambda config: highest[config])

@@ -1,0 +1,228 @@
+"""What does each search method recommend, and after how many samples? One replay of one method.
+
+All see one seed of the pool, one training at a time. Arms take turns by samples spent, as in the
+product. A method is a function (pool, seed, replay number) -> steps; equal replay numbers give
+equal orders of configs, so methods are compared in pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from benchmarks.search_efficiency.combine import best_combined, best_of_highest
+from benchmarks.search_efficiency.pool import Fidelity, Pool, Training
+from search_spaces.space import Range, SearchSpace
+from tuner.halving import Halving, Ladder
+from tuner.suggest import Suggester
+
+Order = Literal["promote", "ask"]  # first: a promotion that is earned, or another config
+Recommend = Callable[[Sequence[dict[int, float]]], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """After `spent` full trainings' samples this config is recommended."""
+
+    spent: float
+    config: int
+
+
+Method = Callable[[Pool, int, int], list[Step]]
+
+
+@dataclass
+class Log:
+    """What a method has seen of all arms, by rung, and recommended after each training."""
+
+    recommend: Recommend
+    rungs: list[dict[int, float]]
+    spent: float = 0.0
+    steps: list[Step] = field(default_factory=list)
+
+    def add(self, rung: int, config: int, training: Training) -> None:
+        """A training has ended."""
+        self.rungs[rung][config] = training.score
+        self.spent += training.cost
+        self.steps.append(Step(self.spent, self.recommend(self.rungs)))
+
+
+class RandomOrder:
+    """Configs of one arm in random order."""
+
+    def __init__(self, configs: Sequence[int], *seed: int) -> None:
+        self.left = np.random.default_rng(seed).permutation(np.asarray(configs)).tolist()
+
+    def ask(self) -> int:
+        """The next config."""
+        return int(self.left.pop(0))
+
+    def tell(self, config: int, horizon: float, score: float) -> None:
+        """Nothing is learned."""
+
+
+class Model:
+    """The product's Suggester; a suggestion becomes the nearest config of the pool not tried."""
+
+    def __init__(self, pool: Pool, arm: int, replay: int) -> None:
+        self.pool, self.space = pool, pool.spaces[arm]
+        self.left = np.flatnonzero(pool.arm_C == arm).tolist()
+        self.num_asked = 0
+        self.suggester = Suggester(
+            self.space, seed=replay, sampler="tpe", trials=len(self.left), startup=None
+        )
+
+    def ask(self) -> int:
+        """The config nearest to what the model suggests."""
+        wish = self.suggester.ask(self.num_asked, lambda params: False)
+        assert wish is not None, "nothing is refused as known"
+        self.num_asked += 1
+        params = self.pool.params_C
+        config = min(self.left, key=lambda c: distance(self.space, wish, params[c]))
+        self.left.remove(config)
+        self.suggester.attach(str(config), params[config])
+        return int(config)
+
+    def tell(self, config: int, horizon: float, score: float) -> None:
+        """A training has ended; lengths are told in parts per million."""
+        self.suggester.tell(str(config), round(horizon * 1e6), score, is_full=horizon == 1)
+
+
+def distance(space: SearchSpace, a: dict[str, float], b: dict[str, float]) -> float:
+    """Between two configs in the unit cube of the space's free parameters; unlike choices: 1."""
+    return math.sqrt(math.fsum(_gap(axis, a[k], b[k]) ** 2 for k, axis in space.free.items()))
+
+
+def _gap(axis: Range, a: float, b: float) -> float:
+    if axis.choices is not None:
+        return float(a != b)
+    assert axis.low is not None
+    assert axis.high is not None
+    scale = math.log if axis.log else float
+    return abs(scale(a) - scale(b)) / (scale(axis.high) - scale(axis.low))
+
+
+@dataclass
+class _Arm:
+    """One space's part of a search."""
+
+    proposer: RandomOrder | Model
+    halving: Halving
+    spent: float = 0.0
+
+    def next(self, order: Order) -> tuple[int, int] | None:
+        """(config, rung) of the next training, None when all are done."""
+        can_ask = len(self.halving.rungs[0]) < self.halving.num_configs
+        if order == "promote" or not can_ask:
+            earned = self.halving.promotion(closed=not can_ask)
+            if earned is not None:
+                return int(earned[0]), earned[1]
+        return (self.proposer.ask(), 0) if can_ask else None
+
+
+def halving_search(
+    horizons: Sequence[float] = (1.0,),
+    *,
+    fidelity: Fidelity = "squeezed",
+    eta: int = 3,
+    model: bool = False,
+    order: Order = "promote",
+    recommend: Recommend = best_of_highest,
+    pooled: bool = False,
+) -> Method:
+    """Successive halving by the product's `Halving`; one rung = every config in full.
+
+    Args:
+        fidelity: squeezed = every rung is a training of its own, paid in full; prefix = a
+            promoted training goes on, only the further epochs are paid.
+        model: configs are suggested by TPE, otherwise they come in random order.
+        recommend: the config recommended, from the scores of each rung.
+        pooled: all configs are one arm.
+    """
+    ladder = Ladder(horizons=tuple(horizons), eta=eta)
+    assert not (model and pooled), "a model belongs to one space"
+
+    def method(pool: Pool, seed: int, replay: int) -> list[Step]:
+        groups = [list(range(pool.num_configs))]
+        if not pooled:
+            groups = [np.flatnonzero(pool.arm_C == a).tolist() for a in range(len(pool.spaces))]
+        arms = [
+            _Arm(
+                Model(pool, number, replay) if model else RandomOrder(group, replay, number),
+                Halving(ladder, len(group)),
+            )
+            for number, group in enumerate(groups)
+        ]
+        log = Log(recommend, [{} for _ in horizons])
+        while arms:
+            arm = min(arms, key=lambda arm: arm.spent)
+            step = arm.next(order)
+            if step is None:
+                arms.remove(arm)
+                continue
+            config, rung = step
+            paid = horizons[rung - 1] if rung else 0.0
+            training = pool.train(seed, config, horizons[rung], fidelity=fidelity, paid=paid)
+            arm.halving.start(str(config), rung)
+            arm.halving.end(str(config), rung, training.score, stuck=training.diverged)
+            arm.proposer.tell(config, horizons[rung], training.score)
+            arm.spent += training.cost
+            log.add(rung, config, training)
+        return log.steps
+
+    return method
+
+
+def one_epoch_first(pool: Pool, seed: int, replay: int) -> list[Step]:
+    """Every config for one epoch; then the rest of the full training, the best one first."""
+    horizon = 1 / pool.curve_SCE.shape[2]
+    log = Log(best_of_highest, [{}, {}])
+    for config in RandomOrder(range(pool.num_configs), replay).left:
+        log.add(0, config, pool.train(seed, config, horizon, fidelity="prefix"))
+    first = log.rungs[0]
+    for config in sorted(first, key=lambda config: -first[config]):
+        training = pool.train(seed, config, 1.0, fidelity="prefix", paid=horizon)
+        log.add(1, config, training)
+    return log.steps
+
+
+NINTHS = (1 / 9, 1 / 3, 1.0)
+METHODS: dict[str, Method] = {
+    "random, in full": halving_search(),
+    "TPE, in full": halving_search(model=True),
+    "one epoch, then the best": one_epoch_first,
+    "ASHA, prefixes": halving_search(NINTHS, fidelity="prefix"),
+    "TPE, prefixes": halving_search(NINTHS, fidelity="prefix", model=True),
+    "squeezed": halving_search(NINTHS, recommend=best_combined),
+    "TPE, squeezed": halving_search(NINTHS, model=True, recommend=best_combined),
+}
+HALF_LADDER = (1 / 9, 1.0)
+VARIANTS: dict[str, Method] = {
+    "squeezed, best of the highest rung": halving_search(NINTHS),
+    "squeezed, ask first": halving_search(NINTHS, order="ask", recommend=best_combined),
+    "squeezed, ask first, highest rung": halving_search(NINTHS, order="ask"),
+    "squeezed, pooled arms": halving_search(NINTHS, pooled=True, recommend=best_combined),
+    "squeezed, eta 2": halving_search(NINTHS, eta=2, recommend=best_combined),
+    "squeezed, eta 4": halving_search(NINTHS, eta=4, recommend=best_combined),
+    "squeezed 1/9, 1": halving_search(HALF_LADDER, recommend=best_combined),
+    "squeezed 1/9, 1, eta 4": halving_search(HALF_LADDER, eta=4, recommend=best_combined),
+    "squeezed 1/9, 1, ask first": halving_search(
+        HALF_LADDER, order="ask", recommend=best_combined
+    ),
+    "squeezed 1/3, 1": halving_search((1 / 3, 1.0), recommend=best_combined),
+    "ASHA, prefixes, ask first": halving_search(NINTHS, fidelity="prefix", order="ask"),
+    "ASHA, prefixes, combined": halving_search(NINTHS, fidelity="prefix", recommend=best_combined),
+    "ASHA, prefixes, pooled arms": halving_search(NINTHS, fidelity="prefix", pooled=True),
+}
+# Where every config of the workload can be squeezed that far.
+SHORTEST = 1 / 27
+SHORT_VARIANTS: dict[str, Method] = {
+    "squeezed 1/27, 1/9, 1/3, 1": halving_search((SHORTEST, *NINTHS), recommend=best_combined),
+    "squeezed 1/27, 1/9, 1": halving_search((SHORTEST, *HALF_LADDER), recommend=best_combined),
+    "squeezed 1/27, 1/3, 1": halving_search((SHORTEST, 1 / 3, 1.0), recommend=best_combined),
+    "squeezed 1/27, 1": halving_search((SHORTEST, 1.0), recommend=best_combined),
+}

@@ -1,0 +1,1 @@
+"""Trainings that are not ours: see docs/any_training.md."""

@@ -1,0 +1,135 @@
+"""Where in its two main parameters did each arm's search look, and what did it find there?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from results.compare import arm_label
+from results.load import Run
+from results.plots.slices import ArmSlices, parameter_axis, slices_info, visible_floor
+from results.plots.style import set_size, tidy
+
+# Of the free parameters the first of each line make the axes.
+FIRST = (
+    *("p", "end_ratio", "factor", "f", "base", "delta0", "lr0", "momentum_share", "split"),
+    *("batch0", "radius0"),
+)
+SECOND = ("interval", *FIRST)
+COLOR_MAP = "cividis"  # told apart by colour-blind readers and in grey print
+MAX_COLUMNS = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmMap:
+    """Full search trials of one arm in the plane of two parameters.
+
+    Attributes:
+        x_T, y_T: values of x_name and y_name by trial; logs: names searched on a log scale.
+        objective_T: validation accuracy; is_diverged_T: scored at chance.
+        best: row of the best trial.
+    """
+
+    name: str
+    x_name: str
+    y_name: str
+    x_T: NDArray[np.float64]
+    y_T: NDArray[np.float64]
+    objective_T: NDArray[np.float64]
+    is_diverged_T: NDArray[np.bool_]
+    logs: frozenset[str]
+    best: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParameterMapInfo:
+    """Maps of the arms with two free parameters."""
+
+    arms: tuple[ArmMap, ...]
+
+
+def parameter_map_info(run: Run) -> ParameterMapInfo:
+    """The full search trials; two axes an arm: the curve's parameter and the interval first."""
+    arms = [arm for arm in slices_info(run).arms if len(arm.params) > 1]
+    return ParameterMapInfo(arms=tuple(_arm_map(arm) for arm in arms))
+
+
+def main_axes(params: list[str]) -> tuple[str, str]:
+    """The two of at least two parameters that tell most about a schedule.
+
+    Example:
+        >>> main_axes(["delta0", "interval", "p"]), main_axes(["delta0", "interval"])
+        (('p', 'interval'), ('delta0', 'interval'))
+    """
+
+    def first(order: tuple[str, ...], names: list[str]) -> str:
+        return min(names, key=lambda n: (order.index(n) if n in order else len(order), n))
+
+    y_name = first(SECOND, params)
+    return first(FIRST, [name for name in params if name != y_name]), y_name
+
+
+def draw_parameter_map(info: ParameterMapInfo, figure: Figure) -> None:
+    """A panel an arm: one dot a config, colour its accuracy; ring: the best, cross: diverged."""
+    columns = min(MAX_COLUMNS, len(info.arms))
+    rows = math.ceil(len(info.arms) / columns)
+    set_size(figure, 0.8 + 3.3 * rows)
+    all_axes = figure.subplots(rows, columns, squeeze=False)
+    objective_T = np.concatenate([arm.objective_T for arm in info.arms])
+    norm = Normalize(100 * visible_floor(objective_T), 100 * objective_T.max())
+    for axes, arm in zip(all_axes.flat, info.arms, strict=False):
+        _draw_arm(axes, arm, norm)
+    for axes in all_axes.flat[len(info.arms) :]:
+        axes.set_visible(False)
+    figure.colorbar(
+        ScalarMappable(norm, COLOR_MAP), ax=all_axes, label="validation accuracy [%]",
+        extend="min", pad=0.02,
+    )  # fmt: skip
+    figure.suptitle(
+        "Search trials of full length: a dot a config (one seed each); ring: the best; "
+        "cross: diverged",
+        fontsize=11,
+    )
+
+
+def _arm_map(arm: ArmSlices) -> ArmMap:
+    x_name, y_name = main_axes(sorted(arm.params))
+    return ArmMap(
+        name=arm.name,
+        x_name=x_name,
+        y_name=y_name,
+        x_T=arm.params[x_name],
+        y_T=arm.params[y_name],
+        objective_T=arm.objective_T,
+        is_diverged_T=arm.is_diverged_T,
+        logs=arm.logs,
+        best=int(np.argmax(arm.objective_T)),
+    )
+
+
+def _draw_arm(axes: Axes, arm: ArmMap, norm: Normalize) -> None:
+    order_T = np.argsort(arm.objective_T, kind="stable")  # the best on top
+    shown_T = order_T[~arm.is_diverged_T[order_T]]
+    axes.scatter(
+        arm.x_T[shown_T], arm.y_T[shown_T], c=100 * arm.objective_T[shown_T], norm=norm,
+        cmap=COLOR_MAP, s=52, edgecolors="black", linewidths=0.5, zorder=3,
+    )  # fmt: skip
+    gone_T = order_T[arm.is_diverged_T[order_T]]
+    axes.plot(arm.x_T[gone_T], arm.y_T[gone_T], "x", color="black", markersize=6)
+    if not arm.is_diverged_T[arm.best]:
+        axes.scatter(
+            arm.x_T[[arm.best]], arm.y_T[[arm.best]], s=190, facecolors="none",
+            edgecolors="black", linewidths=1.8, zorder=4,
+        )  # fmt: skip
+    parameter_axis(axes, "x", arm.x_name, arm.x_T, is_log=arm.x_name in arm.logs)
+    parameter_axis(axes, "y", arm.y_name, arm.y_T, is_log=arm.y_name in arm.logs)
+    axes.margins(0.1)
+    axes.set_title(f"{arm_label(arm.name)} (n={len(arm.objective_T)})", fontsize=10.5)
+    tidy(axes)

@@ -1,0 +1,167 @@
+"""Which config earns a longer training? Successive halving of one arm, without waiting.
+
+A rung is a length of training: a share of the full training's samples (squeezed: the whole
+schedule in fewer samples; prefix: the first epochs of the full one). All configs start on the
+lowest rung; one in eta is promoted to the next. A config is promoted as soon as it is among the
+best 1/eta of those that have ended on its rung (Li et al. 2020, arXiv 1810.05934, ASHA), but
+never more configs than the rung above is planned to hold: every arm spends the same samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """The rungs of a search, equal for all arms.
+
+    Attributes:
+        horizons: shares of the full training's samples, increasing, the last is 1.
+        eta: one config in eta is promoted, at least 2.
+        keep: configs trained in full at least (where there are as many).
+    """
+
+    horizons: tuple[float, ...] = (1.0,)
+    eta: int = 3
+    keep: int = 1
+
+    @property
+    def top(self) -> int:
+        """Index of the rung of full trainings."""
+        return len(self.horizons) - 1
+
+    def sizes(self, num_configs: int) -> list[int]:
+        """Trainings on each rung when this many configs start.
+
+        Example:
+            >>> Ladder(horizons=(1 / 9, 1 / 3, 1.0)).sizes(20)
+            [20, 6, 2]
+        """
+        sizes = [num_configs]
+        for _ in self.horizons[1:]:
+            sizes.append(min(sizes[-1], max(self.keep, sizes[-1] // self.eta)))
+        return sizes
+
+    def length(self, num_configs: int) -> float:
+        """What the whole search of an arm trains, in full trainings.
+
+        Example:
+            >>> round(Ladder(horizons=(1 / 9, 1 / 3, 1.0)).length(27), 9)
+            9.0
+        """
+        sizes = self.sizes(num_configs)
+        return math.fsum(h * n for h, n in zip(self.horizons, sizes, strict=True))
+
+
+def geometric_horizons(
+    rungs: int, eta: int, min_horizon: float | None = None
+) -> tuple[float, ...]:
+    """`rungs` horizons in equal ratios from min_horizon (default eta^-(rungs-1)) to 1.
+
+    Example:
+        >>> [round(1 / h) for h in geometric_horizons(3, 3)]
+        [9, 3, 1]
+    """
+    lowest = eta ** -(rungs - 1) if min_horizon is None else min_horizon
+    shares = [lowest ** ((rungs - 1 - k) / (rungs - 1)) for k in range(rungs - 1)]
+    return (*shares, 1.0)
+
+
+@dataclass
+class Rung:
+    """Trainings of one length. open: begun and not ended; scores: ended, by config.
+
+    stuck: ended configs that cannot be promoted (a training that has diverged).
+    """
+
+    open: set[str] = field(default_factory=set)
+    scores: dict[str, float] = field(default_factory=dict)
+    stuck: set[str] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        return len(self.open) + len(self.scores)
+
+    def __contains__(self, config: str) -> bool:
+        return config in self.open or config in self.scores
+
+    def ranked(self) -> list[str]:
+        """Ended configs, best first; ties go to the one that ended earlier."""
+        return sorted(self.scores, key=lambda config: -self.scores[config])
+
+
+class Halving:
+    """The rungs of one arm. Scores: higher is better.
+
+    Args:
+        ladder: of the search.
+        num_configs: that the arm is to start; may grow.
+    """
+
+    def __init__(self, ladder: Ladder, num_configs: int) -> None:
+        self.ladder, self.num_configs = ladder, num_configs
+        self.rungs = [Rung() for _ in ladder.horizons]
+
+    @property
+    def num_open(self) -> int:
+        """Trainings begun and not ended."""
+        return sum(len(rung.open) for rung in self.rungs)
+
+    @property
+    def finals(self) -> dict[str, float]:
+        """Scores of the full trainings by config."""
+        return self.rungs[-1].scores
+
+    def start(self, config: str, rung: int = 0) -> None:
+        """A training begins."""
+        self.rungs[rung].open.add(config)
+
+    def end(self, config: str, rung: int, score: float, *, stuck: bool = False) -> None:
+        """A training ended; `stuck`: it cannot go on and is never promoted."""
+        self.rungs[rung].open.discard(config)
+        self.rungs[rung].scores[config] = score
+        if stuck:
+            self.rungs[rung].stuck.add(config)
+
+    def lose(self, config: str, rung: int) -> None:
+        """A training was lost to the machinery: another config may take its place."""
+        self.rungs[rung].open.discard(config)
+        if rung:
+            self.rungs[rung - 1].stuck.add(config)
+
+    def promotion(self, *, closed: bool) -> tuple[str, int] | None:
+        """The config to promote next and its new rung; None = nobody has earned it yet.
+
+        Args:
+            closed: True when no further config will start.
+        """
+        num_configs = len(self.rungs[0]) if closed else self.num_configs
+        sizes = self.ladder.sizes(num_configs)
+        for rung in range(self.ladder.top, 0, -1):
+            if len(self.rungs[rung]) < sizes[rung]:
+                is_full = self._is_full(rung - 1, sizes, closed)
+                for config in self._candidates(rung - 1, sizes[rung] if is_full else None):
+                    return config, rung
+        return None
+
+    def _is_full(self, rung: int, sizes: list[int], closed: bool) -> bool:
+        """True when no further training will end on this rung."""
+        below_is_full = closed if rung == 0 else self._is_full(rung - 1, sizes, closed)
+        if not below_is_full or self.rungs[rung].open:
+            return False
+        waiting = rung > 0 and next(self._candidates(rung - 1, sizes[rung]), None) is not None
+        return not (waiting and len(self.rungs[rung]) < sizes[rung])
+
+    def _candidates(self, rung: int, room: int | None) -> Iterator[str]:
+        """Configs of this rung that may rise, best first.
+
+        Args:
+            room: of the rung above, once this rung is full; None = the best 1/eta so far.
+        """
+        here, above = self.rungs[rung], self.rungs[rung + 1]
+        ranked = here.ranked()
+        if room is None:
+            ranked = ranked[: len(ranked) // self.ladder.eta]
+        return (c for c in ranked if c not in above and c not in here.stuck)

@@ -1,0 +1,61 @@
+"""How does a person or a scheduler stop a run? Signals, noted and obeyed in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+PATIENCE_SECONDS = 6.0  # for Tune's loop to stop after a signal; usually 0.4 s
+
+
+class Interrupts:
+    """Notes SIGINT, SIGTERM, SIGUSR1: the first stops the run in order, the second at once.
+
+    A signal to the whole process group (timeout, systemd, SLURM) also ends Ray's processes, and
+    Tune's loop then waits for them without end: `leave` is called when it has not stopped soon.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.before: dict[int, Any] = {}
+        self.leave: Callable[[], None] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its stopper, and nobody reads that pickle."""
+        return {}
+
+    def install(self) -> None:
+        """Take over the signals; after ray.init, which sets its own. Other threads have none."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            self.before.setdefault(number, signal.signal(number, self._handle))
+
+    def restore(self) -> None:
+        """Give the signals back: a notebook goes on after the run."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number."""
+        assert self.received is not None, "asked only after an interrupt"
+        return 128 + self.received
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self.received is not None:
+            os._exit(128 + number)
+        self.received = number
+        if self.leave is not None:
+            watchdog = threading.Timer(PATIENCE_SECONDS, self._lose_patience)
+            watchdog.daemon = True
+            watchdog.start()
+        os.write(2, b"\nstopping: keeping everything (again to leave at once)\n")
+
+    def _lose_patience(self) -> None:
+        """Nothing once the loop has stopped: in a notebook the process lives on."""
+        if self.leave is not None:
+            self.leave()
