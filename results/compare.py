@@ -26,6 +26,7 @@ from results.paired import (
     paired_scores,
     with_resampling,
 )
+from results.resampling import share_better
 from results.sequential import ALPHA, confidence_sequence, e_value
 from results.verdict import verdict
 from results.words import BASELINE_LABEL, FEW_SEEDS, arm_label, interval_text, points
@@ -169,22 +170,23 @@ def _difference(
     if difference.low is None or not all(r in correct_a and r in correct_b for r in common):
         return difference
     difference_SI = np.stack([correct_a[r] - correct_b[r] for r in common])
-    low, high = examples_interval(difference_SI, CONFIDENCE)
-    return replace(difference, examples_low=low, examples_high=high)
+    bounds = examples_interval(difference_SI, CONFIDENCE)
+    if bounds is None:
+        return difference
+    return replace(difference, examples_low=bounds[0], examples_high=bounds[1])
 
 
 def _sequential_difference(a: Scores, b: Scores, level: float) -> Difference:
     """With a confidence sequence for the t-interval; beside it only what holds at any n."""
-    difference_R = paired_scores(a, b)
+    difference, difference_R = paired_difference(a, b), paired_scores(a, b)
     bounds = confidence_sequence(difference_R, alpha=level)
-    difference = with_resampling(paired_difference(a, b), difference_R)
     return replace(
-        paired_difference(a, b),
+        difference,
         low=bounds[0] if bounds else None,
         high=bounds[1] if bounds else None,
         p_value=None if difference.p_value is None else min(1.0, 1 / e_value(difference_R)),
         interval_kind=CONFIDENCE_SEQUENCE,
-        prob_better=difference.prob_better,
+        prob_better=share_better(difference_R, CONFIDENCE)[0] if difference.n else None,
     )
 
 

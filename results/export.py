@@ -122,7 +122,7 @@ def torch_snippet(trial: TrialConfig) -> str:
     recipe = trial.recipe
     return SNIPPET.substitute(
         title=_comment(f"Schedule {trial.space}: {format_params(trial.params)}"),
-        workload=_comment(f"{recipe.model} on {recipe.dataset}, {recipe.epochs} epochs"),
+        workload=_comment(f"{recipe.title}, {recipe.epochs} epochs"),
         optimizer=_comment(_recipe_in_words(trial)),
         total_samples=trial.schedule.total_samples,
         epoch_samples=trial.schedule.epoch_samples,
@@ -133,6 +133,8 @@ def torch_snippet(trial: TrialConfig) -> str:
 def _recipe_in_words(trial: TrialConfig) -> str:
     """What else the training used, for whoever wants the same result."""
     recipe = trial.recipe
+    if recipe.trainer == "user":
+        return f"Whatever else {recipe.model} did is not known here"
     words = [
         f"{recipe.optimizer}(momentum={recipe.momentum}, nesterov={recipe.nesterov}, "
         f"weight_decay={recipe.weight_decay})",

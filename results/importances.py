@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from results.load import Run
 
 if TYPE_CHECKING:  # optuna is imported late: `import results` stays cheap
@@ -18,7 +20,10 @@ if TYPE_CHECKING:  # optuna is imported late: `import results` stays cheap
 MIN_TRIALS = 8  # a forest of fewer tells of noise only
 NUM_PARTS = 8  # each left out in turn, to see how far the importances hang on single trials
 SEED = 0  # of the random forests
-TREES, TREES_OF_PART = 64, 16  # 100 trials of 4 parameters: 0.6 and 8 x 0.15 s
+# A tree takes 10 ms for 100 trials of 4 parameters, and grows with the square of the trials.
+MAX_TRIALS = 200  # of more a random choice
+MOST_TREES, TREES_OF_PART = 64, 8
+TREES_TIMES_TRIALS = 6400
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +31,7 @@ class Importances:
     """Share of the variance of the accuracy over the space that each parameter explains.
 
     Attributes:
-        num_trials: finished full trainings the estimate rests on.
+        num_trials: finished full trainings the estimate rests on, at most 200.
         share: by free parameter, sums to 1, largest first.
         low, high: smallest and largest share when one eighth of the trials is left out; no
             confidence interval.
@@ -60,7 +65,10 @@ def importances(run: Run, space: str) -> Importances:
         )
     if len({trial.value for trial in trials}) < 2:
         raise ValueError(f"{space}: all search trials reached the same accuracy.")
-    whole = _fanova(trials, TREES)
+    if len(trials) > MAX_TRIALS:
+        rng = np.random.default_rng(SEED)
+        trials = [trials[place] for place in sorted(rng.permutation(len(trials))[:MAX_TRIALS])]
+    whole = _fanova(trials, min(MOST_TREES, TREES_TIMES_TRIALS // len(trials)))
     parts = [
         _fanova(
             [trial for place, trial in enumerate(trials) if place % NUM_PARTS != left_out],

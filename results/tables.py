@@ -148,7 +148,8 @@ def _pair_line(claim: Claim, min_effect: float) -> list[str]:
     from results.compare import interval_text, points
 
     d = claim.difference
-    text = f"{points(d.mean)[0]} {interval_text(d)}"
+    interval = "(no interval)" if d.low is None else interval_text(d)
+    text = f"{points(d.mean)[0]} {interval}"
     return [
         _pair_name(claim),
         str(d.n),

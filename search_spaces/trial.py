@@ -100,6 +100,11 @@ class Recipe:
         return fields
 
     @property
+    def title(self) -> str:
+        """What is trained on what; a known function and a user's own training lack one of them."""
+        return " on ".join(name for name in (self.model, self.dataset) if name != "none")
+
+    @property
     def chance(self) -> float:
         """Accuracy of guessing; 0 where there are no classes."""
         return 1.0 / self.num_classes if self.num_classes else 0.0

@@ -30,6 +30,9 @@ resources.cpus_per_trial resources.gpus_per_trial cluster.address runs_dir name 
 dry_run
 """.split()
 
+# A training of the user's own, complete.
+OWN = "trainable=tests.users_code:train dataset.train_examples=100 lr=1 batch.initial=8 epochs=3"
+
 BAD = [
     ("trails=3", "unknown key 'trails'; did you mean 'trials'?"),
     ("space=poli", "unknown space 'poli'; did you mean 'poly'?"),
@@ -109,6 +112,35 @@ BAD = [
     ("noise.law=shb noise.k=1 space=batch", "cannot lower delta by the batch alone"),
     ("space=lr split=0.5", "the split of space lr is fixed"),
     ("recipe.interval=16", "recipe.interval=16: must be at most epochs=15"),
+    ("workload=user lr=1 batch.initial=8 epochs=3", "trainable: give your own training"),
+    ("trainable=tests.users_code:train", "lr: no value; this workload needs lr=..."),
+    ("trainable=tests.users_code:train workload=digits", "workload=digits trains by itself"),
+    (f"{OWN} dataset.train_examples=null", "dataset.train_examples: give the samples"),
+    (f"{OWN} trainable=train", "trainable=train: write package.module:function"),
+    (f"{OWN} trainable=nosuch.module:train", "cannot import 'nosuch.module:train'"),
+    (f"{OWN} trainable=__main__:train", "lives in a script or notebook"),
+    (f"{OWN} trainable=./nowhere.py:train", "cannot import './nowhere.py:train': no such file"),
+    (f"{OWN} batch.initial=101", "batch.initial=101: larger than the 100"),
+    (f"{OWN} optimizer=muon", "unknown optimizer 'muon' (known: adamw"),
+    (f"{OWN} optimizer=tests.users_code:plain_sgd", "unknown optimizer 'tests.users_code"),
+    (f"{OWN} optimizer=adamw optimizer.momentum=0.9", "adamw has none"),
+    (f"{OWN} model=resnet8", "unknown model 'resnet8' (known: none)"),
+    (f"{OWN} dataset=digits", "unknown dataset 'digits' (known: none)"),
+    (f"{OWN} space=explicit", "which only trainer=network can do"),
+    (f"{OWN} space=momentum", "momentum can lower delta only from above 0"),
+    (f"{OWN} measure=noise", "measure=noise: only networks can be measured"),
+    *[
+        (f"{OWN} {key}={value}", f"{key}: your own training decides it, not trainer=user")
+        for key, value in (
+            *(("model.width", 4), ("label_smoothing", 0.1), ("micro_batch", 8)),
+            *(("optimizer.clip_norm", 1), ("optimizer.weight_decay", 0.1), ("precision", "bf16")),
+            *(("dataset.path", "."), ("dataset.val_fraction", 0.2), ("smoothing", "gaussian")),
+        )
+    ],
+    (
+        f"{OWN} optimizer.momentum=0.9 optimizer.nesterov=true",
+        "optimizer.nesterov: your own training decides it",
+    ),
 ]
 
 
@@ -145,7 +177,9 @@ def test_every_space_can_be_searched(space: str) -> None:
     assert plan.spaces[0].ranges.keys() == SPACES[space].ranges.keys()
 
 
-@pytest.mark.parametrize("workload", [w for w in WORKLOADS if w != "imagenet_resnet34"])
+@pytest.mark.parametrize(
+    "workload", [w for w in WORKLOADS if w not in ("imagenet_resnet34", "user")]
+)
 def test_every_workload_makes_a_plan(workload: str) -> None:
     plan = make_plan(compose([f"workload={workload}"]))
     assert plan.recipe.workload == workload
@@ -308,6 +342,29 @@ def test_a_huge_config_file_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "big.yaml", "family: poly\n# " + "x" * 1_000_001)
     with pytest.raises(ConfigError, match="larger than 1,000,000 bytes"):
         compose([f"space={path}"])
+
+
+def test_a_training_of_the_users_own_is_not_imported_to_plan_it() -> None:
+    plan = make_plan(compose([*OWN.split(), "optimizer.momentum=0.5", "space=[poly,momentum]"]))
+    recipe = plan.recipe
+    assert (recipe.trainer, recipe.model) == ("user", "tests.users_code:train")
+    assert (recipe.train_examples, recipe.num_classes, recipe.precision) == (100, 0, "fp32")
+    assert recipe.code_digest == recipe.data_fingerprint
+    assert len(recipe.code_digest) == 12
+    assert plan.delta_ref == pytest.approx(1 / 0.5 / 8**0.5)  # lr / (1 - momentum) * C / sqrt(b)
+
+
+def test_a_workload_file_holds_the_recipe_of_the_users_own_training(tmp_path: Path) -> None:
+    text = (
+        "trainer: user\ndataset: {name: none, train_examples: 100}\nmodel: {name: none}\n"
+        "precision: fp32\nlr: 1\nbatch: {initial: 8}\nepochs: 3\n"
+    )
+    write(tmp_path / "workload" / "mine.yaml", text)
+    words = ["workload=mine", "trainable=tests.users_code:train"]
+    assert make_plan(compose(words, str(tmp_path))).recipe.train_examples == 100
+    write(tmp_path / "workload" / "mine.yaml", text + "trainable: tests.users_code:train\n")
+    with pytest.raises(ConfigError, match="would run code; name it on the command line"):
+        compose(["workload=mine"], str(tmp_path))
 
 
 def test_a_config_without_resume_is_a_new_run() -> None:

@@ -169,7 +169,8 @@ def test_the_figures_say_n_and_the_kind_of_interval(run):
 
 def test_a_run_shows_the_figures_of_what_it_measured(run, tmp_path):
     names = {path.stem for path in save_plots(run, tmp_path / "plots")}
-    assert names == {"curves", "schedules", "differences", *NEW_FIGURES}
+    ordinary = {"curves", "curves_by_cost", "schedules", "differences", "time_use"}
+    assert names == {*ordinary, *NEW_FIGURES}
 
 
 def test_a_run_without_measurements_has_none_of_their_figures(tmp_path):

@@ -18,6 +18,7 @@ from results.plots.parameter_map import main_axes, parameter_map_info
 from results.plots.progress import progress_info
 from results.plots.slices import slices_info
 from results.plots.time_use import time_use_info
+from results.records import trial_row
 from results.store import RunStore
 from tests.fakes_results import START, make_space, make_trial, write_run, write_trial
 
@@ -150,6 +151,33 @@ def test_progress_counts_all_samples_and_shows_full_trainings_only(tmp_path):
     assert (arm.num_trials, arm.samples) == (4, arm.samples_T[-1])
 
 
+def test_a_paused_training_spends_samples_but_is_no_result(tmp_path):
+    manifest = {"spaces": [make_space("poly").to_dict()]}
+    with RunStore.create(tmp_path / "run", manifest, "") as store:
+        row = trial_row(
+            "run",
+            make_trial(params={"p": 0.5}),
+            status="paused",
+            attempt=0,
+            outcome=None,
+            epochs_done=3,
+            host="fakehost",
+            started_at=START,
+            ended_at=START + timedelta(seconds=2),
+            error=None,
+            so_far={"objective": 0.99, "samples_seen": 3600},
+        )
+        store.add_trial(row)
+        later = START + timedelta(seconds=60)
+        write_trial(store, make_trial(params={"p": 1.0}), accuracy=0.8, started_at=later)
+    run = results.load(tmp_path / "run")
+    (arm,) = progress_info(run).arms
+    assert arm.samples_T.tolist() == [3600 + FULL_SAMPLES]
+    assert arm.best_T.max() < 0.85
+    assert [len(arm.objective_T) for arm in parameter_map_info(run).arms] == [1]
+    assert [len(arm.objective_T) for arm in slices_info(run).arms] == [1]
+
+
 def test_progress_follows_the_order_of_the_ends(tmp_path):
     with RunStore.create(tmp_path / "run", {}, "") as store:
         write_trial(store, make_trial(params={"p": 1.0}), started_at=START + timedelta(hours=1))
@@ -165,6 +193,13 @@ def test_time_is_split_into_training_validation_and_rest(run):
     assert poly.eval_seconds == pytest.approx(11 * 6 * 0.05)
     assert poly.other_seconds == pytest.approx(11 * (4 - 6 * 0.55))
     assert baseline.wall_seconds == pytest.approx(3 * 4)
+
+
+def test_time_of_training_is_known_without_the_epochs(tmp_path):
+    run_dir = write_run(tmp_path / "run", arms=["poly"], trials=2, seeds=1, baseline=False)
+    (run_dir / "epochs" / "00000.parquet").write_bytes(b"nonsense")
+    (poly,) = time_use_info(results.load(run_dir)).arms
+    assert poly.train_seconds == pytest.approx(3 * 6 * 0.5)
 
 
 def test_slots_without_a_trial_are_known_from_the_events(tmp_path):
@@ -215,7 +250,9 @@ def test_importances_are_refused_politely(tmp_path):
 
 @pytest.mark.parametrize("name", NEW)
 def test_a_figure_is_1200_pixels_wide_and_has_a_title(tmp_path, name):
-    with RunStore.create(tmp_path / "run", {"spaces": [make_space("poly").to_dict()]}, "") as store:
+    with RunStore.create(
+        tmp_path / "run", {"spaces": [make_space("poly").to_dict()]}, ""
+    ) as store:
         for number in range(9):
             params = {"p": 0.2 + 0.3 * number, "split": 1.0, "interval": 1 + number % 2}
             write_trial(store, make_trial(params=params), accuracy=0.8 + 0.01 * number)

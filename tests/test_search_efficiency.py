@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from benchmarks.search_efficiency import score
-from benchmarks.search_efficiency.combine import best_combined, best_of_highest, worths
 from benchmarks.search_efficiency.methods import (
     METHODS,
     Method,
     Model,
     Step,
+    best_combined,
+    best_of_highest,
     distance,
     halving_search,
     one_epoch_first,
@@ -53,13 +54,6 @@ def thirds(steps: list[Step]) -> list[int]:
 
 
 SIX = tiny_pool([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
-
-
-def test_a_config_seen_twice_is_shrunk_less() -> None:
-    once = worths([{0: 0.9, 1: 0.99}])  # y = 1 and 2
-    twice = worths([{0: 0.9, 1: 0.99}, {0: 0.9, 1: 0.99}])
-    assert once[1] == pytest.approx(0.5 / 1.5)
-    assert twice[1] == pytest.approx(2 * 0.5 / 2.5)
 
 
 def test_a_lone_lucky_full_training_does_not_win() -> None:
@@ -126,13 +120,20 @@ def test_one_epoch_first_goes_on_with_the_best_of_the_first_epoch() -> None:
     assert [step.config for step in steps[5:]] == [0, 0, 1, 2, 3, 4, 5]
 
 
-def test_a_refused_length_is_an_error() -> None:
+def test_a_refused_length_costs_nothing_and_its_config_is_out() -> None:
     refused = SIX.score_SCH.copy()
-    refused[0, 2, 1] = np.nan
-    pool = replace(SIX, score_SCH=refused)
-    assert not pool.allows(1 / 3)
-    with pytest.raises(ValueError, match="refused at 1/3"):
-        pool.train(0, 2, 1 / 3, fidelity="squeezed")
+    refused[0, 5, 1] = np.nan
+    steps = halving_search(THIRDS, order="ask")(replace(SIX, score_SCH=refused), 0, 0)
+    assert steps[-1] == Step(pytest.approx(5 / 3 + 2), 4)
+
+
+@pytest.mark.parametrize(("num_refused", "allowed"), [(1, True), (2, False)])
+def test_a_length_is_allowed_when_nine_in_ten_trainings_are(
+    num_refused: int, allowed: bool
+) -> None:
+    refused = SIX.score_SCH.copy()  # of 18 trainings
+    refused[:num_refused, 2, 1] = np.nan
+    assert replace(SIX, score_SCH=refused).allows(1 / 3) is allowed
 
 
 def test_the_model_tries_every_config_once() -> None:

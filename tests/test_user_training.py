@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import io
 import math
+import re
 import threading
 import weakref
 from collections.abc import Callable
@@ -17,7 +18,9 @@ import torch
 
 from search_spaces.schedule import Schedule
 from search_spaces.trial import EpochRecord, Recipe, TrialConfig
-from trainables.user import Report, UserTraining
+from tests.conftest import ROOT
+from trainables.report import Report
+from trainables.user import UserTraining
 
 EPOCHS, SAMPLES, BATCH = 4, 100, 30
 TIMES = ("seconds", "images_per_second")
@@ -373,7 +376,7 @@ def test_an_abandoned_function_that_will_not_stop_is_told_again() -> None:
     training = train(function, epochs=1)
     del training
     assert num_threads() == before
-    assert caught == ["_Abandoned"] * 3
+    assert caught == ["Abandoned"] * 3
 
 
 @pytest.mark.parametrize("role", ["search", "confirm"])
@@ -450,3 +453,16 @@ def test_a_last_epoch_without_samples_of_its_own_is_none() -> None:
     while not training.finished:
         training.run_epoch()
     assert [r.samples_seen for r in training.records] == [120, 240]
+
+
+def test_the_example_of_the_docs_trains() -> None:
+    text = (ROOT / "docs" / "any_training.md").read_text()
+    names: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0], names)
+    recipe = {"train_examples": 1000, "batch0": 32, "epochs": 10}
+    outcome = train(names["train"], user_trial(recipe=recipe, role="confirm")).outcome()
+    assert outcome.objective > 0.8
+    assert outcome.test_accuracy is not None
+    assert outcome.test_accuracy > 0.8
+    assert outcome.test_correct is not None
+    assert len(outcome.test_correct) == -(-500 // 8)

@@ -55,25 +55,12 @@ class Checkpoints:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.directory / name)
-        for old in self._states()[NUM_KEPT:]:
+        for old in _states(self.directory)[NUM_KEPT:]:
             old.unlink(missing_ok=True)
 
     def load_newest(self) -> dict[str, Any] | None:
         """The newest state whose checksum holds, or None. Damaged ones are passed over."""
-        for path in self._states():
-            try:
-                data = path.read_bytes()
-            except OSError:
-                continue
-            if _digest(data) in path.name:
-                state: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)
-                return state
-        return None
-
-    def _states(self) -> list[Path]:
-        """State files, newest first: by epoch, then by attempt."""
-        names = sorted((p.name for p in self.directory.iterdir()), reverse=True)
-        return [self.directory / name for name in names if STATE_NAME.fullmatch(name)]
+        return read_newest(self.directory)
 
     def _newest_attempt(self) -> int:
         return max((int(p.name[-4:]) for p in self.directory.glob("attempt-*")), default=0)
@@ -87,6 +74,25 @@ class Checkpoints:
                 attempt += 1
             else:
                 return attempt
+
+
+def read_newest(directory: Path) -> dict[str, Any] | None:
+    """The newest good state in this directory, without claiming an attempt; None without any."""
+    for path in _states(directory) if directory.is_dir() else []:
+        try:
+            data = path.read_bytes()
+        except OSError:
+            continue
+        if _digest(data) in path.name:
+            state: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)
+            return state
+    return None
+
+
+def _states(directory: Path) -> list[Path]:
+    """State files, newest first: by epoch, then by attempt."""
+    names = sorted((p.name for p in directory.iterdir()), reverse=True)
+    return [directory / name for name in names if STATE_NAME.fullmatch(name)]
 
 
 def _digest(data: bytes) -> str:

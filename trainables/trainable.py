@@ -42,7 +42,8 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
     `host`, and at the end `outcome` (or `failure`) and done=True; `status` is interrupted until
     then, for that is what a trial is whose last result this was. A trial with `until` ends as
     paused after that epoch, and goes on from its state when it is handed out with a later one.
-    `warning`: a state could not be saved.
+    `share` in its config: after which epochs to keep the state for others, and whose to begin
+    from; `num_shared` epochs came from there. `warning`: a state could not be saved.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -51,6 +52,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         self.training: Training | None = None
         self.checkpoints: Checkpoints | None = None
         self.num_reported = 0
+        self.num_shared = 0
         self.warning: str | None = None
         self.saved_at, self.save_seconds = time.monotonic(), 0.0
 
@@ -76,6 +78,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             if not training.finished and not self._is_paused(training):
                 training.run_epoch()
                 self._save_state(training)
+                self._keep_beginning(training)
             outcome = asdict(training.outcome()) if training.finished else None
         except MISTAKES:
             return self._report(failure={"status": "failed", "error": traceback.format_exc()})
@@ -98,13 +101,38 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         """
         self.training = self.make_training(self.config)
         if self.config.get("checkpoints"):
-            from trainables.checkpoints import Checkpoints
+            from trainables.checkpoints import Checkpoints, read_newest
 
             self.checkpoints = Checkpoints(Path(self.config["checkpoints"]) / self.trial.trial_key)
             state = self.checkpoints.load_newest()
+            if state is None and self._share.get("begin"):
+                state = read_newest(self._shared_states(self._share["begin"]))
+                self.num_shared = len(state["records"]) if state else 0
             if state is not None:
                 self.training.load_state_dict(state)
         return self.training
+
+    @property
+    def _share(self) -> dict[str, Any]:
+        """Which states other trainings begin from, and which one this does (tuner/sharing.py)."""
+        share: dict[str, Any] = self.config.get("share") or {}
+        return share
+
+    def _shared_states(self, key: str) -> Path:
+        return Path(self.config["checkpoints"]) / f"shared-{key}"
+
+    def _keep_beginning(self, training: Training) -> None:
+        """Keep the state after an epoch that others continue from."""
+        key = self._share.get("keep", {}).get(len(training.records))
+        if key is None or training.finished or self.checkpoints is None:
+            return
+        from trainables.checkpoints import Checkpoints
+
+        try:
+            states = Checkpoints(self._shared_states(key))
+            states.save(len(training.records), training.state_dict())
+        except OSError as error:  # they train it themselves
+            self.warning = f"no state for others could be kept: {error}"
 
     def _save_state(self, training: Training) -> None:
         """Every epoch, unless saving would take over a twentieth of the time (90 MB: 0.2 s)."""
@@ -141,6 +169,8 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             "outcome": outcome,
             "failure": failure,
             "so_far": _so_far(records) if is_paused else None,
+            "num_epochs": len(records),
+            "num_shared": self.num_shared,
             "warning": self.warning,
             "done": is_paused or outcome is not None or failure is not None,
         }

@@ -1,212 +1,34 @@
 """How does the user's own training loop become a `Training`? It reports, we ask.
 
 `train(schedule, seed, report)` runs in a thread of its own: it follows the table and calls
-`report(...)` at the end of each epoch, which returns when the next epoch is asked for. So exactly
-one epoch is in flight, an error of the function is an error of `run_epoch`, and a training that
-nobody wants any more ends inside `report`. What is recorded of lr, batch and momentum is the
-table's; that the function uses it is its side of the contract.
+`report(...)` at the end of each epoch. An error of the function is an error of `run_epoch`, and a
+training that nobody wants any more ends inside `report`. What is recorded of lr, batch and
+momentum is the table's; that the function uses it is its side of the contract.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import pickle
 import random
 import threading
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from queue import SimpleQueue
+from dataclasses import asdict
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from search_spaces.registry import import_callable
 from search_spaces.schedule import Schedule
 from search_spaces.trial import EpochRecord, Outcome, TrialConfig
 from trainables.loop import device_name, peak_memory
+from trainables.report import Abandoned, End, EpochReport, Report, Turns, load_state
 
 STOP_SECONDS = 5.0  # an abandoned function has to leave `report` and clean up
-SAME_ACCURACY = 1e-4  # test_accuracy and the mean of test_correct; float32 sums differ by less
 
-TrainFunction = Callable[[Schedule, int, "Report"], object]
-
-
-class _Abandoned(BaseException):
-    """Raised out of `report`: nobody wants this training any more. Not for the user's except."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Epoch:
-    """What one call of `report` told, checked; `state` serialized, `correct` as a bitmap."""
-
-    val_accuracy: float
-    val_loss: float | None
-    train_loss: float | None
-    train_accuracy: float | None
-    test_accuracy: float | None
-    test_loss: float | None
-    test_correct: bytes | None
-    state: bytes | None
-
-    @property
-    def is_finite(self) -> bool:
-        """False for a training that has diverged."""
-        values = (self.val_accuracy, self.val_loss, self.train_loss)
-        return all(math.isfinite(v) for v in values if v is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """The user's function has returned, or raised `error`."""
-
-    error: BaseException | None
-
-
-class Report:
-    """What the user's function calls at the end of each epoch, and what it may ask.
-
-    Attributes:
-        epoch: epochs done so far; above 0 at the start when an interrupted training goes on.
-        state: what the last `state=` held then, on the CPU; None at the start of a training.
-        device: "cpu" or "cuda". threads: CPU threads of this training.
-    """
-
-    def __init__(
-        self,
-        *,
-        num_epochs: int,
-        epoch: int = 0,
-        state: dict[str, Any] | None = None,
-        device: str = "cpu",
-        threads: int = 1,
-        confirms: bool = False,
-    ) -> None:
-        self.epoch, self.state = epoch, state
-        self.device, self.threads = device, threads
-        self._num_epochs = num_epochs
-        self._confirms = confirms
-        self._knows_needs_test = False
-        self._is_state_checked = False
-        self._asked: SimpleQueue[bool] = SimpleQueue()  # True: the next epoch; False: stop
-        self._told: SimpleQueue[_Epoch | _End] = SimpleQueue()
-        self._is_abandoned = False
-
-    @property
-    def needs_test(self) -> bool:
-        """True where the last epoch's test_* are kept: in the trainings that verdicts judge."""
-        self._knows_needs_test = True
-        return self._confirms
-
-    def __call__(
-        self,
-        *,
-        val_accuracy: float,
-        val_loss: float | None = None,
-        train_loss: float | None = None,
-        train_accuracy: float | None = None,
-        test_accuracy: float | None = None,
-        test_loss: float | None = None,
-        test_correct: Any = None,
-        state: dict[str, Any] | None = None,
-    ) -> None:
-        """End an epoch; returns when the next one is asked for.
-
-        Accuracies lie in [0, 1], higher is better. A loss or val_accuracy that is not finite
-        ends the training as diverged.
-
-        Args:
-            val_accuracy: what the search maximises; at the last epoch, the objective.
-            test_accuracy, test_loss, test_correct: at the last epoch, from data that chose
-                nothing. test_correct: one bool per test sample, always in the same order;
-                test_accuracy is its mean where not given.
-            state: dict of tensors and plain values to go on from after an interruption.
-
-        Raises:
-            TypeError, ValueError: an argument that is not allowed, or one epoch too many.
-        """
-        if self._is_abandoned:
-            raise _Abandoned
-        told = self._check(
-            val_accuracy=_accuracy("val_accuracy", val_accuracy, finite=False),
-            val_loss=_number("val_loss", val_loss),
-            train_loss=_number("train_loss", train_loss),
-            train_accuracy=_accuracy("train_accuracy", train_accuracy),
-            test_accuracy=_accuracy("test_accuracy", test_accuracy),
-            test_loss=_number("test_loss", test_loss),
-            correct=_correct(test_correct),
-            state=None if state is None else self._serialize(state),
-        )
-        self.epoch += 1
-        self._told.put(told)
-        self._wait()
-
-    def _check(
-        self,
-        *,
-        val_accuracy: float | None,
-        test_accuracy: float | None,
-        correct: NDArray[np.bool_] | None,
-        **others: Any,
-    ) -> _Epoch:
-        """What ties the arguments together, and to the epoch."""
-        if val_accuracy is None:
-            raise TypeError("report: val_accuracy must be a number, but got None.")
-        if self.epoch == self._num_epochs:
-            raise ValueError(
-                f"report: the schedule has {self._num_epochs} epochs (schedule.num_epochs), but "
-                "got one more report. Call report once at the end of each epoch."
-            )
-        if correct is not None:
-            share = float(correct.mean())
-            if test_accuracy is not None and abs(test_accuracy - share) > SAME_ACCURACY:
-                raise ValueError(
-                    f"report: test_accuracy must be the mean of test_correct, but got "
-                    f"(test_accuracy={test_accuracy:g}, mean={share:g})."
-                )
-            test_accuracy = share if test_accuracy is None else test_accuracy
-        told = _Epoch(
-            val_accuracy=val_accuracy,
-            test_accuracy=test_accuracy,
-            test_correct=None if correct is None else np.packbits(correct).tobytes(),
-            **others,
-        )
-        is_last = self.epoch + 1 == self._num_epochs and told.is_finite
-        if is_last and test_accuracy is None and (self._confirms or not self._knows_needs_test):
-            raise ValueError(
-                "report: the last epoch needs test_accuracy or test_correct, which verdicts are "
-                "judged on (only where report.needs_test is true, if you ask it). Without test "
-                "data pass test_accuracy=val_accuracy."
-            )
-        return told
-
-    def _serialize(self, state: dict[str, Any]) -> bytes:
-        """A copy: the tensors change with the next epoch."""
-        if not isinstance(state, dict):
-            raise TypeError(f"report: state must be a dict, but got {type(state).__name__}.")
-        buffer = io.BytesIO()
-        try:
-            torch.save(state, buffer)
-            if not self._is_state_checked:
-                _deserialize(buffer.getvalue())
-        except (pickle.PickleError, AttributeError, TypeError) as error:
-            line = str(error).strip().splitlines()[0]
-            raise TypeError(
-                f"report: state must hold tensors and plain values only (what torch.load reads "
-                f"with weights_only=True), but: {line}"
-            ) from None
-        self._is_state_checked = True
-        return buffer.getvalue()
-
-    def _wait(self) -> None:
-        """Until the next epoch is asked for."""
-        if not self._asked.get():
-            self._is_abandoned = True
-            raise _Abandoned
+TrainFunction = Callable[[Schedule, int, Report], object]
 
 
 class UserTraining:
@@ -238,10 +60,10 @@ class UserTraining:
         self.function: TrainFunction = function or import_callable(trial.recipe.model)
         self.records: list[EpochRecord] = []
         self.diverged = False
-        self.last: _Epoch | None = None  # what the newest epoch told
+        self.last: EpochReport | None = None  # what the newest epoch told
         self.saved: bytes | None = None  # the newest state that the function gave, ...
         self.num_saved = 0  # ... and the epochs done by then
-        self.report: Report | None = None
+        self.turns: Turns | None = None
         self.stop: Callable[[], object] = lambda: None
 
     @property
@@ -253,14 +75,13 @@ class UserTraining:
         """Let the function train and evaluate one epoch; the first call starts it.
 
         Raises:
-            RuntimeError: it returned before its last epoch.
+            ValueError: it returned before its last epoch.
             Exception: whatever it raises, with its traceback.
         """
         start = time.perf_counter()
-        report = self.report or self._begin()
-        report._asked.put(True)
-        told = report._told.get()
-        if isinstance(told, _End):
+        turns = self.turns or self._begin()
+        told = turns.ask()
+        if isinstance(told, End):
             self._fail(told, f"after {len(self.records)} of")
         seconds = time.perf_counter() - start
         self.last = told
@@ -272,41 +93,43 @@ class UserTraining:
         if self.diverged:
             self.stop()
         elif self.finished:
-            self._finish(report)
+            self._finish(turns)
         return record
 
-    def _begin(self) -> Report:
+    def _begin(self) -> Turns:
         """Start the function in its thread, where it waits for the first epoch to be asked for."""
-        trial = self.trial
+        trial, turns = self.trial, Turns()
         report = Report(
+            turns,
             num_epochs=self.schedule.num_epochs,
             epoch=len(self.records),
-            state=None if self.saved is None else _deserialize(self.saved),
+            state=None if self.saved is None else load_state(self.saved),
             device=self.device.type,
             threads=trial.recipe.num_threads,
             confirms=trial.role == "confirm",
         )
         # No reference to self: a training that is dropped must end its thread.
         thread = threading.Thread(
-            target=_run, args=(self.function, self.schedule, trial.seed, report), daemon=True
+            target=_run,
+            args=(self.function, self.schedule, trial.seed, report, turns),
+            daemon=True,
         )
         thread.start()
-        self.stop = weakref.finalize(self, _stop, report, thread)
+        self.stop = weakref.finalize(self, _stop, turns, thread)
         self.stop.atexit = False
-        self.report = report
-        return report
+        self.turns = turns
+        return turns
 
-    def _finish(self, report: Report) -> None:
+    def _finish(self, turns: Turns) -> None:
         """After its last epoch the function has to return, or say what is wrong."""
-        report._asked.put(True)
-        told = report._told.get()
-        assert isinstance(told, _End), "`report` refuses an epoch too many"
+        told = turns.ask()
+        assert isinstance(told, End), "`report` refuses an epoch too many"
         if told.error is not None:
             self._fail(told, "after")
 
-    def _fail(self, end: _End, when: str) -> NoReturn:
+    def _fail(self, end: End, when: str) -> NoReturn:
         self.stop()
-        self.report = None
+        self.turns = None
         if isinstance(end.error, Exception):
             raise end.error
         name = self.trial.recipe.model
@@ -316,7 +139,7 @@ class UserTraining:
             "report once at the end of each epoch."
         ) from end.error
 
-    def _record(self, told: _Epoch, seconds: float) -> EpochRecord:
+    def _record(self, told: EpochReport, seconds: float) -> EpochRecord:
         """Schedule values are the table's at the epoch's last step."""
         epoch = len(self.records) + 1
         table, steps = self.schedule, self.schedule.epoch_steps(epoch)
@@ -382,77 +205,35 @@ class UserTraining:
         """Go on from `state_dict()` of the same trial; from the start where it holds no state."""
         self.records = [EpochRecord(**r) for r in state["records"]]
         self.diverged = state["diverged"]
-        self.last = None if state["last"] is None else _Epoch(**state["last"])
+        self.last = None if state["last"] is None else EpochReport(**state["last"])
         self.saved = state["saved"]
         self.num_saved = len(self.records)
 
 
-def _run(function: TrainFunction, schedule: Schedule, seed: int, report: Report) -> None:
+def _run(
+    function: TrainFunction, schedule: Schedule, seed: int, report: Report, turns: Turns
+) -> None:
     """The thread: wait for the first epoch, then let the function report to its end."""
     error: BaseException | None = None
     try:
-        report._wait()
+        turns.wait()
         torch.set_num_threads(report.threads)
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002  (what the function's libraries draw from)
         torch.manual_seed(seed)
         function(schedule, seed, report)
-    except _Abandoned:
+    except Abandoned:
         pass
     except BaseException as raised:
         error = raised
-    report._told.put(_End(error))
+    turns.tell(End(error))
 
 
-def _stop(report: Report, thread: threading.Thread) -> None:
+def _stop(turns: Turns, thread: threading.Thread) -> None:
     """Make the function leave `report`, and wait for it: the next training needs its memory."""
-    report._is_abandoned = True
-    report._asked.put(False)
+    turns.give_up()
     if thread is not threading.current_thread():
         thread.join(STOP_SECONDS)
-
-
-def _deserialize(data: bytes) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-    return state
-
-
-def _number(name: str, value: Any) -> float | None:
-    if value is None:
-        return None
-    try:
-        if isinstance(value, bool | str | bytes):
-            raise TypeError
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(
-            f"report: {name} must be a number, but got {type(value).__name__}."
-        ) from None
-
-
-def _accuracy(name: str, value: Any, *, finite: bool = True) -> float | None:
-    number = _number(name, value)
-    if number is None or (not finite and not math.isfinite(number)):
-        return number
-    if not 0 <= number <= 1:
-        raise ValueError(
-            f"report: `0 <= {name} <= 1` must hold, but got ({name}={number:g}). Report a share, "
-            "higher is better: no percent, and of a loss exp(-loss)."
-        )
-    return number
-
-
-def _correct(value: Any) -> NDArray[np.bool_] | None:
-    """One bool per test sample, in order."""
-    if value is None:
-        return None
-    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-    if array.dtype != np.bool_ or array.size == 0:
-        raise TypeError(
-            f"report: test_correct must hold one bool per test sample, but got {array.size} "
-            f"values of type {array.dtype}."
-        )
-    return np.asarray(array.ravel())
 
 
 def _or_nan(value: float | None) -> float:

@@ -149,5 +149,5 @@ def _text(value: Any, *, is_raw: bool = False) -> str:
     text = str(value)
     if is_raw or PLAIN_TEXT.fullmatch(text):
         return text
-    quoted = text.replace("\\", "\\\\").replace("'", "\\'")
+    quoted = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), text)
     return f"'{quoted}'"

@@ -9,7 +9,7 @@ best on select seeds; then confirm one config on fresh seeds, the same seeds for
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from results.records import trial_from_row
@@ -18,6 +18,7 @@ from search_spaces.trial import Role, Status, TrialConfig
 from tuner.arm import Arm
 from tuner.halving import Halving
 from tuner.plan import Plan
+from tuner.sharing import Sharing
 from tuner.suggest import Suggester
 
 # A run whose first trials all fail has a bug, not bad luck.
@@ -64,6 +65,7 @@ class Campaign:
         for space in plan.spaces:
             if plan.is_fixed(space):
                 self.arms[space.name].chosen = plan.trial(space, space.fixed)
+        self.sharing = Sharing(self._sharing_trials() if config.search.share_prefix else [])
         for arm in self.arms.values():
             self._advance(arm)
 
@@ -134,6 +136,7 @@ class Campaign:
     ) -> None:
         """What became of a handed-out training; interrupted ones stay open."""
         self.num_live -= 1
+        self.sharing.ended(trial.trial_key)
         if status == "interrupted":
             return
         self._record(trial, status, objective, test_accuracy)
@@ -156,6 +159,7 @@ class Campaign:
             elif trial.role == "confirm":
                 self.num_seeds = max(self.num_seeds, trial.replicate + 1)
             if ended:
+                self.sharing.ended(trial.trial_key)
                 self.known.add(trial.trial_key)
                 self.pending = [p for p in self.pending if p.trial_key != trial.trial_key]
                 self._record(trial, row["status"], row["objective"], row["test_accuracy"])
@@ -180,16 +184,35 @@ class Campaign:
 
     def _pop(self, *roles: str) -> TrialConfig | None:
         for index, trial in enumerate(self.pending):
-            if trial.role in roles:
+            if trial.role in roles and not self._waits(trial):
                 return self.pending.pop(index)
         return None
+
+    def _waits(self, trial: TrialConfig) -> bool:
+        """True while it is better to wait for the state that this training begins from."""
+        return self.num_live > 0 and self.sharing.waits(trial)
+
+    def _sharing_trials(self) -> Iterator[TrialConfig]:
+        """Trainings known from the start: of grids, and of arms with one config."""
+        for arm in self.arms.values():
+            if arm.suggester is not None and arm.halving.num_configs:
+                for params in arm.suggester.grid():
+                    yield self.plan.trial(arm.space, params)
+        for arm in self.arms.values():
+            for replicate in range(self.num_seeds if arm.chosen else 0):
+                assert arm.chosen is not None, "asked just before"
+                yield self.plan.trial(
+                    arm.space, arm.chosen.params, role="confirm", replicate=replicate
+                )
 
     def _search(self) -> TrialConfig | None:
         """A training of the arm with the fewest samples spent and committed."""
         while arms := [a for a in self.arms.values() if a.can_ask or a.promotion]:
             arm = min(arms, key=lambda a: a.samples)
             trial = self._ask(arm) if arm.can_ask else self._promote(arm)
-            if trial is not None:
+            if trial is not None and self._waits(trial):
+                self.pending.append(trial)
+            elif trial is not None:
                 return trial
         return self._pop("select", "confirm")
 

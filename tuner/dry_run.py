@@ -11,6 +11,7 @@ from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule
 from search_spaces.space import SearchSpace
 from trainables import TRAINERS
+from tuner.campaign import Campaign
 from tuner.cluster import settle
 from tuner.config import ConfigError
 from tuner.plan import Plan
@@ -33,8 +34,9 @@ def print_plan(plan: Plan) -> None:
     searched = sum(sum(plan.rungs.ladder.sizes(plan.quota(space))) for space in plan.spaces)
     trials = plan.num_trials
     console.print(
-        f"workload {config.workload}: {recipe.model} on {recipe.dataset}, "
-        f"{recipe.train_examples:,} training images, {recipe.epochs} epochs, {recipe.precision}"
+        f"workload {config.workload}: {recipe.title}, {recipe.train_examples:,} training "
+        f"{'images' if recipe.trainer == 'network' else 'samples'}, {recipe.epochs} epochs, "
+        f"{recipe.precision}"
     )
     for space in filter(plan.quota, plan.spaces):
         console.print(
@@ -59,13 +61,23 @@ def print_plan(plan: Plan) -> None:
     console.print(
         f"in total {trials} trainings ({searched} searched), {plan.num_samples:,} samples"
     )
-    for title, table in _first_schedules(plan):
+    campaign = Campaign(plan)
+    sharing = campaign.sharing
+    if config.search.share_prefix:
+        console.print(
+            f"shared: {len(sharing.beginnings)} trainings continue from another's state, "
+            f"{sharing.saved_samples:,} of {sharing.total_samples:,} samples "
+            f"({100 * sharing.saved_samples / max(1, sharing.total_samples):.0f} %) "
+            "are not trained again"
+        )
+    for title, table in _first_schedules(plan, campaign):
         console.print(f"\n{title}", markup=False, soft_wrap=True)
         console.print(_stage_table(table))
     seconds = _time_one_training(plan, device)
     fits = max(1, int((os.cpu_count() or 1) / config.resources.cpus_per_trial))
     workers = min(fits, config.max_concurrent or fits)
-    in_all = seconds * plan.num_samples / plan.samples_per_trial / workers
+    num_samples = plan.num_samples - sharing.saved_samples
+    in_all = seconds * num_samples / plan.samples_per_trial / workers
     console.print(
         f"\nestimated time: {describe_seconds(in_all)} with {workers} at once "
         f"on this machine ({describe_seconds(seconds)} a training, from one timed epoch)"
@@ -80,11 +92,8 @@ def _saved(plan: Plan, space: SearchSpace) -> str:
     return f" ({100 * plan.rungs.samples(plan.quota(space)) / full:.0f} % of training all in full)"
 
 
-def _first_schedules(plan: Plan) -> list[tuple[str, Schedule]]:
+def _first_schedules(plan: Plan, campaign: Campaign) -> list[tuple[str, Schedule]]:
     """The first config of every arm, as the search would suggest it."""
-    from tuner.campaign import Campaign
-
-    campaign = Campaign(plan)
     tables = []
     for name, arm in campaign.arms.items():
         trial = arm.chosen

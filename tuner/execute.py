@@ -264,6 +264,7 @@ def _end(
         ended_at=ended_at,
         model_based=campaign.num_model_based,
         chosen=chosen,
+        shared_samples=recorder.num_shared_samples,
     )
     store.event("end", status=status, trials=campaign.num_ended)
     try:

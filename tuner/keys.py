@@ -167,6 +167,9 @@ KEYS: dict[str, Key] = {
     "search.startup": Key(
         "configs", ">= 0", _at_least(0), "Sobol points first; null = max(2*dims+1, trials/4)"
     ),
+    "search.share_prefix": Key(
+        "", "true | false", None, "trainings that begin alike continue from one state (grids)"
+    ),
     "confirm.top_k": Key("configs", "1 to trials", _at_least(1), "of each arm to select among"),
     "confirm.seeds": Key(
         "seeds", "0 to 1,000", _within(0, 1000), "fresh paired seeds of the verdict"

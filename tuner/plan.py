@@ -194,6 +194,8 @@ def make_plan(config: Config) -> Plan:
         )
     if config.confirm.until == "decided" and config.confirm.seeds == 0:
         raise ConfigError("confirm.until=decided: needs confirm.seeds of at least 1")
+    if config.search.share_prefix:
+        _check_sharing(plan)
     if config.confirm.each and config.confirm.seeds == 0:
         raise ConfigError("confirm.each=true: needs confirm.seeds of at least 1")
     if config.confirm.top_k > plan.trials_per_space:
@@ -317,6 +319,18 @@ def _check_rungs(plan: Plan, space: SearchSpace) -> None:
         trial = plan.trial(space, {**space.fixed, **dict(corner)})
         told = ", ".join(f"{name}={value:.4g}" for name, value in corner)
         check_lowest(plan.rungs, trial, f"{space.name} with {told}" if told else space.name)
+
+
+def _check_sharing(plan: Plan) -> None:
+    """Trainings that begin alike are known beforehand only on grids and for fixed arms."""
+    config, where = plan.config, "search.share_prefix=true"
+    is_known = config.search.sampler == "grid" or any(map(plan.is_fixed, plan.spaces))
+    if not is_known:
+        raise ConfigError(f"{where}: needs search.sampler=grid, or arms with one config each")
+    if config.search.fidelity != "full":
+        raise ConfigError(f"{where}: needs search.fidelity=full")
+    if config.trainer != "network":
+        raise ConfigError(f"{where}: only networks are continued, not trainer={config.trainer}")
 
 
 def _check_common(plan: Plan, space: SearchSpace, where: str) -> None:

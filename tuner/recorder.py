@@ -66,6 +66,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self.open: dict[str, TrialConfig] = {}
         self.state: dict[str, TrialState] = {}
         self.failing_since: float | None = None
+        self.shared_samples: dict[str, int] = {}  # not trained again, by trial
         self.first_error = ""  # last line of the first failed trial's
 
     def remember(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -81,6 +82,11 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks, and nobody reads that pickle."""
         return {}
+
+    @property
+    def num_shared_samples(self) -> int:
+        """Samples that were not trained again, because others had (search.share_prefix)."""
+        return sum(self.shared_samples.values())
 
     @property
     def storage_lost(self) -> bool:
@@ -112,6 +118,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             self.store.add_epoch(epoch_row(self.store.run_id, config, result["attempt"], record))
             state.epochs_done = record.epoch
             self._show("epoch_ended", config, record)
+        if result["num_shared"] and config.trial_key not in self.shared_samples:
+            self.shared_samples[config.trial_key] = result["num_shared"] * _epoch_samples(config)
         if result["warning"] and not self.warned:
             self.warned = True
             self._show("say", f"warning: {result['warning']}; trained on without")
@@ -192,6 +200,10 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             getattr(self.display, method)(*args)
         except Exception:
             self.display = Display({}, 1)
+
+
+def _epoch_samples(config: TrialConfig) -> int:
+    return config.recipe.train_examples
 
 
 def _config_of(trial: Any) -> TrialConfig:

@@ -49,7 +49,12 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
         self.live[trial_id] = trial
         # A curve from a user's file may not exist on the workers: its table travels along.
         table = None if trial.family in FAMILIES else trial.schedule
-        return {"trial": canonical_json(trial.to_dict()), "schedule": table, **self.constants}
+        return {
+            "trial": canonical_json(trial.to_dict()),
+            "schedule": table,
+            "share": self.campaign.sharing.told(trial),
+            **self.constants,
+        }
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -59,7 +64,9 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
         self.campaign.tell(self.live.pop(trial_id), status, objective, test_accuracy)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Epochs do not influence the search; a rung is a trial of its own."""
+        """Others may wait for this epoch; it does not influence the search."""
+        if result["num_epochs"]:
+            self.campaign.sharing.reached(self.live[trial_id].trial_key, result["num_epochs"])
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the state."""

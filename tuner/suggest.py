@@ -9,7 +9,7 @@ whose short trainings (rungs) have ended is a PRUNED trial with their scores.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,10 @@ class Suggester:
                 return params
         return None
 
+    def grid(self) -> Iterator[Params]:
+        """All parameters of every point of a grid, in the order in which they are asked."""
+        return (self._complete(point) for point in self.space.grid())
+
     def attach(self, config_key: str, params: Mapping[str, float]) -> None:
         """A config begins to be trained, on its lowest rung."""
         free = {name: params[name] for name in self.space.free}
@@ -100,11 +104,7 @@ class Suggester:
         return self._complete({name: float(value) for name, value in trial.params.items()})
 
     def _ask_grid(self, is_known: Callable[[Params], bool]) -> Params | None:
-        for point in self.space.grid():
-            params = self._complete(point)
-            if not is_known(params):
-                return params
-        return None
+        return next((params for params in self.grid() if not is_known(params)), None)
 
     def _sobol(self, number: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         from scipy.stats import qmc  # 0.7 s, loaded while the cluster starts

@@ -36,13 +36,15 @@ def print_summary(run_dir: Path) -> None:
         console.print(f"  {line}", markup=False)
     console.print(_accuracy_line(rows, best), markup=False)
     console.print(_search_line(run, rows), markup=False)
+    (manifest,) = run.manifests.values()
+    if shared := manifest.get("shared_samples"):
+        console.print(f"{shared:,} samples were shared: trained once, used by several trainings")
     if any(row["role"] == "confirm" for row in rows):
         comparison = run.compare()
         console.print(comparison.verdict, markup=False, style="bold")
         for warning in comparison.warnings:
             console.print(f"note: {warning}", markup=False)
     console.print()
-    (manifest,) = run.manifests.values()
     for command in next_commands(run_dir, manifest["config"]):
         console.print(f"  {command}", markup=False)
 

@@ -7,15 +7,16 @@ equal orders of configs, so methods are compared in pairs.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from benchmarks.search_efficiency.combine import best_combined, best_of_highest
 from benchmarks.search_efficiency.pool import Fidelity, Pool, Training
+from results.worth import worths
 from search_spaces.space import Range, SearchSpace
 from tuner.halving import Halving, Ladder
 from tuner.suggest import Suggester
@@ -33,6 +34,18 @@ class Step:
 
 
 Method = Callable[[Pool, int, int], list[Step]]
+
+
+def best_combined(rungs: Sequence[Mapping[int, float]]) -> int:
+    """The config of highest worth over all rungs, as the product; ties: the lower number."""
+    worth = worths(rungs)
+    return max(sorted(worth), key=lambda config: worth[config])
+
+
+def best_of_highest(rungs: Sequence[Mapping[int, float]]) -> int:
+    """The best config of the highest rung on which any training has ended, as ASHA does."""
+    highest = [rung for rung in rungs if rung][-1]
+    return max(sorted(highest), key=lambda config: highest[config])
 
 
 @dataclass
@@ -177,6 +190,10 @@ def halving_search(
     return method
 
 
+# As the product searches: the lowest rung is filled first, rungs are combined.
+squeezed = functools.partial(halving_search, order="ask", recommend=best_combined)
+
+
 def one_epoch_first(pool: Pool, seed: int, replay: int) -> list[Step]:
     """Every config for one epoch; then the rest of the full training, the best one first."""
     horizon = 1 / pool.curve_SCE.shape[2]
@@ -191,38 +208,40 @@ def one_epoch_first(pool: Pool, seed: int, replay: int) -> list[Step]:
 
 
 NINTHS = (1 / 9, 1 / 3, 1.0)
+SHORTEST = 1 / 27
 METHODS: dict[str, Method] = {
     "random, in full": halving_search(),
     "TPE, in full": halving_search(model=True),
     "one epoch, then the best": one_epoch_first,
-    "ASHA, prefixes": halving_search(NINTHS, fidelity="prefix"),
-    "TPE, prefixes": halving_search(NINTHS, fidelity="prefix", model=True),
-    "squeezed": halving_search(NINTHS, recommend=best_combined),
-    "TPE, squeezed": halving_search(NINTHS, model=True, recommend=best_combined),
+    "prefixes, promote first (ASHA)": halving_search(NINTHS, fidelity="prefix"),
+    "prefixes, ask first": halving_search(NINTHS, fidelity="prefix", order="ask"),
+    "prefixes, promote first, TPE": halving_search(NINTHS, fidelity="prefix", model=True),
+    "squeezed": squeezed(NINTHS),
+    "squeezed, TPE": squeezed(NINTHS, model=True),
 }
-HALF_LADDER = (1 / 9, 1.0)
 VARIANTS: dict[str, Method] = {
-    "squeezed, best of the highest rung": halving_search(NINTHS),
-    "squeezed, ask first": halving_search(NINTHS, order="ask", recommend=best_combined),
-    "squeezed, ask first, highest rung": halving_search(NINTHS, order="ask"),
-    "squeezed, pooled arms": halving_search(NINTHS, pooled=True, recommend=best_combined),
-    "squeezed, eta 2": halving_search(NINTHS, eta=2, recommend=best_combined),
-    "squeezed, eta 4": halving_search(NINTHS, eta=4, recommend=best_combined),
-    "squeezed 1/9, 1": halving_search(HALF_LADDER, recommend=best_combined),
-    "squeezed 1/9, 1, eta 4": halving_search(HALF_LADDER, eta=4, recommend=best_combined),
-    "squeezed 1/9, 1, ask first": halving_search(
-        HALF_LADDER, order="ask", recommend=best_combined
+    "best of the highest rung": squeezed(NINTHS, recommend=best_of_highest),
+    "promote first": squeezed(NINTHS, order="promote"),
+    "promote first, highest rung": squeezed(NINTHS, order="promote", recommend=best_of_highest),
+    "promote first, TPE": squeezed(NINTHS, order="promote", model=True),
+    "pooled arms": squeezed(NINTHS, pooled=True),
+    "eta 2": squeezed(NINTHS, eta=2),
+    "eta 4": squeezed(NINTHS, eta=4),
+    "eta 5": squeezed(NINTHS, eta=5),
+    "rungs 1/9, 1": squeezed((1 / 9, 1.0)),
+    "rungs 1/9, 1, eta 5": squeezed((1 / 9, 1.0), eta=5),
+    "rungs 1/9, 1, promote first": squeezed((1 / 9, 1.0), order="promote"),
+    "rungs 1/3, 1": squeezed((1 / 3, 1.0)),
+    "prefixes, combined": squeezed(NINTHS, fidelity="prefix"),
+    "prefixes, ask first, pooled arms": halving_search(
+        NINTHS, fidelity="prefix", order="ask", pooled=True
     ),
-    "squeezed 1/3, 1": halving_search((1 / 3, 1.0), recommend=best_combined),
-    "ASHA, prefixes, ask first": halving_search(NINTHS, fidelity="prefix", order="ask"),
-    "ASHA, prefixes, combined": halving_search(NINTHS, fidelity="prefix", recommend=best_combined),
-    "ASHA, prefixes, pooled arms": halving_search(NINTHS, fidelity="prefix", pooled=True),
+    "random, pooled arms": halving_search(pooled=True),
 }
-# Where every config of the workload can be squeezed that far.
-SHORTEST = 1 / 27
+# Where (nearly) every config of the workload can be squeezed that far.
 SHORT_VARIANTS: dict[str, Method] = {
-    "squeezed 1/27, 1/9, 1/3, 1": halving_search((SHORTEST, *NINTHS), recommend=best_combined),
-    "squeezed 1/27, 1/9, 1": halving_search((SHORTEST, *HALF_LADDER), recommend=best_combined),
-    "squeezed 1/27, 1/3, 1": halving_search((SHORTEST, 1 / 3, 1.0), recommend=best_combined),
-    "squeezed 1/27, 1": halving_search((SHORTEST, 1.0), recommend=best_combined),
+    "rungs 1/27, 1/9, 1/3, 1": squeezed((SHORTEST, *NINTHS)),
+    "rungs 1/27, 1/9, 1": squeezed((SHORTEST, 1 / 9, 1.0)),
+    "rungs 1/27, 1/3, 1": squeezed((SHORTEST, 1 / 3, 1.0)),
+    "rungs 1/27, 1": squeezed((SHORTEST, 1.0)),
 }

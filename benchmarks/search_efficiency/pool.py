@@ -25,6 +25,7 @@ POOL = Path(__file__).parent / "pool.parquet"
 EPOCHS = 27
 SPLITS = (1.0, 0.41503749927884376, 0.0)
 MOMENTUM = 0.9
+CHANCE = 0.1  # accuracy of a diverged training, ten classes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,14 +34,13 @@ class Workload:
 
     Attributes:
         lr, batch: the recipe's; they place the range of delta0.
-        num_val, num_test: held-out images; chance: accuracy of a diverged training.
+        num_val, num_test: held-out images.
     """
 
     lr: float
     batch: int
     num_val: int
     num_test: int
-    chance: float = 0.1
 
     def space(self, name: str) -> SearchSpace:
         """An arm of the pool, with absolute ranges."""
@@ -129,6 +129,9 @@ class Pool:
     ) -> Training:
         """What a training of this length shows.
 
+        A refused one (too few steps when squeezed) costs nothing and its config is out, as if
+        it had diverged.
+
         Args:
             paid: horizon of the prefix that it continues.
         """
@@ -136,7 +139,7 @@ class Pool:
             h = self._index(horizon)
             score, cost = self.score_SCH[seed, config, h], self.cost_SCH[seed, config, h]
             if np.isnan(score):
-                raise ValueError(f"{self.name}: config {config} was refused at 1/{1 / horizon:g}.")
+                return Training(score=CHANCE, cost=0.0, diverged=True)
             return Training(
                 score=float(score),
                 cost=float(max(0.0, cost - (paid if fidelity == "prefix" else 0.0))),
@@ -151,8 +154,8 @@ class Pool:
         )
 
     def allows(self, horizon: float) -> bool:
-        """True when every config could be squeezed into this horizon."""
-        return not np.isnan(self.score_SCH[:, :, self._index(horizon)]).any()
+        """True when nine in ten configs could be squeezed into this horizon."""
+        return bool(np.isnan(self.score_SCH[:, :, self._index(horizon)]).mean() < 0.1)
 
     def _index(self, horizon: float) -> int:
         return int(np.argmin(np.abs(np.asarray(self.horizons_H) - horizon)))
@@ -186,7 +189,7 @@ def make_pool(rows: list[Row], name: str) -> Pool:
         diverged[s, c, h] = row["status"] == "diverged"
         if row["horizon"] == 1:
             held_out[s, c] = _held_out(row, workload)
-            curve[s, c] = _curve(row, workload)
+            curve[s, c] = _curve(row)
     return Pool(
         name=name,
         spaces=tuple(workload.space(arm) for arm in arms),
@@ -208,14 +211,14 @@ def _is_whole(rows: list[Row], seed: int, num_trainings: int) -> bool:
 def _held_out(row: Row, workload: Workload) -> float:
     """Accuracy on validation and test images together."""
     val, test = row["val_accuracy"], row["test_accuracy"]
-    test = workload.chance if test is None or np.isnan(test) else test
+    test = CHANCE if test is None or np.isnan(test) else test
     num_val, num_test = workload.num_val, workload.num_test
     return float((num_val * val + num_test * test) / (num_val + num_test))
 
 
-def _curve(row: Row, workload: Workload) -> Array:
+def _curve(row: Row) -> Array:
     """Validation accuracy after each epoch, (E,)."""
     seen_E = np.asarray(row["val_accuracy_E"], dtype=float)
-    curve_E = np.full(EPOCHS, workload.chance)
-    curve_E[: len(seen_E)] = np.nan_to_num(seen_E, nan=workload.chance)
+    curve_E = np.full(EPOCHS, CHANCE)
+    curve_E[: len(seen_E)] = np.nan_to_num(seen_E, nan=CHANCE)
     return curve_E

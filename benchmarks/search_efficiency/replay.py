@@ -10,7 +10,9 @@ by the mean over the other seeds. Seeded: the numbers are the same every time.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,7 @@ from benchmarks.search_efficiency.methods import (
     VARIANTS,
     Method,
 )
-from benchmarks.search_efficiency.pool import Array, Pool, load_pools
+from benchmarks.search_efficiency.pool import POOL, Array, Pool, load_pools
 from benchmarks.search_efficiency.score import Interval, Replays, interval
 
 RANDOM = "random, in full"
@@ -77,8 +79,9 @@ def arrival_table(pool: Pool, results: Mapping[str, Replays], draws: NDArray[np.
     return table(head, rows)
 
 
-def _resampled(values_R: Array, draws: NDArray[np.int64], statistic: object) -> Interval:
-    assert callable(statistic)
+def _resampled(
+    values_R: Array, draws: NDArray[np.int64], statistic: Callable[..., Any]
+) -> Interval:
     return interval(float(statistic(values_R)), statistic(values_R[draws], axis=1))
 
 
@@ -165,9 +168,10 @@ def main() -> None:
     """Replay on every workload of the pool."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replays", type=int, default=200)
+    parser.add_argument("--pool", type=Path, default=POOL)
     args = parser.parse_args()
     print(surroundings("numpy", "optuna"))
-    for pool in load_pools():
+    for pool in load_pools(args.pool):
         print_tables(pool, args.replays)
 
 

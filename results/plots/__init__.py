@@ -93,7 +93,7 @@ def scale_line(run: Run) -> str:
         seeds = {r["replicate"] for r in run.rows() if r["run_id"] == run_id and _confirms(r)}
         model = "" if recipe["model"] == "none" else f"{recipe['model']} on "
         part = f"{model}{recipe['dataset']}, {recipe['epochs']} epochs"
-        part += f", {len(seeds)} confirm seed{'s'[: len(seeds) - 1]}" if seeds else ""
+        part += f", {len(seeds)} confirm seed{'s' if len(seeds) > 1 else ''}" if seeds else ""
         part += f" ({manifest['scale']})" if manifest.get("scale") else ""
         parts.append(part)
     return "; ".join(dict.fromkeys(parts))

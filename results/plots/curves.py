@@ -29,7 +29,7 @@ COST_PANELS = ("val_accuracy", "train_loss")
 HEADROOM = 0.05  # of the values' span, above and below
 BAND_ALPHA = 0.18
 # Losses that fall by more than the first are drawn on a log axis, at most over the second.
-LOG_RATIO, MOST_RATIO = 10.0, 1e8
+LOG_RATIO, MOST_RATIO = 10.0, 1e6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,6 +25,7 @@ FIRST = (
 SECOND = ("interval", *FIRST)
 COLOR_MAP = "cividis"  # told apart by colour-blind readers and in grey print
 MAX_COLUMNS = 3
+MANY = 60  # more dots are smaller
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +120,8 @@ def _draw_arm(axes: Axes, arm: ArmMap, norm: Normalize) -> None:
     shown_T = order_T[~arm.is_diverged_T[order_T]]
     axes.scatter(
         arm.x_T[shown_T], arm.y_T[shown_T], c=100 * arm.objective_T[shown_T], norm=norm,
-        cmap=COLOR_MAP, s=52, edgecolors="black", linewidths=0.5, zorder=3,
+        cmap=COLOR_MAP, s=52 if len(shown_T) <= MANY else 20, edgecolors="black", linewidths=0.4,
+        zorder=3,
     )  # fmt: skip
     gone_T = order_T[arm.is_diverged_T[order_T]]
     axes.plot(arm.x_T[gone_T], arm.y_T[gone_T], "x", color="black", markersize=6)

@@ -79,7 +79,10 @@ def time_use_info(run: Run) -> TimeUseInfo:
     for name, rows in group_by_arm(run.rows()).items():
         ended = [row for row in rows if row["ended_at"] and row["started_at"]]
         epochs = [by_trial.get((row["run_id"], row["trial_key"]), []) for row in ended]
-        trains = [_sum(own, "seconds") for own in epochs]
+        trains = [  # the epochs' file may be damaged
+            _sum(own, "seconds") or float(row["train_seconds"] or 0.0)
+            for row, own in zip(ended, epochs, strict=True)
+        ]
         evals = [_sum(own, "eval_seconds") for own in epochs]
         walls = [(row["ended_at"] - row["started_at"]).total_seconds() for row in ended]
         others = [

@@ -16,6 +16,7 @@ from results.load import Run
 from results.records import Row
 from results.report.tables import Table, duration, number, p_value, percent
 
+MAX_PAIRS = 100  # shown; of more, those with the smallest p
 MAX_FAILURES = 20  # shown; the rest is counted
 
 
@@ -56,9 +57,14 @@ def scores_table(comparison: Comparison) -> Table:
 
 def pairs_table(comparison: Comparison) -> Table | None:
     """Every pair of arms: what may be claimed, and how sure that is; None without any pair."""
-    claims = [claim for claim in comparison.claims if claim.difference.n]
-    if not claims:
+    compared = [claim for claim in comparison.claims if claim.difference.n]
+    if not compared:
         return None
+    claims = compared
+    if len(compared) > MAX_PAIRS:
+        claims = sorted(compared, key=lambda c: 2.0 if c.p_holm is None else c.p_holm)[:MAX_PAIRS]
+    left_out = len(compared) - len(claims)
+    more = f"; {left_out} more pairs with larger p are left out" if left_out else ""
     rows = [
         [
             minus_label(claim),
@@ -77,7 +83,7 @@ def pairs_table(comparison: Comparison) -> Table | None:
     return Table(
         caption=f"Every pair of arms: mean difference in points by paired seed (n) with {kind}; "
         "p of no difference, then adjusted for all pairs; share of seeds on which the first is "
-        "better with 95% Wilson interval",
+        f"better with 95% Wilson interval{more}",
         header=header,
         rows=rows,
     )
@@ -159,6 +165,7 @@ def _facts(manifest: Mapping[str, Any], rows: list[Row]) -> dict[str, str]:
     """By name, what is known; a damaged manifest leaves out the rest."""
     recipe, config = _dict(manifest, "recipe"), _dict(manifest, "config")
     git, hardware = _dict(manifest, "git"), _dict(manifest, "hardware")
+    search, confirm = _dict(config, "search"), _dict(config, "confirm")
     slots, seeds = _dict(manifest, "slots"), _confirm_seeds(rows)
     facts = {
         "command": manifest.get("command"),
@@ -170,7 +177,8 @@ def _facts(manifest: Mapping[str, Any], rows: list[Row]) -> dict[str, str]:
         "data": _told(recipe, "data_fingerprint", "train_examples", "pool_examples"),
         "test images": manifest.get("num_test"),
         "noise law": _told(recipe, "noise_law", "c2", "c2_source"),
-        "search": _told(_dict(config, "search"), "sampler", "fidelity", "budget", "startup"),
+        "search": _told(search, *search),
+        "confirm": _told(confirm, *confirm),
         "trials per space": config.get("trials"),
         "run seed": manifest.get("seed"),
         "confirm seeds": ", ".join(map(str, seeds)),

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from results.compare import arm_label, interval_text, points
+from results.importances import MAX_TRIALS
 from results.load import Run
 from results.plots import PLOTS
 from results.plots.curves import PANELS, CurvesInfo, mean_band
@@ -81,8 +82,8 @@ def _generic(name: str, told: str) -> Texts:
     title = name.replace("_", " ").capitalize()
     return Texts(
         title,
-        lambda info: f"{told or title}; n={len(info.arms)} lines.",
-        lambda info: plain_table(info, f"{title}: numbers by line"),
+        lambda info: f"{told or title}; n={len(info.arms)} arms.",
+        lambda info: plain_table(info, f"{title}: numbers by arm"),
     )
 
 
@@ -255,6 +256,8 @@ def _progress_table(info: ProgressInfo) -> Table:
 def _importances_caption(info: ImportancesInfo) -> str:
     trials = counts([(arm.space, arm.num_trials) for arm in info.arms], "configs")
     told = "".join(f" Not shown: {sentence}" for sentence in info.refused)
+    if any(arm.num_trials == MAX_TRIALS for arm in info.arms):
+        told = f" At most {MAX_TRIALS} configs an arm, drawn at random.{told}"
     return (
         "Share of the variance of validation accuracy over the searched ranges that a parameter "
         f"explains (fANOVA on a random forest, main effects), {trials}, one seed each. Line: "

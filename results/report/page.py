@@ -40,6 +40,7 @@ SECTIONS = (
 )
 PLACED = {"differences", "time_use", *(name for _, _, names in SECTIONS for name in names)}
 MEASURED = tuple(name for name in PLOTS if name not in PLACED)
+MAX_CLAIMS = 50  # told one by one; the table of pairs has more
 IS_FUNCTION = (
     "Known functions were minimised here: accuracy is the share of starts that ended within the "
     "tolerance of the minimum, loss is f - f*."
@@ -117,7 +118,8 @@ def _tables(comparison: Comparison) -> list[Table]:
 
 def _claims(comparison: Comparison) -> list[str]:
     """Every comparison in words, where the verdict does not say them all."""
-    sentences = [_sentence(claim.sentence) for claim in comparison.claims]
+    claims = comparison.claims if len(comparison.claims) <= MAX_CLAIMS else ()
+    sentences = [_sentence(claim.sentence) for claim in claims]
     return [s for s in sentences if s != _sentence(comparison.verdict)]
 
 

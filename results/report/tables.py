@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from results.compare import arm_label
+
 MAX_ROWS = 60  # an arm; longer tables are thinned and say so
 LONG_TABLE = 15  # rows
 LONG_CELL = 32  # characters; longer text is broken into lines
 MAX_VALUES = 12  # of an array in one cell
+SHAPE = re.compile("_[A-Z]+$")  # of an array, at the end of its name
 NUMBER = re.compile(r"[-+<]?[\d,.]+(e[-+]?\d+)?( ?%)?|-")
 
 
@@ -92,14 +95,17 @@ def plain_table(info: Any, caption: str) -> Table | None:
     if not arms:
         return None
     names = [f.name for f in fields(arms[0]) if _cell(getattr(arms[0], f.name)) is not None]
-    rows = [[_cell(getattr(arm, name, None)) or "" for name in names] for arm in arms]
-    return Table(caption=caption, header=[name.replace("_", " ") for name in names], rows=rows)
+    rows = [[_cell(getattr(arm, name, None)) or "-" for name in names] for arm in arms]
+    header = [SHAPE.sub("", name).replace("_", " ") for name in names]
+    return without_empty(Table(caption=caption, header=header, rows=rows))
 
 
 def _cell(value: Any) -> str | None:
     """Text of a scalar or a short list of numbers, else None."""
-    if value is None or isinstance(value, str | bool):
+    if value is None or isinstance(value, bool):
         return "-" if value is None else str(value)
+    if isinstance(value, str):
+        return arm_label(value)
     if isinstance(value, int | float | np.number):
         return number(float(value))
     if isinstance(value, np.ndarray | tuple | list) and np.ndim(value) == 1:

@@ -1,0 +1,264 @@
+"""What may a user's training loop report, and how does it take turns with us?
+
+`report(...)` checks what it is given where it is given, hands it over, and returns when the next
+epoch is asked for: exactly one epoch is in flight.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+SAME_ACCURACY = 1e-4  # test_accuracy and the mean of test_correct; float32 sums differ by less
+
+
+class Abandoned(BaseException):
+    """Raised out of `report`: nobody wants this training any more. Not for the user's except."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochReport:
+    """What one call of `report` told, checked; `state` serialized, `correct` as a bitmap."""
+
+    val_accuracy: float
+    val_loss: float | None
+    train_loss: float | None
+    train_accuracy: float | None
+    test_accuracy: float | None
+    test_loss: float | None
+    test_correct: bytes | None
+    state: bytes | None
+
+    @property
+    def is_finite(self) -> bool:
+        """False for a training that has diverged."""
+        values = (self.val_accuracy, self.val_loss, self.train_loss)
+        return all(math.isfinite(v) for v in values if v is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The user's function has returned, or raised `error`."""
+
+    error: BaseException | None
+
+
+class Turns:
+    """Two threads take turns: one asks for an epoch, the other tells what it came to."""
+
+    def __init__(self) -> None:
+        self._asked: SimpleQueue[None] = SimpleQueue()
+        self._told: SimpleQueue[EpochReport | End] = SimpleQueue()
+        self.is_over = False
+
+    def ask(self) -> EpochReport | End:
+        """Ask for the next epoch and wait for it."""
+        self._asked.put(None)
+        return self._told.get()
+
+    def give_up(self) -> None:
+        """Ask for no more: the other thread is to end."""
+        self.is_over = True
+        self._asked.put(None)
+
+    def tell(self, told: EpochReport | End) -> None:
+        """Answer what was asked."""
+        self._told.put(told)
+
+    def wait(self) -> None:
+        """Until the next epoch is asked for.
+
+        Raises:
+            Abandoned: it never will be.
+        """
+        if not self.is_over:
+            self._asked.get()
+        if self.is_over:
+            raise Abandoned
+
+
+class Report:
+    """What the user's function calls at the end of each epoch, and what it may ask.
+
+    Attributes:
+        epoch: epochs done so far; above 0 at the start when an interrupted training goes on.
+        state: what the last `state=` held then, on the CPU; None at the start of a training.
+        device: "cpu" or "cuda". threads: CPU threads of this training.
+    """
+
+    def __init__(
+        self,
+        turns: Turns,
+        *,
+        num_epochs: int,
+        epoch: int = 0,
+        state: dict[str, Any] | None = None,
+        device: str = "cpu",
+        threads: int = 1,
+        confirms: bool = False,
+    ) -> None:
+        self.epoch, self.state = epoch, state
+        self.device, self.threads = device, threads
+        self._turns = turns
+        self._num_epochs = num_epochs
+        self._confirms = confirms
+        self._knows_needs_test = False
+        self._is_state_checked = False
+
+    @property
+    def needs_test(self) -> bool:
+        """True where the last epoch's test_* are kept: in the trainings that verdicts judge."""
+        self._knows_needs_test = True
+        return self._confirms
+
+    def __call__(
+        self,
+        *,
+        val_accuracy: float,
+        val_loss: float | None = None,
+        train_loss: float | None = None,
+        train_accuracy: float | None = None,
+        test_accuracy: float | None = None,
+        test_loss: float | None = None,
+        test_correct: Any = None,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        """End an epoch; returns when the next one is asked for.
+
+        Accuracies lie in [0, 1], higher is better. A loss or val_accuracy that is not finite
+        ends the training as diverged.
+
+        Args:
+            val_accuracy: what the search maximises; at the last epoch, the objective.
+            test_accuracy, test_loss, test_correct: at the last epoch, from data that chose
+                nothing. test_correct: one bool per test sample, always in the same order;
+                test_accuracy is its mean where not given.
+            state: dict of tensors and plain values to go on from after an interruption.
+
+        Raises:
+            TypeError, ValueError: an argument that is not allowed, or one epoch too many.
+        """
+        if self._turns.is_over:
+            raise Abandoned
+        told = self._check(
+            val_accuracy=_accuracy("val_accuracy", val_accuracy, finite=False),
+            val_loss=_number("val_loss", val_loss),
+            train_loss=_number("train_loss", train_loss),
+            train_accuracy=_accuracy("train_accuracy", train_accuracy),
+            test_accuracy=_accuracy("test_accuracy", test_accuracy),
+            test_loss=_number("test_loss", test_loss),
+            correct=_correct(test_correct),
+            state=None if state is None else self._serialize(state),
+        )
+        self.epoch += 1
+        self._turns.tell(told)
+        self._turns.wait()
+
+    def _check(
+        self,
+        *,
+        val_accuracy: float | None,
+        test_accuracy: float | None,
+        correct: NDArray[np.bool_] | None,
+        **others: Any,
+    ) -> EpochReport:
+        """What ties the arguments together, and to the epoch."""
+        if val_accuracy is None:
+            raise TypeError("report: val_accuracy must be a number, but got None.")
+        if self.epoch == self._num_epochs:
+            raise ValueError(
+                f"report: the schedule has {self._num_epochs} epochs (schedule.num_epochs), but "
+                "got one more report. Call report once at the end of each epoch."
+            )
+        if correct is not None:
+            share = float(correct.mean())
+            if test_accuracy is not None and abs(test_accuracy - share) > SAME_ACCURACY:
+                raise ValueError(
+                    f"report: test_accuracy must be the mean of test_correct, but got "
+                    f"(test_accuracy={test_accuracy:g}, mean={share:g})."
+                )
+            test_accuracy = share if test_accuracy is None else test_accuracy
+        told = EpochReport(
+            val_accuracy=val_accuracy,
+            test_accuracy=test_accuracy,
+            test_correct=None if correct is None else np.packbits(correct).tobytes(),
+            **others,
+        )
+        is_last = self.epoch + 1 == self._num_epochs and told.is_finite
+        if is_last and test_accuracy is None and (self._confirms or not self._knows_needs_test):
+            raise ValueError(
+                "report: the last epoch needs test_accuracy or test_correct, which verdicts are "
+                "judged on (only where report.needs_test is true, if you ask it). Without test "
+                "data pass test_accuracy=val_accuracy."
+            )
+        return told
+
+    def _serialize(self, state: dict[str, Any]) -> bytes:
+        """A copy: the tensors change with the next epoch."""
+        if not isinstance(state, dict):
+            raise TypeError(f"report: state must be a dict, but got {type(state).__name__}.")
+        buffer = io.BytesIO()
+        try:
+            torch.save(state, buffer)
+            if not self._is_state_checked:
+                load_state(buffer.getvalue())
+        except (pickle.PickleError, AttributeError, TypeError) as error:
+            line = str(error).strip().splitlines()[0]
+            raise TypeError(
+                f"report: state must hold tensors and plain values only (what torch.load reads "
+                f"with weights_only=True), but: {line}"
+            ) from None
+        self._is_state_checked = True
+        return buffer.getvalue()
+
+
+def load_state(data: bytes) -> dict[str, Any]:
+    """The user's state as it was reported, on the CPU."""
+    state: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    return state
+
+
+def _number(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    try:
+        if isinstance(value, bool | str | bytes):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"report: {name} must be a number, but got {type(value).__name__}."
+        ) from None
+
+
+def _accuracy(name: str, value: Any, *, finite: bool = True) -> float | None:
+    number = _number(name, value)
+    if number is None or (not finite and not math.isfinite(number)):
+        return number
+    if not 0 <= number <= 1:
+        raise ValueError(
+            f"report: `0 <= {name} <= 1` must hold, but got ({name}={number:g}). Report a share, "
+            "higher is better: no percent, and of a loss exp(-loss)."
+        )
+    return number
+
+
+def _correct(value: Any) -> NDArray[np.bool_] | None:
+    """One bool per test sample, in order."""
+    if value is None:
+        return None
+    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    if array.dtype != np.bool_ or array.size == 0:
+        raise TypeError(
+            f"report: test_correct must hold one bool per test sample, but got {array.size} "
+            f"values of type {array.dtype}."
+        )
+    return np.asarray(array.ravel())

@@ -1,0 +1,109 @@
+"""Which trainings begin alike? They continue from one common state instead of training it again.
+
+Two trainings are one and the same up to epoch e when seed and recipe agree and so do all stages
+of their schedules that begin before e*N samples: then every step up to there is the same, to the
+last bit on a CPU. The first of them in the order of the queue keeps its state after epoch e, the
+others begin there (a tree of stages, as in Hippo: Shin et al. 2020, arXiv 2006.11972).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from search_spaces.trial import TrialConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beginning:
+    """What a training continues from: the state of `owner` after `epoch`, kept under `key`."""
+
+    epoch: int
+    key: str
+    owner: str
+
+
+class Sharing:
+    """Who keeps which states, and who begins from them.
+
+    Args:
+        trials: all that may share, in the order in which they are to be trained.
+    """
+
+    def __init__(self, trials: Iterable[TrialConfig]) -> None:
+        self.beginnings: dict[str, Beginning] = {}
+        self.kept: dict[str, dict[int, str]] = {}
+        self.samples: dict[str, int] = {}
+        self.total_samples = 0
+        self._reached: dict[str, float] = {}
+        owners: dict[str, str] = {}
+        for trial in trials:
+            self._add(trial, prefix_keys(trial), owners)
+
+    @property
+    def saved_samples(self) -> int:
+        """Samples that need not be trained again."""
+        return sum(self.samples.values())
+
+    def waits(self, trial: TrialConfig) -> bool:
+        """True while the state that this training begins from is still to be reached."""
+        begin = self.beginnings.get(trial.trial_key)
+        return begin is not None and self._reached.get(begin.owner, 0) < begin.epoch
+
+    def reached(self, trial_key: str, epoch: int) -> None:
+        """A training has reported this epoch."""
+        self._reached[trial_key] = max(epoch, self._reached.get(trial_key, 0))
+
+    def ended(self, trial_key: str) -> None:
+        """A training has ended, well or not: nobody waits for it any longer."""
+        self._reached[trial_key] = math.inf
+
+    def told(self, trial: TrialConfig) -> dict[str, Any]:
+        """What the worker has to know: `keep` (state's key by epoch) and `begin` (a key)."""
+        begin = self.beginnings.get(trial.trial_key)
+        keep = self.kept.get(trial.trial_key, {})
+        return {"keep": keep, "begin": begin.key if begin else None}
+
+    def _add(self, trial: TrialConfig, keys: list[str], owners: dict[str, str]) -> None:
+        self.total_samples += trial.schedule.total_samples
+        for epoch in range(len(keys), 0, -1):
+            key = keys[epoch - 1]
+            owner = owners.get(key)
+            if owner is not None:
+                begin = Beginning(epoch=epoch, key=key, owner=owner)
+                self.beginnings[trial.trial_key] = begin
+                self.kept.setdefault(owner, {})[epoch] = key
+                self.samples[trial.trial_key] = trial.schedule.epoch_end(epoch)
+                break
+        for key in keys:
+            owners.setdefault(key, trial.trial_key)
+
+
+def prefix_keys(trial: TrialConfig) -> list[str]:
+    """Hash of all that a training depends on up to the end of epoch 1, 2, ... (not the last)."""
+    table, recipe = trial.schedule, trial.recipe
+    base = {
+        "recipe": recipe.identity() | {"measurements": asdict(recipe)["measurements"]},
+        "seed": trial.seed,
+        "radius": _radius(trial),
+    }
+    digest = hashlib.sha256(json.dumps(base, sort_keys=True).encode())
+    columns = (table.start_S, table.lr_S, table.batch_size_S, table.momentum_S, table.delta_S)
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    keys, stage = [], 0
+    for epoch in range(1, table.num_epochs):
+        while stage < table.num_stages and rows[stage][0] < table.epoch_end(epoch):
+            digest.update(repr(rows[stage]).encode())
+            stage += 1
+        keys.append(f"{digest.hexdigest()[:16]}-{epoch}")
+    return keys
+
+
+def _radius(trial: TrialConfig) -> list[float]:
+    """What the radius of explicit smoothing depends on besides delta."""
+    radius0 = trial.params.get("radius0", 0.0)
+    return [radius0, trial.lr0, trial.batch0] if radius0 else []
