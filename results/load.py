@@ -75,7 +75,7 @@ class Run:
                 row["prefix_scores"] = {
                     epoch["epoch"] * row["train_examples"]: epoch["val_accuracy"]
                     for epoch in own
-                    if math.isfinite(epoch["val_loss"])
+                    if math.isfinite(epoch["val_accuracy"])
                 }
         return rows
 

@@ -41,6 +41,7 @@ class Command:
         where = [f"cluster.address={self.address}"] if address else []
         if not any(w.startswith("resume=") for w in words):
             where.append(f"runs_dir={self.folder}")
+            where += [] if "report=true" in words else ["report=false"]
         return subprocess.Popen(
             [sys.executable, "-m", "tuner.run", *words, *where],
             cwd=ROOT,
@@ -85,10 +86,12 @@ def wait_for(process: subprocess.Popen[str], text: str) -> None:
 
 @pytest.mark.slow
 def test_the_command_searches_confirms_and_names_its_run_folder(command: Command) -> None:
-    done = command.run("space=poly", *SMALL)
+    done = command.run("space=poly", "report=true", *SMALL)
     assert done.returncode == 0, done.stderr
     run_dir = Path(done.stdout.strip().splitlines()[-1])
     assert run_dir.parent == command.folder
+    assert f"report: {run_dir / 'report.html'}" in done.stdout
+    assert "</html>" in (run_dir / "report.html").read_text()
     assert "best schedule: poly p=" in done.stdout
     assert "preliminary" in done.stdout
     assert "your default (not tuned)" in done.stdout

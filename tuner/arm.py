@@ -23,8 +23,8 @@ class Arm:
         halving: who trains how long, and with which score.
         samples: spent plus committed on search, the fairness measure between arms.
         selected: ended select trials by config key; select_scores: their objectives.
-        chosen: the config confirmed, once known; confirmed: its test accuracy by replicate,
-            None where the training was lost.
+        chosen: the config confirmed, once known. confirmed: test accuracy by config key and
+            replicate, None where the training was lost.
     """
 
     space: SearchSpace
@@ -37,7 +37,7 @@ class Arm:
     selected: dict[str, int] = field(default_factory=dict)
     select_scores: dict[str, list[float]] = field(default_factory=dict)
     chosen: TrialConfig | None = None
-    confirmed: dict[int, float | None] = field(default_factory=dict)
+    confirmed: dict[str, dict[int, float | None]] = field(default_factory=dict)
 
     @property
     def num_asked(self) -> int:
@@ -59,13 +59,20 @@ class Arm:
         """True while the search has something to do or to wait for."""
         return self.can_ask or bool(self.halving.num_open) or self.promotion is not None
 
+    @property
+    def scores(self) -> dict[int, float | None]:
+        """Test accuracies of the chosen config by replicate; None where a training was lost."""
+        return self.confirmed.get(self.chosen.config_key, {}) if self.chosen else {}
+
     def ranked(self, fidelity: str) -> list[TrialConfig]:
         """Configs, best first; ties go to the earlier one.
 
-        By the objective of the full trainings. Squeezed ones are looks at the same schedule:
-        there by all trainings of a config together, with those that have no full one.
+        By the objective of the full trainings, or of the longest where all have diverged before.
+        Squeezed ones are looks at the same schedule: there by all trainings of a config
+        together, with those that have no full one.
         """
-        values: Mapping[str, float] = self.halving.finals
+        longest = [rung.scores for rung in self.halving.rungs if rung.scores]
+        values: Mapping[str, float] = longest[-1] if longest else {}
         if fidelity == "squeezed":
             values = worths([rung.scores for rung in self.halving.rungs])
         asked = [key for key in self.configs if key in values]

@@ -90,18 +90,14 @@ class Campaign:
         """
         confirm = self.plan.config.confirm
         is_over = confirm.until != "decided" or self.num_seeds >= confirm.max_seeds
-        if is_over or not all(arm.chosen for arm in self.arms.values()):
+        arms = {name: arm.scores for name, arm in self.arms.items() if arm.chosen}
+        if is_over or len(arms) < len(self.arms):
             return False
-        ended = set.intersection(*(set(arm.confirmed) for arm in self.arms.values()))
+        ended = set.intersection(*(set(scores) for scores in arms.values()))
         if len(ended) < self.num_seeds - 1:
             return False
-        scores: dict[str, dict[int, float]] = {name: {} for name in self.arms}
-        for name, arm in self.arms.items():
-            for replicate in ended:
-                if all(a.confirmed[replicate] is not None for a in self.arms.values()):
-                    score = arm.confirmed[replicate]
-                    assert score is not None, "checked just before"
-                    scores[name][replicate] = score
+        kept = [i for i in ended if all(scores[i] is not None for scores in arms.values())]
+        scores = {name: {i: own[i] or 0.0 for i in kept} for name, own in arms.items()}
         return bool(undecided_pairs(scores, min_effect=self.plan.min_effect))
 
     @property
@@ -266,8 +262,9 @@ class Campaign:
             arm.selected[trial.config_key] = arm.selected.get(trial.config_key, 0) + 1
             if value is not None:
                 arm.select_scores.setdefault(trial.config_key, []).append(value)
-        elif arm.chosen is not None and trial.config_key == arm.chosen.config_key:
-            arm.confirmed[trial.replicate] = None if value is None else test_accuracy
+        else:
+            scores = arm.confirmed.setdefault(trial.config_key, {})
+            scores[trial.replicate] = None if value is None else test_accuracy
         self._give_up_early()
         self._advance(arm)
 
@@ -297,7 +294,7 @@ class Campaign:
         """Queue the arm's select or confirm trials as soon as they are known."""
         config = self.plan.config.confirm
         if arm.chosen is None:
-            if arm.searching or not arm.halving.finals:
+            if arm.searching or not arm.ranked(self.rungs.fidelity):
                 return
             candidates = arm.ranked(self.rungs.fidelity)[: config.top_k]
             if len(candidates) > 1:

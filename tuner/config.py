@@ -209,6 +209,7 @@ class Config:
     name: str | None = None
     resume: str | None = None
     display: str = "auto"
+    report: bool = True
     dry_run: bool = False
     user_spaces: dict[str, Any] = field(default_factory=dict)  # from files; not a key
     user_function: Any = None  # tuner.search(train=...) where it cannot be imported; not a key

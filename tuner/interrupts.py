@@ -15,13 +15,15 @@ class Interrupts:
     """Notes SIGINT, SIGTERM, SIGUSR1: the first stops the run in order, the second at once.
 
     A signal to the whole process group (timeout, systemd, SLURM) also ends Ray's processes, and
-    Tune's loop then waits for them without end: `leave` is called when it has not stopped soon.
+    Tune's loop, or Ray's shutdown after it, then waits for them without end: `leave` is called
+    when all has not stopped soon.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self.before: dict[int, Any] = {}
         self.leave: Callable[[], None] | None = None
+        self.watchdog: threading.Timer | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its stopper, and nobody reads that pickle."""
@@ -35,7 +37,9 @@ class Interrupts:
             self.before.setdefault(number, signal.signal(number, self._handle))
 
     def restore(self) -> None:
-        """Give the signals back: a notebook goes on after the run."""
+        """Give the signals back and call off `leave`: a notebook goes on after the run."""
+        if self.watchdog is not None:
+            self.watchdog.cancel()
         for number, handler in self.before.items():
             signal.signal(number, handler or signal.SIG_DFL)
 
@@ -50,12 +54,7 @@ class Interrupts:
             os._exit(128 + number)
         self.received = number
         if self.leave is not None:
-            watchdog = threading.Timer(PATIENCE_SECONDS, self._lose_patience)
-            watchdog.daemon = True
-            watchdog.start()
+            self.watchdog = threading.Timer(PATIENCE_SECONDS, self.leave)
+            self.watchdog.daemon = True
+            self.watchdog.start()
         os.write(2, b"\nstopping: keeping everything (again to leave at once)\n")
-
-    def _lose_patience(self) -> None:
-        """Nothing once the loop has stopped: in a notebook the process lives on."""
-        if self.leave is not None:
-            self.leave()

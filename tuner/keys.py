@@ -221,6 +221,7 @@ KEYS: dict[str, Key] = {
     "display": Key(
         "name", *_one_of(*DISPLAYS), "while it runs; auto = rich in a terminal, plain elsewhere"
     ),
+    "report": Key("", "true | false", None, "write report.html into the run folder at the end"),
     "dry_run": Key("", "true | false", None, "print the plan and stop"),
 }
 

@@ -177,7 +177,7 @@ class PlainDisplay(Display):
 
     def _left(self) -> str:
         seconds = self.seconds_left()
-        return "" if seconds is None else f" (about {describe_seconds(seconds)} left)"
+        return "" if not seconds else f" (about {describe_seconds(seconds)} left)"
 
 
 class RichDisplay(Display):

@@ -38,7 +38,7 @@ RESUMABLE = (
     "resources.gpus_per_trial",
     "cluster.address",
     "dataset.path",
-    "display",
+    *("display", "report"),
     "dry_run",
     "track",
     *("tracking.project", "tracking.entity", "tracking.mode", "tracking.uri"),

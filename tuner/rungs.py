@@ -87,16 +87,18 @@ class Rungs:
         return distances.index(min(distances))
 
     def describe(self, num_configs: int) -> str:
-        """ "27 configs at 1/9, 9 at 1/3, 3 in full"."""
+        """ "27 configs squeezed to 1/9, 9 to 1/3, 3 in full"."""
         sizes = self.ladder.sizes(num_configs)
         if self.fidelity == "full":
             return f"{num_configs} configs x {self.epochs} epochs"
         if self.fidelity == "prefix":
-            lengths = [f"for {epochs} epochs" for epochs in self.until_K]
+            lengths = [f"to epoch {epochs}" for epochs in self.until_K]
+            first = "trained "
         else:
-            lengths = [f"squeezed to {share(h)}" for h in self.ladder.horizons[:-1]] + ["in full"]
-        parts = [f"{n} {length}" for n, length in zip(sizes, lengths, strict=True)]
-        return "configs: " + ", ".join(parts)
+            lengths = [f"to {share(h)}" for h in self.ladder.horizons[:-1]] + ["in full"]
+            first = "squeezed "
+        later = [f", {n} {length}" for n, length in zip(sizes[1:], lengths[1:], strict=True)]
+        return f"{num_configs} configs {first}{lengths[0]}" + "".join(later)
 
 
 def share(horizon: float) -> str:

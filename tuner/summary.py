@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from results import load
+from results import Run, load
 from results.arms import confirm_rows, is_full
 from search_spaces.registry import is_import_path
 from search_spaces.schedule import Schedule
@@ -21,7 +21,7 @@ MAX_STAGES_SHOWN = 6
 
 
 def print_summary(run_dir: Path) -> None:
-    """Print what `results.load` has to say about the finished run."""
+    """Print what `results.load` has to say about the finished run; writes its report."""
     console = Console(highlight=False, soft_wrap=True)
     run = load(run_dir)
     rows = run.rows()
@@ -44,6 +44,8 @@ def print_summary(run_dir: Path) -> None:
         console.print(comparison.verdict, markup=False, style="bold")
         for warning in comparison.warnings:
             console.print(f"note: {warning}", markup=False)
+    if manifest["config"].get("report"):
+        console.print(_report_line(run, run_dir), markup=False)
     console.print()
     for command in next_commands(run_dir, manifest["config"]):
         console.print(f"  {command}", markup=False)
@@ -68,15 +70,20 @@ def stage_lines(schedule: Schedule) -> list[str]:
     return lines
 
 
+def shown(path: Path) -> str:
+    """Relative to the working directory where it lies below."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def next_commands(run_dir: Path, config: dict[str, Any]) -> list[str]:
     """What a person would type next."""
-    shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
+    where = shown(run_dir)
     commands = [
-        f"python -m results compare {shown}                  # table, verdict and plots",
-        f"python -m results export {shown} --schedule best   # CSV, JSON and a torch snippet",
+        f"python -m results compare {where}                  # table, verdict and plots",
+        f"python -m results export {where} --schedule best   # CSV, JSON and a torch snippet",
     ]
     if config["search"]["sampler"] != "grid" and config["search"]["budget"] is None:
-        commands.append(_search_on(str(shown), config))
+        commands.append(_search_on(where, config))
     return commands
 
 
@@ -88,6 +95,16 @@ def _search_on(run_dir: str, config: dict[str, Any]) -> str:
         return f"tuner.search(resume={run_dir!r}, train=..., trials='+10')   # search on"
     words = "".join(f" {key}={name}" for key, name in own.items())
     return f"python -m tuner.run resume={run_dir}{words} trials=+10      # search on"
+
+
+def _report_line(run: Run, run_dir: Path) -> str:
+    """Write report.html; a run that cannot be drawn is still a finished run."""
+    from results.report import REPORT_NAME, write_report
+
+    try:
+        return f"report: {shown(write_report(run, run_dir / REPORT_NAME))}"
+    except Exception as error:  # figures of any installed version, any data
+        return f"note: no report could be written ({type(error).__name__}: {error})"
 
 
 def _accuracy_line(rows: list[dict[str, Any]], best: TrialConfig) -> str:
@@ -106,7 +123,7 @@ def _in_full(configs: int, num_full: int) -> str:
     return "" if configs == num_full else f" of which {num_full} in full"
 
 
-def _search_line(run: Any, rows: list[dict[str, Any]]) -> str:
+def _search_line(run: Run, rows: list[dict[str, Any]]) -> str:
     """How many configs were searched, and how many of them a model suggested."""
     parts = []
     for name in run.spaces:

@@ -91,8 +91,8 @@ def scale_line(run: Run) -> str:
         if recipe is None:
             continue
         seeds = {r["replicate"] for r in run.rows() if r["run_id"] == run_id and _confirms(r)}
-        model = "" if recipe["model"] == "none" else f"{recipe['model']} on "
-        part = f"{model}{recipe['dataset']}, {recipe['epochs']} epochs"
+        title = " on ".join(n for n in (recipe["model"], recipe["dataset"]) if n != "none")
+        part = f"{title}, {recipe['epochs']} epochs"
         part += f", {len(seeds)} confirm seed{'s' if len(seeds) > 1 else ''}" if seeds else ""
         part += f" ({manifest['scale']})" if manifest.get("scale") else ""
         parts.append(part)
