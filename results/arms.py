@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from results.cautions import budget_warnings, edge_warnings, loss_warnings, seed_warnings
 from results.compare import (
-    MIN_EFFECT,
     ArmDetails,
     Comparison,
     Cost,
     compare,
+    default_min_effect,
 )
 from results.records import Row
+from results.worth import worths
 from search_spaces.registry import unknown_name
 from search_spaces.space import BASELINE, SearchSpace
 from search_spaces.trial import Recipe
@@ -38,6 +39,7 @@ NATURAL_ENDS = {
 ARMS_OWN = ("optimizer", "noise_law", "c2", "k")
 # Of what identifies a recipe: may differ between comparable runs, how and not what is trained.
 INCIDENTAL = ("num_threads", "micro_batch")
+SAME_ACCURACY = 1e-6  # a share of test images, reported in float32 perhaps
 
 
 def compare_arms(
@@ -88,7 +90,9 @@ def best_row(rows: list[Row], arm: str | None = None) -> Row:
         candidates = {arm: arms[arm]}
     else:
         candidates = {name: own for name, own in arms.items() if not is_baseline(own)}
-    finished = {name: own for name, own in candidates.items() if any(map(is_full, own))}
+    finished = {
+        name: own for name, own in candidates.items() if any(map(is_full, own)) or _chosen(own)
+    }
     chosen = {name: row for name, own in finished.items() if (row := chosen_row(own))}
     if not chosen:
         raise ValueError(f"no trial of {arm or 'any searched space'} has finished yet.")
@@ -116,12 +120,34 @@ def group_by_arm(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def chosen_row(rows: Iterable[Row]) -> Row | None:
-    """A row of the config that stands for an arm: confirmed last, else best by validation."""
+    """A row of the config that stands for an arm: confirmed last, else the run's own choice.
+
+    Before there is one: of the configs trained in full the one of highest worth over all its
+    squeezed and full trainings, or without squeezed ones the best by validation. A row that is
+    not `is_full` only names the config: its run chose it without a full training.
+    """
     rows = list(rows)
     confirmed = [row for row in rows if row["role"] == "confirm"]
     if confirmed:
         return ([row for row in confirmed if row.get("chosen")] or confirmed)[-1]
-    return max(filter(is_full, rows), key=lambda row: float(row["objective"]), default=None)
+    if chosen := _chosen(rows):
+        return max(chosen, key=lambda row: (is_full(row), row["horizon"], row["objective"]))
+    worth = _worths(rows)
+    return max(
+        filter(is_full, rows),
+        key=lambda row: (worth.get(row["config_key"], 0.0), float(row["objective"])),
+        default=None,
+    )
+
+
+def full_rows(rows: Iterable[Row]) -> list[Row]:
+    """The trainings that stand for an arm: its confirm trials, before them its best full one.
+
+    Confirm trials may be unfinished. Empty where the chosen config has no full training.
+    """
+    rows = list(rows)
+    chosen = chosen_row(rows)
+    return confirm_rows(rows) or ([chosen] if chosen and is_full(chosen) else [])
 
 
 def confirm_rows(rows: Iterable[Row]) -> list[Row]:
@@ -184,6 +210,21 @@ def confirm_scores(
     """
     if metric not in METRICS:
         raise unknown_name("metric", metric, METRICS)
+    measured, lost = measured_rows(arms)
+    scores = {
+        name: {replicate: _score(row, metric) for replicate, row in own.items()}
+        for name, own in measured.items()
+    }
+    return scores, lost
+
+
+def measured_rows(
+    arms: Mapping[str, list[Row]],
+) -> tuple[dict[str, dict[int, Row]], dict[str, int]]:
+    """Ended confirm trials by arm and replicate, and how many each arm lost to failures.
+
+    A replicate that any arm lost is left out of all. Of several runs a replicate is a seed.
+    """
     confirmed = {name: confirm_rows(rows) for name, rows in arms.items()}
     pairing = _pairing([row for rows in confirmed.values() for row in rows])
     gone = {
@@ -191,15 +232,15 @@ def confirm_scores(
         for name, rows in confirmed.items()
     }
     everywhere = set().union(*gone.values())
-    scores = {
+    measured = {
         name: {
-            pairing[_pair(row)]: _score(row, metric)
+            pairing[_pair(row)]: row
             for row in rows
             if row["status"] in MEASURED and pairing[_pair(row)] not in everywhere
         }
         for name, rows in confirmed.items()
     }
-    return scores, {name: len(lost) for name, lost in gone.items() if lost}
+    return measured, {name: len(lost) for name, lost in gone.items() if lost}
 
 
 def correct_images(
@@ -208,13 +249,13 @@ def correct_images(
     """Which test images each confirm training got right, by arm and replicate: correct_I in 0..1.
 
     A diverged training guesses: every image counts as right with the probability of chance, so
-    that its mean is its score. Trainings without a bitmap, or with another number of images
-    than most, are left out.
+    that its mean is its score. Trainings without a bitmap, with an unknown number of images, or
+    with another number than most, are left out.
     """
     confirmed = {name: confirm_rows(rows) for name, rows in arms.items()}
     everything = [row for rows in confirmed.values() for row in rows]
-    pairing = _pairing(everything)
-    sizes = Counter(num for row in everything if (num := _num_images(row, manifests)))
+    pairing, numbers = _pairing(everything), _num_images(everything, manifests)
+    sizes = Counter(num for row in everything if (num := numbers.get(_bitmap(row))))
     if not sizes:
         return {}
     num_images = sizes.most_common(1)[0][0]
@@ -222,17 +263,36 @@ def correct_images(
         name: {
             pairing[_pair(row)]: _correct(row, num_images)
             for row in rows
-            if row["status"] in MEASURED and _num_images(row, manifests) in (0, num_images)
-            if row["test_correct"] or row["status"] == "diverged"
+            if row["status"] in MEASURED
+            if row["status"] == "diverged" or numbers.get(_bitmap(row)) == num_images
         }
         for name, rows in confirmed.items()
     }
 
 
 def looked_repeatedly(manifest: Mapping[str, Any]) -> bool:
-    """True when this run went on until its comparisons were decided."""
+    """True when the number of seeds may depend on their scores.
+
+    The run went on until its comparisons were decided, or got more seeds after its first ones
+    could be looked at.
+    """
     confirm = (manifest.get("config") or {}).get("confirm") or {}
-    return bool(confirm.get("until") == "decided")
+    return bool(manifest.get("looked")) or bool(confirm.get("until") == "decided")
+
+
+def _chosen(rows: Iterable[Row]) -> list[Row]:
+    """Scored trainings of the config that the run itself chose."""
+    return [row for row in rows if row.get("chosen") and row["objective"] is not None]
+
+
+def _worths(rows: Iterable[Row]) -> dict[str, float]:
+    """Worth by config of a search with squeezed trainings; empty for others."""
+    rungs: dict[float, dict[str, float]] = {}
+    for row in rows:
+        is_scored = row["status"] in MEASURED and row["objective"] is not None
+        if row["role"] == "search" and is_scored:
+            rungs.setdefault(row["horizon"], {})[row["config_key"]] = row["objective"]
+    return worths(list(rungs.values())) if len(rungs) > 1 else {}
 
 
 def _correct(row: Row, num_images: int) -> NDArray[np.float64]:
@@ -266,27 +326,57 @@ def _chance(row: Row) -> float:
 
 
 def _standing(rows: list[Row], chosen: Row) -> tuple[bool, float]:
-    """Confirmed arms first, by mean test accuracy; then by the chosen trial's objective."""
+    """Confirmed arms first, by mean test accuracy; then by the objective of a full training."""
     scores = [_score(r, "test_accuracy") for r in confirm_rows(rows) if r["status"] in MEASURED]
     if scores:
         return True, sum(scores) / len(scores)
-    return False, chosen["objective"] if chosen["objective"] is not None else 0.0
+    full = [chosen] if is_full(chosen) else filter(is_full, rows)
+    return False, max((float(row["objective"]) for row in full), default=0.0)
 
 
 def _min_effect(manifests: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> float:
+    """As the campaign's own: of a user's training, which tells no number beforehand, the least."""
     for manifest in manifests.values():
         given = (manifest.get("config") or {}).get("min_effect")
         if given is not None:
             return float(given)
-    images = max((_num_images(row, manifests) for row in rows), default=0)
-    return max(MIN_EFFECT, 2 / images) if images else MIN_EFFECT
+    told = [m["num_test"] for m in manifests.values() if m.get("num_test") is not None]
+    return default_min_effect(max(told or _num_images(rows, manifests).values(), default=0))
 
 
-def _num_images(row: Row, manifests: Mapping[str, Mapping[str, Any]]) -> int:
-    """Test images behind a row's bitmap; 0 without one, up to 7 too many if nobody says."""
-    num_bits = 8 * len(row["test_correct"] or b"")
-    told = manifests.get(row["run_id"], {}).get("num_test") or num_bits
-    return int(min(num_bits, told))
+def _bitmap(row: Row) -> tuple[str, int]:
+    """What bitmaps of the same number of images share: run and length in bytes."""
+    return row["run_id"], len(row["test_correct"] or b"")
+
+
+def _num_images(
+    rows: Iterable[Row], manifests: Mapping[str, Mapping[str, Any]]
+) -> dict[tuple[str, int], int]:
+    """Test images by `_bitmap`, which are padded to whole bytes; 0 where nobody knows."""
+    groups: dict[tuple[str, int], list[Row]] = {}
+    for row in rows:
+        if row["test_correct"]:
+            groups.setdefault(_bitmap(row), []).append(row)
+    return {
+        (run_id, num_bytes): _num_behind(own, num_bytes, manifests.get(run_id, {}).get("num_test"))
+        for (run_id, num_bytes), own in groups.items()
+    }
+
+
+def _num_behind(rows: Sequence[Row], num_bytes: int, told: int | None) -> int:
+    """As told, else the one number that makes the share of bits every row's accuracy."""
+    possible = range(8 * num_bytes - 7, 8 * num_bytes + 1)
+    if told in possible:
+        return int(told or 0)
+    shares = [
+        (int.from_bytes(row["test_correct"]).bit_count(), row["test_accuracy"])
+        for row in rows
+        if row["status"] == "completed" and row["test_accuracy"] is not None
+    ]
+    fitting = [
+        num for num in possible if all(abs(ones / num - a) <= SAME_ACCURACY for ones, a in shares)
+    ]
+    return fitting[0] if len(fitting) == 1 else 0
 
 
 def _details(rows: list[Row], spaces: Mapping[str, Mapping[str, SearchSpace]]) -> ArmDetails:

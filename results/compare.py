@@ -47,9 +47,12 @@ __all__ = [
     "Scores",
     "arm_label",
     "compare",
+    "default_min_effect",
     "interval_text",
+    "pair_level",
     "paired_difference",
     "points",
+    "sequential_difference",
 ]
 
 MIN_EFFECT = 0.002  # accuracy; smaller differences do not matter
@@ -139,11 +142,10 @@ def compare(
     """
     names = sorted(scores, key=lambda name: name == reference)  # stable: the reference last
     all_pairs = list(itertools.combinations(names, 2))
-    num_compared = sum(1 for a, b in all_pairs if scores[a].keys() & scores[b].keys())
-    level, pairs = ALPHA / max(1, num_compared), {}
+    level, pairs = pair_level(scores), {}
     for a, b in all_pairs:
         if repeated_looks:
-            pairs[a, b] = _sequential_difference(scores[a], scores[b], level)
+            pairs[a, b] = sequential_difference(scores[a], scores[b], level)
         else:
             pairs[a, b] = _difference(scores[a], scores[b], correct.get(a, {}), correct.get(b, {}))
     claims = make_claims(pairs, min_effect=min_effect)
@@ -155,6 +157,35 @@ def compare(
         preliminary=min((d.n for d in pairs.values()), default=0) < FEW_SEEDS,
         verdict=verdict(scores, claims, reference=reference, min_effect=min_effect),
         claims=claims,
+    )
+
+
+def default_min_effect(num_test: int) -> float:
+    """Smallest accuracy difference worth calling better: 0.2 points, at least two test images.
+
+    Args:
+        num_test: test images; 0 where it is not known before the first training has ended.
+    """
+    return max(MIN_EFFECT, 2 / num_test) if num_test else MIN_EFFECT
+
+
+def pair_level(scores: Mapping[str, Scores]) -> float:
+    """What each pair of arms with a common seed may err so that all together err 5% at most."""
+    pairs = itertools.combinations(scores, 2)
+    return ALPHA / max(1, sum(1 for a, b in pairs if scores[a].keys() & scores[b].keys()))
+
+
+def sequential_difference(a: Scores, b: Scores, level: float) -> Difference:
+    """With a confidence sequence for the t-interval; beside it only what holds at any n."""
+    difference, difference_R = paired_difference(a, b), paired_scores(a, b)
+    bounds = confidence_sequence(difference_R, alpha=level)
+    return replace(
+        difference,
+        low=bounds[0] if bounds else None,
+        high=bounds[1] if bounds else None,
+        p_value=None if difference.p_value is None else min(1.0, 1 / e_value(difference_R)),
+        interval_kind=CONFIDENCE_SEQUENCE,
+        prob_better=share_better(difference_R, CONFIDENCE)[0] if difference.n else None,
     )
 
 
@@ -174,20 +205,6 @@ def _difference(
     if bounds is None:
         return difference
     return replace(difference, examples_low=bounds[0], examples_high=bounds[1])
-
-
-def _sequential_difference(a: Scores, b: Scores, level: float) -> Difference:
-    """With a confidence sequence for the t-interval; beside it only what holds at any n."""
-    difference, difference_R = paired_difference(a, b), paired_scores(a, b)
-    bounds = confidence_sequence(difference_R, alpha=level)
-    return replace(
-        difference,
-        low=bounds[0] if bounds else None,
-        high=bounds[1] if bounds else None,
-        p_value=None if difference.p_value is None else min(1.0, 1 / e_value(difference_R)),
-        interval_kind=CONFIDENCE_SEQUENCE,
-        prob_better=share_better(difference_R, CONFIDENCE)[0] if difference.n else None,
-    )
 
 
 def _summary(name: str, own: Scores, difference: Difference | None) -> ArmSummary:

@@ -76,8 +76,8 @@ def print_versus(run: Run, reference: str) -> None:
     from results.compare import arm_label, interval_text, points
     from results.versus import versus
 
-    lines = []
-    for entry in versus(run, reference):
+    lines, entries = [], versus(run, reference)
+    for entry in entries:
         own = entry.arm == reference
         difference = entry.difference
         ratio = "-" if own or entry.loss_ratio != entry.loss_ratio else f"{entry.loss_ratio:.2f}"
@@ -93,7 +93,7 @@ def print_versus(run: Run, reference: str) -> None:
                 ratio,
             ]
         )
-    minus = f"minus {arm_label(reference)}, 95% t-interval"
+    minus = f"minus {arm_label(reference)}, {entries[0].difference.interval_kind}"
     print_table(["arm", "n", "test accuracy %", minus, "training loss", "over its"], lines)
 
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from results.arms import confirm_rows, confirm_scores, group_by_arm
-from results.compare import Difference, Scores, paired_difference
+from results.arms import confirm_scores, group_by_arm, looked_repeatedly, measured_rows
+from results.compare import (
+    Difference,
+    Scores,
+    pair_level,
+    paired_difference,
+    sequential_difference,
+)
 from results.load import Run
 from results.records import Row
 from search_spaces.registry import unknown_name
+
+# (own, reference) -> own minus reference, seed by seed.
+Differ = Callable[[Scores, Scores], Difference]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,8 +30,9 @@ class Versus:
     Attributes:
         accuracy: mean test accuracy, in [0, 1]; difference: paired, minus the reference's.
         loss: geometric mean of the final training loss (nats, eval mode); loss_ratio: over the
-            reference's, paired; low, high: its 95% t-interval, taken of the logarithm, None for
-            n<2 and for the reference itself. nan where a seed of either diverged.
+            reference's, paired; low, high: its interval, of the same kind as the difference's,
+            taken of the logarithm; None for n<2, where it is unbounded, and for the reference
+            itself. nan where a seed of either diverged.
     """
 
     arm: str
@@ -43,16 +55,20 @@ def versus(run: Run, reference: str) -> list[Versus]:
     scores = {name: values for name, values in scores.items() if values}
     if reference not in scores:
         raise unknown_name("arm", reference, scores)
+    measured, _ = measured_rows(arms)
     logs: dict[str, Scores] = {
         name: {
-            row["replicate"]: math.log(row["final_train_loss"])
-            for row in confirm_rows(arms[name])
-            if row["replicate"] in values and _is_usable(row)
+            replicate: math.log(row["final_train_loss"])
+            for replicate, row in measured[name].items()
+            if _is_usable(row)
         }
-        for name, values in scores.items()
+        for name in scores
     }
+    differ: Differ = paired_difference
+    if any(map(looked_repeatedly, run.manifests.values())):
+        differ = functools.partial(sequential_difference, level=pair_level(scores))
     return [
-        _versus(name, scores[name], scores[reference], logs[name], logs[reference])
+        _versus(name, (scores[name], scores[reference]), (logs[name], logs[reference]), differ)
         for name in scores
     ]
 
@@ -62,15 +78,19 @@ def _is_usable(row: Row) -> bool:
     return row["status"] == "completed" and bool(loss) and math.isfinite(loss)
 
 
-def _versus(name: str, own: Scores, reference: Scores, log: Scores, log_ref: Scores) -> Versus:
+def _versus(
+    name: str, scores: tuple[Scores, Scores], logs: tuple[Scores, Scores], differ: Differ
+) -> Versus:
+    """scores, logs: this arm's and the reference's."""
+    (own, reference), (log, log_ref) = scores, logs
     if len(log) < len(own) or len(log_ref) < len(reference):  # no mean over survivors
         log = {}
-    ratio = paired_difference(log, log_ref)
+    ratio = differ(log, log_ref)
     bounds = [None if bound is None else math.exp(bound) for bound in (ratio.low, ratio.high)]
     return Versus(
         arm=name,
         accuracy=sum(own.values()) / len(own),
-        difference=paired_difference(own, reference),
+        difference=differ(own, reference),
         loss=math.exp(sum(log.values()) / len(log)) if log else math.nan,
         loss_ratio=math.exp(ratio.mean),
         low=bounds[0],

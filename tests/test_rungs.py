@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from results.study import build_study
 from results.worth import worths
-from search_spaces.trial import TrialConfig
+from search_spaces.trial import Status, TrialConfig
 from tests.fakes_trials import small_plan
 from tests.test_campaign import Row, plan, row, score
 from trainables.trainable import ScheduledTrainable
@@ -23,10 +25,22 @@ PREFIX = ("search.fidelity=prefix", "epochs=18", "trials=9", "confirm.seeds=1")
 N = 1150  # training images of the workload digits
 
 
-def run_all(campaign: Campaign, at_once: int = 1, limit: int | None = None) -> list[Row]:
-    """Train by made-up scores; the ledger's rows, as a store would hold them."""
+def run_all(
+    campaign: Campaign,
+    at_once: int = 1,
+    limit: int | None = None,
+    status_of: Callable[[TrialConfig], Status] = lambda trial: "completed",
+    rows: dict[object, Row] | None = None,
+) -> list[Row]:
+    """Train by made-up scores; the ledger's rows, as a store would hold them.
+
+    Args:
+        limit: trainings to end; those begun by then are left as running.
+        status_of: completed | diverged | failed, of a training that is not a prefix.
+        rows: of an earlier part of the run.
+    """
     live: list[TrialConfig] = []
-    rows: dict[object, Row] = {}
+    rows = {} if rows is None else rows
     ended = 0
     while not campaign.finished and (limit is None or ended < limit):
         while len(live) < at_once and (trial := campaign.next()) is not None:
@@ -34,23 +48,39 @@ def run_all(campaign: Campaign, at_once: int = 1, limit: int | None = None) -> l
             rows[trial.trial_key] = {**rows.get(trial.trial_key, {}), **row(trial, "running")}
         trial = live.pop(0)
         ended += 1
-        status = "completed" if trial.until is None else "paused"
-        value = value_of(trial)
+        status = status_of(trial)
+        status = "paused" if status == "completed" and trial.until else status
+        value = None if status == "failed" else 0.1 if status == "diverged" else value_of(trial)
         campaign.tell(trial, status, value, value)
         before = rows[trial.trial_key].get("prefix_scores") or {}
+        scores = {trial.num_epochs * N: value} if trial.until and value else {}
         rows[trial.trial_key] = {
             **row(trial, status, value),
             "epochs_done": trial.num_epochs,
             "test_accuracy": value,
-            "prefix_scores": {**before, trial.num_epochs * N: value} if trial.until else before,
+            "prefix_scores": before | scores,
         }
     return list(rows.values())
 
 
 def value_of(trial: TrialConfig) -> float:
-    """A made-up accuracy: of the config, with luck of the rung."""
-    rung = (trial.horizon, trial.until)
-    return 0.5 + 0.4 * score(trial) + 0.001 * (hash(rung) % 7)
+    """A made-up accuracy of the config in steps of 0.1, so that ties are common."""
+    config = replace(trial, horizon=1.0, until=None, role="search", replicate=0, seed=0)
+    return 0.5 + 0.1 * int(4 * score(config))
+
+
+def state(campaign: Campaign, space: str = "poly") -> dict[str, object]:
+    """All that decides how the campaign goes on."""
+    arm = campaign.arms[space]
+    return {
+        "configs": list(arm.configs),
+        "scores": [dict(sorted(rung.scores.items())) for rung in arm.halving.rungs],
+        "samples": arm.samples,
+        "chosen": arm.chosen.config_key if arm.chosen else None,
+        "tried": [(t.key, sorted(t.scores.items()), t.kind) for t in arm.suggester.tried.values()]
+        if arm.suggester
+        else None,
+    }
 
 
 def rungs(rows: list[Row], space: str) -> Counter[float]:
@@ -102,24 +132,75 @@ def test_a_config_is_one_optuna_trial_with_the_scores_of_its_rungs() -> None:
 
 
 @pytest.mark.parametrize("words", [SQUEEZED, PREFIX], ids=["squeezed", "prefix"])
-@pytest.mark.parametrize("limit", [1, 5, 10, 12, 13])
+@pytest.mark.parametrize("limit", [1, 9, 11, 13])
 def test_an_interrupted_search_goes_on_as_the_uninterrupted_one(
     words: tuple[str, ...], limit: int
 ) -> None:
-    whole = run_all(Campaign(plan(*words)))
+    whole = Campaign(plan(*words))
+    run_all(whole)
     first = run_all(Campaign(plan(*words)), limit=limit)
     campaign = Campaign(plan(*words))
     campaign.replay(first)
-    run_all(campaign)
-    uninterrupted = Campaign(plan(*words))
-    uninterrupted.replay(whole)
-    ours, theirs = campaign.arms["poly"], uninterrupted.arms["poly"]
-    assert list(ours.configs) == list(theirs.configs)
-    assert [r.scores for r in ours.halving.rungs] == [r.scores for r in theirs.halving.rungs]
-    assert ours.samples == theirs.samples
-    assert ours.chosen is not None
-    assert theirs.chosen is not None
-    assert ours.chosen.config_key == theirs.chosen.config_key
+    run_all(campaign, rows={r["trial_key"]: r for r in first})
+    assert state(campaign) == state(whole)
+
+
+@pytest.mark.parametrize("words", [SQUEEZED, PREFIX], ids=["squeezed", "prefix"])
+def test_trainings_under_way_are_taken_up_again(words: tuple[str, ...]) -> None:
+    first = run_all(Campaign(plan(*words)), at_once=3, limit=10)
+    running = [r["trial_key"] for r in first if r["status"] == "running"]
+    campaign = Campaign(plan(*words))
+    campaign.replay(first)
+    assert len(running) == 2
+    again = [campaign.next() for _ in running]
+    assert [t.trial_key for t in again if t] == running
+
+
+@pytest.mark.parametrize("words", [SQUEEZED, PREFIX], ids=["squeezed", "prefix"])
+def test_a_failed_promotion_is_replaced_once_also_after_a_resume(words: tuple[str, ...]) -> None:
+    failed: set[str] = set()
+
+    def status_of(trial: TrialConfig) -> Status:
+        if trial.is_full and trial.role == "search" and not failed:
+            failed.add(trial.config_key)
+        return "failed" if trial.config_key in failed and trial.is_full else "completed"
+
+    whole = Campaign(plan(*words))
+    rows = run_all(whole, status_of=status_of)
+    assert [len(rung.scores) for rung in whole.arms["poly"].halving.rungs] == [9, 3, 1]
+    resumed = Campaign(plan(*words))
+    resumed.replay(rows)
+    assert resumed.finished
+    assert [len(rung) for rung in resumed.arms["poly"].halving.rungs] == [9, 3, 1]
+
+
+@pytest.mark.parametrize("words", [SQUEEZED, PREFIX], ids=["squeezed", "prefix"])
+def test_what_diverges_is_not_promoted_and_an_arm_that_only_diverges_is_judged(
+    words: tuple[str, ...],
+) -> None:
+    rows = run_all(Campaign(plan(*words)), status_of=lambda trial: "diverged")
+    roles = Counter(r["role"] for r in rows if r["space"] == "poly")
+    assert roles == {"search": 9, "confirm": 1}
+
+
+def test_more_trials_after_the_end_keep_the_rungs_in_proportion() -> None:
+    rows = run_all(Campaign(plan(*SQUEEZED)))
+    more = Campaign(plan(*SQUEEZED, "trials=18"))
+    more.replay(rows)
+    run_all(more, rows={r["trial_key"]: r for r in rows})
+    assert [len(rung.scores) for rung in more.arms["poly"].halving.rungs] == [18, 6, 2]
+
+
+def test_records_that_are_not_of_the_plan_are_refused() -> None:
+    first = run_all(Campaign(plan(*SQUEEZED)), limit=1)
+    config = json.loads(str(first[0]["config_json"]))
+    config["recipe"]["model"] = "evil:model"
+    changed = {**first[0], "config_json": json.dumps(config), "status": "running"}
+    Campaign(plan(*SQUEEZED)).replay([changed])  # what is trained comes from the plan
+    config["params"]["p"] = 0.123
+    changed = {**first[0], "config_json": json.dumps(config)}
+    with pytest.raises(ValueError, match="not of this run"):
+        Campaign(plan(*SQUEEZED)).replay([changed])
 
 
 def test_squeezed_trainings_of_a_config_are_judged_together() -> None:

@@ -125,7 +125,10 @@ def train(trial: TrialConfig, checkpoints: Path, share: dict) -> ScheduledTraina
     ("words", "message"),
     [
         ((), "needs search.sampler=grid, or arms with one config each"),
-        (("space=lr", "spaces.lr.delta0.value=0.1", "search.fidelity=prefix"), "fidelity=full"),
+        (
+            ("space=lr", "spaces.lr.delta0.value=0.1", "search.fidelity=prefix", "epochs=18"),
+            "fidelity=full",
+        ),
     ],
 )
 def test_what_cannot_be_shared_is_refused(words: tuple[str, ...], message: str) -> None:

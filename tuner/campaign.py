@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from results.records import trial_from_row
-from results.sequential import undecided_pairs
 from search_spaces.trial import Role, Status, TrialConfig
 from tuner.arm import Arm
 from tuner.halving import Halving
@@ -88,6 +88,8 @@ class Campaign:
 
         One seed may be under way, so that workers need not wait for its last training.
         """
+        from results.sequential import undecided_pairs  # scipy: not while Ray starts
+
         confirm = self.plan.config.confirm
         is_over = confirm.until != "decided" or self.num_seeds >= confirm.max_seeds
         arms = {name: arm.scores for name, arm in self.arms.items() if arm.chosen}
@@ -140,12 +142,16 @@ class Campaign:
     def replay(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take up an earlier run: rows of its trials, in the order they first appeared.
 
-        Ended trials count as told; unfinished and failed ones are handed out again first.
+        Ended trials count as told; unfinished and failed ones are handed out again first, but
+        not a failed promotion whose place another config has taken.
+
+        Raises:
+            ValueError: a row is no trial of this plan.
         """
         for row in rows:
-            trial = trial_from_row(row)
-            if trial.space not in self.arms:
+            if row["space"] not in self.arms:
                 continue
+            trial = self._planned(row)
             ended = row["status"] in (*ENDED_WELL, "oom")
             if trial.role == "search":
                 self._replay_prefixes(trial, row.get("prefix_scores") or {})
@@ -159,8 +165,33 @@ class Campaign:
                 self.known.add(trial.trial_key)
                 self.pending = [p for p in self.pending if p.trial_key != trial.trial_key]
                 self._record(trial, row["status"], row["objective"], row["test_accuracy"])
+        self._drop_replaced()
         for arm in self.arms.values():
             self._advance(arm)
+
+    def _planned(self, row: Mapping[str, Any]) -> TrialConfig:
+        """The trial of this row as the plan makes it: what the records say is not executed."""
+        stored = trial_from_row(row)
+        trial = replace(
+            self.plan.trial(
+                self.arms[stored.space].space,
+                stored.params,
+                role=stored.role,
+                replicate=stored.replicate,
+            ),
+            horizon=stored.horizon,
+            until=stored.until,
+        )
+        if trial.trial_key != row["trial_key"]:
+            raise ValueError(f"resume: trial {row['trial_key']} of the records is not of this run")
+        return trial
+
+    def _drop_replaced(self) -> None:
+        for trial in [trial for trial in self.pending if trial.role == "search"]:
+            arm, rung = self.arms[trial.space], self.rungs.rung_of(trial)
+            if rung and arm.halving.is_over_full(rung):
+                self.pending.remove(trial)
+                self._score(arm, trial, "failed", None)
 
     def _replay_prefixes(self, trial: TrialConfig, scores: Mapping[int, float]) -> None:
         """The rungs that a training has passed on its way."""
@@ -177,6 +208,11 @@ class Campaign:
             return False
         chosen = arm.chosen.config_key if arm.chosen else None
         return bool(row["role"] == "search" or row["config_key"] == chosen)
+
+    def num_rungs(self, row: Mapping[str, Any]) -> int:
+        """Trainings that this row stands for: a prefix has passed the rungs below its own."""
+        is_prefix = row["role"] == "search" and self.rungs.fidelity == "prefix"
+        return 1 + (self.rungs.rung_of(trial_from_row(row)) if is_prefix else 0)
 
     def _pop(self, *roles: str) -> TrialConfig | None:
         for index, trial in enumerate(self.pending):
@@ -276,7 +312,7 @@ class Campaign:
             top = trial.is_full or is_over
             arm.suggester.tell(key, self.rungs.samples_on(rung), value, is_full=top)
         if value is not None:
-            arm.halving.end(key, rung, value, stuck=is_over)
+            arm.halving.end(key, rung, value, stuck=status == "diverged")
             return
         arm.halving.lose(key, rung)
         # Infrastructure failures are no part of the budget: another config instead.

@@ -84,13 +84,26 @@ def execute(
         interrupts.restore()
 
 
+def _read_manifest(run_dir: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((run_dir / "manifest.json").read_text())
+    return manifest
+
+
+def _has_looked(plan: Plan, run_dir: Path, rows: list[dict[str, Any]]) -> bool:
+    """True when somebody may have looked at confirm trials before more seeds were asked for."""
+    manifest, confirm = _read_manifest(run_dir), plan.config.confirm
+    before = manifest["config"]["confirm"]
+    has_more = confirm.seeds > before["seeds"] and any(r["role"] == "confirm" for r in rows)
+    untils = (confirm.until, before.get("until"))
+    return bool(manifest.get("looked")) or has_more or "decided" in untils
+
+
 def _is_finished(plan: Plan, run_dir: Path) -> bool:
     """True when the run was completed and nothing is left to train."""
     from results import load
     from tuner.campaign import Campaign
 
-    manifest = json.loads((run_dir / "manifest.json").read_text())
-    if manifest.get("status") != "completed":
+    if _read_manifest(run_dir).get("status") != "completed":
         return False
     campaign = Campaign(plan)
     campaign.replay(load(run_dir).search_rows())
@@ -125,8 +138,13 @@ def _run(
             campaign.replay(rows)
             for row in rows:
                 if campaign.counts(row):
-                    display.resumed(trial_from_row(row), row["status"], row["objective"])
-            store.update_manifest(status="running", config=plain(plan.config))
+                    trial, rungs = trial_from_row(row), campaign.num_rungs(row)
+                    display.resumed(trial, row["status"], row["objective"], rungs)
+            store.update_manifest(
+                status="running",
+                config=plain(plan.config),
+                looked=_has_looked(plan, resume, rows),
+            )
         else:
             run_dir = Path(plan.config.runs_dir).resolve() / (plan.config.name or run_id(plan))
             store = RunStore.create(
@@ -135,7 +153,7 @@ def _run(
     except ValueError as error:
         raise ConfigError(str(error)) from None
     recorder = Recorder(store, display, store.run_dir / "checkpoints")
-    recorder.remember(rows)
+    recorder.remember(rows, _read_manifest(store.run_dir).get("shared_samples", 0))
     store.event("start", command=command, slots=asdict(slots))
     problem = None
     if not campaign.finished:
@@ -273,6 +291,8 @@ def _end(
         print(f"error: cannot write {run_dir}: {error}", file=sys.stderr)
         print(f"what was written before is intact; go on with: {resume_command}", file=sys.stderr)
         return STORAGE_LOST
+    if status == "completed":
+        recorder.forget_shared()
     if interrupted:
         print(
             f"interrupted; everything finished is kept. Go on with: {resume_command}", flush=True
@@ -283,11 +303,24 @@ def _end(
         print(f"everything finished is kept. Go on with: {resume_command}", file=sys.stderr)
         return SOME_FAILED
     print_summary(run_dir)
+    if campaign.plan.config.report:
+        print(_report_line(run_dir))
     if failed:
         print(f"{failed} of {sum(campaign.num_ended.values())} trials failed; the first with:")
         print(f"  {recorder.first_error}")
     print(_shown(run_dir))
     return SOME_FAILED if failed else OK
+
+
+def _report_line(run_dir: Path) -> str:
+    """Write report.html; a run that cannot be drawn is still a finished run."""
+    from results import load
+    from results.report import REPORT_NAME, write_report
+
+    try:
+        return f"report: {_shown(write_report(load(run_dir), run_dir / REPORT_NAME))}"
+    except Exception as error:  # of figures, in any version of their library
+        return f"note: no report could be written ({type(error).__name__}: {error})"
 
 
 @contextlib.contextmanager
@@ -325,6 +358,7 @@ def _manifest(plan: Plan, slots: cluster.Slots, command: str) -> dict[str, Any]:
         "delta_ref": plan.delta_ref,
         "num_test": plan.source.num_test,
         "config": plain(plan.config),
+        "looked": plan.config.confirm.until == "decided",
         "slots": asdict(slots),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         "git": _git(),

@@ -89,10 +89,6 @@ class Rung:
     def __contains__(self, config: str) -> bool:
         return config in self.open or config in self.scores
 
-    def ranked(self) -> list[str]:
-        """Ended configs, best first; ties go to the one that ended earlier."""
-        return sorted(self.scores, key=lambda config: -self.scores[config])
-
 
 class Halving:
     """The rungs of one arm. Scores: higher is better.
@@ -105,6 +101,7 @@ class Halving:
     def __init__(self, ladder: Ladder, num_configs: int) -> None:
         self.ladder, self.num_configs = ladder, num_configs
         self.rungs = [Rung() for _ in ladder.horizons]
+        self._asked: dict[str, int] = {}  # order of the configs: ties go to the earlier one
 
     @property
     def num_open(self) -> int:
@@ -118,6 +115,7 @@ class Halving:
 
     def start(self, config: str, rung: int = 0) -> None:
         """A training begins."""
+        self._asked.setdefault(config, len(self._asked))
         self.rungs[rung].open.add(config)
 
     def end(self, config: str, rung: int, score: float, *, stuck: bool = False) -> None:
@@ -132,6 +130,10 @@ class Halving:
         self.rungs[rung].open.discard(config)
         if rung:
             self.rungs[rung - 1].stuck.add(config)
+
+    def is_over_full(self, rung: int) -> bool:
+        """True when more trainings are on this rung than planned."""
+        return len(self.rungs[rung]) > self.ladder.sizes(len(self.rungs[0]))[rung]
 
     def promotion(self, *, closed: bool) -> tuple[str, int] | None:
         """The config to promote next and its new rung; None = nobody has earned it yet.
@@ -163,7 +165,7 @@ class Halving:
             room: of the rung above, once this rung is full; None = the best 1/eta so far.
         """
         here, above = self.rungs[rung], self.rungs[rung + 1]
-        ranked = here.ranked()
+        ranked = sorted(here.scores, key=lambda c: (-here.scores[c], self._asked[c]))
         if room is None:
             ranked = ranked[: len(ranked) // self.ladder.eta]
         return (c for c in ranked if c not in above and c not in here.stuck)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -185,8 +185,8 @@ def make_plan(config: Config) -> Plan:
     )
     for space in (*plan.spaces, *([plan.baseline] if plan.baseline else [])):
         _check_space(plan, space)
-    for space in filter(plan.quota, plan.spaces):
-        _check_rungs(plan, space)
+    searched = filter(plan.quota, plan.spaces)
+    check_lowest(plan.rungs, (t for space in searched for t in _corners(plan, space)))
     if config.confirm.max_seeds < config.confirm.seeds and config.confirm.until == "decided":
         raise ConfigError(
             f"confirm.max_seeds={config.confirm.max_seeds}: must be at least "
@@ -312,13 +312,14 @@ def _check_space(plan: Plan, space: SearchSpace) -> None:
             raise ConfigError(f"search.sampler=grid: {error}") from None
 
 
-def _check_rungs(plan: Plan, space: SearchSpace) -> None:
-    """The lowest rung must be long enough for the configs at all corners of the space."""
-    ends = [[(name, value) for value in _ends(axis)] for name, axis in space.free.items()]
-    for corner in itertools.product(*ends) if plan.rungs.fidelity == "squeezed" else ():
-        trial = plan.trial(space, {**space.fixed, **dict(corner)})
-        told = ", ".join(f"{name}={value:.4g}" for name, value in corner)
-        check_lowest(plan.rungs, trial, f"{space.name} with {told}" if told else space.name)
+def _corners(plan: Plan, space: SearchSpace) -> Iterator[TrialConfig]:
+    """Configs at all ends of the space's ranges."""
+    ends = [
+        [(name, value) for value in {min(_ends(axis)): 0, max(_ends(axis)): 0}]
+        for name, axis in space.free.items()
+    ]
+    for corner in itertools.product(*ends):
+        yield plan.trial(space, {**space.fixed, **dict(corner)})
 
 
 def _check_sharing(plan: Plan) -> None:

@@ -73,10 +73,13 @@ class Display:
     def refresh(self) -> None:
         """Called whenever something changed."""
 
-    def resumed(self, config: TrialConfig, status: str, objective: float | None) -> None:
-        """Count a trial that ended before the resume."""
+    def resumed(
+        self, config: TrialConfig, status: str, objective: float | None, num_rungs: int = 1
+    ) -> None:
+        """Count a trial that ended before the resume, and the rungs that it passed."""
         arm = self.arms.setdefault(config.space, ArmState(planned=0))
         arm.counts[status] += 1
+        arm.counts["paused"] += num_rungs - 1
         self.samples_by_trial[config.trial_key] = _num_samples(config)
         self._note_best(arm, config, objective)
 
@@ -122,7 +125,7 @@ class Display:
 
     def _note_best(self, arm: ArmState, config: TrialConfig, objective: float | None) -> None:
         """Of the search alone: other roles train on other seeds. Longer trainings come first."""
-        if config.role != "search" or objective is None:
+        if config.role != "search" or objective is None or config.until is not None:
             return
         if (config.horizon, objective) > (arm.best_horizon, arm.best or 0.0):
             arm.best, arm.best_horizon, arm.best_params = objective, config.horizon, config.params

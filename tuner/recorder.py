@@ -21,6 +21,8 @@ from results.store import RunStore
 from search_spaces.trial import EpochRecord, Outcome, Status, TrialConfig
 from tuner.progress import Display
 
+# What a paused training has taken so far: it stays taken, whatever becomes of the next rung.
+SPENT = ("samples_seen", "optimizer_steps", "train_seconds")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # The run ends (exit 4) when nothing could be written for this long.
 STORAGE_PATIENCE_SECONDS = 60.0
@@ -47,6 +49,7 @@ class TrialState:
     attempt: int = 1
     epochs_done: int = 0
     host: str = ""
+    spent: dict[str, Any] = field(default_factory=dict)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -69,14 +72,16 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self.shared_samples: dict[str, int] = {}  # not trained again, by trial
         self.first_error = ""  # last line of the first failed trial's
 
-    def remember(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def remember(self, rows: Iterable[Mapping[str, Any]], shared_samples: int = 0) -> None:
         """Take up an earlier run: attempts go on counting, epochs stay done."""
+        self.shared_samples = {"": shared_samples}
         for row in rows:
             self.state[row["trial_key"]] = TrialState(
                 attempt=row["attempt"],
                 epochs_done=row["epochs_done"],
                 host=row["host"] or "",
                 started_at=row["started_at"],
+                spent={name: row[name] for name in SPENT},
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -87,6 +92,11 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def num_shared_samples(self) -> int:
         """Samples that were not trained again, because others had (search.share_prefix)."""
         return sum(self.shared_samples.values())
+
+    def forget_shared(self) -> None:
+        """Remove the states that trainings of a finished run began from."""
+        for states in self.checkpoints.glob("shared-*"):
+            shutil.rmtree(states, ignore_errors=True)
 
     @property
     def storage_lost(self) -> bool:
@@ -102,6 +112,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         """A training begins, or begins again after its worker died."""
         config = _config_of(trial)
         self.open[config.trial_key] = config
+        self._state(config).started_at = datetime.now(UTC)
         self._write(config, "running")
         self._show("trial_started", config)
 
@@ -175,6 +186,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         error: str | None = None,
     ) -> None:
         state = self._state(config)
+        if so_far:
+            state.spent = {name: so_far[name] for name in SPENT}
         self.store.add_trial(
             trial_row(
                 self.store.run_id,
@@ -182,7 +195,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
                 status=status,
                 attempt=state.attempt,
                 outcome=outcome,
-                so_far=so_far,
+                so_far=so_far or state.spent,
                 epochs_done=state.epochs_done,
                 host=state.host,
                 started_at=state.started_at,

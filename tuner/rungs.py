@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from search_spaces.schedule import MIN_RUNG_STEPS
@@ -141,37 +142,45 @@ def _check_search(config: Config) -> None:
         raise ConfigError(f"{where}: measure=critical needs search.fidelity=full")
 
 
-def check_lowest(rungs: Rungs, trial: TrialConfig, what: str) -> None:
+def check_lowest(rungs: Rungs, trials: Iterable[TrialConfig]) -> None:
     """Raise ConfigError where the lowest squeezed rung is too short to say anything.
 
     Args:
-        trial: a config, in full. what: its name, for the message.
+        trials: configs in full, at the corners of the spaces; read for squeezed rungs only.
     """
     if rungs.fidelity != "squeezed":
         return
-    try:
-        num_steps = trial.schedule.num_steps()
-    except ValueError:
-        return  # no training at all: that is told where single values are checked
     lowest = rungs.ladder.horizons[0]
-    if _fits(trial, lowest):
+    needed = [(_smallest(trial), trial) for trial in trials if not _fits(trial, lowest)]
+    if not needed:
         return
-    low, high = lowest, 1.0
-    if num_steps < MIN_RUNG_STEPS:
+    allowed, trial = max(needed, key=lambda pair: pair[0])
+    free = ", ".join(f"{name}={value:.4g}" for name, value in sorted(trial.params.items()))
+    if allowed > 1:
         raise ConfigError(
-            f"search.fidelity=squeezed: {what} has fewer than {MIN_RUNG_STEPS} optimizer steps "
-            "in all; take a smaller batch, more epochs or search.fidelity=full"
+            f"search.fidelity=squeezed: {trial.space} with {free} has fewer than "
+            f"{MIN_RUNG_STEPS} optimizer steps in all; take a smaller batch, more epochs or "
+            "search.fidelity=full"
         )
-    unit = 10.0**-SHOWN_DIGITS
-    while high - low > unit / 2:
-        middle = (low + high) / 2
-        low, high = (low, middle) if _fits(trial, middle) else (middle, high)
-    allowed = math.ceil(high / unit) * unit
     raise ConfigError(
         f"search.min_horizon={lowest:.{SHOWN_DIGITS}g}: the lowest rung needs one epoch of "
         f"samples and {MIN_RUNG_STEPS} optimizer steps; the smallest allowed value is "
-        f"{min(allowed, 1.0):.{SHOWN_DIGITS}f} ({what})"
+        f"{allowed:.{SHOWN_DIGITS}f} ({trial.space} with {free})"
     )
+
+
+def _smallest(trial: TrialConfig) -> float:
+    """The smallest horizon that this config allows, rounded up; 2 = none."""
+    try:
+        if trial.schedule.num_steps() < MIN_RUNG_STEPS:
+            return 2.0
+    except ValueError:
+        return 0.0  # no training at all: that is told where single values are checked
+    low, high, unit = 0.0, 1.0, 10.0**-SHOWN_DIGITS
+    while high - low > unit / 4:
+        middle = (low + high) / 2
+        low, high = (low, middle) if _fits(trial, middle) else (middle, high)
+    return min(1.0, math.ceil(high / unit) * unit)
 
 
 def _fits(trial: TrialConfig, horizon: float) -> bool:

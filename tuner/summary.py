@@ -21,7 +21,7 @@ MAX_STAGES_SHOWN = 6
 
 
 def print_summary(run_dir: Path) -> None:
-    """Print what `results.load` has to say about the finished run; writes its report."""
+    """Print what `results.load` has to say about the finished run."""
     console = Console(highlight=False, soft_wrap=True)
     run = load(run_dir)
     rows = run.rows()
@@ -44,8 +44,6 @@ def print_summary(run_dir: Path) -> None:
         console.print(comparison.verdict, markup=False, style="bold")
         for warning in comparison.warnings:
             console.print(f"note: {warning}", markup=False)
-    if manifest["config"].get("report"):
-        console.print(_report_line(run, run_dir), markup=False)
     console.print()
     for command in next_commands(run_dir, manifest["config"]):
         console.print(f"  {command}", markup=False)
@@ -95,16 +93,6 @@ def _search_on(run_dir: str, config: dict[str, Any]) -> str:
         return f"tuner.search(resume={run_dir!r}, train=..., trials='+10')   # search on"
     words = "".join(f" {key}={name}" for key, name in own.items())
     return f"python -m tuner.run resume={run_dir}{words} trials=+10      # search on"
-
-
-def _report_line(run: Run, run_dir: Path) -> str:
-    """Write report.html; a run that cannot be drawn is still a finished run."""
-    from results.report import REPORT_NAME, write_report
-
-    try:
-        return f"report: {shown(write_report(run, run_dir / REPORT_NAME))}"
-    except Exception as error:  # figures of any installed version, any data
-        return f"note: no report could be written ({type(error).__name__}: {error})"
 
 
 def _accuracy_line(rows: list[dict[str, Any]], best: TrialConfig) -> str:

@@ -16,6 +16,8 @@ from typing import Any
 from search_spaces.registry import import_callable
 from tuner.tracking import LINGER_SECONDS, PROBLEM, Destination
 
+ENDED_WELL = ("completed", "diverged", "paused")
+
 
 def main(sink: str, parent: str) -> None:
     """A tracker's process: obeys lines until there are no more, then ends the open trials.
@@ -80,7 +82,7 @@ class _Wandb:
     def end(self, trial: str, status: str) -> None:
         run = self.runs.pop(trial)
         run.summary["status"] = status
-        run.finish(exit_code=0 if status in ("completed", "diverged") else 1)
+        run.finish(exit_code=0 if status in ENDED_WELL else 1)
 
 
 class _Mlflow:
@@ -112,7 +114,7 @@ class _Mlflow:
         self.client.log_batch(self.runs[trial], metrics=metrics)
 
     def end(self, trial: str, status: str) -> None:
-        states = {"completed": "FINISHED", "diverged": "FINISHED", "interrupted": "KILLED"}
+        states = dict.fromkeys(ENDED_WELL, "FINISHED") | {"interrupted": "KILLED"}
         self.client.set_tag(self.runs[trial], "status", status)
         self.client.set_terminated(self.runs.pop(trial), states.get(status, "FAILED"))
 

@@ -181,6 +181,7 @@ class Tracking:
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self.trackers = trackers
         self.epochs: dict[str, int] = {}  # told, by key of the trials that have started
+        self.paused: dict[str, TrialConfig] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks, and nobody reads that pickle."""
@@ -190,6 +191,7 @@ class Tracking:
         """A training begins, or begins again after its worker died."""
         with self._guard():
             of = _config_of(trial)
+            self.paused.pop(of.trial_key, None)
             if of.trial_key not in self.epochs:
                 self.epochs[of.trial_key] = 0
                 name = f"{of.space}-{of.trial_key[:8]}"
@@ -211,6 +213,8 @@ class Tracking:
                 self._tell(of, "log", step=self.epochs[of.trial_key], values=values)
             if outcome or result["failure"]:
                 self._tell(of, "end", status=result["status"])
+            elif result["done"]:
+                self.paused[of.trial_key] = of
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A training whose worker died or raised more often than max_failures."""
@@ -219,6 +223,9 @@ class Tracking:
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """No more will come: wait for the trackers, but not long."""
+        with self._guard():
+            for of in self.paused.values():
+                self._tell(of, "end", status="paused")
         self.close(CLOSE_SECONDS)
 
     def close(self, seconds: float) -> None:

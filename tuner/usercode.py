@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import pickle
 from collections.abc import Callable
 from types import CodeType
 from typing import Any
@@ -96,8 +97,12 @@ def _check_found(name: str) -> None:
 
 def _source(function: Callable[..., Any]) -> bytes:
     if isinstance(function, functools.partial):
-        bound = repr((function.args, sorted(function.keywords.items())))
-        return _source(function.func) + bound.encode()
+        arguments = (function.args, sorted(function.keywords.items()))
+        try:
+            bound = pickle.dumps(arguments)
+        except (pickle.PicklingError, AttributeError, TypeError):  # a lambda, an open file
+            bound = repr(arguments).encode()
+        return _source(function.func) + bound
     code = getattr(function, "__code__", None)
     try:
         return inspect.getsource(function if code else type(function)).encode()
