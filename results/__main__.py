@@ -16,7 +16,6 @@ from results.load import Run
 from results.records import Row, trial_from_row
 from results.tables import print_costs, print_pairs, print_scores, print_table, print_versus
 from search_spaces.registry import is_import_path
-from search_spaces.space import BASELINE
 from search_spaces.trial import TrialConfig
 
 MAX_STAGES_SHOWN = 12
@@ -146,8 +145,7 @@ def show_command(args: argparse.Namespace) -> int:
         print(f"run {run_id}: {manifest.get('status', 'unknown')}")
     print_notes(run)
     lines = []
-    rows = run.trials.to_pylist()
-    for name, own in group_by_arm(rows).items():
+    for name, own in group_by_arm(run.rows()).items():
         status = Counter(row["status"] for row in own)
         best = max((row["objective"] for row in own if is_full(row)), default=None)
         lines.append(
@@ -160,8 +158,11 @@ def show_command(args: argparse.Namespace) -> int:
         )
     print()
     print_table(["arm", "trials", "samples", "best validation %"], lines)
-    if any(is_full(row) for row in rows if row["space"] != BASELINE):
-        print_schedule(run.best())
+    try:
+        best = run.best()
+    except ValueError:  # nothing has finished yet
+        return 0
+    print_schedule(best)
     return 0
 
 

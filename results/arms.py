@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from results.bitmaps import bitmap_size, num_images, unpack
 from results.cautions import budget_warnings, edge_warnings, loss_warnings, seed_warnings
 from results.compare import (
     ArmDetails,
@@ -39,7 +40,6 @@ NATURAL_ENDS = {
 ARMS_OWN = ("optimizer", "noise_law", "c2", "k")
 # Of what identifies a recipe: may differ between comparable runs, how and not what is trained.
 INCIDENTAL = ("num_threads", "micro_batch")
-SAME_ACCURACY = 1e-6  # a share of test images, reported in float32 perhaps
 
 
 def compare_arms(
@@ -254,17 +254,17 @@ def correct_images(
     """
     confirmed = {name: confirm_rows(rows) for name, rows in arms.items()}
     everything = [row for rows in confirmed.values() for row in rows]
-    pairing, numbers = _pairing(everything), _num_images(everything, manifests)
-    sizes = Counter(num for row in everything if (num := numbers.get(_bitmap(row))))
+    pairing, numbers = _pairing(everything), num_images(everything, manifests)
+    sizes = Counter(num for row in everything if (num := numbers.get(bitmap_size(row))))
     if not sizes:
         return {}
-    num_images = sizes.most_common(1)[0][0]
+    size = sizes.most_common(1)[0][0]
     return {
         name: {
-            pairing[_pair(row)]: _correct(row, num_images)
+            pairing[_pair(row)]: np.full(size, _chance(row)) if diverged else unpack(row, size)
             for row in rows
-            if row["status"] in MEASURED
-            if row["status"] == "diverged" or numbers.get(_bitmap(row)) == num_images
+            if (diverged := row["status"] == "diverged")
+            or (row["status"] in MEASURED and numbers.get(bitmap_size(row)) == size)
         }
         for name, rows in confirmed.items()
     }
@@ -293,13 +293,6 @@ def _worths(rows: Iterable[Row]) -> dict[str, float]:
         if row["role"] == "search" and is_scored:
             rungs.setdefault(row["horizon"], {})[row["config_key"]] = row["objective"]
     return worths(list(rungs.values())) if len(rungs) > 1 else {}
-
-
-def _correct(row: Row, num_images: int) -> NDArray[np.float64]:
-    if row["status"] == "diverged":
-        return np.full(num_images, _chance(row))
-    packed = np.frombuffer(row["test_correct"], dtype=np.uint8)
-    return np.unpackbits(packed, count=num_images).astype(np.float64)
 
 
 def _pair(row: Row) -> tuple[int, int]:
@@ -341,42 +334,7 @@ def _min_effect(manifests: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> 
         if given is not None:
             return float(given)
     told = [m["num_test"] for m in manifests.values() if m.get("num_test") is not None]
-    return default_min_effect(max(told or _num_images(rows, manifests).values(), default=0))
-
-
-def _bitmap(row: Row) -> tuple[str, int]:
-    """What bitmaps of the same number of images share: run and length in bytes."""
-    return row["run_id"], len(row["test_correct"] or b"")
-
-
-def _num_images(
-    rows: Iterable[Row], manifests: Mapping[str, Mapping[str, Any]]
-) -> dict[tuple[str, int], int]:
-    """Test images by `_bitmap`, which are padded to whole bytes; 0 where nobody knows."""
-    groups: dict[tuple[str, int], list[Row]] = {}
-    for row in rows:
-        if row["test_correct"]:
-            groups.setdefault(_bitmap(row), []).append(row)
-    return {
-        (run_id, num_bytes): _num_behind(own, num_bytes, manifests.get(run_id, {}).get("num_test"))
-        for (run_id, num_bytes), own in groups.items()
-    }
-
-
-def _num_behind(rows: Sequence[Row], num_bytes: int, told: int | None) -> int:
-    """As told, else the one number that makes the share of bits every row's accuracy."""
-    possible = range(8 * num_bytes - 7, 8 * num_bytes + 1)
-    if told in possible:
-        return int(told or 0)
-    shares = [
-        (int.from_bytes(row["test_correct"]).bit_count(), row["test_accuracy"])
-        for row in rows
-        if row["status"] == "completed" and row["test_accuracy"] is not None
-    ]
-    fitting = [
-        num for num in possible if all(abs(ones / num - a) <= SAME_ACCURACY for ones, a in shares)
-    ]
-    return fitting[0] if len(fitting) == 1 else 0
+    return default_min_effect(max(told or num_images(rows, manifests).values(), default=0))
 
 
 def _details(rows: list[Row], spaces: Mapping[str, Mapping[str, SearchSpace]]) -> ArmDetails:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from results.arms import MEASURED
+from results.arms import is_full
 from results.load import Run
 from results.records import Row
 from search_spaces.theory import c2_bound, c2_bound_nshb, c2_bound_shb, critical_batch
@@ -104,7 +104,7 @@ def _by_setting(run: Run) -> dict[_Setting, dict[int, list[Row]]]:
     seen = set()
     for row in run.rows():
         values = used.get((row["run_id"], row["trial_key"]), set())
-        is_measured = row["status"] in MEASURED and row["steps_to_epsilon"] is not None
+        is_measured = is_full(row) and row["steps_to_epsilon"] is not None
         if is_measured and len(values) == 1 and row["trial_key"] not in seen:
             seen.add(row["trial_key"])
             ((lr, batch),) = values

@@ -102,7 +102,7 @@ def export_schedule(trial: TrialConfig, directory: str | Path) -> list[Path]:
     """
     if trial.recipe.trainer == "function":
         raise ValueError(f"{trial.recipe.dataset} is no training: nothing to export.")
-    trial = replace(trial, horizon=1.0)
+    trial = replace(trial, horizon=1.0, until=None)
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     texts = {

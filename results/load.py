@@ -6,7 +6,7 @@ import glob
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +36,10 @@ class Run:
     Attributes:
         trials, epochs: one row per trial, and per trial and epoch: of the latest attempt, in
             the order in which each first appeared. Columns: see results.records.
-        manifests: by run_id.
+        manifests: by run_id, which a run keeps in a renamed or copied folder.
         spaces: by name, as searched; of the last run where several hold the same name.
         notes: a sentence for everything skipped or unfinished.
-        dirs: the run folders.
+        dirs: the run folders, in the order of `manifests`; of copies of one run the first.
     """
 
     trials: pa.Table
@@ -94,7 +94,7 @@ class Run:
         Args:
             metric: an accuracy column of trials.
             min_effect: smallest accuracy difference worth calling better; None = the run's
-                own setting, else max(0.002, two test images).
+                own setting, else max(0.002, two test images) (0.002 of a user's own training).
 
         Raises:
             ValueError: unknown metric, or the runs trained different workloads.
@@ -104,7 +104,9 @@ class Run:
         return compare_arms(self.rows(), self.manifests, metric=metric, min_effect=min_effect)
 
     def best(self, space: str | None = None) -> TrialConfig:
-        """The config confirmed for this arm; before that, its best search trial's.
+        """The config confirmed for this arm, in full; before that the one its search found best.
+
+        That is the run's own choice where it has made one, else see results.arms.chosen_row.
 
         Args:
             space: an arm; None = the searched arm (never the baseline) with the highest mean
@@ -115,7 +117,7 @@ class Run:
         """
         from results.arms import best_row
 
-        return trial_from_row(best_row(self.rows(), space))
+        return replace(trial_from_row(best_row(self.rows(), space)), horizon=1.0, until=None)
 
     def to_study(self, space: str) -> optuna.Study:
         """The Optuna study of this space, rebuilt in memory.
@@ -184,6 +186,17 @@ class _RunFiles:
     tables: dict[str, pa.Table]
     damage: list[str] = field(default_factory=list)
 
+    @property
+    def run_id(self) -> str:
+        """As when the run began: of the manifest, else of the rows, else the folder's name."""
+        told = self.manifest.get("run_id")
+        if isinstance(told, str):
+            return told
+        for table in self.tables.values():
+            if table.num_rows:
+                return str(table["run_id"][0].as_py())
+        return self.run_dir.resolve().name
+
 
 def _runs_at(path: str) -> list[Path]:
     exists = Path(path).exists()
@@ -213,7 +226,7 @@ def _read_run(run_dir: Path) -> _RunFiles:
             try:
                 parts.append(read_segment(path, SCHEMAS[table]))
             except DamagedFile as error:
-                files.damage.append(f"{path} was skipped: {error}.")
+                files.damage.append(_skipped(path, error))
         files.tables[table] = pa.concat_tables(parts)
     return files
 
@@ -227,11 +240,15 @@ def _read_manifest(files: _RunFiles) -> None:
             SearchSpace.from_dict(space)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         files.manifest = {}
-        files.damage.append(f"{path} was skipped: {error}.")
+        files.damage.append(_skipped(path, error))
         return
     version = files.manifest.get("schema_version", SCHEMA_VERSION)
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise newer_version(path, version)
+
+
+def _skipped(path: Path, error: Exception) -> str:
+    return f"{path} was skipped: {str(error).rstrip('.')}."
 
 
 def _assemble(runs: list[_RunFiles]) -> Run:
@@ -240,18 +257,23 @@ def _assemble(runs: list[_RunFiles]) -> Run:
         for name in TABLES
     }
     notes = [note for run in runs for note in run.damage]
-    notes += [note for run in runs if (note := _progress(run, tables["trials"]))]
+    by_id: dict[str, _RunFiles] = {}
+    for run in runs:
+        first = by_id.setdefault(run.run_id, run)
+        if first is not run:
+            notes.append(f"{run.run_dir} and {first.run_dir} hold the same run: counted once.")
+    notes += [note for run in by_id.values() if (note := _progress(run, tables["trials"]))]
     return Run(
         trials=tables["trials"],
         epochs=tables["epochs"],
-        manifests={run.run_dir.resolve().name: run.manifest for run in runs},
+        manifests={run_id: run.manifest for run_id, run in by_id.items()},
         spaces={
             space["name"]: SearchSpace.from_dict(space)
             for run in runs
             for space in run.manifest.get("spaces", [])
         },
         notes=notes,
-        dirs=tuple(run.run_dir for run in runs),
+        dirs=tuple(run.run_dir for run in by_id.values()),
     )
 
 
@@ -278,7 +300,7 @@ def _codes(column: pa.ChunkedArray) -> np.ndarray:
 
 def _progress(run: _RunFiles, trials: pa.Table) -> str | None:
     """Is this run running, or was it interrupted?"""
-    name = run.run_dir.resolve().name
+    name = run.run_id
     mine = trials.filter(pc.equal(trials["run_id"], name))
     unfinished = pc.sum(pc.is_in(mine["status"], pa.array(UNFINISHED))).as_py() or 0
     holder = lock_holder(run.run_dir)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from results.arms import chosen_row, confirm_rows, group_by_arm
+from results.arms import full_rows, group_by_arm
 from results.load import Run
 from results.mean import mean_of
 from results.records import Row
@@ -58,11 +58,9 @@ def measured_trials(run: Run, column: str) -> dict[str, list[tuple[Row, list[Row
     by_trial = run.epochs_by_trial()
     arms = {}
     for name, rows in group_by_arm(run.rows()).items():
-        chosen = chosen_row(rows)
-        trials = confirm_rows(rows) or ([chosen] if chosen else [])
         found = [
             (trial, epochs)
-            for trial in trials
+            for trial in full_rows(rows)
             if trial["status"] in ("completed", "running", "interrupted")
             and (
                 epochs := _measured(

@@ -88,7 +88,9 @@ def print_versus(run: Run, reference: str) -> None:
                 arm_label(entry.arm),
                 str(difference.n),
                 f"{100 * entry.accuracy:.2f}",
-                "-" if own else f"{points(difference.mean)[0]} {interval_text(difference)}",
+                "-"
+                if own or not difference.n
+                else f"{points(difference.mean)[0]} {interval_text(difference)}",
                 "-" if entry.loss != entry.loss else f"{entry.loss:.4f}",
                 ratio,
             ]

@@ -160,10 +160,12 @@ def write_trial(
     attempt: int = 0,
     started_at: datetime = START,
     epochs: int | None = None,
+    seconds: float = 4.0,
 ) -> None:
     """Record a trial from its start to its end, as the driver's callback does.
 
-    A test accuracy equals `accuracy`; epochs cuts the curve of an unfinished trial.
+    A test accuracy equals `accuracy`; epochs cuts the curve of an unfinished trial; seconds: of
+    this start, whose epochs took 0.55 each.
     """
     common = {"attempt": attempt, "host": "fakehost", "started_at": started_at}
     store.add_trial(
@@ -183,7 +185,7 @@ def write_trial(
     store.add_trial(
         trial_row(
             store.run_id, trial, status=status, outcome=outcome, epochs_done=len(records),
-            ended_at=started_at + timedelta(seconds=4), error=error, **common,  # type: ignore[arg-type]
+            ended_at=started_at + timedelta(seconds=seconds), error=error, **common,  # type: ignore[arg-type]
         )
     )  # fmt: skip
 
@@ -217,6 +219,7 @@ def write_run(
     spaces = {name: make_space(name, recipe) for name in arms}
     manifest = {
         "status": "completed",
+        "num_test": NUM_TEST_IMAGES,
         "spaces": [space.to_dict() for space in spaces.values()],
         "config": {"epochs": recipe.epochs, "recipe": asdict(recipe)},
     }

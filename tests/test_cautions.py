@@ -9,9 +9,11 @@ import pytest
 
 import results
 from results.__main__ import main
-from results.arms import best_row, chosen_row
+from results.arms import best_row, chosen_row, full_rows
 from results.cautions import budget_warnings, seed_warnings
 from results.paired import paired_difference
+from results.plots.curves import curves_info
+from results.plots.schedules import schedules_info
 from results.store import RunStore
 from tests.fakes_results import make_trial, write_run, write_trial
 
@@ -98,6 +100,68 @@ def test_short_and_paused_trainings_are_never_taken_for_results(store):
     assert chosen_row([rows[0], paused]) is None
 
 
+def write_rungs(store):
+    """Configs a (p=0.5) and b (p=2), squeezed to a half and in full; returns their rows.
+
+    Halves: error 0.01 and 0.1, full: 0.02 and 0.01. In -log10: 2 + 1.699 and 1 + 2: of all looks
+    together a is better, of the full ones b.
+    """
+    configs = [make_trial(params={"p": p}) for p in (0.5, 2.0)]
+    for trial in configs:
+        write_trial(store, replace(trial, horizon=0.5))
+        write_trial(store, trial)
+    rows = reload(store).rows()
+    scores = (0.99, 0.98, 0.90, 0.99)
+    return [row | {"objective": score} for row, score in zip(rows, scores, strict=True)]
+
+
+def test_squeezed_trainings_count_as_looks_until_the_run_has_chosen(store):
+    half_a, full_a, half_b, full_b = write_rungs(store)
+    assert chosen_row([full_a, full_b]) == full_b
+    assert chosen_row([half_a, full_a, half_b, full_b]) == full_a
+    assert chosen_row([half_a, half_b, full_b]) == full_b  # a has no result
+
+
+def test_the_choice_of_the_run_comes_before_the_best_full_training(store):
+    half_a, full_a, half_b, full_b = (row | {"chosen": False} for row in write_rungs(store))
+    half_b, full_b = half_b | {"chosen": True}, full_b | {"chosen": True}
+    assert chosen_row([half_a, full_a, half_b, full_b]) == full_b
+    assert chosen_row([half_a, full_a, half_b]) == half_b
+    assert full_rows([half_a, full_a, half_b, full_b]) == [full_b]
+    assert full_rows([half_a, full_a, half_b]) == []
+    assert best_row([half_b]) == half_b
+
+
+def test_a_config_chosen_without_a_full_training_is_given_in_full(store, capsys):
+    short = make_trial(params={"p": 0.5}, horizon=0.5)
+    write_trial(store, short, accuracy=0.99)
+    write_trial(store, make_trial(params={"p": 2.0}), accuracy=0.7)
+    store.update_manifest(chosen={"poly": short.config_key})
+    run = reload(store)
+    assert run.best() == replace(short, horizon=1.0)
+    assert run.best().num_epochs == 6
+    (arm,) = run.compare().details.values()
+    assert arm.params["p"] == 0.5
+    assert main(["show", str(store.run_dir)]) == 0
+    assert f"config {short.config_key}" in capsys.readouterr().out
+    assert (curves_info(run).arms, schedules_info(run).arms) == ((), ())
+
+
+def test_the_best_of_a_paused_config_is_the_whole_training(store):
+    paused = replace(make_trial(params={"p": 0.5}), until=2)
+    write_trial(store, paused, status="diverged", epochs=1)
+    store.update_manifest(chosen={"poly": paused.config_key})
+    assert reload(store).best() == replace(paused, until=None)
+
+
+def test_schedules_of_squeezed_trainings_are_not_those_used(store):
+    write_trial(store, make_trial(params={"p": 0.5}, horizon=0.5))
+    confirm = make_trial(params={"p": 0.5}, role="confirm")
+    write_trial(store, confirm, status="running", epochs=1)
+    (arm,) = schedules_info(reload(store)).arms
+    assert arm.used["lr"].tolist() == [confirm.schedule.lr_S[0]]
+
+
 def test_short_trainings_cost_their_samples(store):
     short = make_trial(params={"p": 0.5}, horizon=0.5)
     write_trial(store, short)
@@ -117,10 +181,17 @@ def test_show_tells_no_accuracy_of_short_trainings(store, capsys):
     assert out.splitlines()[-1].split()[-1] == "-"
 
 
-def test_a_run_that_went_on_until_decided_is_judged_under_repeated_looks(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"config": {"confirm": {"until": "decided"}}},
+        {"config": {"confirm": {"until": "seeds"}}, "looked": True},
+    ],
+    ids=["until decided", "looked before"],
+)
+def test_seeds_that_depend_on_scores_are_judged_under_repeated_looks(tmp_path, capsys, told):
     run_dir = write_run(tmp_path / "run", seeds=5)
-    manifest = json.loads((run_dir / "manifest.json").read_text())
-    manifest["config"]["confirm"] = {"until": "decided"}
+    manifest = json.loads((run_dir / "manifest.json").read_text()) | told
     (run_dir / "manifest.json").write_text(json.dumps(manifest))
     comparison = results.load(run_dir).compare()
     kinds = {d.interval_kind for d in comparison.pairs.values()}

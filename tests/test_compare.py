@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from results.compare import compare, paired_difference
+from results.compare import compare, default_min_effect, pair_level, paired_difference
 
 T_2 = 4.3026527  # 97.5% quantile of t with 2 degrees of freedom
 
@@ -185,3 +185,16 @@ def test_nothing_to_compare_is_said(given):
 def test_small_numbers_do_not_show_as_zero():
     c = compare({"poly": scores(0.90010, 0.9103), "baseline": scores(0.90, 0.91)}, min_effect=1e-5)
     assert "0.02 points [-0.11, 0.15]" in c.verdict
+
+
+@pytest.mark.parametrize(
+    ("num_test", "effect"), [(0, 0.002), (100, 0.02), (1000, 0.002), (10_000, 0.002)]
+)
+def test_the_least_that_matters_is_two_images_or_a_fifth_of_a_point(num_test, effect):
+    assert default_min_effect(num_test) == pytest.approx(effect)
+
+
+def test_pairs_share_their_errors_where_they_have_a_seed_in_common():
+    arms = {"a": {0: 0.9, 1: 0.8}, "b": {0: 0.9}, "c": {1: 0.9}}
+    assert pair_level(arms) == pytest.approx(0.05 / 2)
+    assert pair_level({"a": {0: 0.9}}) == 0.05

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 import results
-from results.arms import correct_images, group_by_arm
+from results.arms import compare_arms, correct_images, group_by_arm
 from results.examples import examples_interval
 from results.paired import paired_difference
 from results.store import RunStore
@@ -110,3 +110,46 @@ def test_the_minimum_effect_counts_the_images_that_the_run_tells(tmp_path):
     manifest = json.loads((run_dir / "manifest.json").read_text())
     (run_dir / "manifest.json").write_text(json.dumps(manifest | {"num_test": 355}))
     assert results.load(run_dir).compare().min_effect == pytest.approx(2 / 355)
+
+
+def users_rows(run_dir, *, num_samples, right):
+    """A run of a user's own training: its bitmaps, and accuracies as float32 shares.
+
+    right: samples by seed, of poly and of the baseline.
+    """
+    with RunStore.create(run_dir, {"num_test": 0}, "") as store:
+        for replicate in range(len(right[0])):
+            for space in ("poly", "baseline"):
+                confirm(store, space, replicate, 0.9)
+    rows = results.load(run_dir).rows()
+    for row in rows:
+        count = right[row["space"] == "baseline"][row["replicate"]]
+        row["test_correct"] = np.packbits(np.arange(num_samples) < count).tobytes()
+        row["test_accuracy"] = float(np.float32(count / num_samples))
+    return rows
+
+
+def test_the_number_of_a_users_test_samples_follows_from_the_accuracies(tmp_path):
+    rows = users_rows(tmp_path / "run", num_samples=357, right=((300, 310), (290, 340)))
+    correct = correct_images(group_by_arm(rows), {"run": {"num_test": 0}})
+    assert correct["poly"][0].tolist() == [1.0] * 300 + [0.0] * 57  # not 360 of 45 bytes
+    assert correct["baseline"][1].sum() == 340
+    assert correct_images(group_by_arm(rows), {})["poly"][0].size == 357
+
+
+def test_an_unknown_number_of_test_samples_leaves_the_interval_out(tmp_path):
+    none_right = users_rows(tmp_path / "run", num_samples=357, right=((0, 0), (0, 0)))
+    assert correct_images(group_by_arm(none_right), {}) == {}
+    told = correct_images(group_by_arm(none_right), {"run": {"num_test": 355}})
+    assert told["poly"][0].tolist() == [0.0] * 355
+    rows = users_rows(tmp_path / "other", num_samples=357, right=((300, 310), (290, 340)))
+    rows[0]["test_accuracy"] += 0.001
+    assert correct_images(group_by_arm(rows), {"other": {"num_test": 0}}) == {}
+
+
+def test_the_minimum_effect_of_a_users_training_is_that_of_the_campaign(tmp_path):
+    rows = users_rows(tmp_path / "run", num_samples=100, right=((90, 91), (92, 93)))
+    manifests = {"run": {"num_test": 0}}
+    assert compare_arms(rows, manifests, metric="test_accuracy").min_effect == 0.002
+    older = compare_arms(rows, {"run": {}}, metric="test_accuracy")
+    assert older.min_effect == pytest.approx(2 / 100)

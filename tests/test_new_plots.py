@@ -195,6 +195,19 @@ def test_time_is_split_into_training_validation_and_rest(run):
     assert baseline.wall_seconds == pytest.approx(3 * 4)
 
 
+@pytest.mark.parametrize(
+    ("attempt", "train", "val"), [(2, 6 * 0.5, 6 * 0.05), (1, 2 * 0.5, 2 * 0.05)]
+)
+def test_time_of_trials_that_did_not_train_all_their_epochs_at_once(tmp_path, attempt, train, val):
+    """1.2 s since the last start: two epochs and 0.1 s; four were trained before, or by others."""
+    with RunStore.create(tmp_path / "run", {}, "") as store:
+        write_trial(store, make_trial(), attempt=attempt, seconds=1.2)
+    (arm,) = time_use_info(results.load(tmp_path / "run")).arms
+    assert arm.train_seconds == pytest.approx(train)
+    assert arm.eval_seconds == pytest.approx(val)
+    assert arm.other_seconds == pytest.approx(0.1)
+
+
 def test_time_of_training_is_known_without_the_epochs(tmp_path):
     run_dir = write_run(tmp_path / "run", arms=["poly"], trials=2, seeds=1, baseline=False)
     (run_dir / "epochs" / "00000.parquet").write_bytes(b"nonsense")

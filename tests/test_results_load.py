@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,11 +16,13 @@ import pytest
 
 import results
 from results.records import EPOCHS, TRIALS
+from results.report.facts import provenance
 from results.segments import DamagedFile, list_segments, read_segment, write_segment
 from results.store import RunStore
 from results.study import build_study, distribution
 from search_spaces.space import Range
 from tests.fakes_results import (
+    NUM_TEST_IMAGES,
     RECIPE,
     make_recipe,
     make_space,
@@ -43,7 +46,8 @@ def run_dir(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def store(tmp_path):
-    manifest = {"spaces": [make_space("poly").to_dict(), make_space("cosine").to_dict()]}
+    spaces = [make_space("poly").to_dict(), make_space("cosine").to_dict()]
+    manifest = {"spaces": spaces, "num_test": NUM_TEST_IMAGES}
     with RunStore.create(tmp_path / "run", manifest, "") as store:
         yield store
 
@@ -135,6 +139,72 @@ def test_a_damaged_manifest_is_noted(tmp_path):
     run = results.load(run_dir)
     assert "manifest.json was skipped" in run.notes[0]
     assert run.trials.num_rows == 5
+
+
+def test_a_note_ends_in_one_full_stop(tmp_path):
+    run_dir = write_run(tmp_path / "run", trials=1, seeds=1)
+    manifest = json.loads((run_dir / "manifest.json").read_text())
+    manifest["spaces"][0]["ranges"]["p"] |= {"low": 4.0, "high": 1.0}
+    (run_dir / "manifest.json").write_text(json.dumps(manifest))
+    (note,) = results.load(run_dir).notes
+    assert note.endswith(").")
+
+
+def write_chosen(run_dir: Path) -> str:
+    """A run by prefixes with a config chosen, and another trial unfinished; returns the choice."""
+    trials = [make_trial(params={"p": p}) for p in (0.5, 2.0)]
+    manifest = {
+        "spaces": [make_space("poly").to_dict()],
+        "config": {"search": {"fidelity": "prefix"}},
+        "chosen": {"poly": trials[0].config_key},
+        "num_test": 400,
+    }
+    with RunStore.create(run_dir, manifest, "epochs: 6\n") as store:
+        write_trial(store, trials[0], accuracy=0.8)
+        write_trial(store, trials[1], accuracy=0.9)
+        write_trial(store, make_trial(params={"p": 3.0}), status="interrupted", epochs=2)
+    return trials[0].config_key
+
+
+def without_run_id(run_dir: Path) -> None:
+    manifest = json.loads((run_dir / "manifest.json").read_text())
+    del manifest["run_id"]
+    (run_dir / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("age", [lambda run_dir: None, without_run_id], ids=["now", "no run_id"])
+def test_a_renamed_run_keeps_its_manifest(tmp_path, age):
+    chosen = write_chosen(tmp_path / "first")
+    age(tmp_path / "first")
+    (tmp_path / "first").rename(tmp_path / "second")
+    run = results.load(tmp_path / "second")
+    assert run.manifests["first"]["num_test"] == 400
+    assert [row["config_key"] for row in run.rows() if row["chosen"]] == [chosen]
+    assert run.best().config_key == chosen
+    assert [len(row["prefix_scores"]) for row in run.search_rows()] == [6, 6, 2]
+    assert run.notes == ["run first was interrupted: 1 trials unfinished."]
+    (told,) = provenance(run)
+    assert (told.run_id, told.config) == ("first", "epochs: 6\n")
+
+
+def test_a_folder_without_manifest_goes_by_its_rows(tmp_path):
+    write_chosen(tmp_path / "first")
+    (tmp_path / "first" / "manifest.json").unlink()
+    (tmp_path / "first").rename(tmp_path / "second")
+    run = results.load(tmp_path / "second")
+    assert list(run.manifests) == ["first"]
+    assert "run first was interrupted: 1 trials unfinished." in run.notes
+
+
+def test_a_copy_beside_its_run_is_counted_once(tmp_path):
+    write_chosen(tmp_path / "first")
+    shutil.copytree(tmp_path / "first", tmp_path / "second")
+    run = results.load(tmp_path)
+    assert run.trials.num_rows == 3
+    assert run.dirs == (tmp_path / "first",)
+    copied = f"{tmp_path / 'second'} and {tmp_path / 'first'} hold the same run: counted once."
+    assert copied in run.notes
+    assert sum("was interrupted" in note for note in run.notes) == 1
 
 
 def test_verify_finds_missing_segments_and_lost_epochs(tmp_path):

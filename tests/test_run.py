@@ -45,7 +45,8 @@ class Command:
         return subprocess.Popen(
             [sys.executable, "-m", "tuner.run", *words, *where],
             cwd=ROOT,
-            env=os.environ | ENVIRONMENT,
+            # With a token of its own it cannot join the session's cluster by mistake.
+            env=os.environ | ENVIRONMENT | ({} if address else {"RAY_AUTH_TOKEN": "0" * 64}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -13,7 +15,7 @@ from results.__main__ import main
 from results.records import trial_row
 from results.store import RunStore
 from results.versus import versus
-from tests.fakes_results import make_epochs, make_outcome, make_trial
+from tests.fakes_results import make_epochs, make_outcome, make_trial, write_run
 
 T_2 = 4.302652729911275  # Student's 0.975 quantile, 2 degrees of freedom
 ACCURACY = {"poly": (0.90, 0.92, 0.94), "cosine": (0.89, 0.90, 0.91)}
@@ -68,3 +70,41 @@ def test_an_unknown_reference_is_one_line(run_dir, capsys):
     assert main(["compare", str(run_dir), "--reference", "pol"]) == 2
     error = capsys.readouterr().err
     assert error == "error: unknown arm 'pol'; did you mean 'poly'? (known: cosine, poly)\n"
+
+
+def test_under_repeated_looks_intervals_are_confidence_sequences(tmp_path, capsys):
+    run_dir = write_run(tmp_path / "run", arms=("poly",), trials=1, seeds=5)
+    manifest = json.loads((run_dir / "manifest.json").read_text())
+    (run_dir / "manifest.json").write_text(json.dumps(manifest | {"looked": True}))
+    run = results.load(run_dir)
+    poly, _ = versus(run, "baseline")
+    # t^2 at which e_5 = 1/0.05, by hand: r = 1/6, k = (400 * 6)^(1/5), 4 (k - 1) / (1 - k / 6)
+    k = 2400**0.2
+    half = poly.difference.sd * math.sqrt(4 * (k - 1) / (1 - k / 6) / 5)
+    assert poly.difference.interval_kind == "95% confidence sequence"
+    assert poly.difference.high == pytest.approx(poly.difference.mean + half)
+    assert main(["compare", str(run_dir), "--reference", "baseline", "--no-plots"]) == 0
+    text = capsys.readouterr().out
+    assert "95% confidence sequence" in text
+    assert "t-interval" not in text
+
+
+def test_loss_ratios_are_sequential_too(run_dir, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"looked": True}))
+    _, cosine = versus(results.load(copy), "poly")
+    assert cosine.loss_ratio == pytest.approx(2 ** (4 / 3))
+    assert (cosine.low, cosine.high) == (None, None)  # unbounded below 5 seeds
+
+
+def test_seeds_of_other_runs_are_not_paired(tmp_path, capsys):
+    for name, seed in (("x-aaaa", 1), ("x-cccc", 2)):
+        write_run(tmp_path / name, arms=("poly",), trials=2, run_seed=seed, baseline=False)
+    run = results.load(tmp_path)
+    own, other = versus(run, "poly@aaaa")
+    assert (own.difference.n, other.difference.n) == (3, 0)
+    assert math.isnan(other.loss_ratio)
+    assert main(["compare", str(tmp_path), "--reference", "poly@aaaa", "--no-plots"]) == 0
+    assert "nan" not in capsys.readouterr().out

@@ -75,7 +75,6 @@ def start(address: str | None) -> None:
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address is None:
-        os.environ.pop("RAY_ADDRESS", None)
         _start_here(options)
         _protect_token()
         return
@@ -97,7 +96,8 @@ def _start_here(options: dict[str, Any]) -> None:
 
     for attempt in range(NUM_STARTS):
         try:
-            ray.init(include_dashboard=False, **options)
+            # "local": without it ray.init joins whatever cluster was started on this machine.
+            ray.init(address="local", include_dashboard=False, **options)
         except Exception as error:
             ray.shutdown()
             if attempt + 1 == NUM_STARTS:

@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from results.arms import chosen_row, confirm_rows, group_by_arm
+from results.arms import full_rows, group_by_arm
 from results.compare import CONFIDENCE
 from results.load import Run
 from results.plots.looks import log_axis
@@ -69,8 +69,7 @@ def curves_info(run: Run) -> CurvesInfo:
     by_trial = run.epochs_by_trial()
     arms = []
     for name, rows in group_by_arm(run.rows()).items():
-        chosen = chosen_row(rows)
-        trials = confirm_rows(rows) or ([chosen] if chosen else [])
+        trials = full_rows(rows)
         measured = [by_trial.get((t["run_id"], t["trial_key"]), []) for t in trials]
         measured = [epochs for epochs in measured if epochs]
         if measured:

@@ -17,6 +17,8 @@ from results.paired import T_INTERVAL, paired_scores
 from results.plots.style import color_of, set_size, tidy
 from search_spaces.space import BASELINE
 
+SIDE = 0.3  # of the width; a label takes up to 0.45 of it
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmDifference:
@@ -79,6 +81,8 @@ def draw_differences(info: DifferencesInfo, figure: Figure) -> None:
     axes.set_yticks(range(len(info.arms)), [arm_label(a.name) for a in reversed(info.arms)])
     axes.set_ylim(-0.6, len(info.arms) - 0.4)
     axes.margins(x=0.08)
+    for height, arm in enumerate(reversed(info.arms)):
+        _write_label(axes, arm, height)
     axes.set_xlabel(f"test accuracy minus {arm_label(info.reference)} [points]")
     axes.set_title(
         f"Dots: paired seeds; bar: mean with {info.interval_kind}; "
@@ -102,12 +106,18 @@ def _draw_arm(axes: Axes, arm: ArmDifference, height: int) -> None:
     if difference.low is not None and difference.high is not None:
         axes.hlines(height, 100 * difference.low, 100 * difference.high, color=color, linewidth=3)
     axes.plot(100 * difference.mean, height, "D", color=color, markersize=8)
+
+
+def _write_label(axes: Axes, arm: ArmDifference, height: int) -> None:
+    """Above the mean; towards the middle from near the sides, not over the axis."""
+    low, high = axes.get_xlim()
+    place = (100 * arm.difference.mean - low) / (high - low)
     axes.annotate(
-        f"{points(difference.mean)[0]} {interval_text(difference)}, n={difference.n}: "
-        f"{arm.outcome}",
-        (100 * difference.mean, height),
+        f"{points(arm.difference.mean)[0]} {interval_text(arm.difference)}, "
+        f"n={arm.difference.n}: {arm.outcome}",
+        (100 * arm.difference.mean, height),
         xytext=(0, 9),
         textcoords="offset points",
-        ha="center",
+        ha="left" if place < SIDE else "right" if place > 1 - SIDE else "center",
         fontsize=10,
     )

@@ -40,12 +40,20 @@ class SchedulesInfo:
 
 
 def schedules_info(run: Run) -> SchedulesInfo:
-    """Per arm what the longest recorded trial of its chosen config used, epoch by epoch."""
+    """Per arm what its chosen config used, epoch by epoch: the longest recorded of its trainings.
+
+    Squeezed and paused ones run through another schedule, or a part, and do not count.
+    """
     by_trial = run.epochs_by_trial()
     arms = []
     for name, rows in group_by_arm(run.rows()).items():
         chosen = chosen_row(rows)
-        same = [row for row in rows if chosen and row["config_key"] == chosen["config_key"]]
+        same = [
+            row
+            for row in rows
+            if chosen and row["config_key"] == chosen["config_key"]
+            if row["horizon"] == 1.0 and row["status"] != "paused"
+        ]
         recorded = [by_trial.get((row["run_id"], row["trial_key"]), []) for row in same]
         longest: list[Row] = max(recorded, key=lambda epochs: len(epochs), default=[])
         longest = sorted(longest, key=lambda row: int(row["epoch"]))

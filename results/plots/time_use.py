@@ -25,16 +25,18 @@ PARTS = {
     "eval_seconds": ("validation after each epoch", ORANGE, "///"),
     "other_seconds": ("rest of the trials: start, test, records", LIGHT_GREY, ""),
 }
+SAME_TIME = 1e-6  # seconds; what records are rounded to
 UNITS = ((7200.0, 3600.0, "hours"), (300.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmTime:
-    """Seconds of all trials of an arm together; their sum is the trials' wall time.
+    """Seconds of all trials of an arm together; see time_use_info for trials taken up again.
 
     Attributes:
         num_trials: that have ended; num_search: of these, not confirming.
-        other_seconds: wall time that was neither training nor validation after an epoch.
+        other_seconds: wall time that was neither training nor validation after an epoch; of
+            trials taken up again only that since their last start.
     """
 
     name: str
@@ -46,7 +48,7 @@ class ArmTime:
 
     @property
     def wall_seconds(self) -> float:
-        """From each trial's start to its end, added up."""
+        """From each trial's start to its end, earlier starts with their epochs alone."""
         return self.train_seconds + self.eval_seconds + self.other_seconds
 
 
@@ -71,33 +73,26 @@ class TimeUseInfo:
 def time_use_info(run: Run) -> TimeUseInfo:
     """Of the trials that have ended: their wall time split by what the epochs measured.
 
-    A trial that was taken up again has the wall time of its last attempt only: at least the time
-    its epochs took is counted.
+    A trial that was taken up again (resumed, or promoted to a longer rung) has the wall time of
+    its last start. Of earlier starts the epochs that were kept count, not what else they took. A
+    trial that began from another's state (search.share_prefix) has epochs of before its first
+    start: they are that trial's time and do not count again.
     """
     by_trial = run.epochs_by_trial()
     arms = []
     for name, rows in group_by_arm(run.rows()).items():
         ended = [row for row in rows if row["ended_at"] and row["started_at"]]
-        epochs = [by_trial.get((row["run_id"], row["trial_key"]), []) for row in ended]
-        trains = [  # the epochs' file may be damaged
-            _sum(own, "seconds") or float(row["train_seconds"] or 0.0)
-            for row, own in zip(ended, epochs, strict=True)
-        ]
-        evals = [_sum(own, "eval_seconds") for own in epochs]
-        walls = [(row["ended_at"] - row["started_at"]).total_seconds() for row in ended]
-        others = [
-            max(0.0, wall - train - val)
-            for wall, train, val in zip(walls, trains, evals, strict=True)
-        ]
+        parts = [_split(row, by_trial.get((row["run_id"], row["trial_key"]), [])) for row in ended]
         if ended:
+            train, val, other = (sum(part) for part in zip(*parts, strict=True))
             arms.append(
                 ArmTime(
                     name=name,
                     num_trials=len(ended),
                     num_search=sum(row["role"] != "confirm" for row in ended),
-                    train_seconds=sum(trains),
-                    eval_seconds=sum(evals),
-                    other_seconds=sum(others),
+                    train_seconds=train,
+                    eval_seconds=val,
+                    other_seconds=other,
                 )
             )
     slot_seconds = sum(map(_slot_seconds, run.dirs))
@@ -134,6 +129,29 @@ def _title(info: TimeUseInfo) -> str:
         return title
     share = info.idle_seconds / info.slot_seconds
     return f"{title}; besides, slots without a trial: {share:.0%} of the run"
+
+
+def _split(row: Row, epochs: list[Row]) -> tuple[float, float, float]:
+    """Seconds of training, validation and the rest of one trial; none is negative."""
+    wall = max(0.0, float((row["ended_at"] - row["started_at"]).total_seconds()))
+    if not epochs:  # the epochs' file may be damaged
+        train = float(row["train_seconds"] or 0.0)
+        return train, 0.0, max(0.0, wall - train)
+    recent = _within(epochs, wall)
+    rest = wall - _sum(recent, "seconds") - _sum(recent, "eval_seconds")
+    counted = epochs if row["attempt"] > 1 else recent
+    return _sum(counted, "seconds"), _sum(counted, "eval_seconds"), max(0.0, rest)
+
+
+def _within(epochs: list[Row], wall: float) -> list[Row]:
+    """The last epochs, as many as fit into these seconds."""
+    recent, left = [], wall
+    for epoch in sorted(epochs, key=lambda row: -int(row["epoch"])):
+        left -= (epoch["seconds"] or 0.0) + (epoch["eval_seconds"] or 0.0)
+        if left < -SAME_TIME:
+            break
+        recent.append(epoch)
+    return recent
 
 
 def _sum(epochs: Iterable[Row], column: str) -> float:

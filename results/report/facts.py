@@ -149,15 +149,14 @@ def failures_table(rows: list[Row]) -> Table | None:
 
 def provenance(run: Run) -> list[Provenance]:
     """Of every run: command, times, versions, hardware, data, seeds, key settings."""
-    dirs = {run_dir.resolve().name: run_dir for run_dir in run.dirs}
     rows = run.trials.to_pylist()
     return [
         Provenance(
             run_id=run_id,
             facts=_facts(manifest, [row for row in rows if row["run_id"] == run_id]),
-            config=_config(dirs.get(run_id)),
+            config=_config(run_dir),
         )
-        for run_id, manifest in run.manifests.items()
+        for (run_id, manifest), run_dir in zip(run.manifests.items(), run.dirs, strict=True)
     ]
 
 
@@ -218,8 +217,8 @@ def _time(text: str | None) -> str | None:
         return str(text)
 
 
-def _config(run_dir: Path | None) -> str:
+def _config(run_dir: Path) -> str:
     try:
-        return (run_dir / "config.yaml").read_text() if run_dir else ""
+        return (run_dir / "config.yaml").read_text()
     except (OSError, UnicodeError):
         return ""

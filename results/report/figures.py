@@ -284,7 +284,10 @@ def _time_caption(info: TimeUseInfo) -> str:
     trials = counts([(arm.name, arm.num_trials) for arm in info.arms], "trials")
     idle = info.idle_seconds
     told = f" Slots without a trial: {duration(idle)} besides." if idle == idle else ""
-    return f"Wall time of all ended trials added up, {trials}.{told}"
+    return (
+        f"Wall time of all ended trials added up, {trials}; of trials taken up again (resumed, or "
+        f"promoted) since their last start, and the epochs before it.{told}"
+    )
 
 
 def _time_table(info: TimeUseInfo) -> Table:

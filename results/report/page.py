@@ -68,7 +68,7 @@ def render_report(run: Run) -> str:
         ValueError: the runs trained different workloads.
     """
     comparison = run.compare()
-    rows = run.trials.to_pylist()
+    rows = run.rows()
     return _template().render(
         title=", ".join(run.manifests) or "no run",
         trained=scale_line(run),
