@@ -12,10 +12,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from results.arms import group_by_arm, is_full, params_of
 from results.compare import arm_label
 from results.load import Run
 from results.plots.slices import ArmSlices, parameter_axis, slices_info, visible_floor
-from results.plots.style import set_size, tidy
+from results.plots.style import GREY, set_size, tidy
+from results.records import Row
 
 # Of the free parameters the first of each line make the axes.
 FIRST = (
@@ -36,6 +38,7 @@ class ArmMap:
         x_T, y_T: values of x_name and y_name by trial; logs: names searched on a log scale.
         objective_T: validation accuracy; is_diverged_T: scored at chance.
         best: row of the best trial.
+        short_x_S, short_y_S: configs that got shorter trainings only (rungs of the search).
     """
 
     name: str
@@ -47,6 +50,8 @@ class ArmMap:
     is_diverged_T: NDArray[np.bool_]
     logs: frozenset[str]
     best: int
+    short_x_S: NDArray[np.float64]
+    short_y_S: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +64,8 @@ class ParameterMapInfo:
 def parameter_map_info(run: Run) -> ParameterMapInfo:
     """The full search trials; two axes an arm: the curve's parameter and the interval first."""
     arms = [arm for arm in slices_info(run).arms if len(arm.params) > 1]
-    return ParameterMapInfo(arms=tuple(_arm_map(arm) for arm in arms))
+    rows = group_by_arm(run.rows())
+    return ParameterMapInfo(arms=tuple(_arm_map(arm, rows[arm.name]) for arm in arms))
 
 
 def main_axes(params: list[str]) -> tuple[str, str]:
@@ -95,13 +101,22 @@ def draw_parameter_map(info: ParameterMapInfo, figure: Figure) -> None:
     )  # fmt: skip
     figure.suptitle(
         "Search trials of full length: a dot a config (one seed each); ring: the best; "
-        "cross: diverged",
+        "cross: diverged" + _grey_dots(info),
         fontsize=11,
     )
 
 
-def _arm_map(arm: ArmSlices) -> ArmMap:
+def _grey_dots(info: ParameterMapInfo) -> str:
+    has_short = any(arm.short_x_S.size for arm in info.arms)
+    return "; grey: shorter trainings only" if has_short else ""
+
+
+def _arm_map(arm: ArmSlices, rows: list[Row]) -> ArmMap:
     x_name, y_name = main_axes(sorted(arm.params))
+    searched = [row for row in rows if row["role"] == "search"]
+    in_full = {row["config_key"] for row in searched if is_full(row)}
+    short = {row["config_key"]: params_of(row) for row in searched}
+    short = {key: params for key, params in short.items() if key not in in_full}
     return ArmMap(
         name=arm.name,
         x_name=x_name,
@@ -112,10 +127,13 @@ def _arm_map(arm: ArmSlices) -> ArmMap:
         is_diverged_T=arm.is_diverged_T,
         logs=arm.logs,
         best=int(np.argmax(arm.objective_T)),
+        short_x_S=np.array([params[x_name] for params in short.values()]),
+        short_y_S=np.array([params[y_name] for params in short.values()]),
     )
 
 
 def _draw_arm(axes: Axes, arm: ArmMap, norm: Normalize) -> None:
+    axes.plot(arm.short_x_S, arm.short_y_S, "o", color=GREY, markersize=4, zorder=2)
     order_T = np.argsort(arm.objective_T, kind="stable")  # the best on top
     shown_T = order_T[~arm.is_diverged_T[order_T]]
     axes.scatter(
@@ -130,8 +148,9 @@ def _draw_arm(axes: Axes, arm: ArmMap, norm: Normalize) -> None:
             arm.x_T[[arm.best]], arm.y_T[[arm.best]], s=190, facecolors="none",
             edgecolors="black", linewidths=1.8, zorder=4,
         )  # fmt: skip
-    parameter_axis(axes, "x", arm.x_name, arm.x_T, is_log=arm.x_name in arm.logs)
-    parameter_axis(axes, "y", arm.y_name, arm.y_T, is_log=arm.y_name in arm.logs)
+    x_T, y_T = np.append(arm.x_T, arm.short_x_S), np.append(arm.y_T, arm.short_y_S)
+    parameter_axis(axes, "x", arm.x_name, x_T, is_log=arm.x_name in arm.logs)
+    parameter_axis(axes, "y", arm.y_name, y_T, is_log=arm.y_name in arm.logs)
     axes.margins(0.1)
     axes.set_title(f"{arm_label(arm.name)} (n={len(arm.objective_T)})", fontsize=10.5)
     tidy(axes)

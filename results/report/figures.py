@@ -183,7 +183,8 @@ def _search_n(info: SlicesInfo) -> str:
 def _map_caption(info: Any) -> str:
     return (
         "Every dot is a search config trained over all samples with one seed; its colour is the "
-        "validation accuracy, the ring marks the arm's best, a cross diverged. "
+        "validation accuracy, the ring marks the arm's best, a cross diverged; grey dots are "
+        "configs with shorter trainings only. "
         f"{_search_n(info)}; single values, no interval."
     )
 
