@@ -62,12 +62,11 @@ class Plan:
     @property
     def min_effect(self) -> float:
         """Smallest accuracy difference worth calling better."""
-        from results.compare import MIN_EFFECT  # scipy: needed after the search only
+        if self.config.min_effect is not None:
+            return self.config.min_effect
+        from results.compare import default_min_effect  # scipy: needed after the search only
 
-        given = self.config.min_effect
-        if given is not None or not self.source.num_test:
-            return MIN_EFFECT if given is None else given
-        return max(MIN_EFFECT, 2 / self.source.num_test)
+        return default_min_effect(self.source.num_test)
 
     @property
     def trials_per_space(self) -> int:
