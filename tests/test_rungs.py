@@ -99,6 +99,16 @@ def test_every_arm_trains_the_planned_rungs_on_equal_samples(at_once: int) -> No
     assert chosen.rungs.samples(9) == 3 * 18 * N
 
 
+def test_early_promotion_trains_in_full_before_all_have_started_and_no_more_than_planned() -> None:
+    early = run_all(Campaign(plan(*SQUEEZED, "search.promote=early", "trials=27")))
+    late = run_all(Campaign(plan(*SQUEEZED, "trials=27")))
+    assert rungs(early, "poly") == rungs(late, "poly") == {0.111111: 27, 0.333333: 9, 1.0: 3}
+    first = [next(i for i, r in enumerate(rows) if r["horizon"] == 1.0) for rows in (early, late)]
+    # Late: all 27 start first.
+    assert first[0] < 27
+    assert first[1] >= 27
+
+
 def test_the_plan_counts_trainings_and_samples_of_all_rungs() -> None:
     chosen = plan("space=[poly,cosine]", *SQUEEZED, "confirm.seeds=2")
     assert chosen.num_trials == 2 * (9 + 3 + 1) + 3 * 2

@@ -241,7 +241,8 @@ class Campaign:
         """A training of the arm with the fewest samples spent and committed."""
         while arms := [a for a in self.arms.values() if a.can_ask or a.promotion]:
             arm = min(arms, key=lambda a: a.samples)
-            trial = self._ask(arm) if arm.can_ask else self._promote(arm)
+            is_early = self.plan.config.search.promote == "early" and arm.promotion is not None
+            trial = self._ask(arm) if arm.can_ask and not is_early else self._promote(arm)
             if trial is not None and self._waits(trial):
                 self.pending.append(trial)
             elif trial is not None:

@@ -118,6 +118,7 @@ class SearchConfig:
     eta: int = 3
     rungs: int = 3
     min_horizon: float | None = None
+    promote: str = "late"
     share_prefix: bool = False
 
 

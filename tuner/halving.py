@@ -5,8 +5,9 @@ schedule in fewer samples; prefix: the first epochs of the full one). All config
 lowest rung; one in eta is promoted to the next: the best once a rung is full, and before that
 whoever is among the best 1/eta of those that have ended there (Li et al. 2020, arXiv 1810.05934,
 ASHA), but never more configs than the rung above is planned to hold: every arm spends the same
-samples. The campaign asks for promotions only when no config is left to start, which ends with
-better configs than promoting at once (benchmarks/README.md); no worker has to wait for that.
+samples. Unless search.promote=early the campaign asks for promotions only when no config is left
+to start, which ends with better configs than promoting at once (benchmarks/README.md); no worker
+has to wait for that.
 """
 
 from __future__ import annotations

@@ -157,6 +157,11 @@ KEYS: dict[str, Key] = {
         "", "2 to 100", _within(2, 100), "one config in eta is promoted to the next rung"
     ),
     "search.rungs": Key("rungs", "2 to 10", _within(2, 10), "the full training included"),
+    "search.promote": Key(
+        "name",
+        *_one_of("late", "early"),
+        "late = when all configs have started, ends better; early = at once, good sooner",
+    ),
     "search.min_horizon": Key(
         "share",
         "above 0, below 1",

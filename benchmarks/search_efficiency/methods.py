@@ -218,12 +218,12 @@ METHODS: dict[str, Method] = {
     "prefixes, promote first, TPE": halving_search(NINTHS, fidelity="prefix", model=True),
     "squeezed": squeezed(NINTHS),
     "squeezed, TPE": squeezed(NINTHS, model=True),
+    "squeezed, TPE, promote first": squeezed(NINTHS, order="promote", model=True),
 }
 VARIANTS: dict[str, Method] = {
     "best of the highest rung": squeezed(NINTHS, recommend=best_of_highest),
     "promote first": squeezed(NINTHS, order="promote"),
     "promote first, highest rung": squeezed(NINTHS, order="promote", recommend=best_of_highest),
-    "promote first, TPE": squeezed(NINTHS, order="promote", model=True),
     "pooled arms": squeezed(NINTHS, pooled=True),
     "eta 2": squeezed(NINTHS, eta=2),
     "eta 4": squeezed(NINTHS, eta=4),
