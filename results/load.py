@@ -263,7 +263,7 @@ def _assemble(runs: list[_RunFiles]) -> Run:
         if first is not run:
             notes.append(f"{run.run_dir} and {first.run_dir} hold the same run: counted once.")
     notes += [note for run in by_id.values() if (note := _progress(run, tables["trials"]))]
-    return Run(
+    whole = Run(
         trials=tables["trials"],
         epochs=tables["epochs"],
         manifests={run_id: run.manifest for run_id, run in by_id.items()},
@@ -275,6 +275,28 @@ def _assemble(runs: list[_RunFiles]) -> Run:
         notes=notes,
         dirs=tuple(run.run_dir for run in by_id.values()),
     )
+    if not any(_is_written(files.run_dir) for files in runs):
+        notes += _gone(whole)
+    return whole
+
+
+def _is_written(run_dir: Path) -> bool:
+    holder = lock_holder(run_dir)
+    return holder is not None and holder.alive
+
+
+def _gone(run: Run) -> list[str]:
+    """What the records lack: files that somebody removed are not damaged, they are not there."""
+    recorded = set(run.trials["run_id"].to_pylist())
+    notes = [
+        f"run {run_id} has ended, but none of its trials is there."
+        for run_id, manifest in run.manifests.items()
+        if manifest.get("status") == "completed" and run_id not in recorded
+    ]
+    lost = len(_lost_epochs(run))
+    if lost:
+        notes.append(f"{lost} trials lack epochs; python -m results verify tells which.")
+    return notes
 
 
 def _deduplicate(table: pa.Table, keys: tuple[str, ...]) -> pa.Table:
@@ -304,7 +326,7 @@ def _progress(run: _RunFiles, trials: pa.Table) -> str | None:
     mine = trials.filter(pc.equal(trials["run_id"], name))
     unfinished = pc.sum(pc.is_in(mine["status"], pa.array(UNFINISHED))).as_py() or 0
     holder = lock_holder(run.run_dir)
-    if holder is not None and holder.alive:
+    if _is_written(run.run_dir):
         return f"run {name} is still running: {unfinished} trials unfinished."
     if unfinished or holder is not None:
         return f"run {name} was interrupted: {unfinished} trials unfinished."

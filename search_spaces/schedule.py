@@ -328,7 +328,7 @@ def _check_law(
 
 
 def _check_rung(table: Schedule, horizon: float) -> None:
-    shortest = table.epoch_samples / table.total_samples * horizon
+    shortest = table.epoch_samples / max(1, table.total_samples) * horizon
     if table.total_samples < table.epoch_samples:
         raise ValueError(
             f"a horizon must hold at least one epoch of samples, but got (horizon={horizon}). "

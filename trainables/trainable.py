@@ -83,9 +83,11 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         except MISTAKES:
             return self._report(failure={"status": "failed", "error": traceback.format_exc()})
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            is_users = self.trial.recipe.trainer == "user"  # torch's word for wrong shapes
+            if not _is_out_of_memory(error) and not is_users:
                 raise
-            return self._report(failure={"status": "oom", "error": traceback.format_exc()})
+            status = "oom" if _is_out_of_memory(error) else "failed"
+            return self._report(failure={"status": status, "error": traceback.format_exc()})
         return self._report(outcome=outcome, is_paused=self._is_paused(training))
 
     def _is_paused(self, training: Training) -> bool:

@@ -171,6 +171,20 @@ def _check_pairs(config: Config) -> None:
             raise ConfigError(f"name: {error}") from None
 
 
+def check_confirm(config: Config) -> None:
+    """Raise ConfigError where `confirm.until=decided` cannot be kept."""
+    confirm = config.confirm
+    if confirm.until != "decided":
+        return
+    if confirm.max_seeds < confirm.seeds:
+        raise ConfigError(
+            f"confirm.max_seeds={confirm.max_seeds}: must be at least "
+            f"confirm.seeds={confirm.seeds}"
+        )
+    if confirm.seeds == 0:
+        raise ConfigError("confirm.until=decided: needs confirm.seeds of at least 1")
+
+
 def _check_unused(config: Config) -> None:
     """What only our training of a network has; a user's own function decides such things."""
     is_own = config.trainer == "user"

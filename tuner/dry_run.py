@@ -142,6 +142,12 @@ def _time_one_training(plan: Plan, device: str) -> float:
         training = make_training(plan.trial(space, middle), device=device)
     except (ValueError, OSError) as error:
         raise ConfigError(f"the first epoch: {error}") from None
-    record = training.run_epoch()
+    try:
+        record = training.run_epoch()
+    except Exception as error:  # the user's own code may raise anything
+        if plan.recipe.trainer != "user":
+            raise
+        told = f"its first epoch raised {type(error).__name__}: {error}"
+        raise ConfigError(f"trainable={plan.recipe.model}: {told}") from None
     epochs = 1 if training.finished else plan.recipe.epochs
     return float((record.seconds + record.eval_seconds) * epochs)

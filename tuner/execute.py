@@ -6,10 +6,8 @@ import contextlib
 import importlib
 import json
 import os
-import platform
 import secrets
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -17,15 +15,14 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tuner import cluster
 from tuner.config import ConfigError
 from tuner.interrupts import Interrupts
+from tuner.manifest import make_manifest, read_manifest
 from tuner.plan import Plan
-from tuner.presets import scale_of
 from tuner.resume import config_yaml, plain
 
 OK, SOME_FAILED, STORAGE_LOST = 0, 1, 4
@@ -39,7 +36,6 @@ HEAVY = (
     "tuner.recorder",
     "trainables.trainable",
 )
-PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "hydra-core", "numpy", "scipy")
 
 
 def execute(
@@ -84,14 +80,9 @@ def execute(
         interrupts.restore()
 
 
-def _read_manifest(run_dir: Path) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads((run_dir / "manifest.json").read_text())
-    return manifest
-
-
 def _has_looked(plan: Plan, run_dir: Path, rows: list[dict[str, Any]]) -> bool:
     """True when somebody may have looked at confirm trials before more seeds were asked for."""
-    manifest, confirm = _read_manifest(run_dir), plan.config.confirm
+    manifest, confirm = read_manifest(run_dir), plan.config.confirm
     before = manifest["config"]["confirm"]
     has_more = confirm.seeds > before["seeds"] and any(r["role"] == "confirm" for r in rows)
     untils = (confirm.until, before.get("until"))
@@ -103,7 +94,7 @@ def _is_finished(plan: Plan, run_dir: Path) -> bool:
     from results import load
     from tuner.campaign import Campaign
 
-    if _read_manifest(run_dir).get("status") != "completed":
+    if read_manifest(run_dir).get("status") != "completed":
         return False
     campaign = Campaign(plan)
     campaign.replay(load(run_dir).search_rows())
@@ -148,12 +139,12 @@ def _run(
         else:
             run_dir = Path(plan.config.runs_dir).resolve() / (plan.config.name or run_id(plan))
             store = RunStore.create(
-                run_dir, _manifest(plan, slots, command), config_yaml(plan.config)
+                run_dir, make_manifest(plan, slots, command), config_yaml(plan.config)
             )
     except ValueError as error:
         raise ConfigError(str(error)) from None
     recorder = Recorder(store, display, store.run_dir / "checkpoints")
-    recorder.remember(rows, _read_manifest(store.run_dir).get("shared_samples", 0))
+    recorder.remember(rows, read_manifest(store.run_dir).get("shared_samples", 0))
     store.event("start", command=command, slots=asdict(slots))
     problem = None
     if not campaign.finished:
@@ -170,7 +161,7 @@ def _run(
             problem = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
             store.event("problem", traceback=traceback.format_exc())
         finally:
-            interrupts.leave = None
+            interrupts.loop_ended(may_exit=again.startswith("python"))
             display.stop()
     return _end(store, recorder, campaign, interrupts, problem, summary, again)
 
@@ -300,7 +291,13 @@ def _end(
         return interrupts.exit_code
     if problem:
         print(f"error: {problem}", file=sys.stderr)
-        print(f"everything finished is kept. Go on with: {resume_command}", file=sys.stderr)
+        well = sum(campaign.num_ended.get(s, 0) for s in ("completed", "diverged", "paused"))
+        kept = (
+            "everything finished is kept. Go on with"
+            if well
+            else ("nothing has finished; mend it and start anew, or with the same code go on with")
+        )
+        print(f"{kept}: {resume_command}", file=sys.stderr)
         return SOME_FAILED
     print_summary(run_dir)
     if campaign.plan.config.report:
@@ -342,50 +339,6 @@ def run_id(plan: Plan) -> str:
     names = "-".join(space.name for space in plan.spaces)[:30].strip("-")
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in names)
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{safe}-{secrets.token_hex(2)}"
-
-
-def _manifest(plan: Plan, slots: cluster.Slots, command: str) -> dict[str, Any]:
-    """What the run was and where it ran."""
-    return {
-        "command": command,
-        "status": "running",
-        "started_at": datetime.now(UTC).isoformat(),
-        "seed": plan.config.seed,
-        "scale": scale_of(plan.config),
-        "recipe": asdict(plan.recipe),
-        "spaces": [space.to_dict() for space in plan.spaces],
-        "baseline": plan.baseline.to_dict() if plan.baseline else None,
-        "delta_ref": plan.delta_ref,
-        "num_test": plan.source.num_test,
-        "config": plain(plan.config),
-        "looked": plan.config.confirm.until == "decided",
-        "slots": asdict(slots),
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
-        "git": _git(),
-        "hardware": {"machine": platform.machine(), "cpus": os.cpu_count(), **_gpus()},
-    }
-
-
-def _gpus() -> dict[str, Any]:
-    import ray
-
-    total = ray.cluster_resources()
-    kinds = [k.partition(":")[2] for k in total if k.startswith("accelerator_type:")]
-    return {"gpus": total.get("GPU", 0.0), "gpu_kinds": kinds}
-
-
-def _git() -> dict[str, Any]:
-    """Commit of the code and whether it was changed; empty outside a checkout."""
-
-    def ask(*words: str) -> str:
-        root = Path(__file__).parent
-        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    try:
-        return {"sha": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
-    except OSError:
-        return {}
 
 
 def _shown(path: Path) -> str:

@@ -43,6 +43,23 @@ class Interrupts:
         for number, handler in self.before.items():
             signal.signal(number, handler or signal.SIG_DFL)
 
+    def loop_ended(self, *, may_exit: bool) -> None:
+        """Tune's loop has stopped: from now on only Ray's shutdown may be waited for in vain.
+
+        Args:
+            may_exit: the process is ours to end; a notebook's is not.
+        """
+        self.leave = None
+        if self.watchdog is not None:
+            self.watchdog.cancel()
+            if may_exit:
+                self._watch(lambda: os._exit(self.exit_code))
+
+    def _watch(self, leave: Callable[[], None]) -> None:
+        self.watchdog = threading.Timer(PATIENCE_SECONDS, leave)
+        self.watchdog.daemon = True
+        self.watchdog.start()
+
     @property
     def exit_code(self) -> int:
         """128 + the signal's number."""
@@ -54,7 +71,5 @@ class Interrupts:
             os._exit(128 + number)
         self.received = number
         if self.leave is not None:
-            self.watchdog = threading.Timer(PATIENCE_SECONDS, self.leave)
-            self.watchdog.daemon = True
-            self.watchdog.start()
+            self._watch(self.leave)
         os.write(2, b"\nstopping: keeping everything (again to leave at once)\n")

@@ -24,6 +24,7 @@ from search_spaces.space import (
 from search_spaces.trial import Recipe, Role, TrialConfig, derive_seed
 from trainables.sources import SourceInfo
 from tuner.checks import (
+    check_confirm,
     check_optimizer,
     check_values,
     describe_data,
@@ -186,13 +187,16 @@ def make_plan(config: Config) -> Plan:
         _check_space(plan, space)
     searched = filter(plan.quota, plan.spaces)
     check_lowest(plan.rungs, (t for space in searched for t in _corners(plan, space)))
-    if config.confirm.max_seeds < config.confirm.seeds and config.confirm.until == "decided":
-        raise ConfigError(
-            f"confirm.max_seeds={config.confirm.max_seeds}: must be at least "
-            f"confirm.seeds={config.confirm.seeds}"
-        )
-    if config.confirm.until == "decided" and config.confirm.seeds == 0:
-        raise ConfigError("confirm.until=decided: needs confirm.seeds of at least 1")
+    check_confirm(config)
+    for space in filter(plan.quota, plan.spaces):
+        if plan.rungs.samples(plan.quota(space)) > plan.quota(space) * plan.samples_per_trial:
+            raise ConfigError(
+                f"search.fidelity={config.search.fidelity}: the rungs of {plan.quota(space)} "
+                "configs train more samples than all of them in full; take "
+                "search.fidelity=full, more trials or a smaller search.min_horizon"
+            )
+    if config.confirm.until == "decided" and len(plan.trials_by_arm()) < 2:
+        raise ConfigError("confirm.until=decided: needs two arms, or baseline=true")
     if config.search.share_prefix:
         _check_sharing(plan)
     if config.confirm.each and config.confirm.seeds == 0:

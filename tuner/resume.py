@@ -18,7 +18,7 @@ from results.lock import lock_holder
 from search_spaces.registry import is_import_path
 from search_spaces.space import SearchSpace
 from search_spaces.trial import Recipe
-from tuner.checks import describe_data
+from tuner.checks import check_confirm, describe_data
 from tuner.compose import NAMED, NOT_KEYS, compose
 from tuner.config import Config, ConfigError
 from tuner.keys import KEYS, value_of
@@ -188,6 +188,7 @@ def _changed(stored: Config, given: dict[str, str]) -> Config:
     merged = OmegaConf.merge(OmegaConf.structured(Config), data)
     config = OmegaConf.to_object(merged)
     assert isinstance(config, Config), "the schema is Config"
+    check_confirm(config)
     try:
         check_trackers(config.track)
     except ValueError as error:

@@ -74,8 +74,10 @@ def run_words(
         return 0
     from tuner.checks import check_surroundings
     from tuner.plan import make_plan
+    from tuner.usercode import check_import
 
     plan = make_plan(request.config) if request.plan is None else request.plan
+    check_import(request.config)
     if request.config.dry_run:
         from tuner.dry_run import print_plan
 

@@ -45,7 +45,8 @@ def print_summary(run_dir: Path) -> None:
         for warning in comparison.warnings:
             console.print(f"note: {warning}", markup=False)
     console.print()
-    for command in next_commands(run_dir, manifest["config"]):
+    has_search = any(row["role"] == "search" for row in rows)
+    for command in next_commands(run_dir, manifest["config"], has_search=has_search):
         console.print(f"  {command}", markup=False)
 
 
@@ -73,14 +74,15 @@ def shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def next_commands(run_dir: Path, config: dict[str, Any]) -> list[str]:
+def next_commands(run_dir: Path, config: dict[str, Any], *, has_search: bool = True) -> list[str]:
     """What a person would type next."""
     where = shown(run_dir)
     commands = [
         f"python -m results compare {where}                  # table, verdict and plots",
         f"python -m results export {where} --schedule best   # CSV, JSON and a torch snippet",
     ]
-    if config["search"]["sampler"] != "grid" and config["search"]["budget"] is None:
+    is_open = config["search"]["sampler"] != "grid" and config["search"]["budget"] is None
+    if is_open and has_search:
         commands.append(_search_on(where, config))
     return commands
 

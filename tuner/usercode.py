@@ -6,6 +6,9 @@ import functools
 import hashlib
 import inspect
 import pickle
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from types import CodeType
 from typing import Any
@@ -44,7 +47,8 @@ def name_of(function: Callable[..., Any]) -> str:
     """`package.module:function` of a callable, whether or not it can be imported by that name."""
     inner = function.func if isinstance(function, functools.partial) else function
     named: Any = inner if hasattr(inner, "__qualname__") else type(inner)
-    return f"{named.__module__}:{named.__qualname__}"
+    # "<lambda>" and "outer.<locals>.inner": a name that the command line could hold.
+    return f"{named.__module__}:{re.sub('[<>]', '', named.__qualname__)}"
 
 
 def describe_own(config: Config) -> SourceInfo:
@@ -79,6 +83,35 @@ def check_trainable(config: Config) -> None:
         _check_found(name)
     if config.dataset.train_examples is None:
         raise ConfigError("dataset.train_examples: give the samples of one epoch of your training")
+
+
+# Run in a process of its own: the driver stays without torch, whatever the file does at import.
+PROBE = """
+import inspect, sys
+from search_spaces.registry import import_callable
+function = import_callable(sys.argv[1])
+if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+    raise TypeError("must be a plain function, not async and without yield")
+inspect.signature(function).bind(None, 0, None)
+print("ok")
+"""
+PROBE_SECONDS = 120.0
+
+
+def check_import(config: Config) -> None:
+    """Raise ConfigError unless `trainable` can be imported and takes (schedule, seed, report)."""
+    if config.trainable is None or config.user_function is not None:
+        return
+    command = [sys.executable, "-c", PROBE, config.trainable]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise ConfigError(
+            f"trainable={config.trainable}: its import took over {PROBE_SECONDS:.0f} s"
+        ) from None
+    if done.returncode or not done.stdout.endswith("ok\n"):
+        said = done.stderr.strip().splitlines() or [f"its import ended Python ({done.returncode})"]
+        raise ConfigError(f"trainable={config.trainable}: {said[-1]}")
 
 
 def _check_found(name: str) -> None:
