@@ -6,6 +6,8 @@ The schedules come from search_spaces alone, the comparison from a run of
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -73,9 +75,22 @@ def draw_schedules(path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def picture_report(run_dir: Path, path: Path) -> None:
+    """The top of the run's report.html, by a headless Chromium where there is one."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        print(f"no Chromium: {path.name} stays as it is")
+        return
+    page = (run_dir / "report.html").resolve().as_uri()
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    size = ["--window-size=1100,1320", f"--screenshot={path}"]
+    subprocess.run([browser, *options, *size, page], check=True, capture_output=True)
+
+
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
     draw_schedules(IMAGES / "families.png")
     for made in save_plots(results.load(sys.argv[1]), IMAGES):
         if made.stem != "differences":
             made.unlink()
+    picture_report(Path(sys.argv[1]), IMAGES / "report.png")
