@@ -17,6 +17,7 @@ from tuner.keys import KEYS, default_of
 from tuner.plan import make_plan
 from tuner.resume import compose_run
 from tuner.run import main
+from tuner.usercode import check_import
 from tuner.workloads import WORKLOADS
 
 # DESIGN.md, Contracts: these keys are frozen.
@@ -369,3 +370,18 @@ def test_a_workload_file_holds_the_recipe_of_the_users_own_training(tmp_path: Pa
 
 def test_a_config_without_resume_is_a_new_run() -> None:
     assert compose_run(["space=poly"], None).run_dir is None
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tests.users_code:linear_model", "too many positional arguments"),
+        ("examples.char_transformer:nope", "has no attribute 'nope'"),
+    ],
+)
+def test_a_trainable_that_cannot_be_called_is_found_before_anything_starts(
+    name: str, message: str
+) -> None:
+    words = [f"trainable={name}", "dataset.train_examples=64", "lr=0.1", "batch.initial=8"]
+    with pytest.raises(ConfigError, match=message):
+        check_import(compose([*words, "epochs=2"]))

@@ -239,6 +239,9 @@ def test_worths_solve_the_penalised_least_squares_problem() -> None:
         (("search.eta=1",), "search.eta=1: allowed is 2 to 100"),
         (("search.rungs=1",), "search.rungs=1: allowed is 2 to 10"),
         (("confirm.until=decided", "confirm.max_seeds=4"), "confirm.max_seeds=4: must be at"),
+        (("confirm.until=decided", "baseline=false"), "needs two arms, or baseline=true"),
+        (("search.fidelity=squeezed", "epochs=18", "trials=1"), "more samples than all of them"),
+        (("search.fidelity=squeezed", "search.eta=100", "search.rungs=10"), "smallest allowed"),
     ],
 )
 def test_rungs_that_say_nothing_are_refused(words: tuple[str, ...], message: str) -> None:

@@ -213,7 +213,7 @@ class Tracking:
                 self._tell(of, "log", step=self.epochs[of.trial_key], values=values)
             if outcome or result["failure"]:
                 self._tell(of, "end", status=result["status"])
-            elif result["done"]:
+            elif result["status"] == "paused":
                 self.paused[of.trial_key] = of
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
