@@ -189,11 +189,12 @@ def make_plan(config: Config) -> Plan:
     check_lowest(plan.rungs, (t for space in searched for t in _corners(plan, space)))
     check_confirm(config)
     for space in filter(plan.quota, plan.spaces):
-        if plan.rungs.samples(plan.quota(space)) > plan.quota(space) * plan.samples_per_trial:
+        quota = plan.quota(space)
+        if plan.rungs.samples(quota) > quota * plan.samples_per_trial:
             raise ConfigError(
-                f"search.fidelity={config.search.fidelity}: the rungs of {plan.quota(space)} "
-                "configs train more samples than all of them in full; take "
-                "search.fidelity=full, more trials or a smaller search.min_horizon"
+                f"search.fidelity={config.search.fidelity}: the rungs of trials={quota} train "
+                "more samples than all of them in full; take search.fidelity=full, more trials "
+                "or a smaller search.min_horizon"
             )
     if config.confirm.until == "decided" and len(plan.trials_by_arm()) < 2:
         raise ConfigError("confirm.until=decided: needs two arms, or baseline=true")
