@@ -223,14 +223,14 @@ class Tracking:
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """No more will come: wait for the trackers, but not long."""
-        with self._guard():
-            for of in self.paused.values():
-                self._tell(of, "end", status="paused")
         self.close(CLOSE_SECONDS)
 
     def close(self, seconds: float) -> None:
         """End the trackers; wait this long at most, for all together."""
         deadline = time.monotonic() + seconds
+        with self._guard():
+            for of in self.paused.values():
+                self._tell(of, "end", status="paused")
         for tracker in self.trackers:
             tracker.send(None)
         for tracker in self.trackers:
