@@ -103,6 +103,7 @@ def test_a_run_that_does_not_say_how_it_searched_is_refused(tmp_path):
         best_of_n(results.load(run_dir))
 
 
+@pytest.mark.slow
 def test_the_figure_is_drawn_for_a_random_search(tmp_path):
     run_dir = write_run(tmp_path / "run", trials=4, seeds=2)
     manifest = json.loads((run_dir / "manifest.json").read_text())

@@ -136,6 +136,7 @@ def test_a_decided_pair_needs_no_seeds():
     assert claim.p_holm == claim.difference.p_value
 
 
+@pytest.mark.slow
 def test_no_false_claims_among_equal_arms_more_often_than_5_percent():
     """400 comparisons of 4 equal arms: at 5% at most 32 false ones (99.9% of a binomial)."""
     rng, found = np.random.default_rng(3), 0

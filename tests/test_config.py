@@ -372,6 +372,7 @@ def test_a_config_without_resume_is_a_new_run() -> None:
     assert compose_run(["space=poly"], None).run_dir is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -25,6 +25,7 @@ def run_dir(tmp_path_factory) -> Path:
     return write_run(tmp_path_factory.mktemp("runs") / "run")
 
 
+@pytest.mark.slow
 def test_compare_prints_arms_verdict_and_figures(run_dir, capsys):
     assert main(["compare", str(run_dir)]) == 0
     out = capsys.readouterr().out
