@@ -170,6 +170,7 @@ def test_a_huge_lr_is_told_as_diverged_with_chance_as_objective() -> None:
     assert len(training.records) < 3
 
 
+@pytest.mark.slow
 def test_only_confirm_trials_look_at_the_test_images() -> None:
     searched = train(small_trial(role="search")).outcome()
     confirmed = train(small_trial(role="confirm")).outcome()
@@ -247,6 +248,7 @@ def all_records(results: list[dict[str, object]]) -> list[dict[str, object]]:
     return [{k: v for k, v in r.items() if k not in TIMES} for r in records]
 
 
+@pytest.mark.slow
 def test_a_reused_actor_reports_what_a_fresh_one_does(tmp_path: Path) -> None:
     trial, other = small_trial(), small_trial(space="poly", replicate=1)
     fresh = drive(ScheduledTrainable(trainable_config(trial, tmp_path / "a")))

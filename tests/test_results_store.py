@@ -263,6 +263,7 @@ for epoch in range(1, 100000):
 """
 
 
+@pytest.mark.slow
 def test_sigkill_leaves_every_file_readable_and_loses_nothing_older_than_a_second(tmp_path):
     writers = {}
     for index, seconds in enumerate((1.2, 1.43, 1.67)):

@@ -181,6 +181,7 @@ def test_a_signal_to_the_whole_process_group_ends_the_run_in_order(
     }
 
 
+@pytest.mark.slow
 def test_an_interrupt_before_the_training_says_so(command: Command) -> None:
     process = command.start("space=poly", *SMALL, address=False)
     wait_for(process, "starting Ray")
