@@ -29,7 +29,7 @@ papers: .venv/installed  ## what docs/papers.md reports (40 minutes)
 	$(BIN)/python docs/papers.py
 
 docs: .venv/installed  ## docs/keys.md
-	$(BIN)/python -m tuner.help > docs/keys.md
+	$(BIN)/python -m tuner.config.help > docs/keys.md
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from results.compare import compare
-from results.examples import examples_interval
-from results.paired import paired_difference
-from results.resampling import bca_interval, sign_flip_p
-from results.sequential import e_value
+from results.statistics.compare import compare
+from results.statistics.image_interval import examples_interval
+from results.statistics.paired import paired_difference
+from results.statistics.resampling import bca_interval, sign_flip_p
+from results.statistics.sequential import e_value
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 

@@ -22,9 +22,9 @@ from benchmarks.measure import interleave, median_ratio, surroundings, table
 from benchmarks.plain_loop import PlainTraining
 from benchmarks.trials import IMAGE_SIZE, timed_trial
 from search_spaces.trial import TrialConfig
-from trainables.images import Augmentation, augment
+from trainables.data.images import Augmentation, augment
+from trainables.data.stream import NUM_DRAWS
 from trainables.loop import NetworkTraining
-from trainables.stream import NUM_DRAWS
 
 NUM_PAIRS = 5
 GEMM_SIZE = 4096

@@ -1,6 +1,6 @@
 """Claim: around a training, a trial costs at most 0.05 s, against about 1.5 s the ordinary way.
 
-Ours is `tuner.execute`'s own fit (searcher, warm workers, recorder, states on disk) on trainings
+Ours is the session's own fit (searcher, warm workers, recorder, states on disk) on trainings
 that cost nothing. The ordinary way is a Tune function trainable that reports each epoch, chosen
 by OptunaSearch, a fresh process per trial; it neither keeps states nor imports torch, though a
 real one would. One trial at a time, one ray.init, fits of both arms alternate, Tune's own loggers
@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import median_ratio, surroundings, table
-from tuner import cluster
-from tuner.compose import compose
-from tuner.execute import Interrupts, _fit, _manifest
-from tuner.plan import Plan, make_plan
-from tuner.resume import config_yaml
+from tuner.config.compose import compose
+from tuner.plan.plan import Plan, make_plan
+from tuner.session import cluster
+from tuner.session.resume import config_yaml
+from tuner.session.session import Interrupts, _fit, _manifest
 
 EPOCHS = 3
 OURS, ORDINARY = "GradTune", "function trainable + OptunaSearch"
@@ -78,9 +78,9 @@ def main() -> None:
 def ours(plan: Plan) -> Fit:
     """One run into a fresh folder, through the same function as `python -m tuner.run`."""
     from benchmarks.noop import NoopTrainable
-    from results.store import RunStore
+    from results.records.store import RunStore
     from trainables import trainable
-    from tuner.campaign import Campaign
+    from tuner.campaign.campaign import Campaign
 
     trainable.ScheduledTrainable = NoopTrainable
     slots = cluster.lay_out(plan.config)
@@ -126,8 +126,8 @@ def _report_epochs(config: dict[str, Any]) -> None:
 
 
 def _clocked_recorder(store: Any, plan: Plan, fit: Fit) -> Any:
-    from tuner.progress import Display
-    from tuner.recorder import Recorder
+    from tuner.display.live import Display
+    from tuner.recording.recorder import Recorder
 
     class ClockedRecorder(Recorder):
         def on_trial_result(self, *args: Any, **info: Any) -> None:

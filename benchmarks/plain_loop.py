@@ -24,7 +24,7 @@ from torchvision import transforms
 from search_spaces.registry import lookup
 from search_spaces.trial import Recipe
 from trainables import MODELS
-from trainables.images import Augmentation, Normalization, TensorImages
+from trainables.data.images import Augmentation, Normalization, TensorImages
 
 NUM_WORKERS = 2
 START_METHOD = "fork"  # as on Linux when the papers' code was written

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from search_spaces.trial import Recipe, TrialConfig
-from trainables.datasets import CIFAR10_AUGMENTATION, CIFAR10_NORMALIZATION, ImageData
-from trainables.images import TensorImages
+from trainables.data.datasets import CIFAR10_AUGMENTATION, CIFAR10_NORMALIZATION, ImageData
+from trainables.data.images import TensorImages
 
 NOISE = "benchmarks.trials:noise_images"
 NUM_VAL = 100  # validation is not timed

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from results.load import Run, load, verify
+from results.run import Run, load, verify
 
 __all__ = ["Run", "load", "verify"]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import results
-from results.load import Run
-from results.records import Row, trial_from_row
+from results.records.schema import Row, trial_from_row
+from results.run import Run
 from results.tables import print_costs, print_pairs, print_scores, print_table, print_versus
 from search_spaces.registry import is_import_path
 from search_spaces.trial import TrialConfig
@@ -121,8 +121,8 @@ def compare_command(args: argparse.Namespace) -> int:
 
 def profile_command(args: argparse.Namespace) -> int:
     """Print on which share of workloads and seeds each arm is close to the best; draw it."""
-    from results.plots.profiles import save_profiles
-    from results.profiles import profiles
+    from results.plots.arms.performance import save_profiles
+    from results.statistics.profiles import profiles
     from results.tables import print_profiles
 
     run = results.load(args.paths)
@@ -137,8 +137,8 @@ def profile_command(args: argparse.Namespace) -> int:
 
 def show_command(args: argparse.Namespace) -> int:
     """Print one screen: status, arms, best schedule."""
-    from results.arms import group_by_arm, is_full
-    from results.compare import arm_label
+    from results.arms.comparison import group_by_arm, is_full
+    from results.statistics.compare import arm_label
 
     run = results.load(args.path)
     for run_id, manifest in run.manifests.items():
@@ -245,7 +245,7 @@ def split_kinds(flag: str, text: str | None, known: Sequence[str]) -> tuple[str,
 
 def export_schedule_of(args: argparse.Namespace, run: Run, out: Path) -> list[Path]:
     """Write a schedule as csv, json and a torch snippet."""
-    from results.export import export_schedule
+    from results.exports.snippet import export_schedule
 
     if args.schedule == "best":
         trial = run.best(args.space)
@@ -261,14 +261,14 @@ def export_schedule_of(args: argparse.Namespace, run: Run, out: Path) -> list[Pa
 
 def export_csv_tables(run: Run, out: Path) -> list[Path]:
     """Write the two tables of the records."""
-    from results.export_tables import export_csv
+    from results.exports.sheets import export_csv
 
     return export_csv(run, out)
 
 
 def export_latex_table(run: Run, out: Path) -> list[Path]:
     """Write the table of the arms."""
-    from results.export_tables import export_latex
+    from results.exports.sheets import export_latex
 
     return export_latex(run, out)
 
@@ -282,7 +282,7 @@ def export_figures(kinds: tuple[str, ...], run: Run, out: Path) -> list[Path]:
 
 def export_journal_file(run: Run, out: Path) -> list[Path]:
     """Write the studies for optuna-dashboard into this folder or file."""
-    from results.journal import JOURNAL_NAME, export_journal
+    from results.exports.journal import JOURNAL_NAME, export_journal
 
     return [export_journal(run, out if is_file_name(out) else out / JOURNAL_NAME)]
 
@@ -319,7 +319,7 @@ def print_notes(run: Run) -> None:
 
 def print_schedule(trial: TrialConfig) -> None:
     """The best config and its stages, the middle left out when there are many."""
-    from results.export import format_params, stage_table
+    from results.exports.snippet import format_params, stage_table
 
     print(f"\nbest: {trial.space} ({format_params(trial.params)}), config {trial.config_key}")
     if is_import_path(trial.family):

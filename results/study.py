@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
-from results.records import Row
+from results.records.schema import Row
 from search_spaces.space import Range, SearchSpace
 
 if TYPE_CHECKING:  # optuna is imported late: `import results` stays cheap

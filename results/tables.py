@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from results.load import Run
+from results.run import Run
 from search_spaces.space import BASELINE
 
 if TYPE_CHECKING:  # scipy is imported late: --help stays fast
-    from results.compare import Claim, Comparison
-    from results.profiles import Profiles
+    from results.statistics.compare import Claim, Comparison
+    from results.statistics.profiles import Profiles
 
 PROFILE_POINTS = (0.0, 0.5, 1.0, 2.0)  # tau in points of accuracy
 MAX_PAIRS_SHOWN = 15  # of more pairs only those of the default and of the leader
@@ -18,7 +18,7 @@ MAX_PAIRS_SHOWN = 15  # of more pairs only those of the default and of the leade
 
 def print_scores(comparison: Comparison) -> None:
     """What each arm scored, and against the default."""
-    from results.compare import arm_label, interval_text, points
+    from results.statistics.compare import arm_label, interval_text, points
 
     lines, kind = [], ""
     for arm in comparison.arms:
@@ -56,8 +56,8 @@ def print_pairs(comparison: Comparison) -> None:
 
 def print_costs(comparison: Comparison) -> None:
     """What each arm took, and its best parameters."""
-    from results.compare import arm_label
-    from results.export import format_params
+    from results.exports.snippet import format_params
+    from results.statistics.compare import arm_label
 
     lines = []
     for name, arm in comparison.details.items():
@@ -73,8 +73,8 @@ def print_costs(comparison: Comparison) -> None:
 
 def print_versus(run: Run, reference: str) -> None:
     """Accuracy and training loss of every arm against one of them."""
-    from results.compare import arm_label, interval_text, points
-    from results.versus import versus
+    from results.arms.versus import versus
+    from results.statistics.compare import arm_label, interval_text, points
 
     lines, entries = [], versus(run, reference)
     for entry in entries:
@@ -101,7 +101,7 @@ def print_versus(run: Run, reference: str) -> None:
 
 def print_profiles(found: Profiles) -> None:
     """Share of problems within some distances of the best arm, with 95% intervals."""
-    from results.compare import arm_label
+    from results.statistics.compare import arm_label
 
     lines = []
     for arm in found.arms:
@@ -147,7 +147,7 @@ def _shown(comparison: Comparison) -> list[Claim]:
 
 
 def _pair_line(claim: Claim, min_effect: float) -> list[str]:
-    from results.compare import interval_text, points
+    from results.statistics.compare import interval_text, points
 
     d = claim.difference
     interval = "(no interval)" if d.low is None else interval_text(d)
@@ -173,7 +173,7 @@ def _outcome_text(claim: Claim, effect: str) -> str:
 
 
 def _beside_line(claim: Claim) -> list[str]:
-    from results.compare import points
+    from results.statistics.compare import points
 
     d = claim.difference
 

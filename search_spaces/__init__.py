@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from search_spaces import constant, cosine, cosine_power, exp, poly, wsd
+from search_spaces.families import constant, cosine, cosine_power, exp, poly, wsd
 from search_spaces.schedule import Curve
 from search_spaces.space import Range, SearchSpace
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tuner.cluster import ENVIRONMENT
+from tuner.session.cluster import ENVIRONMENT
 
 ROOT = Path(__file__).parent.parent
 
@@ -45,7 +45,7 @@ def cluster() -> Iterator[ClusterProcess]:
     """A cluster with two CPUs; whoever joins it finds its token in the environment."""
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.cluster_process"],
+        [sys.executable, "-m", "tests.fakes.cluster_process"],
         cwd=ROOT,
         env=os.environ | ENVIRONMENT,
         stdin=subprocess.PIPE,

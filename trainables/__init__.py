@@ -17,13 +17,13 @@ MODELS: dict[str, str] = {
 
 # loader(path, ...) -> ImageData
 DATASETS: dict[str, str] = {
-    "digits": "trainables.datasets:digits",
-    "synthetic": "trainables.datasets:synthetic",
-    "cifar10": "trainables.datasets:cifar10",
-    "cifar100": "trainables.datasets:cifar100",
-    "parquet": "trainables.datasets:parquet",
-    "imagefolder": "trainables.datasets:imagefolder",
-    "imagenet": "trainables.datasets:imagenet",
+    "digits": "trainables.data.datasets:digits",
+    "synthetic": "trainables.data.datasets:synthetic",
+    "cifar10": "trainables.data.datasets:cifar10",
+    "cifar100": "trainables.data.datasets:cifar100",
+    "parquet": "trainables.data.datasets:parquet",
+    "imagefolder": "trainables.data.datasets:imagefolder",
+    "imagenet": "trainables.data.datasets:imagenet",
 }
 
 # factory(params, *, lr, momentum, nesterov, weight_decay) -> torch.optim.Optimizer
@@ -48,8 +48,8 @@ NUM_STARTS = 30  # independent repetitions of such a trial, each from a random p
 # training(trial, *, schedule, device) -> Training
 TRAINERS: dict[str, str] = {
     "network": "trainables.loop:NetworkTraining",
-    "function": "trainables.explicit:ExplicitTraining",
-    "user": "trainables.user:UserTraining",
+    "function": "trainables.functions.explicit:ExplicitTraining",
+    "user": "trainables.user.adapter:UserTraining",
 }
 
 # Distribution of explicit smoothing: unit ball, N(0, I), N(0, I/P) in P dimensions.

@@ -25,10 +25,10 @@ from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule, Step
 from search_spaces.trial import EpochRecord, Outcome, Recipe, TrialConfig, derive_seed
 from trainables import MODELS, OPTIMIZERS
-from trainables.datasets import ImageData, ImageSet, load_images, stratified_split
-from trainables.measurements import Measurements
+from trainables.data.datasets import ImageData, ImageSet, load_images, stratified_split
+from trainables.data.stream import Samples, SampleStream
+from trainables.measurements.measuring import Measurements
 from trainables.perturbation import moved
-from trainables.stream import Samples, SampleStream
 
 EVAL_BATCH = 500  # images; has no influence on results in eval mode
 

@@ -116,7 +116,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
 
     @property
     def _share(self) -> dict[str, Any]:
-        """Which states other trainings begin from, and which one this does (tuner/sharing.py)."""
+        """Which states other trainings begin from, and which one this does."""
         share: dict[str, Any] = self.config.get("share") or {}
         return share
 

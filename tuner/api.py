@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.registry import import_callable
-from tuner import cluster
-from tuner.config import ConfigError
+from tuner.config.schema import ConfigError
+from tuner.session import cluster
 
 if TYPE_CHECKING:  # pyarrow
     from results import Run
@@ -54,11 +54,11 @@ def search(
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; `resume=` goes on.
     """
     from results import load
-    from tuner.checks import check_surroundings
-    from tuner.execute import execute, run_id
-    from tuner.plan import make_plan
-    from tuner.resume import compose_run
-    from tuner.summary import print_summary
+    from tuner.display.summary import print_summary
+    from tuner.plan.checks import check_surroundings
+    from tuner.plan.plan import make_plan
+    from tuner.session.resume import compose_run
+    from tuner.session.session import execute, run_id
 
     _check_ray()
     name, function = _named(train)
@@ -117,7 +117,7 @@ def _named(
     train: Callable[..., object] | str | None,
 ) -> tuple[str | None, Callable[..., object] | None]:
     """The import path of a training; and the function, where it cannot be imported by it."""
-    from tuner.usercode import MAIN, name_of
+    from tuner.plan.usercode import MAIN, name_of
 
     if train is None or isinstance(train, str):
         return train, None

@@ -28,7 +28,7 @@ paired seeds, and keep everything as Parquet under runs/.
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code (DESIGN.md: 0, 1, 2, 4, 130, 143)."""
-    from tuner.config import ConfigError
+    from tuner.config.schema import ConfigError
 
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -58,34 +58,34 @@ def run_words(
         ConfigError: a mistake in the words.
     """
     if "--help" in words or "-h" in words:
-        from tuner.help import describe_keys
+        from tuner.config.help import describe_keys
 
         print(USAGE)
         print(describe_keys())
         return 0
     words, config_dir, show = split_options(words)
-    from tuner.resume import compose_run
+    from tuner.session.resume import compose_run
 
     request = compose_run(words, config_dir)
     if show:
-        from tuner.resume import config_yaml
+        from tuner.session.resume import config_yaml
 
         print(config_yaml(request.config), end="")
         return 0
-    from tuner.checks import check_surroundings
-    from tuner.plan import make_plan
-    from tuner.usercode import check_import
+    from tuner.plan.checks import check_surroundings
+    from tuner.plan.plan import make_plan
+    from tuner.plan.usercode import check_import
 
     plan = make_plan(request.config) if request.plan is None else request.plan
     check_import(request.config)
     if request.config.dry_run:
-        from tuner.dry_run import print_plan
+        from tuner.session.dry_run import print_plan
 
         print_plan(plan)
         return 0
     check_surroundings(request.config, request.run_dir)
-    from tuner.execute import execute
-    from tuner.usercode import foreign_names
+    from tuner.plan.usercode import foreign_names
+    from tuner.session.session import execute
 
     names = [f" {key}={name}" for key, name in foreign_names(request.config).items()]
     return execute(
@@ -103,7 +103,7 @@ def split_options(words: list[str]) -> tuple[list[str], str | None, bool]:
     Raises:
         ConfigError: another option, or --config-dir without a folder.
     """
-    from tuner.config import ConfigError
+    from tuner.config.schema import ConfigError
 
     rest: list[str] = []
     config_dir, show = None, False

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from search_spaces.trial import TrialConfig
-from tuner.plan import Plan
+from tuner.plan.plan import Plan
 
 HERE = Path(__file__).parent
 POOL = HERE / "pool.parquet"
@@ -62,8 +62,8 @@ WORKLOADS: dict[str, dict[str, Any]] = {
 
 def make_workload_plan(workload: str) -> Plan:
     """The plan whose spaces and recipe the pool's configs come from."""
-    from tuner.compose import compose
-    from tuner.plan import make_plan
+    from tuner.config.compose import compose
+    from tuner.plan.plan import make_plan
 
     words = [*COMMON, *WORKLOADS[workload]["words"]]
     if workload.startswith("cifar10"):

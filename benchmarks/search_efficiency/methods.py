@@ -16,10 +16,10 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.search_efficiency.pool import Fidelity, Pool, Training
-from results.worth import worths
+from results.statistics.worth import worths
 from search_spaces.space import Range, SearchSpace
-from tuner.halving import Halving, Ladder
-from tuner.suggest import Suggester
+from tuner.campaign.halving import Halving, Ladder
+from tuner.campaign.suggest import Suggester
 
 Order = Literal["promote", "ask"]  # first: a promotion that is earned, or another config
 Recommend = Callable[[Sequence[dict[int, float]]], int]

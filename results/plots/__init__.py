@@ -13,25 +13,29 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from results.load import Run
-from results.plots.best_of_n import best_of_n_info, draw_best_of_n
-from results.plots.critical_batch import critical_batch_info, draw_critical_batch
-from results.plots.curves import costs_info, curves_info, draw_costs, draw_curves
-from results.plots.decay_rates import DecayRatesInfo, decay_rates_info_of_run, draw_decay_rates
-from results.plots.differences import differences_info, draw_differences
-from results.plots.exchange import draw_exchange, exchange_info
-from results.plots.importances import draw_importances, importances_info
-from results.plots.noise_constant import draw_noise_constant, noise_constant_info
-from results.plots.noise_sample import draw_noise_sample, noise_sample_info
-from results.plots.parameter_map import draw_parameter_map, parameter_map_info
-from results.plots.progress import draw_progress, progress_info
-from results.plots.published import draw_published, published_info
-from results.plots.schedules import draw_schedules, schedules_info
-from results.plots.sharpness import draw_sharpness, sharpness_info
-from results.plots.slices import draw_slices, slices_info
+from results.plots.arms.curves import costs_info, curves_info, draw_costs, draw_curves
+from results.plots.arms.differences import differences_info, draw_differences
+from results.plots.arms.schedules import draw_schedules, schedules_info
+from results.plots.arms.time_use import draw_time_use, time_use_info
+from results.plots.papers.critical import critical_batch_info, draw_critical_batch
+from results.plots.papers.decay_rates import (
+    DecayRatesInfo,
+    decay_rates_info_of_run,
+    draw_decay_rates,
+)
+from results.plots.papers.exchange import draw_exchange, exchange_info
+from results.plots.papers.noise import draw_noise_constant, noise_constant_info
+from results.plots.papers.published import draw_published, published_info
+from results.plots.papers.sampling import draw_noise_sample, noise_sample_info
+from results.plots.papers.sharpness import draw_sharpness, sharpness_info
+from results.plots.search.best_of_n import best_of_n_info, draw_best_of_n
+from results.plots.search.importances import draw_importances, importances_info
+from results.plots.search.parameter_map import draw_parameter_map, parameter_map_info
+from results.plots.search.progress import draw_progress, progress_info
+from results.plots.search.slices import draw_slices, slices_info
 from results.plots.style import DPI
-from results.plots.time_use import draw_time_use, time_use_info
-from results.records import Row
+from results.records.schema import Row
+from results.run import Run
 
 ASSUMED_A = 3.0  # radius factor of strong convexity; no source gives its value
 ROUNDING = 1e-9  # of a decay rate; closer to 1 is no decay

@@ -20,8 +20,8 @@ from matplotlib.ticker import (
     StrMethodFormatter,
 )
 
-from results.compare import arm_label
 from results.plots.style import color_of
+from results.statistics.compare import arm_label
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 LIGHTEST = 0.88  # of viridis; above, yellow is lost on white

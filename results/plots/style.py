@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from results.compare import arm_label
+from results.statistics.compare import arm_label
 from search_spaces.space import BASELINE
 
 WIDTH_INCHES, DPI = 10.0, 120  # 1200 px wide

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from results.load import Run
+from results.records.segments import write_text
 from results.report.page import render_report
-from results.segments import write_text
+from results.run import Run
 
 REPORT_NAME = "report.html"
 

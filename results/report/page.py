@@ -10,19 +10,19 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from results.arms import LOST, group_by_arm
-from results.compare import Comparison
-from results.load import Run
+from results.arms.comparison import LOST, group_by_arm
 from results.plots import PLOTS, scale_line
-from results.report.facts import (
+from results.report.captions import Exhibit, make_exhibit
+from results.report.cells import Table, without_empty
+from results.report.provenance import (
     costs_table,
     failures_table,
     pairs_table,
     provenance,
     scores_table,
 )
-from results.report.figures import Exhibit, make_exhibit
-from results.report.tables import Table, without_empty
+from results.run import Run
+from results.statistics.compare import Comparison
 
 # Heading, what it answers, figures in order. Figures of measurements follow in their own.
 SECTIONS = (

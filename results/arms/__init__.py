@@ -1,0 +1,1 @@
+"""From rows to arms, and from arms to their comparison."""

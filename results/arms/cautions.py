@@ -1,0 +1,91 @@
+"""What should a reader know before believing a comparison?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from results.records.schema import Row
+from results.statistics.compare import FEW_SEEDS, ArmDetails, Difference, arm_label
+from search_spaces.space import SearchSpace
+
+UNEQUAL = 0.1  # relative difference of samples or steps that is worth telling
+
+
+def edge_warnings(
+    details: Mapping[str, ArmDetails],
+    spaces: Mapping[str, Mapping[str, SearchSpace]],
+    arms: Mapping[str, list[Row]],
+) -> list[str]:
+    """Chosen parameters at an end of their range. spaces: run_id -> name -> space."""
+    warnings = []
+    for name, arm in details.items():
+        for param in arm.on_edge:
+            space = arms[name][0]["space"]
+            axis = spaces[arms[name][0]["run_id"]][space].ranges[param]
+            warnings.append(
+                f"{name}: the best {param} = {arm.params[param]:.4g} lies at an end of its range "
+                f"[{axis.low:.4g}, {axis.high:.4g}]; widen spaces.{space}.{param}."
+            )
+    return warnings
+
+
+def loss_warnings(lost: Mapping[str, int]) -> list[str]:
+    """Confirm seeds lost to failures, by arm."""
+    return [
+        f"{name}: {count} confirm seeds were lost to failures and dropped from all arms."
+        for name, count in lost.items()
+    ]
+
+
+def budget_warnings(searched: Mapping[str, int], confirmed: Mapping[str, list[Row]]) -> list[str]:
+    """Unequal samples of the searches, unequal samples or steps of the confirm trainings.
+
+    Args:
+        searched: samples of each searched arm.
+        confirmed: confirm rows of each arm; only completed ones count, each arm by its mean.
+    """
+    warnings = []
+    if _are_unequal(searched.values()):
+        told = ", ".join(f"{name} {samples:,}" for name, samples in searched.items())
+        warnings.append(f"the arms were searched with unequal samples: {told}.")
+    samples = _per_training(confirmed, "samples_seen")
+    if _are_unequal(samples.values()):
+        warnings.append(f"confirm trainings saw unequal samples: {_told(samples)}.")
+    steps = _per_training(confirmed, "optimizer_steps")
+    if _are_unequal(steps.values()):
+        warnings.append(
+            f"confirm trainings took unequal optimizer steps (larger batches take fewer): "
+            f"{_told(steps)}."
+        )
+    return warnings
+
+
+def seed_warnings(pairs: Iterable[Difference]) -> list[str]:
+    """Too few paired seeds somewhere."""
+    fewest = min((d.n for d in pairs if d.n), default=FEW_SEEDS)
+    if fewest >= FEW_SEEDS:
+        return []
+    seeds = f"{fewest} paired seed{'s' * (fewest > 1)}"
+    what = {
+        1: "one says nothing about the spread",
+        2: "their interval rests on a single degree of freedom",
+    }.get(fewest, "intervals are wide and lean on normal differences")
+    return [f"only {seeds}: {what}; confirm with {FEW_SEEDS} or more (confirm.seeds)."]
+
+
+def _per_training(confirmed: Mapping[str, list[Row]], column: str) -> dict[str, float]:
+    completed = {
+        name: [row[column] or 0 for row in rows if row["status"] == "completed"]
+        for name, rows in confirmed.items()
+    }
+    return {name: sum(values) / len(values) for name, values in completed.items() if values}
+
+
+def _are_unequal(values: Iterable[float]) -> bool:
+    values = list(values)
+    most = max(values, default=0)
+    return bool(most) and (most - min(values)) / most > UNEQUAL
+
+
+def _told(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{arm_label(name)} {round(value):,}" for name, value in values.items())

@@ -1,0 +1,1 @@
+"""How results leave the run folder: into code, tables and other tools."""

@@ -1,0 +1,1 @@
+"""What measurements found: their numbers and words."""

@@ -1,0 +1,107 @@
+"""How good is the best of n random configs? What a smaller search would have found.
+
+For N configs drawn independently, validation accuracies v_1 <= ... <= v_N, the expected best of n
+of them is estimated without bias by the mean over all subsets of n:
+
+    sum over k of  C(k - 1, n - 1) / C(N, n) * v_k
+
+Source: Dodge et al. 2019 (arXiv 1909.03004) for the curve; Tang et al. 2020 (arXiv 2004.13705)
+for this estimator, drawing without replacement. Only independent draws qualify: a sampler that
+learns, or a Sobol sequence, chooses its configs by one another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from results.arms.comparison import group_by_arm, is_baseline, is_full
+from results.run import Run
+
+MIN_CONFIGS = 2
+BAND = (0.1, 0.9)  # quantiles of the best of n, over all subsets
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmBest:
+    """One arm, by n = 1 .. N configs (entry n - 1).
+
+    Attributes:
+        mean_N: expected validation accuracy of the best of n, in [0, 1].
+        low_N, high_N: what 10% and 90% of all searches of n of these configs find at most; no
+            confidence interval: near N they hardly differ from one search.
+    """
+
+    name: str
+    mean_N: NDArray[np.float64]
+    low_N: NDArray[np.float64]
+    high_N: NDArray[np.float64]
+
+
+def best_of_n(run: Run) -> tuple[ArmBest, ...]:
+    """Every searched arm with at least two full trainings; diverged ones count at chance.
+
+    Raises:
+        ValueError: the configs were not drawn at random, or not all trained in full.
+    """
+    for manifest in run.manifests.values():
+        search = (manifest.get("config") or {}).get("search") or {}
+        sampler, fidelity = search.get("sampler"), search.get("fidelity", "full")
+        if sampler != "random":
+            raise ValueError(
+                f"the best of n needs independent configs (search.sampler=random), but these "
+                f"were suggested by {sampler or 'an unknown sampler'}."
+            )
+        if fidelity != "full":
+            raise ValueError(
+                f"the best of n needs every config trained in full (search.fidelity=full), but "
+                f"this search was {fidelity}."
+            )
+    arms = []
+    for name, rows in group_by_arm(run.rows()).items():
+        found = [float(r["objective"]) for r in rows if r["role"] == "search" and is_full(r)]
+        if len(found) >= MIN_CONFIGS and not is_baseline(rows):
+            low_N, high_N = (best_quantile(found, share) for share in BAND)
+            arms.append(
+                ArmBest(name=name, mean_N=expected_best(found), low_N=low_N, high_N=high_N)
+            )
+    return tuple(arms)
+
+
+def expected_best(scores: ArrayLike) -> NDArray[np.float64]:
+    """Mean of the best of n of these scores over all subsets, for n = 1 .. N.
+
+    Example:
+        >>> expected_best([3.0, 1.0, 2.0]).round(6).tolist()  # n=2: the best is 2, 3 or 3
+        [2.0, 2.666667, 3.0]
+    """
+    score_K = np.sort(np.asarray(scores, dtype=np.float64))
+    return np.array([weight_K @ score_K for weight_K in np.diff(_reached(len(score_K)))])
+
+
+def best_quantile(scores: ArrayLike, share: float) -> NDArray[np.float64]:
+    """The smallest score that is the best of at least this share of subsets of n, n = 1 .. N.
+
+    Example:
+        >>> best_quantile([3.0, 1.0, 2.0], 0.5).tolist()
+        [2.0, 3.0, 3.0]
+    """
+    score_K = np.sort(np.asarray(scores, dtype=np.float64))
+    rounding = 1e-12
+    is_enough_NK = _reached(len(score_K))[:, 1:] >= share - rounding
+    return np.asarray(score_K[np.argmax(is_enough_NK, axis=1)])
+
+
+def _reached(num: int) -> NDArray[np.float64]:
+    """Share of subsets of n (row n - 1) whose best is among the k smallest (column k): 0 .. num.
+
+    C(k, n) / C(num, n), by C(k, n) / C(num, n) = C(k, n-1) / C(num, n-1) * (k-n+1) / (num-n+1).
+    """
+    k = np.arange(num + 1, dtype=np.float64)
+    rows, share = [], np.ones(num + 1)
+    for n in range(1, num + 1):
+        share = share * np.maximum(k - n + 1, 0.0) / (num - n + 1)
+        rows.append(share)
+    return np.array(rows)

@@ -1,0 +1,245 @@
+"""By how much must lr fall to do what a larger batch does? The exchange rate, with an interval.
+
+At half of the training either lr is divided by 2^x or the batch multiplied by 2^k; the first half
+is the same training, weight for weight, in all arms of a seed. The response y is the mean log
+validation loss over the epochs after the change but the first. The exchange rate a is where
+
+    y_batch(k) = y_lr(x = a k)          doubling the batch equals dividing lr by 2^a:
+
+1/2 where delta = lr/sqrt(batch) decides, 1 where lr/batch does. For each a the paired difference
+over R seeds is tested (Student's t); the 95% interval holds every a around the estimate that the
+test does not refuse. y_lr is interpolated between its drops, down to the drop with its smallest
+mean: beyond that a smaller lr learns too slowly, and says nothing about noise.
+Arrays: R seeds, X drops of lr, K growths of the batch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from results.records.schema import Row
+from results.run import Run
+
+Array = NDArray[np.float64]
+
+GRID = np.arange(0.02, 3.0, 0.005)
+MIN_SEEDS = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rate:
+    """An exchange rate.
+
+    Attributes:
+        a: the estimate; None where no drop of lr does what the batch did.
+        low, high: 95% interval; None = it has no end within what was tried.
+        growths: log2 of the batch growths it stands for.
+    """
+
+    a: float | None
+    low: float | None
+    high: float | None
+    growths: tuple[float, ...]
+
+    @property
+    def text(self) -> str:
+        """The rate with its interval, in words."""
+        if self.a is None:
+            return "no drop of lr that was tried does the same"
+        low = "?" if self.low is None else f"{self.low:.2f}"
+        high = "?" if self.high is None else f"{self.high:.2f}"
+        return f"a = {self.a:.2f} [{low}, {high}]"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exchange:
+    """What an exchange experiment found.
+
+    Attributes:
+        rate: of all growths, from the smallest, whose own rates agree.
+        by_growth: each growth alone.
+        batch0, batch_max: first batch, and the largest for which `rate` holds (samples).
+        drop_X, response_RX: log2 of lr's divisor, and y; growth_K, response_RK: of the batch.
+        num_epochs: of a training.
+    """
+
+    rate: Rate
+    by_growth: tuple[Rate, ...]
+    batch0: int
+    batch_max: int
+    drop_X: Array
+    response_RX: Array
+    growth_K: Array
+    response_RK: Array
+    num_epochs: int
+
+    @property
+    def sentence(self) -> str:
+        """The answer in words."""
+        rate = self.rate
+        if rate.a is None:
+            return (
+                "no exchange rate: no drop of lr that was tried does what the larger batch does "
+                f"(n={len(self.response_RX)} paired seeds)."
+            )
+        return (
+            f"on your training, doubling the batch equals dividing lr by 2^a, {rate.text}, "
+            f"up to batch {self.batch_max} (from {self.batch0}; "
+            f"n={len(self.response_RX)} paired seeds, {self.num_epochs} epochs)."
+        )
+
+
+def exchange(run: Run) -> Exchange:
+    """The exchange rate of a run of `python -m tuner.measure exchange`.
+
+    Raises:
+        ValueError: the run holds no such arms, or fewer than 3 seeds common to all of them.
+    """
+    if any(m.get("recipe", {}).get("warmup_epochs") for m in run.manifests.values()):
+        raise ValueError("an exchange experiment has no warmup.")
+    arms = _responses(run)
+    if not arms:
+        raise ValueError(
+            "no exchange experiment here: arms `lr`, with factor=1 among them, and `batch`."
+        )
+    common = set.intersection(*(set(values) for values in arms.values()))
+    if len(common) < MIN_SEEDS:
+        raise ValueError(
+            f"an exchange rate needs at least {MIN_SEEDS} seeds in every arm, but got "
+            f"{len(common)}."
+        )
+    seeds = sorted(common)
+    drops = sorted(x for kind, x in arms if kind == "lr")
+    growths = sorted(k for kind, k in arms if kind == "batch")
+    response_RX = np.array([[arms["lr", x][s] for x in drops] for s in seeds])
+    response_RK = np.array([[arms["batch", k][s] for k in growths] for s in seeds])
+    drop_X, growth_K = np.array(drops), np.array(growths)
+    row = next(row for row in run.rows() if _drop(row))
+    rate, by_growth = exchange_rate(drop_X, response_RX, growth_K, response_RK)
+    return Exchange(
+        rate=rate,
+        by_growth=by_growth,
+        batch0=int(row["batch0"]),
+        batch_max=round(int(row["batch0"]) * 2.0 ** max(rate.growths)),
+        drop_X=drop_X,
+        response_RX=response_RX,
+        growth_K=growth_K,
+        response_RK=response_RK,
+        num_epochs=int(row["epochs"]),
+    )
+
+
+def exchange_rate(
+    drop_X: Array, response_RX: Array, growth_K: Array, response_RK: Array
+) -> tuple[Rate, tuple[Rate, ...]]:
+    """The common rate of all growths that agree, and the rate of each growth alone.
+
+    Growths join from the smallest, as long as their own interval meets that of those before.
+
+    Args:
+        drop_X, growth_K: increasing, log2; response_RX, response_RK: y, one row a seed, R >= 3.
+    """
+    best = int(np.argmin(response_RX.mean(axis=0)))
+    drop_X, response_RX = drop_X[: best + 1], response_RX[:, : best + 1]
+    by_growth = tuple(
+        _rate(drop_X, response_RX, growth_K[[k]], response_RK[:, [k]])
+        for k in range(len(growth_K))
+    )
+    rate = by_growth[0]
+    for count in range(2, len(growth_K) + 1):
+        if not _meet(rate, by_growth[count - 1]):
+            break
+        joined = _rate(drop_X, response_RX, growth_K[:count], response_RK[:, :count])
+        if joined.a is None:
+            break
+        rate = joined
+    return rate, by_growth
+
+
+def _rate(drop_X: Array, response_RX: Array, growth_K: Array, response_RK: Array) -> Rate:
+    """Where the mean paired difference rises through 0, and the a around it not refused."""
+    from scipy.stats import t as student
+
+    growths = tuple(growth_K.tolist())
+    nothing = Rate(a=None, low=None, high=None, growths=growths)
+    grid = GRID[GRID * growth_K.max() <= drop_X[-1]]
+    if len(grid) < 2:
+        return nothing
+    difference_RA = np.zeros((len(response_RX), len(grid)))
+    for k, growth in enumerate(growth_K.tolist()):
+        for r, curve_X in enumerate(response_RX):
+            expected_A = np.interp(grid * growth, drop_X, curve_X)
+            difference_RA[r] += (response_RK[r, k] - expected_A) / len(growth_K)
+    mean_A = difference_RA.mean(axis=0)
+    rises = np.flatnonzero((mean_A[:-1] <= 0) & (mean_A[1:] > 0))
+    if len(rises) == 0:
+        return nothing
+    at = int(rises[0])
+    share = -mean_A[at] / (mean_A[at + 1] - mean_A[at])
+    error_A = difference_RA.std(axis=0, ddof=1) / np.sqrt(len(response_RX))
+    allowed_A = np.abs(mean_A) <= student.ppf(0.975, len(response_RX) - 1) * error_A
+    first, last = at, at
+    while first > 0 and allowed_A[first - 1]:
+        first -= 1
+    while last < len(grid) - 1 and allowed_A[last + 1]:
+        last += 1
+    return Rate(
+        a=float(grid[at] + share * (grid[at + 1] - grid[at])),
+        low=float(grid[first]) if first > 0 else None,
+        high=float(grid[last]) if last < len(grid) - 1 else None,
+        growths=growths,
+    )
+
+
+def _meet(one: Rate, other: Rate) -> bool:
+    if one.a is None or other.a is None:
+        return False
+    infinity = float("inf")
+    low = max(-infinity if r.low is None else r.low for r in (one, other))
+    high = min(infinity if r.high is None else r.high for r in (one, other))
+    return low <= high
+
+
+def _responses(run: Run) -> dict[tuple[str, float], dict[int, float]]:
+    """y by (`lr` or `batch`, log2 of the drop or growth) and replicate."""
+    epochs = run.epochs_by_trial()
+    arms: dict[tuple[str, float], dict[int, float]] = {}
+    for row in run.rows():
+        drop = _drop(row)
+        if drop is not None and row["status"] == "completed":
+            own = epochs.get((row["run_id"], row["trial_key"]), [])
+            if any(epoch["batch_capped"] for epoch in own):  # lr fell there too
+                continue
+            response = _response(own, int(row["interval"]))
+            if response is not None:
+                arms.setdefault(drop, {})[row["replicate"]] = response
+    has_batch = any(kind == "batch" for kind, _ in arms)
+    return arms if has_batch and ("lr", 0.0) in arms else {}
+
+
+def _drop(row: Row) -> tuple[str, float] | None:
+    """What the second half does: divides lr by 2^x, or multiplies the batch by 2^k."""
+    params = json.loads(row["config_json"])["params"]
+    if row["role"] != "confirm" or "factor" not in params:
+        return None
+    halvings = round(float(-np.log2(params["factor"])), 6)
+    if row["space"].startswith("lr"):
+        return "lr", halvings
+    if row["space"].startswith("batch"):
+        return "batch", 2 * halvings
+    return None
+
+
+def _response(epochs: Iterable[Row], half: int) -> float | None:
+    """y; None without epochs or where a loss has no logarithm."""
+    ordered = sorted(epochs, key=lambda row: int(row["epoch"]))
+    after = [row for row in ordered if row["epoch"] > half + 1] or ordered[-1:]
+    losses = np.array([row["val_loss"] for row in after])
+    if not len(losses) or not np.all(np.isfinite(losses) & (losses > 0)):
+        return None
+    return float(np.log(losses).mean())

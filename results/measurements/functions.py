@@ -1,0 +1,72 @@
+"""How do the ways of minimising a function compare, over functions and independent starts?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from results.run import Run
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Solved:
+    """One method on one function.
+
+    Attributes:
+        error: mean of f - f* at the end over all starts; 0 is perfect.
+        num_solved, num_starts: starts that ended within the tolerance of f*, and all.
+        low, high: 95% Wilson interval of the share solved.
+    """
+
+    function: str
+    method: str
+    error: float
+    num_solved: int
+    num_starts: int
+    low: float
+    high: float
+
+    @property
+    def share(self) -> float:
+        """Share of starts solved, in [0, 1]."""
+        return self.num_solved / self.num_starts
+
+
+def solved(runs: Iterable[Run]) -> list[Solved]:
+    """Every method on every function, in the order of the runs and their arms."""
+    from scipy.stats import binomtest
+
+    found: dict[tuple[str, str], list[tuple[float, int, int]]] = {}
+    for run in runs:
+        for row in run.rows():
+            recipe = json.loads(row["config_json"])["recipe"]
+            if row["role"] != "confirm" or recipe.get("trainer") != "function":
+                continue
+            if row["test_accuracy"] is None:
+                continue
+            num = int(run.manifests[row["run_id"]]["num_test"])
+            count = round(row["test_accuracy"] * num)
+            found.setdefault((row["dataset"], row["space"]), []).append(
+                (row["test_loss"], count, num)
+            )
+    table = []
+    for (function, method), trials in found.items():
+        errors, counts, nums = zip(*trials, strict=True)
+        ci = binomtest(sum(counts), sum(nums)).proportion_ci(CONFIDENCE, method="wilson")
+        table.append(
+            Solved(
+                function=function,
+                method=method,
+                error=float(np.mean(errors)),
+                num_solved=sum(counts),
+                num_starts=sum(nums),
+                low=float(ci.low),
+                high=float(ci.high),
+            )
+        )
+    return table

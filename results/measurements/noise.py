@@ -1,0 +1,100 @@
+"""How noisy were an arm's gradients? C^2 and K over its trainings, as measured.
+
+C^2 is a property of a point and changes along a training, often by orders of magnitude; what
+stands for an arm is its geometric mean over the measured epochs, and its range is told beside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from results.arms.comparison import full_rows, group_by_arm
+from results.records.schema import Row
+from results.run import Run
+from results.statistics.intervals import mean_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoiseConstant:
+    """C^2 and K of one arm.
+
+    Attributes:
+        c2: geometric mean over the measured epochs of each seed, then over seeds.
+        low, high: 95% t-interval over seeds, taken of the logarithm; None for one seed.
+        first, last: geometric mean over seeds at the first and the last measured epoch.
+        k: largest gradient norm of a measuring batch (or example) seen in any seed. It falls
+            with the measuring batch's size and grows with their number.
+        num_seeds: completed trainings averaged. num_epochs: measured in the longest of them.
+    """
+
+    c2: float
+    low: float | None
+    high: float | None
+    first: float
+    last: float
+    k: float
+    num_seeds: int
+    num_epochs: int
+
+
+def noise_constant(run: Run) -> dict[str, NoiseConstant]:
+    """C^2 by arm, of the completed trainings that stand for it; arms without any are left out."""
+    constants = {}
+    for name, trials in measured_trials(run, "noise_c2").items():
+        seeds = [epochs for trial, epochs in trials if trial["status"] == "completed"]
+        if seeds:
+            constants[name] = _constant(seeds)
+    return constants
+
+
+def measured_trials(run: Run, column: str) -> dict[str, list[tuple[Row, list[Row]]]]:
+    """By arm: its trials and their epochs with something in this column, in order of epochs.
+
+    Of each arm the confirm trials of the config that stands for it, before confirmation its best
+    search trial. Diverged and lost trials and arms without any measurement are left out.
+    """
+    by_trial = run.epochs_by_trial()
+    arms = {}
+    for name, rows in group_by_arm(run.rows()).items():
+        found = [
+            (trial, epochs)
+            for trial in full_rows(rows)
+            if trial["status"] in ("completed", "running", "interrupted")
+            and (
+                epochs := _measured(
+                    by_trial.get((trial["run_id"], trial["trial_key"]), []), column
+                )
+            )
+        ]
+        if found:
+            arms[name] = found
+    return arms
+
+
+def _measured(epochs: Iterable[Row], column: str) -> list[Row]:
+    return sorted(
+        (row for row in epochs if row[column] is not None), key=lambda row: int(row["epoch"])
+    )
+
+
+def _constant(seeds: list[list[Row]]) -> NoiseConstant:
+    log = mean_of(mean_of(_log(row) for row in epochs).mean for epochs in seeds)
+    norms = [row["max_gradient_norm"] for epochs in seeds for row in epochs]
+    return NoiseConstant(
+        c2=math.exp(log.mean),
+        low=None if log.low is None else math.exp(log.low),
+        high=None if log.high is None else math.exp(log.high),
+        first=math.exp(mean_of(_log(epochs[0]) for epochs in seeds).mean),
+        last=math.exp(mean_of(_log(epochs[-1]) for epochs in seeds).mean),
+        k=max((norm for norm in norms if norm is not None), default=math.nan),
+        num_seeds=log.n,
+        num_epochs=max(len(epochs) for epochs in seeds),
+    )
+
+
+def _log(row: Row) -> float:
+    """Of C^2; nan, which means leave out, where it is 0 or not finite."""
+    c2 = row["noise_c2"]
+    return math.log(c2) if math.isfinite(c2) and c2 > 0 else math.nan

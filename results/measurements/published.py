@@ -1,0 +1,51 @@
+"""What did the papers measure? Published results to set a run of one's own beside."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+DATA = Path(__file__).parent.parent / "data" / "arxiv_2311_08745_fig.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedCurve:
+    """One schedule's published training: ResNet18 on CIFAR100, batch 128, lr 0.1, 200 epochs.
+
+    Attributes:
+        label: the schedule as the paper calls it.
+        family: name in FAMILIES; None where the paper gives no formula (`linear C=...`).
+        params: as the paper counts them: p; k per epoch (exp's end_ratio = k^200; the paper
+            gives no k, 0.94 fits its losses and 0.9 does not); C of the linear decay.
+        last_test_accuracy: after epoch 200, in [0, 1]; best_test_accuracy: of the best epoch,
+            chosen on test data.
+        last_train_loss: mean of batch means, in train mode; train_loss_at: the same by
+            completed epochs, empty where unknown.
+        num_runs: trainings averaged; no spread was published.
+    """
+
+    label: str
+    family: str | None
+    params: dict[str, float]
+    last_test_accuracy: float
+    best_test_accuracy: float
+    last_train_loss: float
+    train_loss_at: dict[int, float]
+    num_runs: int
+
+
+def published_curves() -> list[PublishedCurve]:
+    """The twelve published schedules, best last test accuracy first.
+
+    Source: arXiv 2311.08745, a figure of its authors read back from its drawing commands.
+    """
+    curves = json.loads(DATA.read_text(encoding="utf-8"))["curves"]
+    return [
+        PublishedCurve(**fields | {"train_loss_at": _by_epoch(fields["train_loss_at"])})
+        for fields in curves
+    ]
+
+
+def _by_epoch(losses: dict[str, float]) -> dict[int, float]:
+    return {int(epoch): loss for epoch, loss in losses.items()}

@@ -1,0 +1,1 @@
+"""Figures that set the arms of a run side by side."""

@@ -1,0 +1,203 @@
+"""How did training and validation go, by epoch, by samples and by optimizer steps?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from results.arms.comparison import full_rows, group_by_arm
+from results.plots.looks import log_axis
+from results.plots.style import add_legend, color_of, line_style, set_size, tidy
+from results.records.schema import Row
+from results.run import Run
+from results.statistics.compare import CONFIDENCE
+
+PANELS = {
+    "val_accuracy": "validation accuracy [%]",
+    "train_accuracy": "training accuracy [%]",
+    "val_loss": "validation loss",
+    "train_loss": "training loss",
+}
+COSTS = {"samples": "samples", "steps": "optimizer steps"}
+COST_PANELS = ("val_accuracy", "train_loss")
+HEADROOM = 0.05  # of the values' span, above and below
+BAND_ALPHA = 0.18
+# Losses that fall by more than the first are drawn on a log axis, at most over the second.
+LOG_RATIO, MOST_RATIO = 10.0, 1e6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmCurves:
+    """Curves of one arm.
+
+    Attributes:
+        metrics: column -> [replicate, epoch], nan where not measured.
+        costs: samples and steps -> since the start, by epoch; equal for all seeds of a config.
+    """
+
+    name: str
+    num_seeds: int
+    role: str
+    metrics: dict[str, NDArray[np.float64]]
+    costs: dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CurvesInfo:
+    """Curves of all arms: of the confirm seeds, or of each arm's best search trial."""
+
+    arms: tuple[ArmCurves, ...]
+
+    @property
+    def title(self) -> str:
+        """What lines and bands are, and of which trials."""
+        if not any(arm.role == "confirm" for arm in self.arms):
+            return "Best search trial of each arm by validation (one seed)"
+        if all(arm.num_seeds < 2 for arm in self.arms):
+            return "One confirm seed an arm"
+        return "Line: mean over the confirm seeds; band: 95% t-interval of the mean, by epoch"
+
+
+def curves_info(run: Run) -> CurvesInfo:
+    """Accuracies and losses by epoch for the trials that stand for each arm."""
+    by_trial = run.epochs_by_trial()
+    arms = []
+    for name, rows in group_by_arm(run.rows()).items():
+        trials = full_rows(rows)
+        measured = [by_trial.get((t["run_id"], t["trial_key"]), []) for t in trials]
+        measured = [epochs for epochs in measured if epochs]
+        if measured:
+            arms.append(
+                ArmCurves(
+                    name=name,
+                    num_seeds=len(measured),
+                    role=trials[0]["role"],
+                    metrics={metric: _stack(measured, metric) for metric in PANELS},
+                    costs=_costs(max(measured, key=len)),
+                )
+            )
+    return CurvesInfo(arms=tuple(arms))
+
+
+def costs_info(run: Run) -> CurvesInfo:
+    """The same curves; no arms where steps say nothing that epochs do not (equal batches)."""
+    info = curves_info(run)
+    steps = {tuple(arm.costs["steps"] / arm.costs["samples"]) for arm in info.arms}
+    changes = len({share for arm_steps in steps for share in np.round(arm_steps, 6)}) > 1
+    return info if changes else CurvesInfo(arms=())
+
+
+def mean_band(
+    value_RE: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Mean over the seeds with its 95% t-interval, by epoch; nan without two finite seeds.
+
+    Example:
+        >>> mean, low, high = mean_band(np.array([[1.0, 5.0], [3.0, np.nan]]))
+        >>> mean.tolist(), round(float(high[0]), 3), float(high[1])
+        ([2.0, 5.0], 14.706, nan)
+    """
+    masked_RE = np.ma.masked_invalid(value_RE)
+    n_E = masked_RE.count(axis=0)
+    mean_E = masked_RE.mean(axis=0).filled(np.nan)
+    half_E = np.full(len(n_E), np.nan)
+    is_many_E = n_E > 1
+    n_M = n_E[is_many_E]
+    if n_M.size:
+        sd_M = masked_RE[:, is_many_E].std(axis=0, ddof=1).filled(np.nan)
+        half_E[is_many_E] = stdtrit(n_M - 1, (1 + CONFIDENCE) / 2) * sd_M / np.sqrt(n_M)
+    return mean_E, mean_E - half_E, mean_E + half_E
+
+
+def draw_curves(info: CurvesInfo, figure: Figure) -> None:
+    """Four panels by epoch: a line an arm, a band where there are several seeds."""
+    set_size(figure, 7.2)
+    all_axes = figure.subplots(2, 2, sharex=True)
+    for axes, metric in zip(all_axes.flat, PANELS, strict=True):
+        for arm in info.arms:
+            _draw_arm(axes, arm, metric, np.arange(1, arm.metrics[metric].shape[1] + 1))
+        _finish(axes, info, metric)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in all_axes[1]:
+        axes.set_xlabel("epoch")
+    figure.suptitle(info.title, fontsize=11)
+    _add_legend(figure, info)
+
+
+def draw_costs(info: CurvesInfo, figure: Figure) -> None:
+    """Accuracy and loss by samples (left) and by optimizer steps (right)."""
+    set_size(figure, 7.2)
+    all_axes = figure.subplots(2, 2, sharex="col")
+    for row, metric in zip(all_axes, COST_PANELS, strict=True):
+        for axes, cost in zip(row, COSTS, strict=True):
+            for arm in info.arms:
+                _draw_arm(axes, arm, metric, arm.costs[cost])
+            _finish(axes, info, metric)
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    for axes, cost in zip(all_axes[1], COSTS, strict=True):
+        axes.set_xlabel(COSTS[cost])
+    figure.suptitle(info.title, fontsize=11)
+    _add_legend(figure, info)
+
+
+def _add_legend(figure: Figure, info: CurvesInfo) -> None:
+    add_legend(figure, [(arm.name, f" (n={arm.num_seeds})") for arm in info.arms])
+
+
+def _stack(trials: list[list[Row]], metric: str) -> NDArray[np.float64]:
+    length = max(row["epoch"] for rows in trials for row in rows)
+    value_RE = np.full((len(trials), length), np.nan)
+    for values, rows in zip(value_RE, trials, strict=True):
+        for row in rows:
+            values[row["epoch"] - 1] = row[metric]
+    value_RE[~np.isfinite(value_RE)] = np.nan
+    return value_RE
+
+
+def _costs(rows: list[Row]) -> dict[str, NDArray[np.float64]]:
+    """Samples and steps since the start; epochs lost to damage count no steps."""
+    length = max(row["epoch"] for row in rows)
+    samples_E, steps_E = np.full(length, np.nan), np.zeros(length)
+    for row in rows:
+        samples_E[row["epoch"] - 1] = row["samples_seen"]
+        steps_E[row["epoch"] - 1] = row["num_steps"]
+    return {"samples": samples_E, "steps": np.cumsum(steps_E)}
+
+
+def _draw_arm(axes: Axes, arm: ArmCurves, metric: str, x_E: NDArray[np.float64]) -> None:
+    mean_E, low_E, high_E = mean_band(_scale(metric) * arm.metrics[metric])
+    color, marker = color_of(arm.name), "o" if len(mean_E) == 1 else None
+    axes.plot(
+        x_E[: len(mean_E)], mean_E[: len(x_E)], line_style(arm.name), color=color,
+        linewidth=2.0, marker=marker, zorder=3,
+    )  # fmt: skip
+    if np.isfinite(low_E).any():
+        axes.fill_between(
+            x_E[: len(mean_E)], low_E[: len(x_E)], high_E[: len(x_E)], color=color,
+            alpha=BAND_ALPHA, linewidth=0,
+        )  # fmt: skip
+
+
+def _finish(axes: Axes, info: CurvesInfo, metric: str) -> None:
+    """Label, and limits by the seeds' values: wide intervals of few seeds do not squeeze them."""
+    values = [_scale(metric) * arm.metrics[metric].ravel() for arm in info.arms]
+    value_N = np.concatenate([v[np.isfinite(v)] for v in values])
+    if value_N.size and "loss" in metric and value_N.max() > LOG_RATIO * value_N.min() > 0:
+        lowest = max(float(value_N.min()), value_N.max() / MOST_RATIO)
+        axes.set_ylim(lowest / (1 + HEADROOM), value_N.max() * (1 + HEADROOM))
+        log_axis(axes, "y", np.maximum(value_N, lowest))
+    elif value_N.size and np.ptp(value_N) > 0:
+        room = HEADROOM * np.ptp(value_N)
+        axes.set_ylim(value_N.min() - room, value_N.max() + room)
+    axes.set_ylabel(PANELS[metric])
+    tidy(axes)
+
+
+def _scale(metric: str) -> float:
+    return 100.0 if "accuracy" in metric else 1.0

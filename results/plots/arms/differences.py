@@ -1,0 +1,123 @@
+"""By how much does each arm differ from the user's default, seed by seed?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from results.arms.comparison import confirm_scores, group_by_arm
+from results.plots.style import color_of, set_size, tidy
+from results.run import Run
+from results.statistics.claims import Claim
+from results.statistics.compare import Difference, arm_label, interval_text, points
+from results.statistics.paired import T_INTERVAL, paired_scores
+from search_spaces.space import BASELINE
+
+SIDE = 0.3  # of the width; a label takes up to 0.45 of it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmDifference:
+    """One arm minus the reference. seed_R: by paired seed; outcome: of the comparison."""
+
+    name: str
+    difference: Difference
+    seed_R: NDArray[np.float64]
+    outcome: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DifferencesInfo:
+    """Test accuracy of each arm minus the reference's, best first.
+
+    The reference is the baseline, or the first arm where there is none.
+    """
+
+    reference: str
+    min_effect: float
+    arms: tuple[ArmDifference, ...]
+
+    @property
+    def interval_kind(self) -> str:
+        """What the bars are."""
+        return self.arms[0].difference.interval_kind if self.arms else T_INTERVAL
+
+
+def differences_info(run: Run) -> DifferencesInfo:
+    """Paired differences of the confirm seeds, as the comparison judges them."""
+    comparison = run.compare()
+    scores, _ = confirm_scores(group_by_arm(run.rows()), "test_accuracy")
+    scores = {name: values for name, values in scores.items() if values}
+    reference = BASELINE if BASELINE in scores else next(iter(scores), BASELINE)
+    arms = []
+    for claim in comparison.claims:
+        if reference in (claim.a, claim.b) and claim.difference.n:
+            name = claim.a if claim.b == reference else claim.b
+            arms.append(
+                ArmDifference(
+                    name=name,
+                    difference=claim.difference if name == claim.a else claim.difference.reverse,
+                    seed_R=paired_scores(scores[name], scores[reference]),
+                    outcome=_outcome(claim, name),
+                )
+            )
+    arms.sort(key=lambda arm: (-arm.difference.mean, arm.name))
+    return DifferencesInfo(reference=reference, min_effect=comparison.min_effect, arms=tuple(arms))
+
+
+def draw_differences(info: DifferencesInfo, figure: Figure) -> None:
+    """One line an arm: dots are seeds, the bar is the interval of their mean."""
+    set_size(figure, 1.9 + 0.75 * len(info.arms))
+    axes = figure.subplots()
+    effect = 100 * info.min_effect
+    axes.axvspan(-effect, effect, color="#e8e8e8", zorder=0)
+    axes.axvline(0.0, color="#404040", linewidth=1.0)
+    for height, arm in enumerate(reversed(info.arms)):
+        _draw_arm(axes, arm, height)
+    axes.set_yticks(range(len(info.arms)), [arm_label(a.name) for a in reversed(info.arms)])
+    axes.set_ylim(-0.6, len(info.arms) - 0.4)
+    axes.margins(x=0.08)
+    for height, arm in enumerate(reversed(info.arms)):
+        _write_label(axes, arm, height)
+    axes.set_xlabel(f"test accuracy minus {arm_label(info.reference)} [points]")
+    axes.set_title(
+        f"Dots: paired seeds; bar: mean with {info.interval_kind}; "
+        f"grey: below the minimum effect ({points(info.min_effect)[0]})",
+        fontsize=11,
+    )
+    tidy(axes)
+
+
+def _outcome(claim: Claim, name: str) -> str:
+    """In words, of the arm against the reference."""
+    if claim.winner is None:
+        return claim.outcome
+    return claim.outcome if claim.winner == name else claim.outcome.replace("better", "worse")
+
+
+def _draw_arm(axes: Axes, arm: ArmDifference, height: int) -> None:
+    color, difference = color_of(arm.name), arm.difference
+    seed_R = 100 * arm.seed_R
+    axes.scatter(seed_R, np.full(len(seed_R), height - 0.16), s=22, color=color, alpha=0.55)
+    if difference.low is not None and difference.high is not None:
+        axes.hlines(height, 100 * difference.low, 100 * difference.high, color=color, linewidth=3)
+    axes.plot(100 * difference.mean, height, "D", color=color, markersize=8)
+
+
+def _write_label(axes: Axes, arm: ArmDifference, height: int) -> None:
+    """Above the mean; towards the middle from near the sides, not over the axis."""
+    low, high = axes.get_xlim()
+    place = (100 * arm.difference.mean - low) / (high - low)
+    axes.annotate(
+        f"{points(arm.difference.mean)[0]} {interval_text(arm.difference)}, "
+        f"n={arm.difference.n}: {arm.outcome}",
+        (100 * arm.difference.mean, height),
+        xytext=(0, 9),
+        textcoords="offset points",
+        ha="left" if place < SIDE else "right" if place > 1 - SIDE else "center",
+        fontsize=10,
+    )

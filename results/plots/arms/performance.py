@@ -1,0 +1,43 @@
+"""On how many workloads is each schedule close to the best one?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from results.plots.style import DPI, add_legend, color_of, line_style, set_size, tidy
+from results.statistics.profiles import Profiles
+
+
+def save_profiles(info: Profiles, path: Path) -> None:
+    """Draw into this file; its folder is made where missing."""
+    figure = Figure(dpi=DPI)
+    FigureCanvasAgg(figure)
+    draw_profiles(info, figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def draw_profiles(info: Profiles, figure: Figure) -> None:
+    """A step line an arm with its band."""
+    set_size(figure, 4.8)
+    axes = figure.subplots()
+    for arm in info.arms:
+        color = color_of(arm.name)
+        axes.fill_between(100 * info.tau_T, arm.low_T, arm.high_T, color=color, alpha=0.12,
+                          step="post", linewidth=0)  # fmt: skip
+        axes.step(100 * info.tau_T, arm.share_T, line_style(arm.name), where="post", color=color,
+                  linewidth=2.2)  # fmt: skip
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel("tau: test accuracy below the best arm of the same workload and seed [points]")
+    axes.set_ylabel("share of problems within tau")
+    num = ", ".join(f"{name} (n={seeds})" for name, seeds in info.num_seeds.items())
+    axes.set_title(
+        f"{len(info.num_seeds)} workloads, each counting the same: {num}\n"
+        "band: 95% bootstrap over the seeds within workloads",
+        fontsize=10,
+    )
+    tidy(axes)
+    add_legend(figure, [(arm.name, "") for arm in info.arms])

@@ -1,0 +1,89 @@
+"""Which lr, batch size and noise level did the chosen schedules really use?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from numpy.typing import NDArray
+
+from results.arms.comparison import chosen_row, group_by_arm
+from results.plots.style import add_legend, color_of, line_style, set_size, tidy
+from results.records.schema import Row
+from results.run import Run
+
+PANELS = {
+    "lr": "learning rate",
+    "batch_size": "batch size",
+    "delta": "noise level delta",
+    "decay_rate": "decay rate of delta",
+}
+MAX_LINEAR_BATCH_RATIO = 8.0
+WIDEST, THINNEST = 4.0, 1.6  # points
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmSchedule:
+    """What one arm's chosen config used. used: column -> value at the end of each epoch."""
+
+    name: str
+    used: dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SchedulesInfo:
+    """The schedules of all arms."""
+
+    arms: tuple[ArmSchedule, ...]
+
+
+def schedules_info(run: Run) -> SchedulesInfo:
+    """Per arm what its chosen config used, epoch by epoch: the longest recorded of its trainings.
+
+    Squeezed and paused ones run through another schedule, or a part, and do not count.
+    """
+    by_trial = run.epochs_by_trial()
+    arms = []
+    for name, rows in group_by_arm(run.rows()).items():
+        chosen = chosen_row(rows)
+        same = [
+            row
+            for row in rows
+            if chosen and row["config_key"] == chosen["config_key"]
+            if row["horizon"] == 1.0 and row["status"] != "paused"
+        ]
+        recorded = [by_trial.get((row["run_id"], row["trial_key"]), []) for row in same]
+        longest: list[Row] = max(recorded, key=lambda epochs: len(epochs), default=[])
+        longest = sorted(longest, key=lambda row: int(row["epoch"]))
+        if longest:
+            used = {key: np.array([row[key] for row in longest], dtype=float) for key in PANELS}
+            arms.append(ArmSchedule(name=name, used=used))
+    return SchedulesInfo(arms=tuple(arms))
+
+
+def draw_schedules(info: SchedulesInfo, figure: Figure) -> None:
+    """Four panels of steps; of coinciding lines the earlier arm shows as a wider one below."""
+    set_size(figure, 6.6)
+    all_axes = figure.subplots(2, 2, sharex=True)
+    widths = np.linspace(WIDEST if len(info.arms) > 1 else THINNEST, THINNEST, len(info.arms))
+    for axes, (column, label) in zip(all_axes.flat, PANELS.items(), strict=True):
+        for arm, width in zip(info.arms, widths, strict=True):
+            value_E = arm.used[column]
+            style = {"color": color_of(arm.name), "linestyle": line_style(arm.name)}
+            axes.stairs(
+                value_E, np.arange(len(value_E) + 1), baseline=None, linewidth=width, **style
+            )
+        axes.set_ylabel(label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        tidy(axes)
+    all_axes[0, 1].yaxis.set_major_locator(MaxNLocator(integer=True))
+    batches = np.concatenate([arm.used["batch_size"] for arm in info.arms])
+    if batches.max() > MAX_LINEAR_BATCH_RATIO * batches.min():
+        all_axes[0, 1].set_yscale("log", base=2)
+        all_axes[0, 1].yaxis.set_major_formatter(ScalarFormatter())
+    for axes in all_axes[1]:
+        axes.set_xlabel("epoch")
+    figure.suptitle("Used by each arm's chosen config (last step of each epoch)", fontsize=11)
+    add_legend(figure, [(arm.name, "") for arm in info.arms])

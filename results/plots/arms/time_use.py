@@ -1,0 +1,177 @@
+"""Where did the time go? Training, evaluation, and the rest, by arm."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from results.arms.comparison import group_by_arm
+from results.plots.style import BLUE, ORANGE, set_size, tidy
+from results.records.schema import Row
+from results.run import Run
+from results.statistics.compare import arm_label
+
+LIGHT_GREY = "#bdbdbd"
+# Attribute of ArmTime -> its name, colour and hatch (told apart in grey print too).
+PARTS = {
+    "train_seconds": ("training", BLUE, ""),
+    "eval_seconds": ("validation after each epoch", ORANGE, "///"),
+    "other_seconds": ("rest of the trials: start, test, records", LIGHT_GREY, ""),
+}
+SAME_TIME = 1e-6  # seconds; what records are rounded to
+UNITS = ((7200.0, 3600.0, "hours"), (300.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmTime:
+    """Seconds of all trials of an arm together; see time_use_info for trials taken up again.
+
+    Attributes:
+        num_trials: that have ended; num_search: of these, not confirming.
+        other_seconds: wall time that was neither training nor validation after an epoch; of
+            trials taken up again only that since their last start.
+    """
+
+    name: str
+    num_trials: int
+    num_search: int
+    train_seconds: float
+    eval_seconds: float
+    other_seconds: float
+
+    @property
+    def wall_seconds(self) -> float:
+        """From each trial's start to its end, earlier starts with their epochs alone."""
+        return self.train_seconds + self.eval_seconds + self.other_seconds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimeUseInfo:
+    """Time by arm.
+
+    Attributes:
+        slot_seconds: the runs' wall time times the trials they could train at once; nan where
+            a run's events do not tell.
+    """
+
+    arms: tuple[ArmTime, ...]
+    slot_seconds: float
+
+    @property
+    def idle_seconds(self) -> float:
+        """Slots without a trial, start-up of the run included; nan where unknown."""
+        return float(np.maximum(0.0, self.slot_seconds - sum(a.wall_seconds for a in self.arms)))
+
+
+def time_use_info(run: Run) -> TimeUseInfo:
+    """Of the trials that have ended: their wall time split by what the epochs measured.
+
+    A trial that was taken up again (resumed, or promoted to a longer rung) has the wall time of
+    its last start. Of earlier starts the epochs that were kept count, not what else they took. A
+    trial that began from another's state (search.share_prefix) has epochs of before its first
+    start: they are that trial's time and do not count again.
+    """
+    by_trial = run.epochs_by_trial()
+    arms = []
+    for name, rows in group_by_arm(run.rows()).items():
+        ended = [row for row in rows if row["ended_at"] and row["started_at"]]
+        parts = [_split(row, by_trial.get((row["run_id"], row["trial_key"]), [])) for row in ended]
+        if ended:
+            train, val, other = (sum(part) for part in zip(*parts, strict=True))
+            arms.append(
+                ArmTime(
+                    name=name,
+                    num_trials=len(ended),
+                    num_search=sum(row["role"] != "confirm" for row in ended),
+                    train_seconds=train,
+                    eval_seconds=val,
+                    other_seconds=other,
+                )
+            )
+    slot_seconds = sum(map(_slot_seconds, run.dirs))
+    return TimeUseInfo(arms=tuple(arms), slot_seconds=slot_seconds)
+
+
+def draw_time_use(info: TimeUseInfo, figure: Figure) -> None:
+    """A stacked bar an arm."""
+    longest = max(arm.wall_seconds for arm in info.arms)
+    scale, unit = next((scale, name) for limit, scale, name in UNITS if longest >= limit)
+    set_size(figure, 1.7 + 0.42 * len(info.arms))
+    axes = figure.subplots()
+    place_A = np.arange(len(info.arms))
+    left_A = np.zeros(len(info.arms))
+    for part, (label, color, hatch) in PARTS.items():
+        width_A = np.array([getattr(arm, part) for arm in info.arms]) / scale
+        axes.barh(
+            place_A, width_A, left=left_A, height=0.62, color=color, hatch=hatch, label=label,
+            edgecolor="white", linewidth=0.5,
+        )  # fmt: skip
+        left_A += width_A
+    axes.set_yticks(place_A, [f"{arm_label(a.name)} (n={a.num_trials})" for a in info.arms])
+    axes.invert_yaxis()
+    axes.set_xlabel(f"time of all trials together [{unit}]")
+    tidy(axes)
+    axes.grid(visible=False, axis="y")
+    figure.suptitle(_title(info), fontsize=11)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+
+
+def _title(info: TimeUseInfo) -> str:
+    title = "Time of the trials that have ended (n)"
+    if not math.isfinite(info.slot_seconds):
+        return title
+    share = info.idle_seconds / info.slot_seconds
+    return f"{title}; besides, slots without a trial: {share:.0%} of the run"
+
+
+def _split(row: Row, epochs: list[Row]) -> tuple[float, float, float]:
+    """Seconds of training, validation and the rest of one trial; none is negative."""
+    wall = max(0.0, float((row["ended_at"] - row["started_at"]).total_seconds()))
+    if not epochs:  # the epochs' file may be damaged
+        train = float(row["train_seconds"] or 0.0)
+        return train, 0.0, max(0.0, wall - train)
+    recent = _within(epochs, wall)
+    rest = wall - _sum(recent, "seconds") - _sum(recent, "eval_seconds")
+    counted = epochs if row["attempt"] > 1 else recent
+    return _sum(counted, "seconds"), _sum(counted, "eval_seconds"), max(0.0, rest)
+
+
+def _within(epochs: list[Row], wall: float) -> list[Row]:
+    """The last epochs, as many as fit into these seconds."""
+    recent, left = [], wall
+    for epoch in sorted(epochs, key=lambda row: -int(row["epoch"])):
+        left -= (epoch["seconds"] or 0.0) + (epoch["eval_seconds"] or 0.0)
+        if left < -SAME_TIME:
+            break
+        recent.append(epoch)
+    return recent
+
+
+def _sum(epochs: Iterable[Row], column: str) -> float:
+    return float(sum(row[column] or 0.0 for row in epochs))
+
+
+def _slot_seconds(run_dir: Path) -> float:
+    """Of one run, its pauses left out; nan where its events do not tell start and end."""
+    seconds, begin = 0.0, None
+    try:
+        for line in (run_dir / "events.jsonl").read_text().splitlines():
+            event = json.loads(line)
+            time = datetime.fromisoformat(event["time"])
+            if event["kind"] == "start":
+                if begin is not None:  # killed before it could note its end
+                    return math.nan
+                begin, slots = time, float(event["slots"]["max_concurrent"])
+            elif event["kind"] == "end" and begin is not None:
+                seconds += (time - begin).total_seconds() * slots
+                begin = None
+    except (OSError, ValueError, TypeError, KeyError):
+        return math.nan
+    return seconds if seconds and begin is None else math.nan

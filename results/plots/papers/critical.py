@@ -1,0 +1,128 @@
+"""Which batch size reached a gradient norm with the fewest samples?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from results.measurements.critical import CriticalBatch, critical_batches
+from results.plots.looks import Look, grid_axis, log_axis, ordered_looks
+from results.plots.style import GREY, set_size, tidy
+from results.run import Run
+from results.statistics.intervals import short_number
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CriticalBatchInfo:
+    """Cost by batch size: an entry for each lr, optimizer and epsilon."""
+
+    arms: tuple[CriticalBatch, ...]
+
+
+def critical_batch_info(run: Run) -> CriticalBatchInfo:
+    """Costs, critical batches and bounds of C^2 of all trainings with the stopping rule."""
+    return CriticalBatchInfo(arms=tuple(critical_batches(run)))
+
+
+def draw_critical_batch(info: CriticalBatchInfo, figure: Figure) -> None:
+    """Samples against batch size; a line an epsilon, star: b*, thick: the flat minimum."""
+    set_size(figure, 5.0 + 0.24 * len(info.arms))
+    axes = figure.subplots()
+    handles = []
+    for arm, look in zip(info.arms, ordered_looks(len(info.arms)), strict=True):
+        if len(arm.batch_S):
+            _draw_costs(axes, arm, look)
+        handles.append(
+            Line2D([], [], color=look.color, marker=look.marker, label=describe(arm), linewidth=2)
+        )
+    for floor in sorted({arm.floor for arm in info.arms if len(arm.batch_S) and arm.floor}):
+        axes.axhline(floor, color=GREY, linestyle=":", linewidth=1.2)
+        axes.annotate(
+            "floor of the rule", (0, floor), xycoords=("axes fraction", "data"), fontsize=8.5,
+            xytext=(4, 3), textcoords="offset points", color=GREY,
+        )  # fmt: skip
+    _set_scales(axes, info.arms)
+    axes.set_xlabel("batch size b")
+    axes.set_ylabel("steps * b until the norm is reached [samples]")
+    tidy(axes)
+    figure.suptitle(
+        "Samples until the mean batch gradient norm fell to epsilon: mean over seeds, band: "
+        "smallest to largest seed\nstar: critical batch b*; thick: within 10% of the smallest "
+        "mean; hollow: a seed stopped at the first step looked at",
+        fontsize=10,
+    )
+    if handles:
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=1, frameon=False, fontsize=9
+        )
+
+
+def describe(arm: CriticalBatch) -> str:
+    """b*, its seeds, the flat minimum, the bound of C^2 and what was left out, in one line."""
+    momentum = f" beta {arm.momentum:g}" if arm.momentum else ""
+    parts = [f"{arm.optimizer}{momentum} lr {arm.lr:g}, epsilon {arm.epsilon:g}, "
+             f"n={arm.num_seeds}: "]  # fmt: skip
+    if arm.b_star is None:
+        parts.append("not reached by all seeds of any batch")
+    else:
+        seeds = ", ".join(str(best) for best in sorted(arm.best_R))
+        parts.append(f"b* = {arm.b_star}{_doubt(arm)} (by seed {seeds}), ")
+        parts.append(f"within 10%: {_span(arm.flat_S.tolist())}")
+    if arm.c2_bound is not None:
+        parts.append(f", C^2 < {short_number(arm.c2_bound)}")
+    if arm.left_out and arm.b_star is not None:
+        told = [f"{batch} ({count})" if count else f"{batch}" for batch, count in
+                arm.left_out.items()]  # fmt: skip
+        parts.append(f"; not reached: {', '.join(told)}")
+    return "".join(parts)
+
+
+def _doubt(arm: CriticalBatch) -> str:
+    if arm.b_star in arm.floored_S:
+        return " (the rule's floor)"
+    return "" if arm.is_decided else " (an end of the range)"
+
+
+def _span(batches: Sequence[int]) -> str:
+    return f"{batches[0]}" if len(batches) == 1 else f"{batches[0]} to {batches[-1]}"
+
+
+def _draw_costs(axes: Axes, arm: CriticalBatch, look: Look) -> None:
+    mean_S = arm.mean_sfo_S
+    axes.plot(
+        arm.batch_S, mean_S, color=look.color, marker=look.marker, markersize=6, linewidth=1.5
+    )
+    axes.fill_between(
+        arm.batch_S, np.nanmin(arm.sfo_SR, axis=1), np.nanmax(arm.sfo_SR, axis=1),
+        color=look.color, alpha=0.15, linewidth=0,
+    )  # fmt: skip
+    is_flat_S = np.isin(arm.batch_S, arm.flat_S)
+    flat_S = np.where(is_flat_S, mean_S, np.nan)
+    axes.plot(arm.batch_S, flat_S, color=look.color, linewidth=5, alpha=0.45, zorder=1.9)
+    is_floored_S = np.isin(arm.batch_S, arm.floored_S)
+    axes.plot(
+        arm.batch_S[is_floored_S], mean_S[is_floored_S], linestyle="", markerfacecolor="white",
+        color=look.color, marker=look.marker, markersize=6, zorder=3,
+    )  # fmt: skip
+    is_best_S = arm.batch_S == arm.b_star
+    face = "white" if arm.b_star in arm.floored_S else look.color
+    axes.plot(
+        arm.batch_S[is_best_S], mean_S[is_best_S], "*", color=look.color, markersize=17,
+        markeredgecolor="black", markeredgewidth=0.8, markerfacecolor=face, zorder=4,
+    )  # fmt: skip
+
+
+def _set_scales(axes: Axes, arms: Sequence[CriticalBatch]) -> None:
+    drawn = [arm for arm in arms if len(arm.batch_S)]
+    if not drawn:
+        axes.text(0.5, 0.5, "no batch reached epsilon", transform=axes.transAxes, ha="center")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return
+    grid_axis(axes, np.concatenate([arm.batch_S for arm in drawn]))
+    log_axis(axes, "y", np.concatenate([arm.mean_sfo_S for arm in drawn]))

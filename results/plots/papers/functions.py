@@ -1,0 +1,63 @@
+"""How far from the global minimum does each method end, function by function?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from results.measurements.functions import Solved
+from results.plots.style import DPI, set_size
+
+SMALLEST, LARGEST = 1e-6, 1e4  # errors beyond are drawn as these
+
+
+def save_functions(table: Sequence[Solved], note: str, path: Path) -> None:
+    """Draw into this file; its folder is made where missing. Arguments: see `draw_functions`."""
+    figure = Figure(dpi=DPI)
+    FigureCanvasAgg(figure)
+    draw_functions(table, note, figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def draw_functions(table: Sequence[Solved], note: str, figure: Figure) -> None:
+    """A field per function and method: colour the mean error, text the share of starts solved.
+
+    Args:
+        note: scale of the experiment (dimension, evaluations), part of the caption.
+    """
+    functions = list(dict.fromkeys(entry.function for entry in table))
+    methods = list(dict.fromkeys(entry.method for entry in table))
+    error_FM = np.full((len(functions), len(methods)), np.nan)
+    set_size(figure, 1.9 + 0.42 * len(functions))
+    axes = figure.subplots()
+    for entry in table:
+        row, column = functions.index(entry.function), methods.index(entry.method)
+        error_FM[row, column] = min(max(entry.error, SMALLEST), LARGEST)
+        is_dark = error_FM[row, column] > 1.0
+        axes.text(
+            column,
+            row,
+            f"{entry.error:.2g}\n{entry.num_solved}/{entry.num_starts}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if is_dark else "black",
+        )
+    image = axes.imshow(error_FM, norm=LogNorm(SMALLEST, LARGEST), cmap="cividis_r", aspect="auto")
+    axes.set_xticks(
+        range(len(methods)), [m.replace(" ", "\n").replace("_", "\n") for m in methods], fontsize=9
+    )
+    axes.set_yticks(range(len(functions)), functions)
+    axes.xaxis.tick_top()
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, ax=axes, label="mean f - f*", extend="both", pad=0.01)
+    axes.set_xlabel(
+        f"mean f - f* at the end, and starts that ended within tolerance of the minimum\n{note}",
+        fontsize=9.5,
+    )

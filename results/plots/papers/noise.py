@@ -1,0 +1,176 @@
+"""How noisy were the gradients, epoch by epoch? C^2 beside the norm of the gradient itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from results.measurements.noise import NoiseConstant, measured_trials, noise_constant
+from results.plots.looks import (
+    Look,
+    arm_looks,
+    dodge,
+    epoch_axis,
+    log_axis,
+    point_of,
+    short_labels,
+)
+from results.plots.style import set_size, tidy
+from results.records.schema import Row
+from results.run import Run
+from results.statistics.intervals import interval_text, mean_of, short_number
+
+MAX_BARS = 12  # epochs; the intervals of more are drawn as a band
+LOWEST_SHOWN = 0.1  # of the mean; where an interval that reaches 0 or below ends on the log axis
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Series:
+    """A quantity by measured epoch: mean over seeds, 95% interval; nan where there is none."""
+
+    mean_E: NDArray[np.float64]
+    low_E: NDArray[np.float64]
+    high_E: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmNoiseConstant:
+    """C^2 and the gradient's norm along one arm's trainings.
+
+    Attributes:
+        epoch_E: those measured.
+        c2: t-intervals over seeds; of a single seed the measurement's own.
+        gradient_norm: of the whole loss, bias removed; t-intervals over seeds.
+        num_seeds: trainings averaged.
+        average: over the training; None before the first training has completed.
+    """
+
+    name: str
+    epoch_E: NDArray[np.int64]
+    c2: Series
+    gradient_norm: Series
+    num_seeds: int
+    average: NoiseConstant | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoiseConstantInfo:
+    """C^2 of all arms; points of one space ascending."""
+
+    arms: tuple[ArmNoiseConstant, ...]
+
+
+def noise_constant_info(run: Run) -> NoiseConstantInfo:
+    """C^2 and gradient norms by epoch of the trainings that stand for each arm."""
+    averages = noise_constant(run)
+    arms = []
+    for name, trials in measured_trials(run, "noise_c2").items():
+        by_epoch: dict[int, list[Row]] = {}
+        for row in sorted((r for _, rows in trials for r in rows), key=lambda r: int(r["epoch"])):
+            by_epoch.setdefault(int(row["epoch"]), []).append(row)
+        arms.append(
+            ArmNoiseConstant(
+                name=name,
+                epoch_E=np.array(list(by_epoch), dtype=np.int64),
+                c2=_series(list(by_epoch.values()), "noise_c2", len(trials) == 1),
+                gradient_norm=_series(list(by_epoch.values()), "gradient_norm", False),
+                num_seeds=len(trials),
+                average=averages.get(name),
+            )
+        )
+    return NoiseConstantInfo(arms=tuple(sorted(arms, key=lambda arm: point_of(arm.name))))
+
+
+def draw_noise_constant(info: NoiseConstantInfo, figure: Figure) -> None:
+    """Left C^2, right the gradient's norm; a line an arm."""
+    set_size(figure, 4.6 + 0.24 * len(info.arms))
+    panels: tuple[tuple[Axes, str, Callable[[ArmNoiseConstant], Series]], ...] = tuple(
+        zip(
+            figure.subplots(1, 2),
+            ("noise constant C^2", "norm of the whole gradient"),
+            (lambda arm: arm.c2, lambda arm: arm.gradient_norm),
+            strict=True,
+        )
+    )
+    looks = arm_looks([arm.name for arm in info.arms])
+    for axes, label, series_of in panels:
+        for place, arm in enumerate(info.arms):
+            x_E = dodge(arm.epoch_E, place, len(info.arms))
+            _draw_series(axes, x_E, series_of(arm), looks[arm.name])
+        log_axis(axes, "y", np.concatenate([[], *(series_of(a).mean_E for a in info.arms)]))
+        axes.set_ylabel(label)
+        epoch_axis(axes, np.concatenate([np.empty(0), *(arm.epoch_E for arm in info.arms)]))
+        tidy(axes)
+    figure.suptitle(_title(info), fontsize=11)
+    _add_legend(info, looks, figure)
+
+
+def _series(epochs: list[list[Row]], column: str, is_own: bool) -> Series:
+    """is_own: of a single seed, with the measurement's own interval."""
+    means = [mean_of(_number(row[column]) for row in rows) for rows in epochs]
+    low = [math.nan if m.low is None else m.low for m in means]
+    high = [math.nan if m.high is None else m.high for m in means]
+    if is_own:
+        low, high = (
+            [_number(rows[0][f"{column}_{end}"]) for rows in epochs] for end in ("low", "high")
+        )
+    return Series(
+        mean_E=np.array([m.mean for m in means]), low_E=np.array(low), high_E=np.array(high)
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _draw_series(axes: Axes, x_E: NDArray[np.float64], series: Series, look: Look) -> None:
+    mean_E = np.where(series.mean_E > 0, series.mean_E, np.nan)
+    low_E = np.maximum(series.low_E, LOWEST_SHOWN * mean_E)
+    if len(x_E) > MAX_BARS:
+        axes.plot(x_E, mean_E, color=look.color, marker=look.marker, markersize=3.5, linewidth=1.6)
+        axes.fill_between(x_E, low_E, series.high_E, color=look.color, alpha=0.15, linewidth=0)
+        return
+    axes.errorbar(
+        x_E, mean_E, yerr=[np.nan_to_num(mean_E - low_E), np.nan_to_num(series.high_E - mean_E)],
+        color=look.color, marker=look.marker, markersize=5, linewidth=1.4, elinewidth=1.0,
+        capsize=2.5,
+    )  # fmt: skip
+
+
+def _title(info: NoiseConstantInfo) -> str:
+    single = any(arm.num_seeds == 1 for arm in info.arms)
+    several = any(arm.num_seeds > 1 for arm in info.arms)
+    kinds = ["t-intervals over seeds"] if several else []
+    kinds += ["of one seed the measurement's own (C^2 only)"] if single else []
+    return (
+        "Gradient noise during training: means over seeds (log scale: intervals end at a tenth of "
+        f"the mean)\n95% intervals: {'; '.join(kinds)}"
+    )
+
+
+def _add_legend(info: NoiseConstantInfo, looks: dict[str, Look], figure: Figure) -> None:
+    labels = short_labels([arm.name for arm in info.arms])
+    handles = [
+        Line2D([], [], color=looks[arm.name].color, marker=looks[arm.name].marker, linewidth=2,
+               label=f"{labels[arm.name]}: {_average(arm)} (n={arm.num_seeds})")
+        for arm in info.arms
+    ]  # fmt: skip
+    if handles:
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=1, frameon=False, fontsize=9,
+        )  # fmt: skip
+
+
+def _average(arm: ArmNoiseConstant) -> str:
+    found = arm.average
+    if found is None:
+        return "not completed"
+    interval = interval_text(found.low, found.high)
+    return f"geometric mean C^2 = {short_number(found.c2)}{interval}, K = {found.k:.3g}"

@@ -1,0 +1,137 @@
+"""Do our arms rank as the published ones did?"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from results.arms.comparison import (
+    chosen_row,
+    confirm_rows,
+    confirm_scores,
+    group_by_arm,
+    params_of,
+)
+from results.measurements.published import PublishedCurve, published_curves
+from results.plots.style import color_of, set_size, tidy
+from results.records.schema import Row
+from results.run import Run
+from results.statistics.correlation import Correlation, spearman
+from results.statistics.intervals import Mean, mean_of
+from search_spaces.space import SCHEDULE_PARAMS
+
+MIN_ARMS = 4  # fewer say nothing about an order
+PUBLISHED_EPOCHS = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedArm:
+    """An arm and the published training with the same curve; accuracies in [0, 1], losses nats."""
+
+    name: str
+    published: PublishedCurve
+    accuracy: Mean
+    train_loss: Mean
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedInfo:
+    """Every arm that has a published twin, and the rank correlations over them."""
+
+    arms: tuple[PublishedArm, ...]
+    accuracy: Correlation | None
+    train_loss: Correlation | None
+
+
+def published_info(run: Run) -> PublishedInfo:
+    """Arms whose chosen curve was published; none unless at least 4 were."""
+    by_arm = group_by_arm(run.rows())
+    scores, _ = confirm_scores(by_arm, "test_accuracy")
+    arms = []
+    for name, rows in by_arm.items():
+        chosen = chosen_row(rows)
+        twin = _twin(chosen) if chosen else None
+        if twin is not None and scores.get(name):
+            losses = [row["final_train_loss"] for row in confirm_rows(rows)]
+            arms.append(
+                PublishedArm(
+                    name=name,
+                    published=twin,
+                    accuracy=mean_of(scores[name].values()),
+                    train_loss=mean_of(loss for loss in losses if loss is not None),
+                )
+            )
+    if len(arms) < MIN_ARMS:
+        return PublishedInfo(arms=(), accuracy=None, train_loss=None)
+    finite = [arm for arm in arms if arm.train_loss.n]  # others diverged in every seed
+    return PublishedInfo(
+        arms=tuple(arms),
+        accuracy=spearman(
+            [a.published.last_test_accuracy for a in arms], [a.accuracy.mean for a in arms]
+        ),
+        train_loss=spearman(
+            [a.published.last_train_loss for a in finite], [a.train_loss.mean for a in finite]
+        ),
+    )
+
+
+def draw_published(info: PublishedInfo, figure: Figure) -> None:
+    """Published against ours: test accuracy on the left, training loss on the right."""
+    set_size(figure, 5.0)
+    left, right = figure.subplots(1, 2)
+    for arm in info.arms:
+        published, color = arm.published, color_of(arm.name)
+        for axes, x, ours, scale in (
+            (left, published.last_test_accuracy, arm.accuracy, 100.0),
+            (right, published.last_train_loss, arm.train_loss, 1.0),
+        ):
+            half = 0.0 if ours.low is None else ours.mean - ours.low
+            axes.errorbar(scale * x, scale * ours.mean, yerr=scale * half, fmt="o", color=color,
+                          capsize=3, label=published.label)  # fmt: skip
+    left.set_xlabel("published test accuracy [%]")
+    left.set_ylabel("our test accuracy [%]")
+    right.set_xlabel("published training loss")
+    right.set_ylabel("our training loss (eval mode)")
+    right.set_xscale("log")
+    right.set_yscale("log")
+    left.set_title(f"ranks: {info.accuracy}", fontsize=11)
+    right.set_title(f"ranks: {info.train_loss}", fontsize=11)
+    for axes in (left, right):
+        tidy(axes)
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
+    num = max(arm.accuracy.n for arm in info.arms)
+    figure.suptitle(
+        "arXiv 2311.08745, ResNet18 on CIFAR100, 200 epochs, 3 runs without error bars, against "
+        f"ours (n={num} seeds, 95% t-intervals)",
+        fontsize=10,
+    )
+
+
+def _twin(row: Row) -> PublishedCurve | None:
+    """The published training with this trial's curve, lowered every epoch by lr alone."""
+    params = params_of(row)
+    recipe = json.loads(row["config_json"])["recipe"]
+    if recipe.get("trainer", "network") != "network":
+        return None
+    if params["split"] != 1 or params["interval"] != 1:
+        return None
+    if params.get("momentum_share") or params.get("radius0"):
+        return None
+    own = {k: v for k, v in params.items() if k not in SCHEDULE_PARAMS}
+    for curve in published_curves():
+        if curve.family == row["family"] and _same(curve.params, own):
+            return curve
+    return None
+
+
+def _same(published: dict[str, float], own: dict[str, float]) -> bool:
+    theirs = dict(published)
+    if "k" in theirs:  # per epoch; ours counts the end over the start
+        theirs["end_ratio"] = theirs.pop("k") ** PUBLISHED_EPOCHS
+    return theirs.keys() == own.keys() and all(
+        math.isclose(theirs[k], own[k], rel_tol=1e-6) for k in theirs
+    )

@@ -1,0 +1,1 @@
+"""Figures of the search: where it looked and what it found."""

@@ -1,0 +1,156 @@
+"""Where in its two main parameters did each arm's search look, and what did it find there?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from results.arms.comparison import group_by_arm, is_full, params_of
+from results.plots.search.slices import ArmSlices, parameter_axis, slices_info, visible_floor
+from results.plots.style import GREY, set_size, tidy
+from results.records.schema import Row
+from results.run import Run
+from results.statistics.compare import arm_label
+
+# Of the free parameters the first of each line make the axes.
+FIRST = (
+    *("p", "end_ratio", "factor", "f", "base", "delta0", "lr0", "momentum_share", "split"),
+    *("batch0", "radius0"),
+)
+SECOND = ("interval", *FIRST)
+COLOR_MAP = "cividis"  # told apart by colour-blind readers and in grey print
+MAX_COLUMNS = 3
+MANY = 60  # more dots are smaller
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmMap:
+    """Full search trials of one arm in the plane of two parameters.
+
+    Attributes:
+        x_T, y_T: values of x_name and y_name by trial; logs: names searched on a log scale.
+        objective_T: validation accuracy; is_diverged_T: scored at chance.
+        best: row of the best trial.
+        short_x_S, short_y_S: configs that got shorter trainings only (rungs of the search).
+    """
+
+    name: str
+    x_name: str
+    y_name: str
+    x_T: NDArray[np.float64]
+    y_T: NDArray[np.float64]
+    objective_T: NDArray[np.float64]
+    is_diverged_T: NDArray[np.bool_]
+    logs: frozenset[str]
+    best: int
+    short_x_S: NDArray[np.float64]
+    short_y_S: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParameterMapInfo:
+    """Maps of the arms with two free parameters."""
+
+    arms: tuple[ArmMap, ...]
+
+
+def parameter_map_info(run: Run) -> ParameterMapInfo:
+    """The full search trials; two axes an arm: the curve's parameter and the interval first."""
+    arms = [arm for arm in slices_info(run).arms if len(arm.params) > 1]
+    rows = group_by_arm(run.rows())
+    return ParameterMapInfo(arms=tuple(_arm_map(arm, rows[arm.name]) for arm in arms))
+
+
+def main_axes(params: list[str]) -> tuple[str, str]:
+    """The two of at least two parameters that tell most about a schedule.
+
+    Example:
+        >>> main_axes(["delta0", "interval", "p"]), main_axes(["delta0", "interval"])
+        (('p', 'interval'), ('delta0', 'interval'))
+    """
+
+    def first(order: tuple[str, ...], names: list[str]) -> str:
+        return min(names, key=lambda n: (order.index(n) if n in order else len(order), n))
+
+    y_name = first(SECOND, params)
+    return first(FIRST, [name for name in params if name != y_name]), y_name
+
+
+def draw_parameter_map(info: ParameterMapInfo, figure: Figure) -> None:
+    """A panel an arm: one dot a config, colour its accuracy; ring: the best, cross: diverged."""
+    columns = min(MAX_COLUMNS, len(info.arms))
+    rows = math.ceil(len(info.arms) / columns)
+    set_size(figure, 0.8 + 3.3 * rows)
+    all_axes = figure.subplots(rows, columns, squeeze=False)
+    objective_T = np.concatenate([arm.objective_T for arm in info.arms])
+    norm = Normalize(100 * visible_floor(objective_T), 100 * objective_T.max())
+    for axes, arm in zip(all_axes.flat, info.arms, strict=False):
+        _draw_arm(axes, arm, norm)
+    for axes in all_axes.flat[len(info.arms) :]:
+        axes.set_visible(False)
+    figure.colorbar(
+        ScalarMappable(norm, COLOR_MAP), ax=all_axes, label="validation accuracy [%]",
+        extend="min", pad=0.02,
+    )  # fmt: skip
+    figure.suptitle(
+        "Search trials of full length: a dot a config (one seed each); ring: the best; "
+        "cross: diverged" + _grey_dots(info),
+        fontsize=11,
+    )
+
+
+def _grey_dots(info: ParameterMapInfo) -> str:
+    has_short = any(arm.short_x_S.size for arm in info.arms)
+    return "; grey: shorter trainings only" if has_short else ""
+
+
+def _arm_map(arm: ArmSlices, rows: list[Row]) -> ArmMap:
+    x_name, y_name = main_axes(sorted(arm.params))
+    searched = [row for row in rows if row["role"] == "search"]
+    in_full = {row["config_key"] for row in searched if is_full(row)}
+    short = {row["config_key"]: params_of(row) for row in searched}
+    short = {key: params for key, params in short.items() if key not in in_full}
+    return ArmMap(
+        name=arm.name,
+        x_name=x_name,
+        y_name=y_name,
+        x_T=arm.params[x_name],
+        y_T=arm.params[y_name],
+        objective_T=arm.objective_T,
+        is_diverged_T=arm.is_diverged_T,
+        logs=arm.logs,
+        best=int(np.argmax(arm.objective_T)),
+        short_x_S=np.array([params[x_name] for params in short.values()]),
+        short_y_S=np.array([params[y_name] for params in short.values()]),
+    )
+
+
+def _draw_arm(axes: Axes, arm: ArmMap, norm: Normalize) -> None:
+    axes.plot(arm.short_x_S, arm.short_y_S, "o", color=GREY, markersize=4, zorder=2)
+    order_T = np.argsort(arm.objective_T, kind="stable")  # the best on top
+    shown_T = order_T[~arm.is_diverged_T[order_T]]
+    axes.scatter(
+        arm.x_T[shown_T], arm.y_T[shown_T], c=100 * arm.objective_T[shown_T], norm=norm,
+        cmap=COLOR_MAP, s=52 if len(shown_T) <= MANY else 20, edgecolors="black", linewidths=0.4,
+        zorder=3,
+    )  # fmt: skip
+    gone_T = order_T[arm.is_diverged_T[order_T]]
+    axes.plot(arm.x_T[gone_T], arm.y_T[gone_T], "x", color="black", markersize=6)
+    if not arm.is_diverged_T[arm.best]:
+        axes.scatter(
+            arm.x_T[[arm.best]], arm.y_T[[arm.best]], s=190, facecolors="none",
+            edgecolors="black", linewidths=1.8, zorder=4,
+        )  # fmt: skip
+    x_T, y_T = np.append(arm.x_T, arm.short_x_S), np.append(arm.y_T, arm.short_y_S)
+    parameter_axis(axes, "x", arm.x_name, x_T, is_log=arm.x_name in arm.logs)
+    parameter_axis(axes, "y", arm.y_name, y_T, is_log=arm.y_name in arm.logs)
+    axes.margins(0.1)
+    axes.set_title(f"{arm_label(arm.name)} (n={len(arm.objective_T)})", fontsize=10.5)
+    tidy(axes)

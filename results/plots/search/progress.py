@@ -1,0 +1,105 @@
+"""How soon did each arm's search find its best? Best accuracy so far by samples spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+from numpy.typing import NDArray
+
+from results.arms.comparison import LOST, group_by_arm, is_full
+from results.plots.search.slices import visible_floor
+from results.plots.style import add_legend, color_of, line_style, set_size, tidy
+from results.records.schema import Row
+from results.run import Run
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmProgress:
+    """The search of one arm, an entry for each full training in the order of their ends.
+
+    Attributes:
+        samples_T: spent by the arm's search up to then, shorter trainings included.
+        objective_T: validation accuracy of the training; best_T: the largest so far.
+        num_trials: search trials that spent samples, shorter ones included.
+        samples: spent in all.
+    """
+
+    name: str
+    samples_T: NDArray[np.float64]
+    objective_T: NDArray[np.float64]
+    best_T: NDArray[np.float64]
+    num_trials: int
+    samples: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProgressInfo:
+    """The searches of all arms with a full training."""
+
+    arms: tuple[ArmProgress, ...]
+
+
+def progress_info(run: Run) -> ProgressInfo:
+    """Best validation accuracy by samples, for the search trials in the order of their ends.
+
+    A training by rungs counts its samples where it ended; failures of the machinery cost none.
+    """
+    arms = []
+    for name, rows in group_by_arm(run.rows()).items():
+        trials = sorted(filter(_counts, rows), key=lambda row: row["ended_at"])
+        samples_T = np.cumsum([row["samples_seen"] or 0 for row in trials], dtype=np.float64)
+        is_full_T = np.array([is_full(row) for row in trials], dtype=bool)
+        if is_full_T.any():
+            objective_T = np.array([row["objective"] for row in trials if is_full(row)])
+            arms.append(
+                ArmProgress(
+                    name=name,
+                    samples_T=samples_T[is_full_T],
+                    objective_T=objective_T,
+                    best_T=np.maximum.accumulate(objective_T),
+                    num_trials=len(trials),
+                    samples=int(samples_T[-1]),
+                )
+            )
+    return ProgressInfo(arms=tuple(arms))
+
+
+def draw_progress(info: ProgressInfo, figure: Figure) -> None:
+    """A stair an arm; dots: single full trainings."""
+    set_size(figure, 4.8)
+    axes = figure.subplots()
+    floor = visible_floor(np.concatenate([arm.objective_T for arm in info.arms]))
+    for arm in info.arms:
+        color = color_of(arm.name)
+        axes.step(
+            np.append(arm.samples_T, arm.samples), 100 * np.append(arm.best_T, arm.best_T[-1]),
+            where="post", color=color, linestyle=line_style(arm.name), linewidth=2.0,
+        )  # fmt: skip
+        below_T = arm.objective_T < floor
+        axes.plot(
+            arm.samples_T[~below_T], 100 * arm.objective_T[~below_T], "o", color=color,
+            markersize=4.5, alpha=0.6,
+        )  # fmt: skip
+        axes.plot(
+            arm.samples_T[below_T], np.full(below_T.sum(), 100 * floor), "v", color=color,
+            markersize=5, alpha=0.6,
+        )  # fmt: skip
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set_xlabel("samples the arm's search has trained on")
+    axes.set_ylabel("validation accuracy [%]")
+    tidy(axes)
+    figure.suptitle(
+        "Line: best so far; dots: single configs of full length (one seed each); "
+        "triangles: below the axis",
+        fontsize=11,
+    )
+    add_legend(figure, [(arm.name, f" (n={len(arm.objective_T)})") for arm in info.arms])
+
+
+def _counts(row: Row) -> bool:
+    is_spent = bool(row["samples_seen"]) and row["status"] not in LOST
+    return row["role"] == "search" and row["ended_at"] is not None and is_spent

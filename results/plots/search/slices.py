@@ -1,0 +1,121 @@
+"""Which values of each searched parameter did well?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+from numpy.typing import NDArray
+
+from results.arms.comparison import chosen_row, group_by_arm, is_full, params_of, spaces_of
+from results.plots.looks import MAX_TICKS, log_axis
+from results.plots.style import color_of, set_size, tidy
+from results.run import Run
+from results.statistics.compare import arm_label
+from search_spaces.space import INTEGER_PARAMS
+
+UNITS = {"interval": "interval [epochs]"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmSlices:
+    """Full search trials of one arm.
+
+    Attributes:
+        objective_T: validation accuracy by trial; is_diverged_T: scored at chance.
+        params: free parameter -> value by trial; logs: those searched on a log scale.
+        chosen: the config that stands for the arm.
+    """
+
+    name: str
+    objective_T: NDArray[np.float64]
+    is_diverged_T: NDArray[np.bool_]
+    params: dict[str, NDArray[np.float64]]
+    logs: frozenset[str]
+    chosen: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SlicesInfo:
+    """Search trials of all arms with free parameters."""
+
+    arms: tuple[ArmSlices, ...]
+
+
+def slices_info(run: Run) -> SlicesInfo:
+    """Objective against each free parameter, for the search trials over all samples."""
+    arms = []
+    for name, rows in group_by_arm(run.rows()).items():
+        space = spaces_of(run.manifests.get(rows[0]["run_id"], {})).get(rows[0]["space"])
+        trials = [r for r in rows if r["role"] == "search" and is_full(r)]
+        chosen = chosen_row(rows)
+        if space and space.free and trials and chosen:
+            params = [params_of(row) for row in trials]
+            arms.append(
+                ArmSlices(
+                    name=name,
+                    objective_T=np.array([row["objective"] for row in trials], dtype=float),
+                    is_diverged_T=np.array([row["status"] == "diverged" for row in trials]),
+                    params={k: np.array([p[k] for p in params], dtype=float) for k in space.free},
+                    logs=frozenset(k for k, axis in space.free.items() if axis.log),
+                    chosen=params_of(chosen),
+                )
+            )
+    return SlicesInfo(arms=tuple(arms))
+
+
+def draw_slices(info: SlicesInfo, figure: Figure) -> None:
+    """One row an arm, one column a parameter; triangles mark values below the axis."""
+    columns = max(len(arm.params) for arm in info.arms)
+    set_size(figure, 0.7 + 2.3 * len(info.arms))
+    all_axes = figure.subplots(len(info.arms), columns, squeeze=False, sharey=True)
+    floor = visible_floor(np.concatenate([arm.objective_T for arm in info.arms]))
+    for row, arm in zip(all_axes, info.arms, strict=True):
+        for axes, param in zip(row, sorted(arm.params), strict=False):
+            _draw_slice(axes, arm, param, floor)
+        for axes in row[len(arm.params) :]:
+            axes.set_visible(False)
+        row[0].set_ylabel(f"{arm_label(arm.name)} (n={len(arm.objective_T)})\nvalidation acc. [%]")
+    figure.suptitle(
+        "Search trials: one dot a config, one seed each; ring: the chosen config", fontsize=11
+    )
+
+
+def visible_floor(objective_T: NDArray[np.float64]) -> float:
+    """Where an axis of accuracies begins: failed configs do not flatten the good ones."""
+    best, middle = float(objective_T.max()), float(np.median(objective_T))
+    return max(float(objective_T.min()), best - 4 * max(best - middle, 0.005))
+
+
+def parameter_axis(
+    axes: Axes, which: Literal["x", "y"], param: str, value_T: NDArray[np.float64], *, is_log: bool
+) -> None:
+    """Scale and ticks of a searched parameter: log where it was searched so, whole epochs."""
+    if is_log and np.ptp(value_T) > 0:
+        log_axis(axes, which, value_T)
+    axis, whole_T = axes.xaxis if which == "x" else axes.yaxis, np.unique(value_T)
+    if param in INTEGER_PARAMS and len(whole_T) <= MAX_TICKS:
+        axis.set_ticks(whole_T.tolist(), [f"{value:g}" for value in whole_T])
+        axis.set_minor_locator(NullLocator())
+    axis.set_label_text(UNITS.get(param, param))
+
+
+def _draw_slice(axes: Axes, arm: ArmSlices, param: str, floor: float) -> None:
+    value_T, objective_T = arm.params[param], arm.objective_T
+    below_T = objective_T < floor
+    color = color_of(arm.name)
+    axes.scatter(value_T[~below_T], 100 * objective_T[~below_T], s=26, color=color, alpha=0.7)
+    axes.scatter(value_T[below_T], np.full(below_T.sum(), 100 * floor), s=30, marker="v",
+                 color=color, alpha=0.7)  # fmt: skip
+    is_chosen_T = np.all([arm.params[k] == arm.chosen[k] for k in arm.params], axis=0)
+    axes.scatter(
+        value_T[is_chosen_T], 100 * objective_T[is_chosen_T], s=110, facecolors="none",
+        edgecolors="black", linewidths=1.4,
+    )  # fmt: skip
+    parameter_axis(axes, "x", param, value_T, is_log=param in arm.logs)
+    axes.margins(y=0.12)
+    tidy(axes)

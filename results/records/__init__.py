@@ -1,0 +1,1 @@
+"""What is written: schemas, segments, the lock and the store."""

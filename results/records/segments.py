@@ -1,0 +1,151 @@
+"""How is one file of a run written so that it is never seen half-done, and read with suspicion?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from results.records.schema import SCHEMA_VERSION, SCHEMAS, Row
+
+TABLES = tuple(SCHEMAS)
+
+
+class DamagedFile(Exception):
+    """A segment that cannot be trusted; the text is the reason."""
+
+
+def segment_path(run_dir: Path, table: str, number: int) -> Path:
+    """The file of this segment: <run>/epochs/00003.parquet."""
+    return run_dir / table / f"{number:05d}.parquet"
+
+
+def list_segments(run_dir: Path, table: str) -> list[Path]:
+    """All visible segments of a table, oldest first (by number, also beyond 99999)."""
+    paths = (run_dir / table).glob("[!.]*.parquet")
+    return sorted(paths, key=lambda path: (len(path.stem), path.stem))
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a hidden temporary file, then put it durably in the place of `path`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a small text file, atomically and durably."""
+    content = text.encode()
+    write_atomically(path, lambda file: file.write(content))
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in this directory durable."""
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sweep_temporary(run_dir: Path) -> None:
+    """Remove what a killed writer left behind."""
+    for directory in (run_dir, *(run_dir / table for table in TABLES)):
+        for path in directory.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
+
+def write_segment(path: Path, table: pa.Table) -> None:
+    """Replace a segment by this table: zstd, page checksums, atomic and durable."""
+    write_atomically(
+        path,
+        lambda file: pq.write_table(table, file, compression="zstd", write_page_checksum=True),
+    )
+
+
+def read_segment(path: Path, schema: pa.Schema) -> pa.Table:
+    """One segment in the current schema: missing columns are null, unknown ones are dropped.
+
+    Raises:
+        DamagedFile: truncated, empty, foreign or altered content.
+        ValueError: written by a newer GradTune.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            version = _version(file.schema_arrow)
+            if version > SCHEMA_VERSION:
+                raise newer_version(path, version)
+            table = file.read()
+            table.validate(full=True)
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        raise DamagedFile(_first_line(error)) from error
+    return _conform(table, schema, version)
+
+
+def newer_version(path: Path, version: int) -> ValueError:
+    """The error for records that a newer GradTune wrote."""
+    return ValueError(
+        f"{path} has schema version {version}, but this GradTune reads up to "
+        f"{SCHEMA_VERSION}. Update GradTune."
+    )
+
+
+def to_batch(row: Row, schema: pa.Schema) -> pa.RecordBatch:
+    """One row as Arrow.
+
+    Raises:
+        ValueError: a missing or unknown column, or a value of the wrong type.
+    """
+    if row.keys() != set(schema.names):
+        odd = sorted(row.keys() ^ set(schema.names))
+        raise ValueError(f"a row must hold every column, but got (differing: {', '.join(odd)}).")
+    try:
+        return pa.RecordBatch.from_pylist([row], schema=schema)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeError) as error:
+        raise ValueError(f"a row does not fit its table: {error}") from error
+
+
+def _version(schema: pa.Schema) -> int:
+    text = (schema.metadata or {}).get(b"schema_version")
+    if text is None or not text.isdigit():
+        raise DamagedFile("no schema_version: not written by GradTune, or altered")
+    return int(text)
+
+
+def _conform(table: pa.Table, schema: pa.Schema, version: int) -> pa.Table:
+    missing = [name for name in schema.names if name not in table.column_names]
+    if version == SCHEMA_VERSION and missing:
+        raise DamagedFile(f"lacks columns {', '.join(missing)}")
+    columns = []
+    for field in schema:
+        if field.name in missing:
+            columns.append(pa.nulls(table.num_rows, field.type))
+        else:
+            columns.append(_cast(table.column(field.name), field))
+    return pa.table(columns, schema=schema)
+
+
+def _cast(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+    texts = (pa.types.is_string(column.type), pa.types.is_string(field.type))
+    if texts[0] != texts[1] and not pa.types.is_null(column.type):
+        raise DamagedFile(f"column {field.name} is {column.type} instead of {field.type}")
+    try:
+        return column.cast(field.type)
+    except pa.ArrowException as error:
+        raise DamagedFile(f"column {field.name}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].strip()[:200]

@@ -1,0 +1,322 @@
+"""How does a run get onto the disk? RunStore, the only writer of run records."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from results.records.lock import RunLock
+from results.records.schema import KEYS, SCHEMA_VERSION, SCHEMAS, Row
+from results.records.segments import (
+    TABLES,
+    DamagedFile,
+    list_segments,
+    newer_version,
+    read_segment,
+    segment_path,
+    sweep_temporary,
+    sync_directory,
+    to_batch,
+    write_segment,
+    write_text,
+)
+
+FLUSH_SECONDS = 0.5  # a finished epoch is durable within 1 s
+MAX_RETRY_SECONDS = 30.0
+SEGMENT_ROWS = 5000  # one rewrite then takes about 10 ms
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def check_run_name(name: str) -> None:
+    """Raise ValueError unless `name` is safe as a folder name everywhere."""
+    if not RUN_NAME.fullmatch(name):
+        raise ValueError(
+            f"a run name must be 1 to 64 letters, digits, '.', '_' or '-' and begin with a "
+            f"letter or digit, but got {name[:80]!r}."
+        )
+
+
+class RunStore:
+    """One run's folder, open for writing by this process alone.
+
+    Rows are buffered and written by a background thread within a second. When the storage
+    fails, rows stay in memory, the thread tries again, and `error` says why until it succeeds.
+    Safe to call from several threads, but not from a signal handler (it takes locks).
+
+    Attributes:
+        run_dir: runs/<run_id>.
+        error: the OSError of the last attempt to write; None when it succeeded.
+    """
+
+    def __init__(self, run_dir: Path, manifest: dict[str, Any]) -> None:
+        self.run_dir = run_dir
+        self.error: OSError | None = None
+        self._lock = RunLock(run_dir)
+        sweep_temporary(run_dir)
+        self._manifest = manifest
+        self._manifest_dirty = False
+        self._segments = {table: _Segment(run_dir, table) for table in TABLES}
+        self._events = b"" if _ends_with_newline(run_dir / "events.jsonl") else b"\n"
+        self._writing, self._telling = threading.Lock(), threading.Lock()
+        self._closing = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="run-store", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def create(
+        cls, run_dir: Path | str, manifest: Mapping[str, Any], config_yaml: str
+    ) -> RunStore:
+        """A new run; makes its folder, parents included.
+
+        Args:
+            run_dir: its last part is the run_id (see `check_run_name`).
+            manifest: plain JSON; schema_version and run_id are added.
+            config_yaml: text of config.yaml.
+
+        Raises:
+            ValueError: bad name, or the folder exists.
+        """
+        run_dir = Path(run_dir)
+        check_run_name(run_dir.name)
+        run_dir.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            run_dir.mkdir()
+        except FileExistsError:
+            raise _exists(run_dir) from None
+        for table in TABLES:
+            (run_dir / table).mkdir()
+        sync_directory(run_dir.parent)
+        known = {"schema_version": SCHEMA_VERSION, "run_id": run_dir.name}
+        store = cls(run_dir, {**manifest, **known})
+        try:
+            store.write_text("config.yaml", config_yaml)
+            store.write_text("manifest.json", _json(store._manifest))
+        except OSError:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def open(cls, run_dir: Path | str) -> RunStore:
+        """An existing run, to be continued in new segments.
+
+        Raises:
+            ValueError: no such run, unreadable or newer manifest, or another process writes it.
+        """
+        run_dir = Path(run_dir)
+        try:
+            manifest = json.loads((run_dir / "manifest.json").read_text())
+        except FileNotFoundError:
+            raise ValueError(f"no run in {str(run_dir)!r}: manifest.json is missing.") from None
+        except (OSError, ValueError) as error:
+            raise ValueError(f"cannot read {run_dir / 'manifest.json'}: {error}") from error
+        if manifest["schema_version"] > SCHEMA_VERSION:
+            raise newer_version(run_dir / "manifest.json", manifest["schema_version"])
+        for table in TABLES:
+            (run_dir / table).mkdir(exist_ok=True)
+        return cls(run_dir, manifest)
+
+    @property
+    def run_id(self) -> str:
+        """As when the run began, also in a renamed or copied folder."""
+        return str(self._manifest.get("run_id", self.run_dir.name))
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """A copy of manifest.json as it was last updated."""
+        with self._writing:
+            return dict(self._manifest)
+
+    def add_epoch(self, row: Row) -> None:
+        """Record one finished epoch (see records.epoch_row); on disk within a second.
+
+        Raises:
+            ValueError: the row does not fit the table.
+        """
+        self._add("epochs", row)
+
+    def add_trial(self, row: Row) -> None:
+        """Record a trial's state (see records.trial_row); replaces its earlier row.
+
+        Raises:
+            ValueError: the row does not fit the table.
+        """
+        self._add("trials", row)
+
+    def event(self, kind: str, **fields: object) -> None:
+        """Append one line {time, kind, ...} to events.jsonl, at once."""
+        line = {"time": datetime.now(UTC).isoformat(), "kind": kind, **fields}
+        with self._telling:
+            self._events += json.dumps(line, default=str).encode() + b"\n"
+            self._try(self._write_events)
+
+    def update_manifest(self, **fields: object) -> None:
+        """Set these top-level fields of manifest.json, atomically, at once."""
+        with self._writing:
+            self._manifest |= fields
+            self._manifest_dirty = True
+            self._try(self._write_manifest)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Replace a small text file of the run, atomically.
+
+        Raises:
+            OSError: the storage refused.
+        """
+        assert Path(name).name == name, "a plain file name, not a path"
+        write_text(self.run_dir / name, text)
+
+    def flush(self) -> bool:
+        """Write what is buffered now; True when everything is on disk, else see `error`."""
+        with self._writing:
+            done = self._try(self._write_all)
+        if done:
+            self.error = None
+        return done
+
+    def close(self) -> None:
+        """Write what is buffered and let the run go. Closing twice is harmless.
+
+        Raises:
+            OSError: the storage failed; what was not yet written is lost.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._closing.set()
+        self._thread.join()
+        try:
+            if not self.flush():
+                assert self.error is not None, "a failed flush leaves its error"
+                raise self.error
+        finally:
+            self._lock.release()
+
+    def __enter__(self) -> RunStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _add(self, table: str, row: Row) -> None:
+        assert not self._closed, "a closed store takes no rows"
+        self._segments[table].add(row)
+
+    def _run(self) -> None:
+        delay = FLUSH_SECONDS
+        while not self._closing.wait(delay):
+            delay = FLUSH_SECONDS if self.flush() else min(2 * delay, MAX_RETRY_SECONDS)
+
+    def _try(self, write: Callable[[], None]) -> bool:
+        try:
+            write()
+        except OSError as error:
+            self.error = error
+            return False
+        return True
+
+    def _write_all(self) -> None:
+        with self._telling:
+            self._write_events()
+        self._write_manifest()
+        for segment in self._segments.values():
+            segment.write()
+
+    def _write_events(self) -> None:
+        if not self._events:
+            return
+        fd = os.open(self.run_dir / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            while self._events:
+                self._events = self._events[os.write(fd, self._events) :]
+        finally:
+            os.close(fd)
+
+    def _write_manifest(self) -> None:
+        if self._manifest_dirty:
+            self.write_text("manifest.json", _json(self._manifest))
+            self._manifest_dirty = False
+
+
+class _Segment:
+    """The open segment of one table: rows on disk, and rows waiting for the next rewrite."""
+
+    def __init__(self, run_dir: Path, table: str) -> None:
+        self._run_dir, self._table = run_dir, table
+        self._schema = SCHEMAS[table]
+        taken = [int(path.stem) for path in list_segments(run_dir, table) if path.stem.isdigit()]
+        self._begin(max(taken, default=-1) + 1)
+        self._waiting: list[tuple[Row, pa.RecordBatch]] = []
+        self._guard = threading.Lock()
+
+    def _begin(self, number: int) -> None:
+        self._path = segment_path(self._run_dir, self._table, number)
+        self._number = number
+        self._rows = self._schema.empty_table()
+        # key -> (row number, attempt), in order of first appearance
+        self._index: dict[tuple[object, ...], tuple[int, int]] = {}
+        self._dirty = False
+
+    def add(self, row: Row) -> None:
+        batch = to_batch(row, self._schema)
+        with self._guard:
+            self._waiting.append((row, batch))
+
+    def write(self) -> None:
+        with self._guard:
+            waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._merge(waiting)
+        if self._dirty:
+            write_segment(self._path, self._rows)
+            self._dirty = False
+        if self._rows.num_rows >= SEGMENT_ROWS:
+            self._begin(self._number + 1)
+
+    def _merge(self, waiting: list[tuple[Row, pa.RecordBatch]]) -> None:
+        """Append; a newer row of the same key takes the older one's place."""
+        batches = [*self._rows.to_batches(), *(batch for _, batch in waiting)]
+        for number, (row, _) in enumerate(waiting, start=self._rows.num_rows):
+            key = tuple(row[name] for name in KEYS[self._table])
+            if row["attempt"] >= self._index.get(key, (0, row["attempt"]))[1]:
+                self._index[key] = (number, row["attempt"])
+        table = pa.Table.from_batches(batches, schema=self._schema)
+        self._rows = table.take([number for number, _ in self._index.values()]).combine_chunks()
+        self._index = {
+            key: (number, attempt)
+            for number, (key, (_, attempt)) in enumerate(self._index.items())
+        }
+        self._dirty = True
+
+
+def _exists(run_dir: Path) -> ValueError:
+    keys = set()
+    for path in list_segments(run_dir, "trials"):
+        try:
+            keys |= set(read_segment(path, SCHEMAS["trials"])["trial_key"].to_pylist())
+        except (DamagedFile, ValueError):
+            continue
+    name = run_dir.name
+    return ValueError(
+        f"run {name!r} exists ({len(keys)} trials); use resume={name} or another name."
+    )
+
+
+def _ends_with_newline(path: Path) -> bool:
+    if not path.exists():
+        return True
+    content = path.read_bytes()
+    return not content or content.endswith(b"\n")
+
+
+def _json(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, indent=2, sort_keys=True, default=str) + "\n"

@@ -1,0 +1,360 @@
+"""What happened? `load` reads runs, also running, crashed or half-damaged ones, and says so."""
+
+from __future__ import annotations
+
+import glob
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from results.records.lock import lock_holder
+from results.records.schema import KEYS, SCHEMA_VERSION, SCHEMAS, trial_from_row
+from results.records.segments import (
+    TABLES,
+    DamagedFile,
+    list_segments,
+    newer_version,
+    read_segment,
+)
+from search_spaces.registry import unknown_name
+from search_spaces.space import SearchSpace
+from search_spaces.trial import TrialConfig
+
+if TYPE_CHECKING:  # scipy and optuna are imported late: `import results` stays cheap
+    import optuna
+
+    from results.statistics.compare import Comparison
+
+UNFINISHED = ("running", "interrupted")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What one or several runs recorded.
+
+    Attributes:
+        trials, epochs: one row per trial, and per trial and epoch: of the latest attempt, in
+            the order in which each first appeared. Columns: see results.records.schema.
+        manifests: by run_id, which a run keeps in a renamed or copied folder.
+        spaces: by name, as searched; of the last run where several hold the same name.
+        notes: a sentence for everything skipped or unfinished.
+        dirs: the run folders, in the order of `manifests`; of copies of one run the first.
+    """
+
+    trials: pa.Table
+    epochs: pa.Table
+    manifests: Mapping[str, Mapping[str, Any]]
+    spaces: Mapping[str, SearchSpace]
+    notes: list[str]
+    dirs: tuple[Path, ...]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Trials as dicts; `chosen` tells the config that the run itself confirmed last."""
+        rows: list[dict[str, Any]] = self.trials.to_pylist()
+        for row in rows:
+            chosen = self.manifests.get(row["run_id"], {}).get("chosen", {})
+            row["chosen"] = chosen.get(row["space"]) == row["config_key"]
+        return rows
+
+    def search_rows(self) -> list[dict[str, Any]]:
+        """Trials as dicts, in the order asked; `prefix_scores` of a search by prefixes.
+
+        prefix_scores: validation accuracy by samples (whole epochs), of every epoch.
+        """
+        rows: list[dict[str, Any]] = self.trials.to_pylist()
+        by_prefix = {
+            run_id
+            for run_id, manifest in self.manifests.items()
+            if ((manifest.get("config") or {}).get("search") or {}).get("fidelity") == "prefix"
+        }
+        epochs = self.epochs_by_trial() if by_prefix else {}
+        for row in rows:
+            if row["run_id"] in by_prefix and row["role"] == "search":
+                own = epochs.get((row["run_id"], row["trial_key"]), [])
+                row["prefix_scores"] = {
+                    epoch["epoch"] * row["train_examples"]: epoch["val_accuracy"]
+                    for epoch in own
+                    if math.isfinite(epoch["val_accuracy"])
+                }
+        return rows
+
+    def epochs_by_trial(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
+        """Epoch rows by (run_id, trial_key)."""
+        by_trial: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for row in self.epochs.to_pylist():
+            by_trial.setdefault((row["run_id"], row["trial_key"]), []).append(row)
+        return by_trial
+
+    def compare(
+        self, metric: str = "test_accuracy", min_effect: float | None = None
+    ) -> Comparison:
+        """The arms side by side, judged on their confirm trials only.
+
+        Args:
+            metric: an accuracy column of trials.
+            min_effect: smallest accuracy difference worth calling better; None = the run's
+                own setting, else max(0.002, two test images) (0.002 of a user's own training).
+
+        Raises:
+            ValueError: unknown metric, or the runs trained different workloads.
+        """
+        from results.arms.comparison import compare_arms
+
+        return compare_arms(self.rows(), self.manifests, metric=metric, min_effect=min_effect)
+
+    def best(self, space: str | None = None) -> TrialConfig:
+        """The config confirmed for this arm, in full; before that the one its search found best.
+
+        That is the run's own choice where it has made one, else see `chosen_row`.
+
+        Args:
+            space: an arm; None = the searched arm (never the baseline) with the highest mean
+                test accuracy, before confirmation the highest objective.
+
+        Raises:
+            ValueError: no such arm, or nothing has finished.
+        """
+        from results.arms.comparison import best_row
+
+        return replace(trial_from_row(best_row(self.rows(), space)), horizon=1.0, until=None)
+
+    def to_study(self, space: str) -> optuna.Study:
+        """The Optuna study of this space, rebuilt in memory.
+
+        Raises:
+            ValueError: no such space.
+        """
+        from results.study import build_study
+
+        if space not in self.spaces:
+            raise unknown_name("space", space, self.spaces)
+        return build_study(self.spaces[space], self.search_rows())
+
+
+def load(path: str | Path | Iterable[str | Path]) -> Run:
+    """Read runs: a run folder, a folder of run folders, a glob, or several of these.
+
+    Damaged files are skipped and noted; a writer may be busy meanwhile.
+
+    Raises:
+        ValueError: nothing there, or written by a newer GradTune.
+
+    Example:
+        >>> run = load("runs/*")  # doctest: +SKIP
+        >>> print(run.compare().verdict)  # doctest: +SKIP
+    """
+    return _assemble([_read_run(run_dir) for run_dir in find_runs(path)])
+
+
+def verify(path: str | Path | Iterable[str | Path]) -> list[str]:
+    """Every problem of these runs' records: damaged or missing files, lost epochs.
+
+    Raises:
+        ValueError: nothing there, or written by a newer GradTune.
+    """
+    problems = []
+    for run_dir in find_runs(path):
+        read = _read_run(run_dir)
+        problems += read.damage + _missing_segments(run_dir)
+        problems += _lost_epochs(_assemble([read]))
+    return problems
+
+
+def find_runs(path: str | Path | Iterable[str | Path]) -> list[Path]:
+    """The run folders that `path` means, each once.
+
+    Raises:
+        ValueError: one of the paths holds no run.
+    """
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    found: dict[Path, Path] = {}
+    for one in paths:
+        for run_dir in _runs_at(str(one)):
+            found.setdefault(run_dir.resolve(), run_dir)
+    if not found:
+        raise ValueError("no runs were named.")
+    return list(found.values())
+
+
+@dataclass(kw_only=True)
+class _RunFiles:
+    """The raw content of one run folder; damage: a sentence per skipped file."""
+
+    run_dir: Path
+    manifest: dict[str, Any]
+    tables: dict[str, pa.Table]
+    damage: list[str] = field(default_factory=list)
+
+    @property
+    def run_id(self) -> str:
+        """As when the run began: of the manifest, else of the rows, else the folder's name."""
+        told = self.manifest.get("run_id")
+        if isinstance(told, str):
+            return told
+        for table in self.tables.values():
+            if table.num_rows:
+                return str(table["run_id"][0].as_py())
+        return self.run_dir.resolve().name
+
+
+def _runs_at(path: str) -> list[Path]:
+    exists = Path(path).exists()
+    candidates = [Path(path)] if exists else [Path(p) for p in sorted(glob.glob(path))]
+    runs = []
+    for candidate in candidates:
+        if _is_run(candidate):
+            runs.append(candidate)
+        elif exists and candidate.is_dir():
+            runs += [child for child in sorted(candidate.iterdir()) if _is_run(child)]
+    if not runs:
+        why = "holds no run" if exists else "does not exist"
+        raise ValueError(f"{path!r} {why} (a run is a folder with manifest.json).")
+    return runs
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "manifest.json").is_file() or all((path / name).is_dir() for name in TABLES)
+
+
+def _read_run(run_dir: Path) -> _RunFiles:
+    files = _RunFiles(run_dir=run_dir, manifest={}, tables={})
+    _read_manifest(files)
+    for table in TABLES:
+        parts = [SCHEMAS[table].empty_table()]
+        for path in list_segments(run_dir, table):
+            try:
+                parts.append(read_segment(path, SCHEMAS[table]))
+            except DamagedFile as error:
+                files.damage.append(_skipped(path, error))
+        files.tables[table] = pa.concat_tables(parts)
+    return files
+
+
+def _read_manifest(files: _RunFiles) -> None:
+    path = files.run_dir / "manifest.json"
+    try:
+        content = json.loads(path.read_text())
+        files.manifest = dict(content)
+        for space in files.manifest.get("spaces", []):
+            SearchSpace.from_dict(space)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        files.manifest = {}
+        files.damage.append(_skipped(path, error))
+        return
+    version = files.manifest.get("schema_version", SCHEMA_VERSION)
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise newer_version(path, version)
+
+
+def _skipped(path: Path, error: Exception) -> str:
+    return f"{path} was skipped: {str(error).rstrip('.')}."
+
+
+def _assemble(runs: list[_RunFiles]) -> Run:
+    tables = {
+        name: _deduplicate(pa.concat_tables([run.tables[name] for run in runs]), KEYS[name])
+        for name in TABLES
+    }
+    notes = [note for run in runs for note in run.damage]
+    by_id: dict[str, _RunFiles] = {}
+    for run in runs:
+        first = by_id.setdefault(run.run_id, run)
+        if first is not run:
+            notes.append(f"{run.run_dir} and {first.run_dir} hold the same run: counted once.")
+    notes += [note for run in by_id.values() if (note := _progress(run, tables["trials"]))]
+    whole = Run(
+        trials=tables["trials"],
+        epochs=tables["epochs"],
+        manifests={run_id: run.manifest for run_id, run in by_id.items()},
+        spaces={
+            space["name"]: SearchSpace.from_dict(space)
+            for run in runs
+            for space in run.manifest.get("spaces", [])
+        },
+        notes=notes,
+        dirs=tuple(run.run_dir for run in by_id.values()),
+    )
+    if not any(_is_written(files.run_dir) for files in runs):
+        notes += _gone(whole)
+    return whole
+
+
+def _is_written(run_dir: Path) -> bool:
+    holder = lock_holder(run_dir)
+    return holder is not None and holder.alive
+
+
+def _gone(run: Run) -> list[str]:
+    """What the records lack: files that somebody removed are not damaged, they are not there."""
+    recorded = set(run.trials["run_id"].to_pylist())
+    notes = [
+        f"run {run_id} has ended, but none of its trials is there."
+        for run_id, manifest in run.manifests.items()
+        if manifest.get("status") == "completed" and run_id not in recorded
+    ]
+    lost = len(_lost_epochs(run))
+    if lost:
+        notes.append(f"{lost} trials lack epochs; python -m results verify tells which.")
+    return notes
+
+
+def _deduplicate(table: pa.Table, keys: tuple[str, ...]) -> pa.Table:
+    """One row per run and key: latest attempt, then latest row; in order of first appearance."""
+    if table.num_rows == 0:
+        return table
+    code_R = np.zeros(table.num_rows, dtype=np.int64)
+    for name in ("run_id", *keys):
+        _, part_R = np.unique(_codes(table.column(name)), return_inverse=True)
+        _, code_R = np.unique(code_R * (part_R.max() + 1) + part_R, return_inverse=True)
+    row_R = np.arange(table.num_rows)
+    order_R = np.lexsort((row_R, table.column("attempt").to_numpy(), code_R))
+    last_R = order_R[np.append(np.diff(code_R[order_R]) > 0, True)]  # one per code, sorted
+    _, first_R = np.unique(code_R, return_index=True)
+    return table.take(last_R[np.argsort(first_R)]).combine_chunks()
+
+
+def _codes(column: pa.ChunkedArray) -> np.ndarray:
+    if pa.types.is_string(column.type):
+        column = pc.dictionary_encode(column).combine_chunks().indices
+    return np.asarray(column.to_numpy())
+
+
+def _progress(run: _RunFiles, trials: pa.Table) -> str | None:
+    """Is this run running, or was it interrupted?"""
+    name = run.run_id
+    mine = trials.filter(pc.equal(trials["run_id"], name))
+    unfinished = pc.sum(pc.is_in(mine["status"], pa.array(UNFINISHED))).as_py() or 0
+    holder = lock_holder(run.run_dir)
+    if _is_written(run.run_dir):
+        return f"run {name} is still running: {unfinished} trials unfinished."
+    if unfinished or holder is not None:
+        return f"run {name} was interrupted: {unfinished} trials unfinished."
+    return None
+
+
+def _missing_segments(run_dir: Path) -> list[str]:
+    problems = []
+    for table in TABLES:
+        numbers = {int(p.stem) for p in list_segments(run_dir, table) if p.stem.isdigit()}
+        for number in sorted(set(range(max(numbers, default=-1))) - numbers):
+            problems.append(f"{run_dir / table}: segment {number:05d} is missing.")
+    return problems
+
+
+def _lost_epochs(run: Run) -> list[str]:
+    counts = run.epochs.group_by("trial_key").aggregate([("epoch", "count")]).to_pylist()
+    recorded = {row["trial_key"]: row["epoch_count"] for row in counts}
+    columns = run.trials.select(["run_id", "trial_key", "status", "epochs_done"]).to_pylist()
+    return [
+        f"run {row['run_id']}: trial {row['trial_key']} has {recorded.get(row['trial_key'], 0)} "
+        f"of its {row['epochs_done']} epochs."
+        for row in columns
+        if row["epochs_done"] > recorded.get(row["trial_key"], 0)
+    ]

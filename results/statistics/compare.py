@@ -1,0 +1,212 @@
+"""Which arm is better, and how sure can we be? Pure statistics on scores of paired seeds.
+
+Scores are accuracies in [0, 1], higher is better, from trainings of equal length in samples;
+replicate i of every arm shares its seed. Which test is used when: docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from results.statistics.claims import Claim, Outcome, make_claims
+from results.statistics.image_interval import examples_interval
+from results.statistics.paired import (
+    CONFIDENCE,
+    CONFIDENCE_SEQUENCE,
+    Difference,
+    Scores,
+    mean_sd,
+    paired_difference,
+    paired_scores,
+    with_resampling,
+)
+from results.statistics.resampling import share_better
+from results.statistics.sequential import ALPHA, confidence_sequence, e_value
+from results.statistics.verdict import verdict
+from results.statistics.wording import BASELINE_LABEL, FEW_SEEDS, arm_label, interval_text, points
+from search_spaces.space import BASELINE
+
+__all__ = [
+    "BASELINE_LABEL",
+    "CONFIDENCE",
+    "FEW_SEEDS",
+    "MIN_EFFECT",
+    "ArmDetails",
+    "ArmSummary",
+    "Claim",
+    "Comparison",
+    "Cost",
+    "Difference",
+    "Outcome",
+    "Scores",
+    "arm_label",
+    "compare",
+    "default_min_effect",
+    "interval_text",
+    "pair_level",
+    "paired_difference",
+    "points",
+    "sequential_difference",
+]
+
+MIN_EFFECT = 0.002  # accuracy; smaller differences do not matter
+# arm -> replicate -> was each test image classified correctly (or how probably): correct_I.
+Correct = Mapping[str, Mapping[int, NDArray[np.float64]]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmSummary:
+    """One arm's scores; mean is nan for n=0, sd for n<2. difference: to the reference arm."""
+
+    name: str
+    n: int
+    mean: float
+    sd: float
+    difference: Difference | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """What trainings took in all."""
+
+    samples_seen: int
+    optimizer_steps: int
+    train_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmDetails:
+    """What a reader wants to know beside an arm's scores.
+
+    Attributes:
+        params: of the chosen config. config_key: its identity.
+        search, confirm: costs; search includes the select trials and partial trainings.
+        num_trials: by status, all roles.
+        on_edge: chosen parameters at an end of their range.
+    """
+
+    params: Mapping[str, float]
+    config_key: str
+    search: Cost
+    confirm: Cost
+    num_trials: Mapping[str, int]
+    on_edge: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """The arms side by side.
+
+    Attributes:
+        arms: in the order given. pairs: (a, b) -> a minus b, for every pair of arms, the
+            reference always second. claims: what may be said of each, in the same order.
+        preliminary: fewer than 5 paired seeds somewhere.
+        verdict: one honest sentence.
+        details, warnings: filled in where the scores come from a run.
+    """
+
+    reference: str
+    min_effect: float
+    arms: tuple[ArmSummary, ...]
+    pairs: Mapping[tuple[str, str], Difference]
+    preliminary: bool
+    verdict: str
+    claims: tuple[Claim, ...] = ()
+    metric: str = "score"
+    details: Mapping[str, ArmDetails] = field(default_factory=lambda: MappingProxyType({}))
+    warnings: tuple[str, ...] = ()
+
+
+def compare(
+    scores: Mapping[str, Scores],
+    *,
+    reference: str = BASELINE,
+    min_effect: float = MIN_EFFECT,
+    repeated_looks: bool = False,
+    correct: Correct = MappingProxyType({}),
+) -> Comparison:
+    """Every arm against every other.
+
+    Args:
+        scores: arm -> replicate -> accuracy. An arm may be empty, the reference may be missing.
+        min_effect: smallest difference (accuracy) that is worth calling better.
+        repeated_looks: True when the number of seeds depended on their scores: intervals are
+            confidence sequences that hold for all pairs at once, at every number of seeds.
+        correct: test images by arm and replicate, where known; for the second interval.
+    """
+    names = sorted(scores, key=lambda name: name == reference)  # stable: the reference last
+    all_pairs = list(itertools.combinations(names, 2))
+    level, pairs = pair_level(scores), {}
+    for a, b in all_pairs:
+        if repeated_looks:
+            pairs[a, b] = sequential_difference(scores[a], scores[b], level)
+        else:
+            pairs[a, b] = _difference(scores[a], scores[b], correct.get(a, {}), correct.get(b, {}))
+    claims = make_claims(pairs, min_effect=min_effect)
+    return Comparison(
+        reference=reference,
+        min_effect=min_effect,
+        arms=tuple(_summary(name, scores[name], pairs.get((name, reference))) for name in scores),
+        pairs=pairs,
+        preliminary=min((d.n for d in pairs.values()), default=0) < FEW_SEEDS,
+        verdict=verdict(scores, claims, reference=reference, min_effect=min_effect),
+        claims=claims,
+    )
+
+
+def default_min_effect(num_test: int) -> float:
+    """Smallest accuracy difference worth calling better: 0.2 points, at least two test images.
+
+    Args:
+        num_test: test images; 0 where it is not known before the first training has ended.
+    """
+    return max(MIN_EFFECT, 2 / num_test) if num_test else MIN_EFFECT
+
+
+def pair_level(scores: Mapping[str, Scores]) -> float:
+    """What each pair of arms with a common seed may err so that all together err 5% at most."""
+    pairs = itertools.combinations(scores, 2)
+    return ALPHA / max(1, sum(1 for a, b in pairs if scores[a].keys() & scores[b].keys()))
+
+
+def sequential_difference(a: Scores, b: Scores, level: float) -> Difference:
+    """With a confidence sequence for the t-interval; beside it only what holds at any n."""
+    difference, difference_R = paired_difference(a, b), paired_scores(a, b)
+    bounds = confidence_sequence(difference_R, alpha=level)
+    return replace(
+        difference,
+        low=bounds[0] if bounds else None,
+        high=bounds[1] if bounds else None,
+        p_value=None if difference.p_value is None else min(1.0, 1 / e_value(difference_R)),
+        interval_kind=CONFIDENCE_SEQUENCE,
+        prob_better=share_better(difference_R, CONFIDENCE)[0] if difference.n else None,
+    )
+
+
+def _difference(
+    a: Scores,
+    b: Scores,
+    correct_a: Mapping[int, NDArray[np.float64]],
+    correct_b: Mapping[int, NDArray[np.float64]],
+) -> Difference:
+    """With all that stands beside the t-interval."""
+    difference = with_resampling(paired_difference(a, b), paired_scores(a, b))
+    common = sorted(a.keys() & b.keys())
+    if difference.low is None or not all(r in correct_a and r in correct_b for r in common):
+        return difference
+    difference_SI = np.stack([correct_a[r] - correct_b[r] for r in common])
+    bounds = examples_interval(difference_SI, CONFIDENCE)
+    if bounds is None:
+        return difference
+    return replace(difference, examples_low=bounds[0], examples_high=bounds[1])
+
+
+def _summary(name: str, own: Scores, difference: Difference | None) -> ArmSummary:
+    mean, sd = mean_sd(np.array(list(own.values())))
+    return ArmSummary(name=name, n=len(own), mean=mean, sd=sd, difference=difference)

@@ -1,0 +1,160 @@
+"""How do two arms differ, seed by seed? The paired t-interval, and what stands beside it.
+
+Scores are accuracies in [0, 1]; replicate i of every arm shares its seed. Legend: R paired seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
+
+from results.statistics.resampling import (
+    MIN_BOOTSTRAP,
+    MIN_SIGN_FLIPS,
+    SAME,
+    bca_interval,
+    share_better,
+    sign_flip_p,
+)
+
+CONFIDENCE = 0.95
+T_INTERVAL = "95% t-interval"
+CONFIDENCE_SEQUENCE = "95% confidence sequence"
+
+Scores = Mapping[int, float]  # replicate -> score
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """Scores of one arm minus those of another, seed by seed.
+
+    Attributes:
+        n: seeds that both arms have. num_unpaired: scores that only one of them has.
+        mean: nan for n=0. sd: sample standard deviation; nan for n<2, 0 for equal differences.
+        low, high: interval of the mean; None for n<2 and when all differences are equal.
+        p_value: two-sided, of mean zero; None as the interval. Of the paired t-test; under
+            repeated looks one over the e-value.
+        interval_kind: "95% t-interval", or "95% confidence sequence" under repeated looks (it
+            holds for all pairs of arms at once and may be unbounded, then None, for few seeds).
+        permutation_p: sign-flip test, from 6 seeds on.
+        bootstrap_low, bootstrap_high: 95% BCa interval, from 20 seeds on.
+        prob_better: share of seeds on which the first arm is better, ties half;
+            prob_low, prob_high: its 95% Wilson interval.
+        examples_low, examples_high: 95% interval for fresh seeds and fresh test images.
+
+    What holds for a fixed number of seeds only is None under repeated looks; what is beside the
+    t-interval is None where `compare` did not compute it.
+    """
+
+    n: int
+    mean: float
+    sd: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+    num_unpaired: int = 0
+    interval_kind: str = T_INTERVAL
+    permutation_p: float | None = None
+    bootstrap_low: float | None = None
+    bootstrap_high: float | None = None
+    prob_better: float | None = None
+    prob_low: float | None = None
+    prob_high: float | None = None
+    examples_low: float | None = None
+    examples_high: float | None = None
+
+    @property
+    def separated(self) -> bool:
+        """True when the interval excludes zero."""
+        return self.low is not None and self.high is not None and self.low * self.high > 0
+
+    @property
+    def reverse(self) -> Difference:
+        """The second arm minus the first."""
+        return replace(
+            self,
+            mean=-self.mean,
+            low=_minus(self.high),
+            high=_minus(self.low),
+            bootstrap_low=_minus(self.bootstrap_high),
+            bootstrap_high=_minus(self.bootstrap_low),
+            prob_better=_rest(self.prob_better),
+            prob_low=_rest(self.prob_high),
+            prob_high=_rest(self.prob_low),
+            examples_low=_minus(self.examples_high),
+            examples_high=_minus(self.examples_low),
+        )
+
+
+def paired_scores(a: Scores, b: Scores) -> NDArray[np.float64]:
+    """a minus b over the replicates that both have, in their order: difference_R."""
+    common = sorted(a.keys() & b.keys())
+    return np.array([a[replicate] - b[replicate] for replicate in common], dtype=np.float64)
+
+
+def paired_difference(a: Scores, b: Scores) -> Difference:
+    """a minus b over the replicates that both have, with its t-interval and t-test.
+
+    Source: Student 1908.
+
+    Example:
+        >>> d = paired_difference({0: 1.0, 1: 2.0, 2: 3.0}, {0: 0.0, 1: 0.0, 2: 0.0, 3: 9.0})
+        >>> d.n, d.mean, d.sd, round(d.low, 3), round(d.high, 3), d.num_unpaired
+        (3, 2.0, 1.0, -0.484, 4.484, 1)
+    """
+    difference_R = paired_scores(a, b)
+    n, (mean, sd) = len(difference_R), mean_sd(difference_R)
+    low = high = p_value = None
+    if n >= 2 and sd <= SAME:
+        sd = 0.0  # ties of a coarse score: no spread to build an interval on
+    elif n >= 2:
+        error = sd / math.sqrt(n)
+        half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * error
+        low, high = mean - half, mean + half
+        p_value = 2 * float(stdtr(n - 1, -abs(mean) / error))
+    return Difference(
+        n=n,
+        mean=mean,
+        sd=sd,
+        low=low,
+        high=high,
+        p_value=p_value,
+        num_unpaired=len(a.keys() ^ b.keys()),
+    )
+
+
+def with_resampling(difference: Difference, difference_R: NDArray[np.float64]) -> Difference:
+    """The same, with what stands beside the t-interval where there are seeds enough."""
+    n = len(difference_R)
+    if n == 0:
+        return difference
+    share, prob_low, prob_high = share_better(difference_R, CONFIDENCE)
+    bootstrap = bca_interval(difference_R, CONFIDENCE) if n >= MIN_BOOTSTRAP else None
+    return replace(
+        difference,
+        permutation_p=sign_flip_p(difference_R) if n >= MIN_SIGN_FLIPS else None,
+        bootstrap_low=bootstrap[0] if bootstrap else None,
+        bootstrap_high=bootstrap[1] if bootstrap else None,
+        prob_better=share,
+        prob_low=prob_low,
+        prob_high=prob_high,
+    )
+
+
+def mean_sd(score_R: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean (nan for n=0) and sample standard deviation (nan for n<2)."""
+    mean = float(score_R.mean()) if score_R.size else math.nan
+    return mean, float(score_R.std(ddof=1)) if score_R.size > 1 else math.nan
+
+
+def _minus(value: float | None) -> float | None:
+    return None if value is None else -value
+
+
+def _rest(share: float | None) -> float | None:
+    return None if share is None else 1.0 - share

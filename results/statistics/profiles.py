@@ -1,0 +1,171 @@
+"""Which schedule is close to the best one on how many workloads? Performance profiles.
+
+A problem is a workload with one seed; an arm's gap is the best arm's score on that problem minus
+its own. The profile of an arm is the share of problems on which its gap is at most tau, every
+workload counting the same: at tau = 0 the share it wins, for large tau 1 for all arms.
+
+Source: Dolan & More 2002 (Mathematical Programming 91), here with differences for ratios; the
+interval as in Agarwal et al. 2021 (arXiv 2108.13264): seeds are resampled within each workload.
+Legend: W workloads, A arms, R seeds of a workload, T values of tau, B resamples.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from results.arms.comparison import ARMS_OWN, INCIDENTAL, confirm_scores, group_by_arm
+from results.records.schema import Row
+from results.run import Run
+from results.statistics.paired import CONFIDENCE, Scores
+from results.statistics.resampling import SAME
+from search_spaces.trial import Recipe
+
+MIN_WORKLOADS = 2
+NUM_RESAMPLES = 2_000
+NUM_TAUS = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profile:
+    """One arm. share_T: of problems with a gap of at most tau; low_T, high_T: 95%, by tau."""
+
+    name: str
+    share_T: NDArray[np.float64]
+    low_T: NDArray[np.float64]
+    high_T: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profiles:
+    """All arms that every workload has.
+
+    Attributes:
+        tau_T: accuracy, from 0 to where all shares are 1.
+        num_seeds: by workload, seeds that all these arms have.
+        left_out: arms that some workload lacks.
+    """
+
+    tau_T: NDArray[np.float64]
+    arms: tuple[Profile, ...]
+    num_seeds: Mapping[str, int]
+    left_out: tuple[str, ...] = ()
+
+
+def profiles(run: Run, metric: str = "test_accuracy") -> Profiles:
+    """Profiles of the confirmed arms over the workloads of these runs.
+
+    Raises:
+        ValueError: fewer than two workloads, or no two arms that all of them have.
+    """
+    rows_by_workload: dict[str, list[Row]] = {}
+    for row in run.rows():
+        rows_by_workload.setdefault(_workload(row), []).append(row)
+    names = _names({key: rows[0] for key, rows in rows_by_workload.items()})
+    return performance_profiles(
+        {
+            names[key]: confirm_scores(group_by_arm(rows), metric)[0]
+            for key, rows in rows_by_workload.items()
+        }
+    )
+
+
+def performance_profiles(scores: Mapping[str, Mapping[str, Scores]]) -> Profiles:
+    """Profiles of scores (workload -> arm -> replicate -> accuracy).
+
+    Raises:
+        ValueError: fewer than two workloads have two arms with a common seed, or no two arms are
+            common to all of them.
+    """
+    finished = {
+        workload: {arm: values for arm, values in arms.items() if values}
+        for workload, arms in scores.items()
+    }
+    finished = {workload: arms for workload, arms in finished.items() if arms}
+    if len(finished) < MIN_WORKLOADS:
+        found = ", ".join(finished) or "none"
+        raise ValueError(
+            f"a profile needs {MIN_WORKLOADS} or more workloads with confirm trials, but got "
+            f"{len(finished)} ({found}). Name runs of different workloads."
+        )
+    everywhere = set.intersection(*(set(arms) for arms in finished.values()))
+    names = [name for name in next(iter(finished.values())) if name in everywhere]
+    if len(names) < 2:
+        raise ValueError(
+            f"a profile needs two arms that all workloads have, but got {', '.join(names) or 0}."
+        )
+    gaps = {
+        workload: gap_AR
+        for workload, arms in finished.items()
+        if (gap_AR := _gaps([arms[name] for name in names])).size
+    }
+    if len(gaps) < MIN_WORKLOADS:
+        raise ValueError("a profile needs a seed that all arms of a workload have.")
+    tau_T = np.linspace(0.0, max(float(gap_AR.max()) for gap_AR in gaps.values()), NUM_TAUS)
+    share_AT = _shares(list(gaps.values()), tau_T)
+    low_AT, high_AT = _band(list(gaps.values()), tau_T)
+    all_arms = dict.fromkeys(arm for arms in finished.values() for arm in arms)
+    return Profiles(
+        tau_T=tau_T,
+        arms=tuple(
+            Profile(name=name, share_T=share_T, low_T=low_T, high_T=high_T)
+            for name, share_T, low_T, high_T in zip(names, share_AT, low_AT, high_AT, strict=True)
+        ),
+        num_seeds=MappingProxyType({w: gap_AR.shape[1] for w, gap_AR in gaps.items()}),
+        left_out=tuple(arm for arm in all_arms if arm not in names),
+    )
+
+
+def _gaps(arms: Sequence[Scores]) -> NDArray[np.float64]:
+    """Best score of each common seed minus each arm's: gap_AR."""
+    common = sorted(set.intersection(*(set(values) for values in arms)))
+    score_AR = np.array([[values[r] for r in common] for values in arms])
+    return np.asarray(score_AR.max(axis=0, initial=0.0) - score_AR)
+
+
+def _shares(
+    gaps: Sequence[NDArray[np.float64]], tau_T: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean over the workloads of the share of seeds within tau: share_AT."""
+    within = [(gap_AR[:, :, None] <= tau_T + SAME).mean(axis=1) for gap_AR in gaps]
+    return np.asarray(np.mean(within, axis=0))
+
+
+def _band(
+    gaps: Sequence[NDArray[np.float64]], tau_T: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Percentile interval at each tau; all arms share the resampled seeds."""
+    rng = np.random.default_rng(0)
+    share_BAT = np.stack(
+        [
+            _shares([g[:, rng.integers(0, g.shape[1], g.shape[1])] for g in gaps], tau_T)
+            for _ in range(NUM_RESAMPLES)
+        ]
+    )
+    tails = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+    low_AT, high_AT = np.quantile(share_BAT, tails, axis=0)
+    return low_AT, high_AT
+
+
+def _workload(row: Row) -> str:
+    """What a workload is: all of the recipe that arms of one run share."""
+    recipe = Recipe(**json.loads(row["config_json"])["recipe"]).identity()
+    return json.dumps({k: v for k, v in recipe.items() if k not in (*INCIDENTAL, *ARMS_OWN)})
+
+
+def _names(first_rows: Mapping[str, Row]) -> dict[str, str]:
+    """The workloads' names; those that share one are told apart by their first run."""
+    names = {
+        key: json.loads(row["config_json"])["recipe"]["workload"] or row["dataset"]
+        for key, row in first_rows.items()
+    }
+    taken = list(names.values())
+    return {
+        key: name if taken.count(name) == 1 else f"{name}@{first_rows[key]['run_id']}"
+        for key, name in names.items()
+    }

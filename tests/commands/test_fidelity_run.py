@@ -1,0 +1,90 @@
+"""The command with rungs, with seeds until decided, and with shared beginnings."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import results
+from tests.commands.test_run import Command, reproducible, wait_for
+from tests.conftest import ClusterProcess
+
+pytestmark = pytest.mark.slow
+
+TINY = ("workload=digits", "model.width=4", "dataset.train_examples=300", "display=plain")
+RUNGS = (*TINY, "space=poly", "epochs=9", "search.rungs=2", "trials=6", "confirm.seeds=2")
+
+
+@pytest.fixture
+def command(tmp_path: Path, cluster: ClusterProcess) -> Command:
+    return Command(tmp_path, cluster.address)
+
+
+@pytest.mark.parametrize("fidelity", ["squeezed", "prefix"])
+def test_a_search_by_rungs_is_cut_and_resumed_as_if_nothing_had_been(
+    command: Command, fidelity: str
+) -> None:
+    words = (*RUNGS, f"search.fidelity={fidelity}", "max_concurrent=1")
+    whole = command.run(*words, "name=whole")
+    assert whole.returncode == 0, whole.stderr
+    process = command.start(*words, "name=cut")
+    wait_for(process, "[7/")
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    resumed = command.run(f"resume={command.folder / 'cut'}")
+    assert resumed.returncode == 0, resumed.stderr
+    cut, uncut = (results.load(command.folder / name) for name in ("cut", "whole"))
+    assert reproducible(cut) == reproducible(uncut)
+    searched = [r for r in uncut.trials.to_pylist() if r["role"] == "search"]
+    # Six configs start, two are promoted: prefixes go on as the same training.
+    expected = {"squeezed": {"completed": 8}, "prefix": {"paused": 4, "completed": 2}}
+    assert Counter(r["status"] for r in searched) == expected[fidelity]
+    study = uncut.to_study("poly")
+    assert Counter(t.state.name for t in study.trials) == {"PRUNED": 4, "COMPLETE": 2}
+
+
+def test_seeds_are_added_until_the_verdict_is_decided(command: Command) -> None:
+    # An lr a thousand times too small against the default: five seeds or so are enough.
+    done = command.run(
+        *TINY, "space=lr", "epochs=6", "spaces.lr.delta0.value=0.0001", "confirm.seeds=3",
+        "confirm.until=decided", "confirm.max_seeds=12", "name=decided",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    run = results.load(command.folder / "decided")
+    seeds = Counter(r["space"] for r in run.trials.to_pylist() if r["role"] == "confirm")
+    assert seeds["lr"] == seeds["baseline"]
+    assert 3 < seeds["lr"] < 12
+    comparison = run.compare()
+    assert "confidence sequence" in comparison.verdict
+    assert "beats" in comparison.verdict
+
+
+def test_the_seed_budget_ends_what_cannot_be_decided(command: Command) -> None:
+    # The default against itself: equal schedules differ in nothing.
+    done = command.run(
+        *TINY, "space=cosine", "epochs=3", "spaces.cosine.interval.value=1",
+        "spaces.cosine.delta0.value=0.17677669529663689", "confirm.seeds=2",
+        "confirm.until=decided", "confirm.max_seeds=4", "name=equal",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = results.load(command.folder / "equal").trials.to_pylist()
+    assert Counter(r["space"] for r in rows) == {"cosine": 4, "baseline": 4}
+
+
+def test_shared_beginnings_change_no_number_and_are_told(command: Command) -> None:
+    words = (
+        *TINY, "space=[lr,batch]", "epochs=6", "baseline=false", "confirm.seeds=2",
+        "spaces.lr.delta0.value=0.1", "spaces.batch.delta0.value=0.1",
+        "spaces.lr.interval.value=2", "spaces.batch.interval.value=2",
+    )  # fmt: skip
+    for name in ("alone", "shared"):
+        done = command.run(*words, f"name={name}", f"search.share_prefix={name == 'shared'}")
+        assert done.returncode == 0, done.stderr
+    runs = [results.load(command.folder / name) for name in ("alone", "shared")]
+    assert reproducible(runs[0]) == reproducible(runs[1])
+    (manifest,) = runs[1].manifests.values()
+    assert manifest["shared_samples"] == 2 * 2 * 240  # two seeds, two epochs each
+    assert f"{2 * 2 * 240:,} samples were shared" in done.stdout

@@ -1,0 +1,261 @@
+"""The real command, end to end, as a user types it; on one small Ray cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import results
+from tests.conftest import ROOT, ClusterProcess
+from tuner.session.cluster import ENVIRONMENT
+
+# 300 digits, width 4: a training of 3 epochs takes about 0.3 s.
+SMALL = (
+    "model.width=4",
+    "dataset.train_examples=300",
+    "epochs=3",
+    "trials=4",
+    "confirm.seeds=2",
+    "display=plain",
+)
+# What a clock, a host or the number of attempts decides.
+UNREPRODUCIBLE = (
+    *("run_id", "seconds", "eval_seconds", "images_per_second", "train_seconds", "attempt"),
+    *("peak_memory_bytes", "started_at", "ended_at", "host"),
+)
+
+
+class Command:
+    """`python -m tuner.run` with its own runs folder on the session's cluster."""
+
+    def __init__(self, folder: Path, address: str) -> None:
+        self.folder, self.address = folder, address
+
+    def start(self, *words: str, address: bool = True) -> subprocess.Popen[str]:
+        """Start it in the background."""
+        where = [f"cluster.address={self.address}"] if address else []
+        if not any(w.startswith("resume=") for w in words):
+            where.append(f"runs_dir={self.folder}")
+            where += [] if "report=true" in words else ["report=false"]
+        return subprocess.Popen(
+            [sys.executable, "-m", "tuner.run", *words, *where],
+            cwd=ROOT,
+            # With a token of its own it cannot join the session's cluster by mistake.
+            env=os.environ | ENVIRONMENT | ({} if address else {"RAY_AUTH_TOKEN": "0" * 64}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *words: str, address: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run it to its end."""
+        process = self.start(*words, address=address)
+        out, err = process.communicate(timeout=240)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@pytest.fixture
+def command(tmp_path: Path, cluster: ClusterProcess) -> Command:
+    return Command(tmp_path, cluster.address)
+
+
+def reproducible(run: results.Run) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """Trials and epochs, sorted, without what only a clock or a host decides."""
+    trials, epochs = (
+        [{k: v for k, v in row.items() if k not in UNREPRODUCIBLE} for row in table.to_pylist()]
+        for table in (run.trials, run.epochs)
+    )
+    trials.sort(key=lambda r: r["trial_key"])
+    epochs.sort(key=lambda r: (r["trial_key"], r["epoch"]))
+    return trials, epochs
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> None:
+    """Read its output until a line holds `text`."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(f"{text!r} never came: {process.stderr.read()}")
+
+
+@pytest.mark.slow
+def test_the_command_searches_confirms_and_names_its_run_folder(command: Command) -> None:
+    done = command.run("space=poly", "report=true", *SMALL)
+    assert done.returncode == 0, done.stderr
+    run_dir = Path(done.stdout.strip().splitlines()[-1])
+    assert run_dir.parent == command.folder
+    assert f"report: {run_dir / 'report.html'}" in done.stdout
+    assert "</html>" in (run_dir / "report.html").read_text()
+    assert "best schedule: poly p=" in done.stdout
+    assert "preliminary" in done.stdout
+    assert "your default (not tuned)" in done.stdout
+    run = results.load(run_dir)
+    rows = run.trials.to_pylist()
+    assert len(rows) == 4 + 2 + 2
+    assert {row["status"] for row in rows} == {"completed"}
+    assert run.epochs.num_rows == 8 * 3
+    assert run.notes == []
+    assert not list((run_dir / "checkpoints").iterdir())
+    for row in rows:
+        assert (row["test_accuracy"] is None) == (row["role"] != "confirm")
+        assert row["samples_seen"] >= 3 * row["train_examples"]
+
+
+@pytest.mark.slow
+def test_logged_schedule_values_equal_the_table_of_the_logged_config(command: Command) -> None:
+    done = command.run("space=hybrid", "spaces.hybrid.interval.value=1", *SMALL)
+    run = results.load(done.stdout.strip().splitlines()[-1])
+    best = run.best("hybrid")
+    epochs = [r for r in run.epochs.to_pylist() if r["trial_key"] == best.trial_key]
+    assert len({r["batch_size"] for r in epochs}) == 3
+    for row in epochs:
+        assert row["lr"] == best.schedule.lr_S[row["stage"]]
+        assert row["batch_size"] == best.schedule.batch_size_S[row["stage"]]
+        assert row["delta"] == best.schedule.delta_S[row["stage"]]
+        assert row["decay_rate"] == best.schedule.decay_rate_S[row["stage"]]
+
+
+@pytest.mark.slow
+def test_three_arms_share_one_run_with_equal_budgets(command: Command) -> None:
+    done = command.run("space=[poly,cosine,exp]", *SMALL)
+    assert done.returncode == 0, done.stderr
+    run = results.load(done.stdout.strip().splitlines()[-1])
+    rows = [r for r in run.trials.to_pylist() if r["role"] == "search"]
+    for space in ("poly", "cosine", "exp"):
+        assert len([r for r in rows if r["space"] == space]) == 4
+    assert {arm.name for arm in run.compare().arms} == {"poly", "cosine", "exp", "baseline"}
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_run_to_the_bit(command: Command) -> None:
+    runs = []
+    for name in ("a", "b"):
+        done = command.run("space=exp", "max_concurrent=1", f"name={name}", *SMALL, "trials=8")
+        assert done.returncode == 0, done.stderr
+        runs.append(reproducible(results.load(command.folder / name)))
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_and_resumed_run_has_the_rows_of_an_uninterrupted_one(
+    command: Command, number: signal.Signals
+) -> None:
+    words = ("space=poly", "max_concurrent=1", *SMALL, "trials=8", "epochs=6")
+    whole = command.run(*words, "name=whole")
+    assert whole.returncode == 0, whole.stderr
+    process = command.start(*words, "name=cut")
+    wait_for(process, "[4/")
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=30)
+    if number != signal.SIGKILL:
+        assert process.returncode == 128 + number
+        assert f"resume={command.folder / 'cut'}" in out
+    resumed = command.run(f"resume={command.folder / 'cut'}")
+    assert resumed.returncode == 0, resumed.stderr
+    cut, uncut = (results.load(command.folder / name) for name in ("cut", "whole"))
+    assert reproducible(cut) == reproducible(uncut)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_process_group_ends_the_run_in_order(
+    command: Command, number: signal.Signals
+) -> None:
+    process = command.start("space=poly", *SMALL, "epochs=60", "name=group", address=False)
+    wait_for(process, "epoch 1/60")
+    os.killpg(process.pid, number)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert f"resume={command.folder / 'group'}" in out
+    assert {r["status"] for r in results.load(command.folder / "group").trials.to_pylist()} <= {
+        "interrupted",
+        "completed",
+    }
+
+
+@pytest.mark.slow
+def test_an_interrupt_before_the_training_says_so(command: Command) -> None:
+    process = command.start("space=poly", *SMALL, address=False)
+    wait_for(process, "starting Ray")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_no_row(command: Command, cluster: ClusterProcess) -> None:
+    words = ("space=poly", "max_concurrent=1", *SMALL, "trials=2", "epochs=60")
+    whole = command.run(*words, "name=whole")
+    assert whole.returncode == 0, whole.stderr
+    process = command.start(*words, "name=hurt")
+    wait_for(process, "epoch 1/60")
+    (worker,) = cluster.worker_pids()
+    os.kill(worker, signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    hurt, unhurt = (results.load(command.folder / name) for name in ("hurt", "whole"))
+    assert max(hurt.trials["attempt"].to_pylist()) == 2
+    assert reproducible(hurt) == reproducible(unhurt)
+
+
+@pytest.mark.slow
+def test_more_trials_extend_a_finished_run(command: Command) -> None:
+    first = command.run("space=poly", "name=grown", *SMALL)
+    assert first.returncode == 0, first.stderr
+    for refused in ("space=cosine", "model=resnet20", "seed=3", "epochs=9"):
+        other = command.run(f"resume={command.folder / 'grown'}", refused)
+        assert other.returncode == 2
+        assert "cannot change" in other.stderr
+    more = command.run(f"resume={command.folder / 'grown'}", "trials=+3")
+    assert more.returncode == 0, more.stderr
+    rows = results.load(command.folder / "grown").trials.to_pylist()
+    assert len([r for r in rows if r["role"] == "search"]) == 7
+
+
+@pytest.mark.slow
+def test_a_users_model_that_raises_is_recorded_and_exits_one(command: Command) -> None:
+    words = [w for w in SMALL if not w.startswith("model.")]
+    done = command.run(
+        "space=poly", "model=tests.fakes.users_code:broken_model", "max_failures=0", *words
+    )
+    assert done.returncode == 1
+    assert "the first 5 trials all failed" in done.stderr
+    assert "resume=" in done.stderr
+    (run_dir,) = command.folder.iterdir()
+    rows = results.load(run_dir).trials.to_pylist()
+    failed = [r for r in rows if r["status"] == "failed"]
+    assert len(failed) >= 5
+    assert all("this model is broken" in r["error"] for r in failed)
+
+
+@pytest.mark.slow
+def test_a_users_space_file_model_dataset_and_optimizer_work(command: Command) -> None:
+    done = command.run(
+        "space=./tests/fakes/knee.py",
+        "model=tests.fakes.users_code:linear_model",
+        "dataset=tests.fakes.users_code:two_classes",
+        "optimizer=tests.fakes.users_code:plain_sgd",
+        "optimizer.momentum=0",
+        "optimizer.nesterov=false",
+        *[w for w in SMALL if not w.startswith("dataset.")],
+    )
+    assert done.returncode == 0, done.stderr
+    run = results.load(done.stdout.strip().splitlines()[-1])
+    assert run.best().space == "knee"
+    assert run.compare().arms[0].mean > 0.9
+
+
+@pytest.mark.slow
+def test_without_an_address_the_command_starts_ray_by_itself(command: Command) -> None:
+    done = command.run("space=cosine", *SMALL, address=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""

@@ -1,0 +1,165 @@
+"""The exchange rate between batch and lr: simulated trainings whose rate is known exactly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from results import load
+from results.measurements.exchange import Rate, exchange, exchange_rate
+from results.records.schema import epoch_row, trial_row
+from results.records.store import RunStore
+from search_spaces.trial import TrialConfig
+from tests.fakes.results import make_epochs, make_trial
+
+pytestmark = pytest.mark.slow  # the file takes more than a few seconds
+
+DROPS = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 3.0])
+GROWTHS = np.array([1.0, 2.0, 3.0])
+
+
+def noisy_quadratic(
+    seed: int, lr: float, batch: float, samples: int, drift: float | None
+) -> float:
+    """Mean log loss of SGD's second half on |x|^2/2, gradient noise 1/sqrt(batch) a coordinate.
+
+    drift None is plain SGD, x <- x - lr (x + noise): stationary variance lr/(2 - lr)/batch. With a
+    number the contraction does not depend on lr, x <- (1 - drift) x - lr noise: lr^2/batch.
+    """
+    rng = np.random.default_rng(seed)
+    x = rng.normal(0.0, 1e-3, 300)
+    steps = round(samples / batch)
+    losses = []
+    for step in range(steps):
+        noise = rng.normal(0.0, 1.0, x.shape) / math.sqrt(batch)
+        x = x - lr * (x + noise) if drift is None else (1.0 - drift) * x - lr * noise
+        if step >= steps // 2:
+            losses.append(math.log(0.5 * float(x @ x)))
+    return float(np.mean(losses))
+
+
+def responses(num_seeds: int, drift: float | None, lr: float, samples: int):
+    lr_RX = [
+        [noisy_quadratic(s, lr * 2.0**-x, 8, samples, drift) for x in DROPS]
+        for s in range(num_seeds)
+    ]
+    batch_RK = [
+        [noisy_quadratic(s, lr, 8 * 2.0**k, samples, drift) for k in GROWTHS]
+        for s in range(num_seeds)
+    ]
+    return np.array(lr_RX), np.array(batch_RK)
+
+
+def test_half_where_the_loss_depends_on_lr_over_sqrt_batch() -> None:
+    lr_RX, batch_RK = responses(6, drift=0.3, lr=0.1, samples=16_000)
+    rate, by_growth = exchange_rate(DROPS, lr_RX, GROWTHS, batch_RK)
+    assert rate.growths == (1.0, 2.0, 3.0)
+    assert rate.a == pytest.approx(0.5, abs=0.02)
+    assert rate.low is not None
+    assert rate.high is not None
+    assert rate.low < 0.5 < rate.high
+    assert all(r.a == pytest.approx(0.5, abs=0.05) for r in by_growth)
+
+
+def test_one_where_plain_sgd_is_stationary_at_a_small_lr() -> None:
+    lr_RX, batch_RK = responses(5, drift=None, lr=0.05, samples=64_000)
+    rate, _ = exchange_rate(DROPS[:4], lr_RX[:, :4], GROWTHS[:1], batch_RK[:, :1])
+    assert rate.a == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("a", [0.5, 1.0])
+def test_the_interval_covers_the_truth_about_as_often_as_it_says(a: float) -> None:
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(200):
+        shared_R1 = rng.normal(0.0, 1.0, (6, 1))
+        lr_RX = shared_R1 - 0.3 * DROPS + rng.normal(0.0, 0.05, (6, len(DROPS)))
+        batch_RK = shared_R1 - 0.3 * a * GROWTHS[:1] + rng.normal(0.0, 0.05, (6, 1))
+        rate, _ = exchange_rate(DROPS, lr_RX, GROWTHS[:1], batch_RK)
+        covered += (rate.low or 0.0) <= a <= (rate.high or math.inf)
+    assert 0.90 <= covered / 200 <= 0.99  # binomial: 0.95 +- 3 sd
+
+
+def test_a_growth_that_disagrees_ends_the_range() -> None:
+    rng = np.random.default_rng(0)
+    lr_RX = -DROPS + rng.normal(0.0, 0.01, (5, len(DROPS)))
+    batch_RK = np.array([-1.0, -2.0, -0.9]) + rng.normal(0.0, 0.01, (5, 3))
+    rate, by_growth = exchange_rate(DROPS, lr_RX, GROWTHS, batch_RK)
+    assert rate.growths == (1.0, 2.0)
+    assert rate.a == pytest.approx(1.0, abs=0.05)
+    assert by_growth[2].a == pytest.approx(0.3, abs=0.05)
+
+
+def test_a_batch_that_helps_more_than_any_lr_has_no_rate() -> None:
+    lr_RX = np.tile(-DROPS, (4, 1)) + np.random.default_rng(0).normal(0, 0.01, (4, len(DROPS)))
+    rate, _ = exchange_rate(DROPS, lr_RX, GROWTHS[:1], np.full((4, 1), -9.0))
+    assert (rate.a, rate.low, rate.high) == (None, None, None)
+    assert rate.text == "no drop of lr that was tried does the same"
+
+
+def test_a_lr_too_small_to_learn_is_not_read_as_more_noise() -> None:
+    """Beyond its minimum the curve rises again: the same loss is met twice, the first counts."""
+    curve_X = np.array([0.0, -0.5, -1.0, -1.2, -0.9, -0.2])
+    noise = np.random.default_rng(0).normal(0, 0.01, (5, 7))
+    rate, _ = exchange_rate(DROPS, curve_X + noise[:, :6], GROWTHS[:1], -0.5 + noise[:, 6:])
+    assert rate.a == pytest.approx(0.5, abs=0.05)
+
+
+def write_experiment(tmp_path: Path, num_seeds: int) -> Path:
+    """Log loss falls by 0.3 a halving of lr in the second half, and alike a doubling of batch."""
+    store = RunStore.create(tmp_path / "run", {"status": "running"}, "")
+    arms = [("lr", 1.0, -x) for x in (0.0, 1.0, 2.0)] + [("batch", 0.0, -0.5)]
+    for space, split, power in arms:
+        for replicate in range(num_seeds):
+            params = {"interval": 3, "factor": 2.0**power, "split": split}
+            trial = make_trial("lr", params, role="confirm", replicate=replicate)
+            trial = replace(trial, space=f"{space} factor={2.0**power:.4g}")
+            halvings = -power / split if split else -2 * power
+            shared = 0.1 * replicate + 0.001 * (replicate % 2)
+            for index, record in enumerate(make_epochs(trial, 0.9)):
+                stage = int(index >= 3)
+                loss = math.exp(shared - 0.3 * halvings * stage)
+                record = replace(record, stage=stage, val_loss=loss)
+                store.add_epoch(epoch_row("run", trial, 1, record))
+            store.add_trial(ended_row(trial))
+    store.close()
+    return tmp_path / "run"
+
+
+def ended_row(trial: TrialConfig) -> dict[str, object]:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    return trial_row(
+        "run", trial, status="completed", attempt=1, outcome=None, epochs_done=6, host="h",
+        started_at=now, ended_at=now, error=None,
+    )  # fmt: skip
+
+
+def test_the_rate_is_read_from_a_runs_records(tmp_path) -> None:
+    found = exchange(load(write_experiment(tmp_path, 4)))
+    assert found.rate.a == pytest.approx(1.0, abs=1e-6)
+    assert found.drop_X.tolist() == [0.0, 1.0, 2.0]
+    assert found.growth_K.tolist() == pytest.approx([1.0])
+    assert found.batch_max == 2 * found.batch0
+    assert "doubling the batch equals dividing lr by 2^a, a = 1.00" in found.sentence
+    assert f"n=4 paired seeds, {found.num_epochs} epochs" in found.sentence
+
+
+def test_two_seeds_are_too_few(tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"at least 3 seeds in every arm, but got 2"):
+        exchange(load(write_experiment(tmp_path, 2)))
+
+
+def test_other_runs_hold_no_experiment(tmp_path) -> None:
+    store = RunStore.create(tmp_path / "run", {"status": "running"}, "")
+    store.close()
+    with pytest.raises(ValueError, match="no exchange experiment here"):
+        exchange(load(tmp_path / "run"))
+
+
+def test_open_ends_are_told_as_such() -> None:
+    assert Rate(a=0.8, low=0.5, high=None, growths=(1.0,)).text == "a = 0.80 [0.50, ?]"

@@ -1,0 +1,120 @@
+"""Figures: the numbers they show, and that every one draws on every kind of run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import results
+from results.plots import PLOTS, save_plots
+from results.plots.arms.curves import curves_info
+from results.plots.arms.differences import differences_info
+from results.plots.arms.schedules import schedules_info
+from results.plots.search.slices import slices_info
+from results.plots.style import COLORS, GREY, color_of
+from results.records.schema import epoch_row
+from results.records.store import RunStore
+from search_spaces import SPACES
+from tests.fakes.results import make_epochs, make_trial, write_run, write_trial
+
+pytestmark = pytest.mark.slow  # the file takes more than a few seconds
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return results.load(write_run(tmp_path_factory.mktemp("runs") / "run"))
+
+
+def test_curves_hold_every_confirm_seed(run):
+    info = curves_info(run)
+    assert [arm.name for arm in info.arms] == ["poly", "cosine", "baseline"]
+    assert all(arm.metrics["val_accuracy"].shape == (3, 6) for arm in info.arms)
+    assert all(np.isfinite(arm.metrics["train_loss"]).all() for arm in info.arms)
+
+
+def test_curves_before_confirmation_show_the_best_search_trial(tmp_path):
+    run = results.load(write_run(tmp_path / "run", seeds=0, baseline=False))
+    assert [(arm.role, arm.num_seeds) for arm in curves_info(run).arms] == [("search", 1)] * 2
+
+
+def test_schedules_show_what_was_used(run):
+    for arm in schedules_info(run).arms:
+        table = run.best(arm.name).schedule
+        stage_E = [table.stage_at(1200 * (epoch + 1) - 1) for epoch in range(6)]
+        assert arm.used["lr"].tolist() == table.lr_S[stage_E].tolist()
+        assert arm.used["delta"].tolist() == table.delta_S[stage_E].tolist()
+
+
+def test_slices_hold_one_point_per_search_trial(run):
+    poly, cosine = slices_info(run).arms
+    assert set(poly.params) == {"delta0", "interval", "p"}
+    assert set(cosine.params) == {"delta0", "interval"}
+    assert len(poly.objective_T) == 8
+    assert poly.logs == {"delta0", "interval", "p"}
+
+
+def test_differences_are_those_of_the_comparison(run):
+    comparison = run.compare()
+    expected = {arm.name: arm.difference for arm in comparison.arms}
+    info = differences_info(run)
+    assert {arm.name: arm.difference for arm in info.arms} == {
+        name: difference for name, difference in expected.items() if difference
+    }
+    assert info.min_effect == comparison.min_effect
+
+
+# Figures of an ordinary run; those of measurements have tests of their own.
+SHOWN = (
+    *("curves", "schedules", "parameter_map", "progress", "importances", "slices"),
+    *("differences", "time_use", "decay_rates"),
+)
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_every_figure_is_1200_pixels_wide_and_has_a_title(run, name):
+    figure, plot = Figure(dpi=120), PLOTS[name]
+    plot.draw(plot.info(run), figure)
+    assert figure.get_size_inches()[0] * figure.dpi == 1200
+    titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
+    assert any(titles)
+
+
+def test_all_figures_with_something_to_show_are_saved_in_all_formats(run, tmp_path):
+    written = save_plots(run, tmp_path / "plots", ("png", "svg"))
+    assert {path.name for path in written} == {f"{n}.{k}" for n in SHOWN for k in ("png", "svg")}
+    assert all(path.stat().st_size > 1000 for path in written)
+
+
+def test_an_empty_run_has_no_figures(tmp_path):
+    RunStore.create(tmp_path / "run", {}, "").close()
+    assert save_plots(results.load(tmp_path / "run"), tmp_path / "plots") == []
+
+
+def test_a_run_of_one_unfinished_diverged_and_one_epoch_trials_draws(tmp_path):
+    with RunStore.create(tmp_path / "run", {}, "") as store:
+        write_trial(store, make_trial(), status="diverged", epochs=1)
+        write_trial(store, make_trial(role="confirm"), status="running", epochs=1)
+        write_trial(store, make_trial("baseline", role="confirm"), accuracy=0.9)
+    assert save_plots(results.load(tmp_path / "run"), tmp_path / "plots")
+
+
+def test_unbounded_losses_do_not_break_the_curves(tmp_path):
+    trial = make_trial(role="confirm")
+    with RunStore.create(tmp_path / "run", {}, "") as store:
+        write_trial(store, trial, status="diverged")
+        for record in make_epochs(trial, 0.5)[2:]:
+            broken = replace(record, train_loss=float("inf"), val_loss=float("nan"))
+            store.add_epoch(epoch_row("run", trial, 0, broken))
+    run = results.load(tmp_path / "run")
+    (arm,) = curves_info(run).arms
+    assert np.isfinite(arm.metrics["val_loss"]).sum() == 2
+    assert save_plots(run, tmp_path / "plots")
+
+
+def test_every_space_has_its_own_colour_and_the_baseline_is_grey():
+    assert set(COLORS) == {*SPACES, "baseline"}
+    assert color_of("baseline") == GREY
+    assert color_of("my_space") == color_of("my_space") != GREY

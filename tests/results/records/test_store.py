@@ -1,0 +1,324 @@
+"""RunStore under fire: nothing visible is ever half-written, nothing flushed is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import results
+from results.records import store as store_module
+from results.records.schema import EPOCHS, TRIALS, epoch_row
+from results.records.segments import list_segments, read_segment
+from results.records.store import FLUSH_SECONDS, RunStore, check_run_name
+from tests.fakes.results import make_epochs, make_trial, write_run, write_trial
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def store(tmp_path):
+    with RunStore.create(tmp_path / "run", {"status": "running"}, "epochs: 6\n") as store:
+        yield store
+
+
+def some_epoch(epoch: int, attempt: int = 0, **changes: object) -> dict[str, object]:
+    trial = make_trial()
+    record = make_epochs(trial, 0.9)[0]
+    return {**epoch_row("run", trial, attempt, record), "epoch": epoch, **changes}
+
+
+def wait_until(condition, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        time.sleep(0.02)
+
+
+def test_a_new_run_has_manifest_and_config(store):
+    manifest = json.loads((store.run_dir / "manifest.json").read_text())
+    assert manifest == {"run_id": "run", "schema_version": 2, "status": "running"}
+    assert (store.run_dir / "config.yaml").read_text() == "epochs: 6\n"
+
+
+def test_rows_come_to_the_disk_by_themselves(store):
+    assert FLUSH_SECONDS <= 0.5  # an epoch is to be durable within 1 s
+    store.add_epoch(some_epoch(1))
+    wait_until(lambda: list_segments(store.run_dir, "epochs"))
+    assert read_segment(list_segments(store.run_dir, "epochs")[0], EPOCHS).num_rows == 1
+
+
+def test_an_existing_run_is_refused_with_its_number_of_trials(tmp_path):
+    write_run(tmp_path / "run", trials=2, seeds=1)
+    with pytest.raises(ValueError, match=r"^run 'run' exists \(7 trials\); use resume=run or"):
+        RunStore.create(tmp_path / "run", {}, "")
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/abs", "..", "a/b", "", "x" * 65, "a\0", "a\n", "-a", ".a", "a b", "\u00e9"]
+)
+def test_unsafe_run_names_are_refused(name):
+    with pytest.raises(ValueError, match="a run name must be 1 to 64"):
+        check_run_name(name)
+
+
+@pytest.mark.parametrize("name", ["a", "20261121T071500Z-poly-3f2a", "A.b_c-9", "x" * 64])
+def test_safe_run_names_are_accepted(name):
+    check_run_name(name)
+
+
+def test_a_newer_row_replaces_the_older_in_place(store):
+    first, second = make_trial(), make_trial("cosine")
+    write_trial(store, first, status="running")
+    write_trial(store, second, status="running")
+    store.flush()
+    write_trial(store, first, status="completed")
+    store.flush()
+    rows = read_segment(list_segments(store.run_dir, "trials")[0], TRIALS).to_pylist()
+    assert [(r["space"], r["status"]) for r in rows] == [
+        ("poly", "completed"),
+        ("cosine", "running"),
+    ]
+
+
+def test_a_zombie_cannot_replace_a_later_attempt(store):
+    store.add_epoch(some_epoch(1, attempt=2, lr=2.0))
+    store.add_epoch(some_epoch(1, attempt=1, lr=1.0))
+    store.flush()
+    rows = read_segment(list_segments(store.run_dir, "epochs")[0], EPOCHS).to_pylist()
+    assert [(r["attempt"], r["lr"]) for r in rows] == [(2, 2.0)]
+
+
+def test_segments_are_cut_and_continued_on_resume(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "SEGMENT_ROWS", 10)
+    with RunStore.create(tmp_path / "run", {}, "") as first:
+        for epoch in range(1, 26):
+            first.add_epoch(some_epoch(epoch))
+            first.flush()
+    with RunStore.open(tmp_path / "run") as second:
+        second.add_epoch(some_epoch(26))
+    segments = list_segments(tmp_path / "run", "epochs")
+    assert [path.name for path in segments] == [f"0000{i}.parquet" for i in range(4)]
+    sizes = [read_segment(path, EPOCHS).num_rows for path in segments]
+    assert sizes == [10, 10, 5, 1]
+
+
+def test_opening_sweeps_temporary_files_and_keeps_the_rest(tmp_path):
+    run_dir = write_run(tmp_path / "run", trials=1, seeds=1)
+    leftovers = [run_dir / ".manifest.json.1.tmp", run_dir / "epochs" / ".00000.parquet.1.tmp"]
+    for path in leftovers:
+        path.write_bytes(b"half")
+    assert results.load(run_dir).notes == []
+    RunStore.open(run_dir).close()
+    assert not any(path.exists() for path in leftovers)
+    assert results.verify(run_dir) == []
+
+
+def test_opening_a_missing_run_is_one_line(tmp_path):
+    with pytest.raises(ValueError, match=r"^no run in .*manifest.json is missing.$"):
+        RunStore.open(tmp_path / "nothing")
+
+
+def test_a_newer_run_is_not_continued(tmp_path):
+    run_dir = write_run(tmp_path / "run", trials=1, seeds=0)
+    (run_dir / "manifest.json").write_text('{"schema_version": 3}')
+    with pytest.raises(ValueError, match=r"schema version 3, but this GradTune reads up to 2"):
+        RunStore.open(run_dir)
+
+
+def test_manifest_updates_are_visible_at_once(store):
+    store.update_manifest(status="completed", ended_at="2026-11-21T08:00:00+00:00")
+    manifest = json.loads((store.run_dir / "manifest.json").read_text())
+    assert manifest["status"] == "completed"
+    assert manifest["run_id"] == "run"
+
+
+def test_events_are_json_lines_and_a_torn_one_is_closed_on_resume(tmp_path):
+    with RunStore.create(tmp_path / "run", {}, "") as store:
+        store.event("trial_started", trial_key="ab\ncd")
+        path = store.run_dir / "events.jsonl"
+        (line,) = path.read_text().splitlines()
+        assert json.loads(line)["trial_key"] == "ab\ncd"
+    with path.open("a") as file:
+        file.write('{"kind": "to')
+    with RunStore.open(tmp_path / "run") as store:
+        store.event("resumed")
+    assert json.loads(path.read_text().splitlines()[-1])["kind"] == "resumed"
+
+
+def test_a_failing_disk_keeps_rows_and_recovers(store):
+    away = store.run_dir / "elsewhere"
+    (store.run_dir / "epochs").rename(away)
+    store.add_epoch(some_epoch(1))
+    assert not store.flush()
+    assert isinstance(store.error, OSError)
+    store.event("still alive")
+    assert store.error is not None
+    away.rename(store.run_dir / "epochs")
+    store.add_epoch(some_epoch(2))
+    wait_until(lambda: store.error is None)
+    assert read_segment(list_segments(store.run_dir, "epochs")[0], EPOCHS).num_rows == 2
+
+
+def test_closing_on_a_failing_disk_says_so_and_frees_the_run(tmp_path):
+    store = RunStore.create(tmp_path / "run", {}, "")
+    (tmp_path / "run" / "epochs").rename(tmp_path / "run" / "away")
+    store.add_epoch(some_epoch(1))
+    with pytest.raises(OSError, match="epochs"):
+        store.close()
+    RunStore.open(tmp_path / "run").close()
+
+
+def test_a_full_disk_leaves_earlier_rows_intact(tmp_path):
+    code = (
+        "import sys, resource\n"
+        "from tests.results.records.test_store import RunStore, some_epoch\n"
+        "store = RunStore.create(sys.argv[1], {}, '')\n"
+        "store.add_epoch(some_epoch(1)); assert store.flush()\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, -1))\n"
+        "store.add_epoch(some_epoch(2)); assert not store.flush() and store.error is not None\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))\n"
+        "assert store.flush() and store.error is None\n"
+        "store.close()\n"
+    )
+    run(code, tmp_path / "run")
+    loaded = results.load(tmp_path / "run")
+    assert loaded.epochs["epoch"].to_pylist() == [1, 2]
+    assert results.verify(tmp_path / "run") == []
+
+
+def test_two_writers_in_one_process_are_refused(store):
+    with pytest.raises(ValueError, match=f"being written by process {os.getpid()} on"):
+        RunStore.open(store.run_dir)
+
+
+def test_a_second_driver_is_refused_and_a_dead_one_is_followed(tmp_path):
+    code = (
+        "import sys\n"
+        "from results.records.store import RunStore\n"
+        "store = RunStore.create(sys.argv[1], {}, '')\n"
+        "print('ready', flush=True); sys.stdin.read()\n"
+    )
+    driver = start(code, tmp_path / "run")
+    try:
+        assert driver.stdout.readline() == "ready\n"
+        with pytest.raises(ValueError, match=f"process {driver.pid} on"):
+            RunStore.open(tmp_path / "run")
+        assert "is still running" in results.load(tmp_path / "run").notes[0]
+    finally:
+        driver.kill()
+        driver.communicate()
+    assert "was interrupted" in results.load(tmp_path / "run").notes[0]
+    RunStore.open(tmp_path / "run").close()
+    assert results.load(tmp_path / "run").notes == []
+
+
+def test_a_lock_of_another_host_is_respected(tmp_path):
+    run_dir = write_run(tmp_path / "run", trials=1, seeds=0)
+    (run_dir / ".lock").write_text('{"pid": 1, "host": "elsewhere"}')
+    with pytest.raises(ValueError, match=r"process 1 on elsewhere.*delete"):
+        RunStore.open(run_dir)
+
+
+def test_only_one_of_many_racing_openers_wins(tmp_path):
+    run_dir = write_run(tmp_path / "run", trials=1, seeds=0)
+    dead = {"pid": 999999999, "host": os.uname().nodename}
+    (run_dir / ".lock").write_text(json.dumps(dead))
+    won: list[RunStore] = []
+    gate = threading.Barrier(8)
+
+    def race() -> None:
+        gate.wait()
+        try:
+            won.append(RunStore.open(run_dir))
+        except ValueError:
+            return
+
+    threads = [threading.Thread(target=race) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    won[0].close()
+
+
+WRITER = """
+import os, signal, sys, threading, time
+from tests.results.records.test_store import RunStore, some_epoch
+store = RunStore.open(sys.argv[1])
+row = some_epoch(1)
+threading.Timer(float(sys.argv[2]), os.kill, (os.getpid(), signal.SIGKILL)).start()
+for epoch in range(1, 100000):
+    store.add_epoch({**row, "epoch": epoch})
+    print(epoch, time.monotonic(), flush=True)
+    time.sleep(0.002)
+"""
+
+
+@pytest.mark.slow
+def test_sigkill_leaves_every_file_readable_and_loses_nothing_older_than_a_second(tmp_path):
+    writers = {}
+    for index, seconds in enumerate((1.2, 1.43, 1.67)):
+        run_dir = tmp_path / f"run{index}"
+        RunStore.create(run_dir, {}, "").close()
+        writers[run_dir] = start(WRITER, run_dir, str(seconds))
+    for run_dir, writer in writers.items():
+        lines = writer.communicate()[0].splitlines()
+        assert writer.returncode == -signal.SIGKILL
+        added = [line.split() for line in lines if len(line.split()) == 2]
+        killed = float(added[-1][1])
+        old = [int(epoch) for epoch, at in added if float(at) < killed - 1.0]
+        assert old
+        run_ = results.load(run_dir)
+        assert run_.notes == [f"run {run_dir.name} was interrupted: 0 trials unfinished."]
+        assert set(old) <= set(run_.epochs["epoch"].to_pylist())
+        with RunStore.open(run_dir) as store:
+            store.add_epoch(some_epoch(10**6))
+        assert results.load(run_dir).epochs.num_rows == run_.epochs.num_rows + 1
+        assert results.verify(run_dir) == []
+
+
+def test_readers_see_whole_generations_while_a_writer_rewrites(store, monkeypatch):
+    monkeypatch.setattr(store_module, "SEGMENT_ROWS", 40)
+    done = threading.Event()
+
+    def write() -> None:
+        for epoch in range(1, 91):
+            store.add_epoch(some_epoch(epoch))
+            store.flush()
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    sizes = []
+    while not done.is_set():
+        run_ = results.load(store.run_dir)
+        assert run_.notes == ["run run is still running: 0 trials unfinished."]
+        sizes.append(run_.epochs.num_rows)
+    writer.join()
+    assert sizes == sorted(sizes)
+    assert len(sizes) > 5
+
+
+def start(code: str, run_dir: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(run_dir), *arguments],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(code: str, run_dir: Path) -> None:
+    process = start(code, run_dir)
+    process.communicate()
+    assert process.returncode == 0

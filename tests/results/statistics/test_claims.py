@@ -1,0 +1,172 @@
+"""What may be claimed of a pair, alone and among several."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from results.statistics.claims import MAX_SEEDS_NEEDED, holm, make_claims, seeds_needed
+from results.statistics.compare import compare
+from results.statistics.paired import CONFIDENCE_SEQUENCE, Difference, paired_difference
+
+
+def scores(*values: float) -> dict[int, float]:
+    return dict(enumerate(values))
+
+
+def pair(mean: float, sd: float, n: int) -> Difference:
+    """A difference with exactly this mean and sd: n values in two equal heaps around it."""
+    offset = sd * math.sqrt((n - 1) / n)
+    signs = [1, -1] * (n // 2)
+    return paired_difference(
+        dict(enumerate([mean + sign * offset for sign in signs])), dict.fromkeys(range(n), 0.0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("mean", "outcome", "winner"),
+    [
+        # n=4, sd=0.001: half width 3.182446 * 0.001 / 2 = 0.00159
+        (0.0100, "better by min_effect", "a"),
+        (-0.0100, "better by min_effect", "b"),
+        (0.0037, "better by min_effect", "a"),
+        (0.0035, "better", "a"),
+        (-0.0017, "better", "b"),
+        (0.0015, "undecided", None),
+        (0.0003, "equivalent", None),
+        (-0.0003, "equivalent", None),
+    ],
+)
+def test_outcomes_of_one_pair_are_where_its_interval_lies(mean, outcome, winner):
+    (claim,) = make_claims({("a", "b"): pair(mean, 0.001, 4)}, min_effect=0.002)
+    assert (claim.outcome, claim.winner) == (outcome, winner)
+
+
+def test_a_small_sure_difference_is_equivalent_and_not_better():
+    (claim,) = make_claims({("a", "b"): pair(0.001, 0.0001, 4)}, min_effect=0.002)
+    assert claim.difference.separated
+    assert claim.outcome == "equivalent"
+    assert claim.winner is None
+
+
+def test_holm_by_hand():
+    # 4 tests: 0.01 * 4, 0.02 * 3, 0.03 * 2 -> at least 0.06, 0.5 * 1
+    assert holm([0.02, 0.01, 0.5, 0.03]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_a_test_that_does_not_exist_makes_the_others_no_easier():
+    adjusted = holm([0.01, None])
+    assert adjusted[0] == pytest.approx(0.02)
+    assert adjusted[1] is None
+
+
+def test_claims_of_several_pairs_are_corrected():
+    # half width at n=4: 0.00159; this pair alone would be better (p = 0.046)
+    lone = pair(0.00162, 0.001, 4)
+    (alone,) = make_claims({("a", "b"): lone}, min_effect=0.0001)
+    assert alone.outcome == "better"
+    none = pair(0.0, 0.001, 4)
+    both = make_claims({("a", "b"): lone, ("a", "c"): none}, min_effect=0.0001)
+    assert [claim.outcome for claim in both] == ["undecided", "undecided"]
+    assert both[0].p_holm == pytest.approx(2 * lone.p_value)
+    assert "not significant over 2 comparisons (Holm p=0.10)" in both[0].sentence
+    assert both[0].difference.separated
+
+
+def test_every_kind_of_claim_is_corrected():
+    """Equivalence and min_effect as well: at twice the p value of the two one-sided tests."""
+    for mean, single in ((0.0003, "equivalent"), (0.0037, "better by min_effect")):
+        d = pair(mean, 0.001, 4)
+        (claim,) = make_claims({("a", "b"): d}, min_effect=0.002)
+        p_value = 2 * stats.t.sf(abs(abs(mean) - 0.002) / 0.0005, 3)
+        assert (claim.outcome == single) == (p_value < 0.05)
+        three = {("a", "b"): d, ("a", "c"): pair(0.002, 0.01, 4), ("b", "c"): pair(0.002, 1.0, 4)}
+        first, *_ = make_claims(three, min_effect=0.002)
+        assert (first.outcome == single) == (3 * p_value < 0.05)
+
+
+def test_arms_without_common_seeds_are_no_comparison():
+    c = compare(
+        {"a": scores(0.92, 0.93, 0.91, 0.935), "b": scores(0.90, 0.912, 0.886, 0.91), "c": {}}
+    )
+    by_pair = {(claim.a, claim.b): claim for claim in c.claims}
+    assert by_pair["a", "b"].p_holm == by_pair["a", "b"].difference.p_value
+    assert by_pair["a", "c"].sentence == "undecided: a and c have no seed in common"
+    assert "corrected" not in c.verdict
+
+
+def test_seeds_needed_is_where_the_half_width_falls_below_the_mean():
+    # mean 1, sd 2: t(n-1) * 2 / sqrt(n) < 1 first at n = 18 (2.1098 * 2 / 4.2426 = 0.9946);
+    # at n = 17: 2.1199 * 2 / 4.1231 = 1.0283
+    assert seeds_needed(pair(1.0, 2.0, 4), min_effect=0.1) == 18 - 4
+    # within +-3: the half width has to fall below 3 - 1 = 2: n = 7 (2.4469 * 2 / 2.6458 = 1.850);
+    # at n = 6: 2.5706 * 2 / 2.4495 = 2.099
+    assert seeds_needed(pair(1.0, 2.0, 4), min_effect=3.0) == 7 - 4
+
+
+def test_more_comparisons_need_more_seeds():
+    d = pair(1.0, 2.0, 4)
+    level = 1 - 0.025 / 6
+    n = next(n for n in range(5, 100) if stats.t.ppf(level, n - 1) * 2 / math.sqrt(n) < 1)
+    assert seeds_needed(d, min_effect=0.1, num_pairs=6) == n - 4
+
+
+def test_seeds_needed_is_capped_and_needs_a_spread():
+    assert seeds_needed(pair(0.001, 2.0, 4), min_effect=0.002) == MAX_SEEDS_NEEDED
+    assert seeds_needed(paired_difference(scores(1, 2), scores(0, 0)), min_effect=0.1) is None
+    assert seeds_needed(paired_difference(scores(1, 1, 1), scores(0, 0, 0)), min_effect=1) is None
+
+
+def test_an_undecided_pair_says_how_many_seeds_it_needs():
+    c = compare({"poly": scores(0.91, 0.90, 0.92), "baseline": scores(0.90, 0.91, 0.90)})
+    (claim,) = c.claims
+    # differences 1, -1, 2 points: sd 1.5275; t(21) * 1.5275 / sqrt(22) = 0.677, t(22) ... = 0.661
+    assert claim.seeds_needed == 23 - 3
+    assert claim.sentence.endswith("n=3 paired seeds (preliminary), about 20 more seeds needed")
+
+
+def test_a_decided_pair_needs_no_seeds():
+    (claim,) = make_claims({("a", "b"): pair(0.01, 0.001, 4)}, min_effect=0.002)
+    assert claim.seeds_needed is None
+    assert claim.p_holm == claim.difference.p_value
+
+
+@pytest.mark.slow
+def test_no_false_claims_among_equal_arms_more_often_than_5_percent():
+    """400 comparisons of 4 equal arms: at 5% at most 32 false ones (99.9% of a binomial)."""
+    rng, found = np.random.default_rng(3), 0
+    for _ in range(400):
+        arms = {name: dict(enumerate(rng.normal(0.9, 0.01, 5))) for name in "abcd"}
+        claims = compare(arms, min_effect=1e-6).claims
+        found += any(claim.winner for claim in claims)
+    assert found <= stats.binom.ppf(0.999, 400, 0.05)
+
+
+def test_under_repeated_looks_the_interval_is_a_confidence_sequence():
+    a = dict(enumerate(np.random.default_rng(0).normal(0.93, 0.01, 20)))
+    b = dict(enumerate(np.random.default_rng(1).normal(0.90, 0.01, 20)))
+    c = compare({"poly": a, "baseline": b}, repeated_looks=True)
+    d = c.pairs["poly", "baseline"]
+    assert d.interval_kind == CONFIDENCE_SEQUENCE
+    fixed = paired_difference(a, b)
+    assert d.low < fixed.low < fixed.high < d.high
+    assert d.p_value > fixed.p_value
+    assert (d.permutation_p, d.bootstrap_low, d.prob_low, d.examples_low) == (None,) * 4
+    assert d.prob_better is not None
+    assert c.claims[0].outcome == "better by min_effect"
+    assert "95% confidence sequence [" in c.verdict
+    assert c.verdict.endswith("(valid under repeated looks).")
+
+
+def test_few_seeds_under_repeated_looks_are_unbounded_and_undecided():
+    c = compare(
+        {"poly": scores(0.92, 0.93, 0.91), "baseline": scores(0.90, 0.912, 0.886)},
+        repeated_looks=True,
+    )
+    assert c.claims[0].outcome == "undecided"
+    assert "(no interval from few seeds)" in c.verdict

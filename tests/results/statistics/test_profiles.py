@@ -1,0 +1,121 @@
+"""Performance profiles over workloads: by hand, from runs, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import results
+from results.__main__ import main
+from results.plots.arms.performance import draw_profiles
+from results.statistics.profiles import performance_profiles, profiles
+from tests.fakes.results import make_recipe, write_run
+
+TWO = {
+    "digits": {"poly": {0: 0.90, 1: 0.92}, "cosine": {0: 0.91, 1: 0.90}},
+    "cifar": {"poly": {0: 0.60, 1: 0.60}, "cosine": {0: 0.50, 1: 0.64}},
+}
+
+
+def share_at(profile, tau_T, tau):
+    return profile.share_T[np.searchsorted(tau_T, tau, side="right") - 1]
+
+
+def test_shares_by_hand():
+    found = performance_profiles(TWO)
+    poly, cosine = found.arms
+    # gaps: poly 0.01, 0 | 0, 0.04; cosine 0, 0.02 | 0.10, 0
+    assert found.tau_T[0] == 0.0
+    assert found.tau_T[-1] == pytest.approx(0.10)
+    assert (poly.share_T[0], cosine.share_T[0]) == (0.5, 0.5)
+    assert share_at(poly, found.tau_T, 0.015) == 0.75
+    assert share_at(cosine, found.tau_T, 0.015) == 0.5
+    assert share_at(poly, found.tau_T, 0.05) == 1.0
+    assert share_at(cosine, found.tau_T, 0.05) == 0.75
+    assert (poly.share_T[-1], cosine.share_T[-1]) == (1.0, 1.0)
+    assert found.num_seeds == {"digits": 2, "cifar": 2}
+
+
+def test_workloads_count_the_same_however_many_seeds_they_have():
+    more = TWO | {"digits": {"poly": dict.fromkeys(range(8), 0.9),
+                             "cosine": dict.fromkeys(range(8), 0.8)}}  # fmt: skip
+    poly, _ = performance_profiles(more).arms
+    assert poly.share_T[0] == (1.0 + 0.5) / 2
+
+
+def test_bands_hold_the_share_and_close_where_all_seeds_agree():
+    found = performance_profiles(TWO)
+    for arm in found.arms:
+        assert (arm.low_T <= arm.share_T).all()
+        assert (arm.share_T <= arm.high_T).all()
+    sure = {w: {"a": {0: 0.9, 1: 0.8}, "b": {0: 0.5, 1: 0.5}} for w in ("x", "y")}
+    first, _ = performance_profiles(sure).arms
+    assert (first.low_T[0], first.high_T[0]) == (1.0, 1.0)
+
+
+def test_only_common_seeds_and_common_arms_count():
+    found = performance_profiles(
+        {
+            "x": {"a": {0: 0.9, 1: 0.8, 2: 0.1}, "b": {0: 0.5, 1: 0.5}, "only": {0: 1.0}},
+            "y": {"b": {5: 0.5}, "a": {5: 0.6}, "empty": {}},
+        }
+    )
+    assert [arm.name for arm in found.arms] == ["a", "b"]
+    assert found.left_out == ("only",)
+    assert found.num_seeds == {"x": 2, "y": 1}
+
+
+@pytest.mark.parametrize(
+    ("scores", "why"),
+    [
+        ({}, "got 0"),
+        ({"x": TWO["digits"]}, r"got 1 \(x\)"),
+        ({"x": TWO["digits"], "y": {"poly": {}, "cosine": {}}}, r"got 1 \(x\)"),
+        ({"x": {"a": {0: 1.0}}, "y": {"b": {0: 1.0}}}, "two arms that all workloads have"),
+        ({"x": TWO["digits"], "y": {"poly": {0: 1.0}, "cosine": {1: 1.0}}}, "a seed that all"),
+    ],
+)
+def test_what_cannot_be_profiled_is_refused(scores, why):
+    with pytest.raises(ValueError, match=why):
+        performance_profiles(scores)
+
+
+@pytest.fixture(scope="module")
+def run_dirs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    longer = make_recipe(epochs=8)
+    return [
+        str(write_run(folder / "short", trials=2)),
+        str(write_run(folder / "long", trials=2, recipe=longer)),
+    ]
+
+
+def test_runs_of_two_workloads_are_profiled(run_dirs):
+    found = profiles(results.load(run_dirs))
+    assert [arm.name for arm in found.arms] == ["poly", "cosine", "baseline"]
+    assert dict(found.num_seeds) == {"digits@short": 3, "digits@long": 3}
+
+
+def test_the_command_prints_and_draws(run_dirs, tmp_path, capsys):
+    out = tmp_path / "figures" / "profiles.png"
+    assert main(["profile", *run_dirs, "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert text.splitlines()[0].split()[:2] == ["arm", "best"]
+    assert "digits@short (n=3), digits@long (n=3)" in text
+    assert max(map(len, text.splitlines()[:4])) <= 100
+    assert out.stat().st_size > 1000
+
+
+def test_one_workload_is_one_line_and_code_2(run_dirs, capsys):
+    assert main(["profile", run_dirs[0]]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: a profile needs 2 or more workloads")
+    assert error.count("\n") == 1
+
+
+def test_the_figure_says_how_many_workloads_and_seeds(run_dirs):
+    figure = Figure(dpi=120)
+    draw_profiles(profiles(results.load(run_dirs)), figure)
+    assert figure.get_size_inches()[0] * figure.dpi == 1200
+    assert figure.axes[0].get_title().startswith("2 workloads, each counting the same: ")

@@ -1,0 +1,221 @@
+"""`python -m results`: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import runpy
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import results
+from results.__main__ import main
+from results.exports.snippet import export_schedule, torch_snippet
+from results.records.store import RunStore
+from tests.fakes.results import make_recipe, make_trial, write_run, write_trial
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory) -> Path:
+    return write_run(tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.mark.slow
+def test_compare_prints_arms_verdict_and_figures(run_dir, capsys):
+    assert main(["compare", str(run_dir)]) == 0
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert lines[0].split()[:2] == ["arm", "n"]
+    assert [line.split()[0] for line in lines[1:4]] == ["poly", "cosine", "your"]
+    assert max(map(len, lines[:4])) <= 80
+    assert max(map(len, lines[:9])) <= 100
+    assert results.load(run_dir).compare().verdict in lines
+    assert f"figures in {run_dir / 'plots'}: curves.png" in out
+    assert (run_dir / "plots" / "differences.png").exists()
+
+
+def test_compare_without_plots_writes_nothing(tmp_path):
+    run_dir = write_run(tmp_path / "run", trials=1, seeds=1)
+    assert main(["compare", str(run_dir), "--no-plots"]) == 0
+    assert not (run_dir / "plots").exists()
+
+
+def test_show_fits_one_screen(run_dir, capsys):
+    assert main(["show", str(run_dir)]) == 0
+    out = capsys.readouterr().out
+    assert "run run: completed" in out
+    assert "best: " in out
+    assert len(out.splitlines()) <= 24
+
+
+def test_show_works_on_a_run_that_has_just_begun(tmp_path, capsys):
+    with RunStore.create(tmp_path / "run", {"status": "running"}, "") as store:
+        write_trial(store, make_trial(), status="running", epochs=1)
+        store.flush()
+        assert main(["show", str(tmp_path / "run")]) == 0
+    assert "still running: 1 trials unfinished" in capsys.readouterr().out
+
+
+def test_verify_is_strict_only_when_asked(tmp_path, capsys):
+    run_dir = write_run(tmp_path / "run", trials=1, seeds=1)
+    assert main(["verify", str(run_dir), "--strict"]) == 0
+    (run_dir / "trials" / "00001.parquet").write_bytes(b"")
+    assert main(["verify", str(run_dir)]) == 0
+    assert main(["verify", str(run_dir), "--strict"]) == 1
+    assert "00001.parquet was skipped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compare", "nowhere"],
+        ["compare", "RUN", "--metric", "accuracy"],
+        ["compare"],
+        ["show", "nowhere"],
+        ["verify", "nowhere"],
+        ["export", "RUN", "--schedule", "zzz"],
+        ["export", "RUN", "--schedule", ""],
+        ["export", "RUN", "--schedule", "best", "--space", "pol"],
+        ["export", "RUN"],
+        ["explode"],
+        [],
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(run_dir, capsys, arguments):
+    with pytest.raises(SystemExit) as left:
+        sys.exit(main([str(run_dir) if a == "RUN" else a for a in arguments]))
+    out, err = capsys.readouterr()
+    assert left.value.code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_the_process_ends_with_code_2_and_no_traceback():
+    done = command("compare", "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: 'nowhere' does not exist")
+    assert done.stderr.count("\n") == 1
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; from results.__main__ import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'scipy', 'matplotlib', 'optuna', 'torch', 'ray', 'rich'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "compare" in done.stdout
+
+
+def test_export_writes_table_and_snippet(run_dir, tmp_path, capsys):
+    assert main(["export", str(run_dir), "--schedule", "best", "--out", str(tmp_path)]) == 0
+    paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert [p.name for p in paths] == ["schedule.csv", "schedule.json", "torch_snippet.py"]
+    table = results.load(run_dir).best().schedule
+    rows = list(csv.DictReader(paths[0].read_text().splitlines()))
+    assert [float(row["lr"]) for row in rows] == table.lr_S.tolist()
+    assert [int(row["batch_size"]) for row in rows] == table.batch_size_S.tolist()
+    content = json.loads(paths[1].read_text())
+    assert [stage["delta"] for stage in content["stages"]] == table.delta_S.tolist()
+    assert [stage["start_epoch"] for stage in content["stages"]] == (table.start_S / 1200).tolist()
+
+
+def test_export_takes_the_beginning_of_a_trial_key(run_dir, tmp_path):
+    row = results.load(run_dir).trials.to_pylist()[3]
+    arguments = ["--schedule", row["trial_key"][:8], "--out", str(tmp_path)]
+    assert main(["export", str(run_dir), *arguments]) == 0
+    content = json.loads((tmp_path / "schedule.json").read_text())
+    assert content["config_key"] == row["config_key"]
+
+
+def test_stored_code_is_imported_only_when_named_again(tmp_path, capsys):
+    trial = make_trial(params={"p": 2.0})
+    mine = replace(trial, family="search_spaces.families.poly:curve")
+    with RunStore.create(tmp_path / "run", {}, "") as store:
+        write_trial(store, mine)
+    export = ["export", str(tmp_path / "run"), "--schedule", "best", "--out", str(tmp_path)]
+    assert main(export) == 2
+    assert "add --family search_spaces.families.poly:curve" in capsys.readouterr().err
+    assert main([*export, "--family", "search_spaces.families.poly:curve"]) == 0
+    assert main(["show", str(tmp_path / "run")]) == 0
+
+
+TRIALS = {
+    "poly": make_trial("poly", {"p": 2.0}),
+    "batch": make_trial("batch", {"interval": 1, "factor": 0.7071, "split": 0.0}),
+    "hybrid": make_trial("hybrid", {"interval": 2, "factor": 0.5, "split": 0.415}),
+    "momentum": make_trial(
+        "poly", {"p": 1.0, "momentum_share": 1.0}, recipe=make_recipe(momentum=0.9)
+    ),
+    "warmup": make_trial("cosine", recipe=make_recipe(warmup_epochs=1.5, batch_max=48)),
+}
+
+
+@pytest.mark.parametrize("trial", TRIALS.values(), ids=TRIALS)
+def test_the_torch_snippet_is_the_schedule_step_by_step(trial, tmp_path):
+    *_, path = export_schedule(trial, tmp_path)
+    snippet = runpy.run_path(str(path))
+    table = trial.schedule
+    stages = [(s.stage, s.batch_size) for s in table.steps()]
+    expected = [(float(table.lr_S[m]), b, float(table.momentum_S[m])) for m, b in stages]
+    assert [(lr, len(index), beta) for lr, beta, index in snippet["steps"]()] == expected
+    assert [snippet["settings_at"](s.first_sample) for s in table.steps()] == expected
+
+
+def test_the_torch_snippet_sets_momentum(tmp_path):
+    trial = TRIALS["momentum"]
+    *_, path = export_schedule(trial, tmp_path)
+    snippet = runpy.run_path(str(path))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.5)
+    _, _, momentum = snippet["settings_at"](trial.schedule.total_samples - 1)
+    snippet["set_step"](optimizer, 0.25, momentum)
+    assert optimizer.param_groups[0]["momentum"] == trial.schedule.momentum_S[-1] < 0.9
+    assert optimizer.param_groups[0]["lr"] == 0.25
+
+
+def test_the_torch_snippet_trains(tmp_path):
+    *_, path = export_schedule(make_trial(recipe=make_recipe(train_examples=64)), tmp_path)
+    snippet = runpy.run_path(str(path))
+    model = torch.nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    images, labels = torch.randn(64, 4), torch.zeros(64, dtype=torch.long)
+    loss = torch.nn.CrossEntropyLoss()
+    before = loss(model(images), labels).item()
+    snippet["train"](model, optimizer, loss, images, labels)
+    assert loss(model(images), labels).item() < before
+    lr, _, _ = snippet["settings_at"](64 * 6 - 1)
+    assert optimizer.param_groups[0]["lr"] == lr
+
+
+def test_each_epoch_of_the_snippet_sees_every_image_once(tmp_path):
+    *_, path = export_schedule(TRIALS["batch"], tmp_path)
+    steps = runpy.run_path(str(path))["steps"]
+    stream = torch.cat([indices for _, _, indices in steps()])
+    assert stream[:1200].sort().values.tolist() == list(range(1200))
+    assert stream[1200:2400].sort().values.tolist() == list(range(1200))
+
+
+def test_names_from_a_file_cannot_become_code():
+    evil = make_recipe(model='x"""\nraise SystemExit(1)\n"""')
+    source = torch_snippet(make_trial(recipe=evil))
+    assert "\nraise" not in source
+    compile(source, "snippet", "exec")
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "results", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent.parent.parent,
+    )

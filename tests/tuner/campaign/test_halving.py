@@ -1,0 +1,118 @@
+"""Successive halving: how many are promoted, who, and when."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tuner.campaign.halving import Halving, Ladder, geometric_horizons
+
+NINE = Ladder(horizons=(1 / 9, 1 / 3, 1.0), eta=3)
+
+
+def run(halving: Halving, scores: dict[str, float], at_once: int = 1) -> list[tuple[str, int]]:
+    """Ask first, promote when nothing is to be asked; the trainings in the order they began."""
+    waiting = list(scores)
+    live: list[tuple[str, int]] = []
+    begun: list[tuple[str, int]] = []
+    while True:
+        while len(live) < at_once:
+            task = (waiting.pop(0), 0) if waiting else halving.promotion(closed=True)
+            if task is None:
+                break
+            halving.start(*task)
+            live.append(task)
+            begun.append(task)
+        if not live:
+            return begun
+        config, rung = live.pop(0)
+        halving.end(config, rung, scores[config])
+
+
+def counts(begun: list[tuple[str, int]]) -> list[int]:
+    return [sum(rung == level for _, rung in begun) for level in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("configs", "keep", "sizes"),
+    [(27, 1, [27, 9, 3]), (20, 1, [20, 6, 2]), (4, 1, [4, 1, 1]), (20, 4, [20, 6, 4]),
+     (1, 3, [1, 1, 1])],
+)  # fmt: skip
+def test_one_in_eta_is_promoted_and_at_least_keep(
+    configs: int, keep: int, sizes: list[int]
+) -> None:
+    ladder = Ladder(horizons=NINE.horizons, eta=3, keep=keep)
+    assert ladder.sizes(configs) == sizes
+    # 27/9 + 9/3 + 3 = 9 full trainings, and so on.
+    expected = sizes[0] / 9 + sizes[1] / 3 + sizes[2]
+    assert ladder.length(configs) == pytest.approx(expected, rel=1e-12)
+
+
+def test_horizons_are_in_equal_ratios_from_the_lowest_to_one() -> None:
+    assert geometric_horizons(3, 3) == pytest.approx((1 / 9, 1 / 3, 1))
+    assert geometric_horizons(4, 2) == pytest.approx((1 / 8, 1 / 4, 1 / 2, 1))
+    assert geometric_horizons(3, 3, 0.25) == pytest.approx((0.25, 0.5, 1))
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5, 40])
+def test_the_budget_is_the_planned_one_however_many_train_at_once(at_once: int) -> None:
+    scores = {f"c{i}": random.Random(i).random() for i in range(20)}
+    begun = run(Halving(NINE, 20), scores, at_once)
+    assert counts(begun) == [20, 6, 2]
+
+
+def test_with_the_lowest_rung_full_the_best_are_promoted() -> None:
+    scores = {f"c{i:02}": float(i) for i in range(27)}
+    begun = run(Halving(NINE, 27), scores)
+    assert {c for c, rung in begun if rung == 1} == {f"c{i:02}" for i in range(18, 27)}
+    assert {c for c, rung in begun if rung == 2} == {"c24", "c25", "c26"}
+
+
+def test_before_the_rung_is_full_only_the_best_third_so_far_may_rise() -> None:
+    halving = Halving(NINE, 27)
+    for config, score in (("a", 0.1), ("b", 0.9)):
+        halving.start(config)
+        halving.end(config, 0, score)
+    assert halving.promotion(closed=False) is None
+    halving.start("c")
+    halving.end("c", 0, 0.5)
+    assert halving.promotion(closed=False) == ("b", 1)
+
+
+def test_the_higher_rung_is_promoted_first() -> None:
+    halving = Halving(NINE, 27)
+    for number in range(9):
+        halving.start(f"c{number}")
+        halving.end(f"c{number}", 0, float(number))
+    for number in (8, 7, 6):
+        halving.start(f"c{number}", 1)
+        halving.end(f"c{number}", 1, float(number))
+    assert halving.promotion(closed=False) == ("c8", 2)
+
+
+def test_a_lost_training_gives_its_place_to_the_next_best() -> None:
+    halving = Halving(NINE, 3)
+    for number in range(3):
+        halving.start(f"c{number}")
+        halving.end(f"c{number}", 0, float(number))
+    assert halving.promotion(closed=True) == ("c2", 1)
+    halving.start("c2", 1)
+    halving.lose("c2", 1)
+    assert halving.promotion(closed=True) == ("c1", 1)
+
+
+def test_a_training_that_cannot_go_on_is_never_promoted() -> None:
+    halving = Halving(NINE, 3)
+    for number in range(3):
+        halving.start(f"c{number}")
+        halving.end(f"c{number}", 0, float(number), stuck=number == 2)
+    assert halving.promotion(closed=True) == ("c1", 1)
+
+
+def test_one_rung_promotes_nobody() -> None:
+    halving = Halving(Ladder(), 2)
+    halving.start("a")
+    halving.end("a", 0, 1.0)
+    assert halving.promotion(closed=True) is None
+    assert halving.finals == {"a": 1.0}

@@ -1,0 +1,208 @@
+"""What the person sees: lines and tables while a run goes on, the plan, the last screen."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from search_spaces.trial import EpochRecord, Outcome, TrialConfig
+from tests.fakes.trials import SMALL, small_trial
+from tuner.display.live import (
+    Display,
+    PlainDisplay,
+    RichDisplay,
+    describe_params,
+    describe_seconds,
+    make_display,
+)
+from tuner.display.summary import stage_lines
+from tuner.run import main
+
+PLANNED = {"poly": 4, "baseline": 2}
+TRAINING = 3 * 240  # samples of a full training of small_trial
+SAMPLES = 6 * TRAINING
+
+
+def epoch(number: int, seconds: float = 2.0) -> EpochRecord:
+    return EpochRecord(
+        epoch=number,
+        stage=0,
+        lr=0.1,
+        batch_size=32,
+        batch_capped=False,
+        momentum=0.9,
+        delta=0.2,
+        decay_rate=1.0,
+        num_steps=8,
+        samples_seen=240 * number,
+        train_loss=1.0,
+        train_accuracy=0.5,
+        val_loss=1.0,
+        val_accuracy=0.75,
+        seconds=seconds,
+        eval_seconds=0.0,
+        images_per_second=120.0,
+    )
+
+
+def outcome(objective: float) -> Outcome:
+    return Outcome(
+        status="completed",
+        objective=objective,
+        best_val_accuracy=objective,
+        val_loss=1.0,
+        final_train_loss=1.0,
+        final_train_accuracy=0.5,
+        test_loss=None,
+        test_accuracy=None,
+        test_correct=None,
+        samples_seen=TRAINING,
+        optimizer_steps=24,
+        train_seconds=6.0,
+        num_params=1,
+        peak_memory_bytes=1,
+        device="cpu",
+    )
+
+
+def poly(replicate: int = 0, role: str = "search") -> TrialConfig:
+    return small_trial(space="poly", replicate=replicate, role=role)
+
+
+def finish(display: Display, trial: TrialConfig, objective: float) -> None:
+    display.trial_started(trial)
+    for number in (1, 2, 3):
+        display.epoch_ended(trial, epoch(number))
+    display.trial_ended(trial, "completed", outcome(objective), None)
+
+
+def test_time_left_is_the_samples_left_over_the_pace_of_the_trials_so_far() -> None:
+    display = Display(PLANNED, SAMPLES)
+    assert display.seconds_left() is None
+    trial = poly()
+    display.trial_started(trial)
+    display.epoch_ended(trial, epoch(1, seconds=2.0))
+    # 6 trainings of 3 epochs, 1 epoch done in 2 s, one at once: 17 epochs of 2 s left.
+    assert display.seconds_left() == pytest.approx(34.0)
+    display.trial_started(poly(1))
+    assert display.seconds_left() == pytest.approx(17.0)
+
+
+def test_epochs_told_again_after_a_restart_are_counted_once() -> None:
+    display = Display(PLANNED, SAMPLES)
+    trial = poly()
+    for number in (1, 2):
+        display.trial_started(trial)
+        for done in range(1, number + 1):
+            display.epoch_ended(trial, epoch(done))
+    # Epochs 1, 1 again, 2: two of 18 are done, 2 s each.
+    assert display.seconds_left() == pytest.approx(32.0)
+
+
+def test_the_best_comes_from_the_longest_trainings() -> None:
+    display = Display(PLANNED, SAMPLES)
+    finish(display, poly(0), 0.7)
+    finish(display, replace(poly(1), horizon=1 / 3), 0.9)
+    assert (display.arms["poly"].best, display.arms["poly"].best_horizon) == (0.7, 1.0)
+
+
+def test_the_best_of_an_arm_is_the_best_of_its_search() -> None:
+    display = Display(PLANNED, SAMPLES)
+    finish(display, poly(0), 0.8)
+    finish(display, poly(1, role="confirm"), 0.9)
+    finish(display, poly(2), 0.7)
+    assert display.arms["poly"].best == 0.8
+    assert display.arms["poly"].counts["completed"] == 3
+
+
+def test_plain_lines_tell_the_first_epoch_and_every_trial(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    display = PlainDisplay(PLANNED, SAMPLES)
+    finish(display, poly(0), 0.8)
+    finish(display, poly(1), 0.9)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("  poly epoch 1/3: lr 0.1, batch 32, delta 0.2, val 75.00 %")
+    assert lines[1].startswith("[1/6] poly search 0 p=")
+    assert lines[2].startswith("[2/6] poly search 1 p=")
+    assert "val 90.00 %, 6.0 s" in lines[2]
+
+
+def test_the_first_failure_of_a_kind_is_told_in_full_and_later_ones_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    display = PlainDisplay(PLANNED, SAMPLES)
+    error = "Traceback\n  deep inside\nRuntimeError: broken"
+    for replicate in range(3):
+        display.trial_started(poly(replicate))
+        display.trial_ended(poly(replicate), "failed", None, error)
+    text = capsys.readouterr().out
+    assert text.count("deep inside") == 1
+    assert "RuntimeError: broken (3 times)" in text
+
+
+def test_the_rich_screen_shows_arms_and_running_trials() -> None:
+    display = RichDisplay(PLANNED, SAMPLES)
+    finish(display, poly(0), 0.8)
+    running = dataclasses.replace(poly(1), role="confirm")
+    display.trial_started(running)
+    display.epoch_ended(running, epoch(2))
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(display.render())
+    lines = console.export_text().splitlines()
+    assert lines[1].split()[:6] == ["poly", "1/4", "1", "0", "80.00", "%"]
+    (trial,) = [line for line in lines if "confirm" in line]
+    assert trial.split()[:8] == ["poly", "confirm", "2/3", "0.1", "32", "0.2", "75.00", "%"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("rich", RichDisplay), ("plain", PlainDisplay), ("none", Display)]
+)
+def test_display_names_choose_the_display(kind: str, expected: type[Display]) -> None:
+    assert type(make_display(kind, PLANNED, SAMPLES)) is expected
+
+
+def test_auto_display_is_plain_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert type(make_display("auto", PLANNED, SAMPLES)) is PlainDisplay
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
+)
+def test_seconds_are_told_in_words(seconds: float, text: str) -> None:
+    assert describe_seconds(seconds) == text
+
+
+def test_params_are_told_curve_first_and_without_a_split_of_one() -> None:
+    params = {"split": 1.0, "delta0": 0.25, "interval": 3, "p": 0.5}
+    assert describe_params(params) == "p=0.5 interval=3 delta0=0.25"
+    assert describe_params(params | {"split": 0.0}).endswith("interval=3 delta0=0.25 split=0")
+
+
+def test_long_stage_tables_leave_out_the_middle_and_keep_the_end() -> None:
+    lines = stage_lines(small_trial("epochs=20", space="poly").schedule)
+    assert len(lines) == 7
+    assert lines[0].startswith("epoch 0 ")
+    assert lines[5] == "... 14 more stages"
+    assert lines[6].startswith("epoch 19 ")
+
+
+def test_a_dry_run_prints_budget_schedules_and_time(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = [*SMALL, "space=[poly,cosine]", "trials=5", "confirm.seeds=2"]
+    assert main([*words, "dry_run=true", f"runs_dir={tmp_path / 'runs'}"]) == 0
+    out = capsys.readouterr().out
+    # 300 images, a fifth of them to validate: 240 a training epoch, 3 epochs.
+    assert "search poly: 5 configs x 3 epochs = 3,600 samples" in out
+    assert "confirm poly, cosine, baseline: 1 config x 2 seeds x 3 epochs each" in out
+    assert "in total 16 trainings (10 searched), 11,520 samples" in out
+    assert "decay rate" in out
+    assert "estimated time: " in out
+    assert not (tmp_path / "runs").exists()

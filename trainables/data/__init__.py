@@ -1,0 +1,1 @@
+"""Which images are trained on, and how they reach the device."""

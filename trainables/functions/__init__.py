@@ -1,0 +1,1 @@
+"""Known functions, minimized with explicit smoothing or by other solvers."""

@@ -1,0 +1,219 @@
+"""How do solvers without smoothing do on the same function, starts and number of evaluations?
+
+Costs: a value is 1 evaluation, a gradient is VALUES_PER_GRADIENT = 3 (a forward pass, which is
+the value, and a backward pass of about twice its cost); so a gradient right after the value at
+the same point adds 2. A start's budget is hard: an evaluation that would exceed it is not made.
+Arrays: x_SD starts x dimensions, value_S one per start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import basinhopping
+from scipy.optimize import dual_annealing as scipy_dual_annealing
+
+from trainables.functions.benchmark import Array, Function
+
+VALUES_PER_GRADIENT = 3
+NUM_DESCENTS = 20  # descents that share the budget of one start under random_restarts
+HOP_SHARE = 0.1  # first largest hop of basin_hopping, of the box's width (scipy then adapts it)
+ENDLESS = 2**31 - 1  # more iterations than any budget allows
+
+StepSize = Callable[[float], float]  # progress of a descent in [0, 1) -> lr
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Solution:
+    """The best point that each start saw.
+
+    Attributes:
+        x_SD, value_S: the point and its value.
+        evaluations_S: really used, at most the budget and at least budget - 2.
+        num_steps: gradients taken by the start that took most.
+        lr: step size of the last step; 0 where the solver chooses its own.
+    """
+
+    x_SD: Array
+    value_S: Array
+    evaluations_S: NDArray[np.int64]
+    num_steps: int
+    lr: float = 0.0
+
+
+class Solver(Protocol):
+    """Minimizes from every start with `budget` evaluations each, inside the function's box.
+
+    Start s draws from its own generator (seed, s). `lr` is read by the descents only.
+    """
+
+    def __call__(
+        self, function: Function, starts_SD: Array, *, budget: int, seed: int, lr: StepSize
+    ) -> Solution:
+        """The best points seen."""
+        ...
+
+
+def gradient_descent(
+    function: Function, starts_SD: Array, *, budget: int, seed: int, lr: StepSize
+) -> Solution:
+    """One descent along the trial's own path of lr: graduated optimization with delta = 0."""
+    return _descend(function, starts_SD, budget=budget, seed=seed, lr=lr, num_descents=1)
+
+
+def random_restarts(
+    function: Function, starts_SD: Array, *, budget: int, seed: int, lr: StepSize
+) -> Solution:
+    """NUM_DESCENTS descents of equal length: from the start, then from uniform points."""
+    return _descend(
+        function, starts_SD, budget=budget, seed=seed, lr=lr, num_descents=NUM_DESCENTS
+    )
+
+
+def dual_annealing(
+    function: Function, starts_SD: Array, *, budget: int, seed: int, lr: StepSize
+) -> Solution:
+    """scipy's dual annealing with its default settings; L-BFGS-B, with gradients, inside."""
+
+    def search(counted: _Counted, start: Array, rng: np.random.Generator) -> None:
+        bounds = [function.box] * len(start)
+        local = {"method": "L-BFGS-B", "jac": counted.gradient, "bounds": bounds}
+        scipy_dual_annealing(
+            counted.value,
+            bounds,
+            maxiter=ENDLESS,
+            maxfun=ENDLESS,
+            minimizer_kwargs=local,
+            rng=rng,
+            x0=start,
+        )
+
+    return _search_each(search, function, starts_SD, budget=budget, seed=seed)
+
+
+def basin_hopping(
+    function: Function, starts_SD: Array, *, budget: int, seed: int, lr: StepSize
+) -> Solution:
+    """scipy's basin hopping over L-BFGS-B with gradients; hops begin at a tenth of the box."""
+
+    def search(counted: _Counted, start: Array, rng: np.random.Generator) -> None:
+        low, high = function.box
+        local = {
+            "method": "L-BFGS-B",
+            "jac": counted.gradient,
+            "bounds": [function.box] * len(start),
+        }
+        hop = HOP_SHARE * (high - low)
+        basinhopping(
+            counted.value, start, niter=ENDLESS, stepsize=hop, minimizer_kwargs=local, rng=rng
+        )
+
+    return _search_each(search, function, starts_SD, budget=budget, seed=seed)
+
+
+# The solvers of `trainables.SOLVERS` that do not smooth.
+PEERS: dict[str, Solver] = {
+    "gradient_descent": gradient_descent,
+    "random_restarts": random_restarts,
+    "dual_annealing": dual_annealing,
+    "basin_hopping": basin_hopping,
+}
+
+
+class _BudgetUsed(Exception):
+    """The next evaluation would exceed the budget."""
+
+
+class _Counted:
+    """A function that counts its evaluations, keeps the best point, and stops at the budget."""
+
+    def __init__(self, function: Function, budget: int) -> None:
+        self.function = function
+        self.budget = budget
+        self.used = 0
+        self.num_gradients = 0
+        self.best_x: Array = np.empty(0)
+        self.best = np.inf
+        self.last_x: Array = np.empty(0)  # where the value was taken last
+
+    def value(self, x: Any) -> float:
+        """f(x), for 1 evaluation."""
+        self._pay(1)
+        value = float(self.function.value(x))
+        self.last_x = np.array(x)
+        if value < self.best or not self.best_x.size:
+            self.best_x, self.best = self.last_x, value
+        return value
+
+    def gradient(self, x: Any) -> Array:
+        """Gradient at x, for 3 evaluations, or 2 where the value at x was just taken."""
+        self._pay(VALUES_PER_GRADIENT - int(np.array_equal(x, self.last_x)))
+        self.num_gradients += 1
+        return self.function.gradient(np.asarray(x))
+
+    def _pay(self, cost: int) -> None:
+        if self.used + cost > self.budget:
+            raise _BudgetUsed
+        self.used += cost
+
+
+def _search_each(
+    search: Callable[[_Counted, Array, np.random.Generator], None],
+    function: Function,
+    starts_SD: Array,
+    *,
+    budget: int,
+    seed: int,
+) -> Solution:
+    """Search from each start until its budget is used; what ends early goes on at random."""
+    done = []
+    for number, start in enumerate(starts_SD):
+        counted = _Counted(function, budget)
+        rng = np.random.default_rng([seed, number])
+        try:
+            while True:
+                search(counted, start, rng)
+                start = rng.uniform(*function.box, size=start.shape)
+        except _BudgetUsed:
+            done.append(counted)
+    return Solution(
+        x_SD=np.array([counted.best_x for counted in done]),
+        value_S=np.array([counted.best for counted in done]),
+        evaluations_S=np.array([counted.used for counted in done], dtype=np.int64),
+        num_steps=max(counted.num_gradients for counted in done),
+    )
+
+
+def _descend(
+    function: Function,
+    starts_SD: Array,
+    *,
+    budget: int,
+    seed: int,
+    lr: StepSize,
+    num_descents: int,
+) -> Solution:
+    """Gradient steps, clipped to the box, for all starts at once; a step's value comes free."""
+    rngs = [np.random.default_rng([seed, number]) for number in range(len(starts_SD))]
+    num_steps = budget // VALUES_PER_GRADIENT
+    x_SD, best_SD = starts_SD, starts_SD.copy()
+    best_S = np.full(len(starts_SD), np.inf)
+    last_lr = 0.0
+    for descent in range(num_descents):
+        if descent > 0:
+            x_SD = np.array([rng.uniform(*function.box, size=x_SD.shape[1]) for rng in rngs])
+        length = num_steps // num_descents + int(descent < num_steps % num_descents)
+        for step in range(length):
+            last_lr = lr(step / length)
+            value_S = function.value(x_SD)
+            better = value_S < best_S
+            best_S[better], best_SD[better] = value_S[better], x_SD[better]
+            x_SD = np.clip(x_SD - last_lr * function.gradient(x_SD), *function.box)
+    used = np.full(len(starts_SD), num_steps * VALUES_PER_GRADIENT, dtype=np.int64)
+    return Solution(
+        x_SD=best_SD, value_S=best_S, evaluations_S=used, num_steps=num_steps, lr=last_lr
+    )

@@ -1,0 +1,1 @@
+"""What is measured along a training besides loss and accuracy."""

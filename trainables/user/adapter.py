@@ -1,0 +1,240 @@
+"""How does the user's own training loop become a `Training`? It reports, we ask.
+
+`train(schedule, seed, report)` runs in a thread of its own: it follows the table and calls
+`report(...)` at the end of each epoch. An error of the function is an error of `run_epoch`, and a
+training that nobody wants any more ends inside `report`. What is recorded of lr, batch and
+momentum is the table's; that the function uses it is its side of the contract.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+
+from search_spaces.registry import import_callable
+from search_spaces.schedule import Schedule
+from search_spaces.trial import EpochRecord, Outcome, TrialConfig
+from trainables.loop import device_name, peak_memory
+from trainables.user.report import Abandoned, End, EpochReport, Report, Turns, load_state
+
+STOP_SECONDS = 5.0  # an abandoned function has to leave `report` and clean up
+
+TrainFunction = Callable[[Schedule, int, Report], object]
+
+
+class UserTraining:
+    """The user's function, one schedule, one seed; implements `Training`.
+
+    Python's, numpy's and torch's global generators are seeded before the function is called.
+    Losses that it does not report are nan; val_accuracy counts as chance in a diverged epoch.
+    `seconds` is all the time between two reports, the function's own evaluation included.
+    A training interrupted without a `state=` begins anew.
+
+    Args:
+        trial: all that determines the result.
+        schedule: its table; None computes it from the trial.
+        device: "cpu", "cuda" or "cuda:k".
+        function: train(schedule, seed, report); None imports what the recipe's model names.
+    """
+
+    def __init__(
+        self,
+        trial: TrialConfig,
+        *,
+        schedule: Schedule | None = None,
+        device: str = "cpu",
+        function: TrainFunction | None = None,
+    ) -> None:
+        self.trial = trial
+        self.schedule = schedule or trial.schedule
+        self.device = torch.device(device)
+        self.function: TrainFunction = function or import_callable(trial.recipe.model)
+        self.records: list[EpochRecord] = []
+        self.diverged = False
+        self.last: EpochReport | None = None  # what the newest epoch told
+        self.saved: bytes | None = None  # the newest state that the function gave, ...
+        self.num_saved = 0  # ... and the epochs done by then
+        self.turns: Turns | None = None
+        self.stop: Callable[[], object] = lambda: None
+
+    @property
+    def finished(self) -> bool:
+        """True when no epoch is left, or the training has diverged."""
+        return self.diverged or len(self.records) >= self.schedule.num_epochs
+
+    def run_epoch(self) -> EpochRecord:
+        """Let the function train and evaluate one epoch; the first call starts it.
+
+        Raises:
+            ValueError: it returned before its last epoch.
+            Exception: whatever it raises, with its traceback.
+        """
+        start = time.perf_counter()
+        turns = self.turns or self._begin()
+        told = turns.ask()
+        if isinstance(told, End):
+            self._fail(told, f"after {len(self.records)} of")
+        seconds = time.perf_counter() - start
+        self.last = told
+        self.diverged = not told.is_finite
+        record = self._record(told, seconds)
+        self.records.append(record)
+        if told.state is not None:
+            self.saved, self.num_saved = told.state, len(self.records)
+        if self.diverged:
+            self.stop()
+        elif self.finished:
+            self._finish(turns)
+        return record
+
+    def _begin(self) -> Turns:
+        """Start the function in its thread, where it waits for the first epoch to be asked for."""
+        trial, turns = self.trial, Turns()
+        report = Report(
+            turns,
+            num_epochs=self.schedule.num_epochs,
+            epoch=len(self.records),
+            state=None if self.saved is None else load_state(self.saved),
+            device=self.device.type,
+            threads=trial.recipe.num_threads,
+            confirms=trial.role == "confirm",
+        )
+        # No reference to self: a training that is dropped must end its thread.
+        thread = threading.Thread(
+            target=_run,
+            args=(self.function, self.schedule, trial.seed, report, turns),
+            daemon=True,
+        )
+        thread.start()
+        self.stop = weakref.finalize(self, _stop, turns, thread)
+        self.stop.atexit = False
+        self.turns = turns
+        return turns
+
+    def _finish(self, turns: Turns) -> None:
+        """After its last epoch the function has to return, or say what is wrong."""
+        told = turns.ask()
+        assert isinstance(told, End), "`report` refuses an epoch too many"
+        if told.error is not None:
+            self._fail(told, "after")
+
+    def _fail(self, end: End, when: str) -> NoReturn:
+        self.stop()
+        self.turns = None
+        if isinstance(end.error, Exception):
+            raise end.error
+        name = self.trial.recipe.model
+        told = "returned" if end.error is None else f"ended with {end.error!r}"
+        raise ValueError(
+            f"{name} {told} {when} {self.schedule.num_epochs} epochs (schedule.num_epochs); call "
+            "report once at the end of each epoch."
+        ) from end.error
+
+    def _record(self, told: EpochReport, seconds: float) -> EpochRecord:
+        """Schedule values are the table's at the epoch's last step."""
+        epoch = len(self.records) + 1
+        table, steps = self.schedule, self.schedule.epoch_steps(epoch)
+        stage = steps[-1].stage
+        num_samples = sum(step.batch_size for step in steps)
+        is_number = math.isfinite(told.val_accuracy)
+        return EpochRecord(
+            epoch=epoch,
+            stage=stage,
+            lr=float(table.lr_S[stage]),
+            batch_size=steps[-1].batch_size,
+            batch_capped=bool(table.capped_S[stage]),
+            momentum=float(table.momentum_S[stage]),
+            delta=float(table.delta_S[stage]),
+            decay_rate=float(table.decay_rate_S[stage]),
+            num_steps=len(steps),
+            samples_seen=steps[-1].first_sample + steps[-1].batch_size,
+            train_loss=_or_nan(told.train_loss),
+            train_accuracy=_or_nan(told.train_accuracy),
+            val_loss=_or_nan(told.val_loss),
+            val_accuracy=told.val_accuracy if is_number else self.trial.recipe.chance,
+            seconds=seconds,
+            eval_seconds=0.0,
+            images_per_second=num_samples / seconds,
+        )
+
+    def outcome(self) -> Outcome:
+        """What the finished training came to; test_* of its last report, only to confirm."""
+        assert self.finished, "only a finished training has an outcome"
+        assert self.last is not None, "a finished training has reported"
+        chance = self.trial.recipe.chance
+        last = self.records[-1]
+        test = self.last if self.trial.role == "confirm" else None
+        return Outcome(
+            status="diverged" if self.diverged else "completed",
+            objective=chance if self.diverged else last.val_accuracy,
+            best_val_accuracy=max(r.val_accuracy for r in self.records),
+            val_loss=last.val_loss,
+            final_train_loss=self.last.train_loss,
+            final_train_accuracy=self.last.train_accuracy,
+            test_loss=test.test_loss if test else None,
+            test_accuracy=(chance if self.diverged else test.test_accuracy) if test else None,
+            test_correct=test.test_correct if test else None,
+            samples_seen=last.samples_seen,
+            optimizer_steps=sum(r.num_steps for r in self.records),
+            train_seconds=sum(r.seconds for r in self.records),
+            num_params=0,
+            peak_memory_bytes=peak_memory(self.device),
+            device=device_name(self.device),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The function's newest state with the records up to it; all records once finished."""
+        num_kept = len(self.records) if self.finished else self.num_saved
+        return {
+            "records": [asdict(r) for r in self.records[:num_kept]],
+            "diverged": self.diverged,
+            "last": asdict(self.last) | {"state": None} if self.finished and self.last else None,
+            "saved": self.saved,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()` of the same trial; from the start where it holds no state."""
+        self.records = [EpochRecord(**r) for r in state["records"]]
+        self.diverged = state["diverged"]
+        self.last = None if state["last"] is None else EpochReport(**state["last"])
+        self.saved = state["saved"]
+        self.num_saved = len(self.records)
+
+
+def _run(
+    function: TrainFunction, schedule: Schedule, seed: int, report: Report, turns: Turns
+) -> None:
+    """The thread: wait for the first epoch, then let the function report to its end."""
+    error: BaseException | None = None
+    try:
+        turns.wait()
+        torch.set_num_threads(report.threads)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002  (what the function's libraries draw from)
+        torch.manual_seed(seed)
+        function(schedule, seed, report)
+    except Abandoned:
+        pass
+    except BaseException as raised:
+        error = raised
+    turns.tell(End(error))
+
+
+def _stop(turns: Turns, thread: threading.Thread) -> None:
+    """Make the function leave `report`, and wait for it: the next training needs its memory."""
+    turns.give_up()
+    if thread is not threading.current_thread():
+        thread.join(STOP_SECONDS)
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,1 @@
+"""Who decides which training comes next, without ray."""

@@ -1,0 +1,352 @@
+"""Which training comes next? Search, select and confirm for all arms, without ray.
+
+A `Campaign` hands out trials and is told what became of them. Its state follows from the
+ledger's rows alone (`replay`), so a resumed run continues as the uninterrupted one would have.
+Phases of an arm: search until `trials` configs are asked and ended; with top_k > 1 train the
+best on select seeds; then confirm one config on fresh seeds, the same seeds for every arm.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from results.records.schema import trial_from_row
+from search_spaces.trial import Role, Status, TrialConfig
+from tuner.campaign.arm import Arm
+from tuner.campaign.halving import Halving
+from tuner.campaign.sharing import Sharing
+from tuner.campaign.suggest import Suggester
+from tuner.plan.plan import Plan
+
+# A run whose first trials all fail has a bug, not bad luck.
+MAX_FIRST_FAILURES = 5
+ENDED_WELL = ("completed", "diverged", "paused")
+
+
+class Campaign:
+    """Hands out the trials of a run.
+
+    Args:
+        plan: what the run is to do; its recipe must have its final precision and threads.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.rungs = plan, plan.rungs
+        config = plan.config
+        self.arms = {
+            space.name: Arm(
+                space=space,
+                suggester=Suggester(
+                    space,
+                    seed=config.seed,
+                    sampler=config.search.sampler,
+                    trials=plan.trials_per_space,
+                    startup=config.search.startup,
+                ),
+                halving=Halving(plan.rungs.ladder, plan.quota(space)),
+            )
+            for space in plan.spaces
+        }
+        if plan.baseline is not None:
+            baseline = Arm(
+                space=plan.baseline, suggester=None, halving=Halving(plan.rungs.ladder, 0)
+            )
+            baseline.chosen = plan.trial(plan.baseline, plan.baseline.fixed)
+            self.arms[plan.baseline.name] = baseline
+        self.pending: list[TrialConfig] = []
+        self.known: set[str] = set()
+        self.num_live = 0
+        self.num_seeds = config.confirm.seeds
+        self.num_ended: dict[str, int] = {}
+        self.given_up: str | None = None
+        for space in plan.spaces:
+            if plan.is_fixed(space):
+                self.arms[space.name].chosen = plan.trial(space, space.fixed)
+        self.sharing = Sharing(self._sharing_trials() if config.search.share_prefix else [])
+        for arm in self.arms.values():
+            self._advance(arm)
+
+    @property
+    def finished(self) -> bool:
+        """True when nothing runs and nothing is left to run."""
+        if self.num_live:
+            return False
+        return self.given_up is not None or not (
+            self.pending or self._is_searching or self._wants_seed
+        )
+
+    @property
+    def _is_searching(self) -> bool:
+        return any(arm.searching for arm in self.arms.values())
+
+    @property
+    def _wants_seed(self) -> bool:
+        """True when the verdict is open after (nearly) all seeds so far (confirm.until=decided).
+
+        One seed may be under way, so that workers need not wait for its last training.
+        """
+        from results.statistics.sequential import undecided_pairs  # scipy: not while Ray starts
+
+        confirm = self.plan.config.confirm
+        is_over = confirm.until != "decided" or self.num_seeds >= confirm.max_seeds
+        arms = {name: arm.scores for name, arm in self.arms.items() if arm.chosen}
+        if is_over or len(arms) < len(self.arms):
+            return False
+        ended = set.intersection(*(set(scores) for scores in arms.values()))
+        if len(ended) < self.num_seeds - 1:
+            return False
+        kept = [i for i in ended if all(scores[i] is not None for scores in arms.values())]
+        scores = {name: {i: own[i] or 0.0 for i in kept} for name, own in arms.items()}
+        return bool(undecided_pairs(scores, min_effect=self.plan.min_effect))
+
+    @property
+    def num_model_based(self) -> int:
+        """Search configs that the sampler's model suggested, not the start-up points."""
+        return sum(
+            sum(map(arm.suggester.is_model_based, range(arm.num_asked)))
+            for arm in self.arms.values()
+            if arm.suggester is not None
+        )
+
+    def next(self) -> TrialConfig | None:
+        """The next training, or None while only running ones can tell what comes next."""
+        if self.given_up:
+            return None
+        trial = self._pop("search", "select") or self._search() or self._pop("confirm")
+        if trial is None and self._wants_seed:
+            self.num_seeds += 1
+            for arm in self.arms.values():
+                self._advance(arm)
+            trial = self._pop("confirm")
+        if trial is not None:
+            self.num_live += 1
+        return trial
+
+    def tell(
+        self,
+        trial: TrialConfig,
+        status: Status,
+        objective: float | None,
+        test_accuracy: float | None = None,
+    ) -> None:
+        """What became of a handed-out training; interrupted ones stay open."""
+        self.num_live -= 1
+        self.sharing.ended(trial.trial_key)
+        if status == "interrupted":
+            return
+        self._record(trial, status, objective, test_accuracy)
+
+    def replay(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take up an earlier run: rows of its trials, in the order they first appeared.
+
+        Ended trials count as told; unfinished and failed ones are handed out again first, but
+        not a failed promotion whose place another config has taken.
+
+        Raises:
+            ValueError: a row is no trial of this plan.
+        """
+        for row in rows:
+            if row["space"] not in self.arms:
+                continue
+            trial = self._planned(row)
+            ended = row["status"] in (*ENDED_WELL, "oom")
+            if trial.role == "search":
+                self._replay_prefixes(trial, row.get("prefix_scores") or {})
+                self._commit(self.arms[trial.space], trial)
+                if not ended:
+                    self.pending.append(trial)
+            elif trial.role == "confirm":
+                self.num_seeds = max(self.num_seeds, trial.replicate + 1)
+            if ended:
+                self.sharing.ended(trial.trial_key)
+                self.known.add(trial.trial_key)
+                self.pending = [p for p in self.pending if p.trial_key != trial.trial_key]
+                self._record(trial, row["status"], row["objective"], row["test_accuracy"])
+        self._drop_replaced()
+        for arm in self.arms.values():
+            self._advance(arm)
+
+    def _planned(self, row: Mapping[str, Any]) -> TrialConfig:
+        """The trial of this row as the plan makes it: what the records say is not executed."""
+        stored = trial_from_row(row)
+        trial = replace(
+            self.plan.trial(
+                self.arms[stored.space].space,
+                stored.params,
+                role=stored.role,
+                replicate=stored.replicate,
+            ),
+            horizon=stored.horizon,
+            until=stored.until,
+        )
+        if trial.trial_key != row["trial_key"]:
+            raise ValueError(f"resume: trial {row['trial_key']} of the records is not of this run")
+        return trial
+
+    def _drop_replaced(self) -> None:
+        for trial in [trial for trial in self.pending if trial.role == "search"]:
+            arm, rung = self.arms[trial.space], self.rungs.rung_of(trial)
+            if rung and arm.halving.is_over_full(rung):
+                self.pending.remove(trial)
+                self._score(arm, trial, "failed", None)
+
+    def _replay_prefixes(self, trial: TrialConfig, scores: Mapping[int, float]) -> None:
+        """The rungs that a training has passed on its way."""
+        arm = self.arms[trial.space]
+        for rung in range(self.rungs.rung_of(trial) if scores else 0):
+            passed = self.rungs.place(trial, rung)
+            self._commit(arm, passed)
+            self._score(arm, passed, "paused", scores.get(self.rungs.samples_on(rung)))
+
+    def counts(self, row: Mapping[str, Any]) -> bool:
+        """True for a replayed trial that ended and still serves this campaign."""
+        arm = self.arms.get(row["space"])
+        if arm is None or row["status"] not in (*ENDED_WELL, "oom"):
+            return False
+        chosen = arm.chosen.config_key if arm.chosen else None
+        return bool(row["role"] == "search" or row["config_key"] == chosen)
+
+    def num_rungs(self, row: Mapping[str, Any]) -> int:
+        """Trainings that this row stands for: a prefix has passed the rungs below its own."""
+        is_prefix = row["role"] == "search" and self.rungs.fidelity == "prefix"
+        return 1 + (self.rungs.rung_of(trial_from_row(row)) if is_prefix else 0)
+
+    def _pop(self, *roles: str) -> TrialConfig | None:
+        for index, trial in enumerate(self.pending):
+            if trial.role in roles and not self._waits(trial):
+                return self.pending.pop(index)
+        return None
+
+    def _waits(self, trial: TrialConfig) -> bool:
+        """True while it is better to wait for the state that this training begins from."""
+        return self.num_live > 0 and self.sharing.waits(trial)
+
+    def _sharing_trials(self) -> Iterator[TrialConfig]:
+        """Trainings known from the start: of grids, and of arms with one config."""
+        for arm in self.arms.values():
+            if arm.suggester is not None and arm.halving.num_configs:
+                for params in arm.suggester.grid():
+                    yield self.plan.trial(arm.space, params)
+        for arm in self.arms.values():
+            for replicate in range(self.num_seeds if arm.chosen else 0):
+                assert arm.chosen is not None, "asked just before"
+                yield self.plan.trial(
+                    arm.space, arm.chosen.params, role="confirm", replicate=replicate
+                )
+
+    def _search(self) -> TrialConfig | None:
+        """A training of the arm with the fewest samples spent and committed."""
+        while arms := [a for a in self.arms.values() if a.can_ask or a.promotion]:
+            arm = min(arms, key=lambda a: a.samples)
+            is_early = self.plan.config.search.promote == "early" and arm.promotion is not None
+            trial = self._ask(arm) if arm.can_ask and not is_early else self._promote(arm)
+            if trial is not None and self._waits(trial):
+                self.pending.append(trial)
+            elif trial is not None:
+                return trial
+        return self._pop("select", "confirm")
+
+    def _ask(self, arm: Arm) -> TrialConfig | None:
+        """A new config, on the lowest rung; None when the arm has no more."""
+        assert arm.suggester is not None, "only searched arms can be asked"
+        params = arm.suggester.ask(arm.num_asked, functools.partial(self._is_known, arm))
+        if params is None:
+            arm.exhausted = True
+            self._advance(arm)
+            return None
+        trial = self.rungs.place(self.plan.trial(arm.space, params), 0)
+        self._commit(arm, trial)
+        return trial
+
+    def _promote(self, arm: Arm) -> TrialConfig:
+        assert arm.promotion is not None, "only asked when there is one"
+        key, rung = arm.promotion
+        trial = self.rungs.place(arm.configs[key], rung)
+        self._commit(arm, trial)
+        return trial
+
+    def _is_known(self, arm: Arm, params: Mapping[str, float]) -> bool:
+        return self.plan.trial(arm.space, params).config_key in arm.configs
+
+    def _commit(self, arm: Arm, trial: TrialConfig) -> None:
+        """A training of the search begins."""
+        key, rung = trial.config_key, self.rungs.rung_of(trial)
+        self.known.add(trial.trial_key)
+        if arm.suggester is not None and key not in arm.suggester.tried:
+            arm.suggester.attach(key, trial.params)
+        elif arm.suggester is not None:
+            arm.suggester.promote(key)
+        arm.configs.setdefault(key, trial)
+        arm.halving.start(key, rung)
+        arm.samples += self.rungs.cost(rung)
+
+    def _record(
+        self,
+        trial: TrialConfig,
+        status: Status,
+        objective: float | None,
+        test_accuracy: float | None,
+    ) -> None:
+        self.num_ended[status] = self.num_ended.get(status, 0) + 1
+        arm = self.arms[trial.space]
+        value = objective if status in ENDED_WELL else None
+        if trial.role == "search":
+            self._score(arm, trial, status, value)
+        elif trial.role == "select":
+            arm.selected[trial.config_key] = arm.selected.get(trial.config_key, 0) + 1
+            if value is not None:
+                arm.select_scores.setdefault(trial.config_key, []).append(value)
+        else:
+            scores = arm.confirmed.setdefault(trial.config_key, {})
+            scores[trial.replicate] = None if value is None else test_accuracy
+        self._give_up_early()
+        self._advance(arm)
+
+    def _score(self, arm: Arm, trial: TrialConfig, status: Status, value: float | None) -> None:
+        """A training of the search ended with this value; None = it failed."""
+        key, rung = trial.config_key, self.rungs.rung_of(trial)
+        is_over = trial.until is not None and status != "paused"  # diverged before its rung
+        if arm.suggester is not None:
+            top = trial.is_full or is_over
+            arm.suggester.tell(key, self.rungs.samples_on(rung), value, is_full=top)
+        if value is not None:
+            arm.halving.end(key, rung, value, stuck=status == "diverged")
+            return
+        arm.halving.lose(key, rung)
+        # Infrastructure failures are no part of the budget: another config instead.
+        arm.samples -= self.rungs.cost(rung)
+        if rung == 0 and arm.num_replaced < arm.halving.num_configs:
+            arm.num_replaced += 1
+
+    def _give_up_early(self) -> None:
+        ended = sum(self.num_ended.values())
+        well = sum(self.num_ended.get(status, 0) for status in ENDED_WELL)
+        if ended >= MAX_FIRST_FAILURES and not well:
+            self.given_up = f"the first {ended} trials all failed"
+
+    def _advance(self, arm: Arm) -> None:
+        """Queue the arm's select or confirm trials as soon as they are known."""
+        config = self.plan.config.confirm
+        if arm.chosen is None:
+            if arm.searching or not arm.ranked(self.rungs.fidelity):
+                return
+            candidates = arm.ranked(self.rungs.fidelity)[: config.top_k]
+            if len(candidates) > 1:
+                self._queue(arm, candidates, "select", config.select_seeds)
+                ended = [arm.selected.get(c.config_key, 0) for c in candidates]
+                if min(ended) < config.select_seeds:
+                    return
+            arm.chosen = arm.best_selected(candidates)
+        self._queue(arm, [arm.chosen], "confirm", self.num_seeds)
+
+    def _queue(self, arm: Arm, configs: list[TrialConfig], role: Role, num_seeds: int) -> None:
+        """Queue the trials of these configs on seeds 0 ... num_seeds-1 that are not known yet."""
+        for replicate in range(num_seeds):
+            for config in configs:
+                trial = self.plan.trial(arm.space, config.params, role=role, replicate=replicate)
+                if trial.trial_key not in self.known:
+                    self.known.add(trial.trial_key)
+                    self.pending.append(trial)

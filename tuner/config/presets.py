@@ -1,0 +1,366 @@
+"""What do the papers' figures need? Runs of fixed arms, each on several paired seeds.
+
+A preset is a workload, settings and arms; `<name>_cpu` is the same on the built-in digits, small
+enough for two CPU cores in five minutes, and not the paper's scale. Anything may be overridden:
+`preset=p1_methods workload=cifar100_wrn28x10 epochs=60 confirm.seeds=5`. docs/papers.md says
+which figure each one makes. Arms without a free parameter are not searched but confirmed:
+lr and batch change at the same sample, validation and test images are apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from search_spaces import BATCH, HYBRID, LR, PAPER_STAGES
+from search_spaces.space import Range, SearchSpace
+from trainables import SOLVERS
+from tuner.config.schema import Config
+from tuner.config.workloads import WORKLOADS
+
+PAPERS_POWERS = (0.1, 0.5, 0.9, 1.0, 2.0, 4.0, 8.0)
+PAPERS_LRS = (0.01, 0.05, 0.1, 0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A run that reproduces something published.
+
+    Attributes:
+        shows: figure and claim.
+        workload: where the user names none.
+        settings: configuration keys, nested; over the workload's.
+        arms: searched where the user names no space.
+        cpu: settings and `workload` over these for the CPU form; empty = there is none.
+        cpu_arms: its arms where they differ.
+    """
+
+    shows: str
+    workload: str = "digits"
+    settings: dict[str, Any] = field(default_factory=dict)
+    arms: tuple[SearchSpace, ...] = ()
+    cpu: dict[str, Any] = field(default_factory=dict)
+    cpu_arms: tuple[SearchSpace, ...] = ()
+
+
+def _fixed(value: float, *, relative: bool = False, integer: bool = False) -> Range:
+    return Range(value=value, relative=relative, integer=integer)
+
+
+# The recipe's own noise level, lowered every epoch by lr alone.
+REFERENCE = {"delta0": _fixed(1.0, relative=True), "interval": _fixed(1, integer=True),
+             "split": LR}  # fmt: skip
+STAGES = {**REFERENCE, **PAPER_STAGES}
+# arXiv 2311.08745: SGD without momentum or weight decay.
+P1_RECIPE: dict[str, Any] = {
+    "optimizer": {"name": "sgd", "momentum": 0.0, "nesterov": False, "weight_decay": 0.0},
+    "lr": 0.1,
+    "batch": {"initial": 128},
+    "epochs": 200,
+    "baseline": False,
+    "search": {"sampler": "grid"},
+    "confirm": {"seeds": 3},
+}
+DIGITS: dict[str, Any] = {"workload": "digits", "epochs": 20, "batch": {"initial": 32},
+                          "confirm": {"seeds": 5}}  # fmt: skip
+
+
+def _arm(name: str, family: str, **ranges: Range) -> SearchSpace:
+    return SearchSpace(name=name, family=family, ranges={**REFERENCE, **ranges})
+
+
+def _poly(name: str, p: float, **ranges: Range) -> SearchSpace:
+    return _arm(name, "poly", p=_fixed(p), **ranges)
+
+
+def _constants(lrs: tuple[float, ...], batches: tuple[int, ...]) -> SearchSpace:
+    """Constant lr and batch: every pair of these."""
+    return SearchSpace(
+        name="lr_batch",
+        family="constant",
+        ranges={
+            "interval": _fixed(1, integer=True),
+            "split": LR,
+            "lr0": Range(choices=lrs),
+            "batch0": Range(choices=batches, integer=True),
+        },
+    )
+
+
+def _at_recipe_lr(batches: tuple[int, ...]) -> SearchSpace:
+    """The recipe's lr, constant, with each of these batches."""
+    arm = _constants((0.1,), batches)
+    return replace(arm, ranges={**arm.ranges, "lr0": _fixed(1.0, relative=True)})
+
+
+def _solver(name: str) -> SearchSpace:
+    """Another way to minimise a function, with as many evaluations; lr falls linearly."""
+    return replace(_poly(name, 1.0), optimizer=name)
+
+
+def _momentum_arms(p: float) -> tuple[SearchSpace, ...]:
+    """The ways in which Algorithm 6 can share one path of delta."""
+    share, half = _fixed(1.0), _fixed(0.5)
+    return (
+        _arm("constant", "constant"),
+        _poly("lr_only", p),
+        _poly("lr_batch", p, split=_fixed(0.5)),
+        _poly("beta", p, momentum_share=share),
+        _poly("lr_beta", p, momentum_share=half),
+        _poly("batch_beta", p, momentum_share=half, split=BATCH),
+    )
+
+
+def _heavy_ball(name: str, c2: float, k: float, law: str) -> dict[str, Any]:
+    return {
+        **P1_RECIPE,
+        "optimizer": {"name": name, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0},
+        "noise": {"law": law, "c2": c2, "k": k},
+    }
+
+
+SCHEDULE_ARMS = (
+    _arm("poly", "poly", p=Range(choices=PAPERS_POWERS)),
+    _arm("cosine", "cosine"),
+    _arm("cosine_power", "cosine_power", base=_fixed(10.0)),
+    _arm("exp", "exp", end_ratio=_fixed(0.94**200)),
+    SearchSpace(name="step", family="exp", ranges=STAGES),
+)
+POWER_ARMS = (
+    _arm("constant", "constant"),
+    _arm("poly", "poly", p=Range(choices=(0.5, 0.9, 1.0, 2.0))),
+    _arm("cosine", "cosine"),
+)
+
+PAPER_PRESETS: dict[str, Preset] = {
+    "p1_schedules": Preset(
+        shows="2311.08745 Figs 4-7, 13, 14: eleven decay curves; p <= 1 is claimed best",
+        workload="cifar100_resnet18",
+        settings={**P1_RECIPE, "confirm": {"seeds": 3, "each": True}},
+        arms=SCHEDULE_ARMS,
+        cpu=DIGITS | {"confirm": {"seeds": 5, "each": True}},
+    ),
+    "p1_methods": Preset(
+        shows="2311.08745 Figs 10-12: constant, lr, batch, hybrid on one path of delta",
+        workload="cifar100_resnet18",
+        settings={**P1_RECIPE, "batch": {"initial": 32}},
+        arms=(
+            _arm("constant", "constant"),
+            SearchSpace(name="lr", family="exp", ranges=STAGES),
+            SearchSpace(name="batch", family="exp", ranges=STAGES | {"split": BATCH}),
+            SearchSpace(name="hybrid", family="exp", ranges=STAGES | {"split": HYBRID}),
+        ),
+        cpu=DIGITS | {"batch": {"initial": 16}},
+    ),
+    "p1_noise": Preset(
+        shows="2311.08745 Fig 8: distribution of the gradient noise at one point",
+        workload="cifar100_resnet18",
+        settings={
+            **P1_RECIPE,
+            "epochs": 2,
+            "measure": ["sampling", "noise"],
+            "confirm": {"each": True, "seeds": 3},
+        },
+        arms=(_constants((0.1,), (8, 32, 128)),),
+        cpu=DIGITS | {"epochs": 8, "noise": {"every": 4}, "confirm": {"each": True, "seeds": 3}},
+    ),
+    "p1_sharpness": Preset(
+        shows="2311.08745 Fig 9: sharpness, noise level and accuracy over lr x batch",
+        workload="cifar100_resnet18",
+        settings={**P1_RECIPE, "measure": ["sharpness"], "confirm": {"each": True, "seeds": 3}},
+        arms=(_constants(PAPERS_LRS, tuple(2**k for k in range(1, 14))),),
+        cpu=DIGITS | {"epochs": 15, "confirm": {"each": True, "seeds": 3}},
+        cpu_arms=(_constants(PAPERS_LRS, (4, 16, 64, 256)),),
+    ),
+    "p1_critical": Preset(
+        shows="2311.08745 appendix C, Table 2: critical batch size, and the bound of C^2 from it",
+        workload="cifar100_resnet18",
+        settings={
+            **P1_RECIPE,
+            "measure": ["critical"],
+            "critical": {"epsilon": [0.5, 0.7, 1.0]},
+            "confirm": {"each": True, "seeds": 3},
+        },
+        arms=(_at_recipe_lr(tuple(2**k for k in range(3, 14))),),
+        cpu={
+            "workload": "digits",
+            "lr": 0.5,
+            "epochs": 30,
+            "batch": {"initial": 32},
+            "critical": {"epsilon": [1.0], "min_epochs": 2},
+        },
+        cpu_arms=(_at_recipe_lr(tuple(2**k for k in range(3, 9))),),
+    ),
+    "aaai_explicit": Preset(
+        shows="2412.11501 Fig 2: explicit smoothing of a network's loss does not help",
+        workload="cifar100_resnet18",
+        settings={**P1_RECIPE, "confirm": {"each": True, "seeds": 3}},
+        arms=(
+            _arm("constant", "constant"),
+            _poly("poly", 0.9),
+            _poly("explicit", 0.9, radius0=Range(choices=(0.1, 0.3, 1.0, 3.0))),
+        ),
+        cpu=DIGITS | {"confirm": {"each": True, "seeds": 5}},
+    ),
+    "aaai_functions": Preset(
+        shows="2412.11501: explicit graduated optimization against other global methods",
+        workload="rastrigin",
+        settings={
+            "baseline": False,
+            "search": {"sampler": "grid"},
+            "confirm": {"seeds": 1, "each": True},
+        },
+        arms=(
+            _arm("poly", "poly", p=Range(choices=(0.5, 1.0, 2.0))),
+            _arm("geometric", "exp", end_ratio=_fixed(0.01)),
+            *(_solver(name) for name in SOLVERS[1:]),
+        ),
+        cpu={
+            "workload": "rastrigin",
+            "epochs": 25,
+            "batch": {"initial": 20},
+            "dataset": {"path": "10", "train_examples": 400},
+        },
+    ),
+    # C^2 and K of ResNet-18 on CIFAR-100 as the papers' code has them; they shape the law shb.
+    "aaai_shb": Preset(
+        shows="2412.11501 Fig 6: decay curves under SHB; p <= 1 is claimed best",
+        workload="cifar100_resnet18",
+        settings={**_heavy_ball("shb", 25.318, 1.77, "shb"),
+                  "confirm": {"seeds": 3, "each": True}},
+        arms=POWER_ARMS,
+        cpu=DIGITS | {"lr": 0.02, "confirm": {"seeds": 5, "each": True}},
+    ),
+    "aaai_nshb": Preset(
+        shows="2412.11501: the same under NSHB (noise.law=nshb_a for the other formula)",
+        workload="cifar100_resnet18",
+        settings={**_heavy_ball("nshb", 128.0, 4.5, "nshb_b"),
+                  "confirm": {"seeds": 3, "each": True}},
+        arms=POWER_ARMS,
+        cpu=DIGITS | {"lr": 0.2, "confirm": {"seeds": 5, "each": True}},
+    ),
+    "aaai_algorithm6": Preset(
+        shows="2412.11501 Figs 3, 4: SHB with lr, batch and momentum sharing one path of delta",
+        workload="cifar100_resnet18",
+        settings=_heavy_ball("shb", 25.318, 1.77, "shb"),
+        arms=_momentum_arms(0.9),
+        cpu=DIGITS | {"lr": 0.02},
+    ),
+}  # fmt: skip
+
+
+# What `python -m tuner.measure` runs, on any workload.
+# Just above half, and rounded: of any number of epochs never three stages.
+HALF = {"interval": Range(value=0.51, integer=True, relative=True)}
+MEASURE_SETTINGS: dict[str, Any] = {"baseline": False, "search": {"sampler": "grid"},
+                                    "confirm": {"seeds": 3}}  # fmt: skip
+LR_DROPS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)  # log2 of what lr is divided by at half time
+BATCH_DROPS = (1.0, 2.0, 3.0)  # log2 of what the batch is multiplied by there
+MEASURE_PRESETS: dict[str, Preset] = {
+    "measure_noise": Preset(
+        shows="C^2 and K along the recipe's own training",
+        settings={**MEASURE_SETTINGS, "baseline": True, "measure": ["noise"]},
+        arms=(_arm("constant", "constant"),),
+    ),
+    "measure_sampling": Preset(
+        shows="distribution of the gradient noise at one point, by batch size",
+        settings={
+            **MEASURE_SETTINGS,
+            "measure": ["sampling", "noise"],
+            "confirm": {"seeds": 3, "each": True},
+        },
+        arms=(_at_recipe_lr(tuple(2**k for k in (3, 5, 7))),),
+    ),
+    "measure_sharpness": Preset(
+        shows="worst-case sharpness over lr x batch",
+        settings={
+            **MEASURE_SETTINGS,
+            "measure": ["sharpness"],
+            "confirm": {"seeds": 3, "each": True},
+        },
+        arms=(_constants(PAPERS_LRS, (4, 16, 64, 256)),),
+    ),
+    "measure_critical": Preset(
+        shows="2311.08745 appendix C: critical batch size and the bound of C^2",
+        settings={
+            **MEASURE_SETTINGS,
+            "measure": ["critical"],
+            "epochs": 100,
+            "recipe": {"family": "constant"},
+            "confirm": {"seeds": 3, "each": True},
+        },
+        arms=(_at_recipe_lr(tuple(2**k for k in range(3, 14))),),
+    ),
+    "measure_exchange": Preset(
+        shows="how far lr must fall to do what a doubled batch does",
+        settings={
+            **MEASURE_SETTINGS,
+            "noise": {"law": "sgd"},
+            "confirm": {"seeds": 8, "each": True},
+        },
+        arms=(
+            _arm("lr", "exp", **HALF, factor=Range(choices=tuple(2.0**-x for x in LR_DROPS))),
+            _arm("batch", "exp", **HALF, split=BATCH,
+                 factor=Range(choices=tuple(2.0 ** (-k / 2) for k in BATCH_DROPS))),
+        ),
+    ),
+}  # fmt: skip
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` on `base`, dict by dict."""
+    result = dict(base)
+    for key, value in over.items():
+        inner = result.get(key)
+        if isinstance(value, dict) and isinstance(inner, dict):
+            value = merged(inner, value)
+        result[key] = value
+    return result
+
+
+def _cpu_form(preset: Preset) -> Preset:
+    settings = {k: v for k, v in preset.cpu.items() if k != "workload"}
+    return Preset(
+        shows=f"{preset.shows} (small, not the paper's scale)",
+        workload=preset.cpu["workload"],
+        settings=merged(preset.settings, settings),
+        arms=preset.cpu_arms or preset.arms,
+    )
+
+
+PRESETS: dict[str, Preset] = {
+    "none": Preset(shows="nothing published"),
+    **PAPER_PRESETS,
+    **MEASURE_PRESETS,
+    **{f"{name}_cpu": _cpu_form(p) for name, p in PAPER_PRESETS.items() if p.cpu},
+}
+
+
+# What is trained, and how much of it.
+SCALE = ("trainer", "dataset", "model", "optimizer", "lr", "batch", "epochs")
+
+
+def scale_of(config: Config) -> str:
+    """Does this run have the published experiment's size? '' where it reproduces none.
+
+    More seeds, fewer arms and other measurements keep it.
+    """
+    preset = PAPER_PRESETS.get(config.preset.removesuffix("_cpu"))
+    if preset is None:
+        return ""
+    published = merged(WORKLOADS[preset.workload], preset.settings)
+    ours, defaults = asdict(config), asdict(Config())
+    if config.trainer == "network":
+        ours["dataset"]["path"] = None  # where it lies; of a function it is the dimension
+    same = all(
+        ours[key] == (merged(defaults[key], value) if isinstance(value, dict) else value)
+        for key, value in published.items()
+        if key in SCALE
+    )
+    arms = {arm.name: arm for arm in preset.arms}
+    same = same and all(config.user_spaces.get(name) == arms.get(name) for name in config.space)
+    same = same and (config.warmup_epochs, config.label_smoothing, config.split) == (0, 0, None)
+    law = published.get("noise", {})
+    same = same and all(ours["noise"][key] == law.get(key, ours["noise"][key]) for key in law)
+    enough = config.confirm.seeds >= published["confirm"]["seeds"]
+    return "the paper's scale" if same and enough else "not the paper's scale"

@@ -1,0 +1,101 @@
+"""What is trained: dataset, model and recipe of each workload, as literal configs.
+
+A workload sets any key of the configuration; keys it leaves out keep their defaults. `lr` and
+`batch.initial` are the recipe's reference: they place the default range of delta0 and, with
+`recipe.family`, make the baseline that verdicts call "your default, not tuned".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainables.functions.benchmark import FUNCTIONS
+
+# SGD recipe common to the CIFAR models; the papers themselves use momentum 0, weight decay 0.
+CIFAR_RECIPE: dict[str, Any] = {
+    "optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+    "lr": 0.1,
+    "batch": {"initial": 128},
+    "epochs": 200,
+}
+
+# Explicit graduated optimization (arXiv 2412.11501): 50 levels of 20 steps of 100 directions.
+NUM_LEVELS, DIRECTIONS = 50, 100
+
+
+def _function_workload(name: str) -> dict[str, Any]:
+    """Minimise a benchmark function; lr is the step size at smoothing level delta = 1."""
+    return {
+        "trainer": "function",
+        "dataset": {"name": name},
+        "model": {"name": "none"},
+        "optimizer": {"name": "graduated"},
+        "smoothing": "gaussian",
+        "recipe": {"family": "constant"},
+        "lr": FUNCTIONS[name].papers_lr or 0.01,
+        "batch": {"initial": DIRECTIONS},
+        "epochs": NUM_LEVELS,
+        "precision": "fp32",
+    }
+
+
+WORKLOADS: dict[str, dict[str, Any]] = {
+    # Minutes on two CPU cores: 1,797 images of 1x8x8.
+    "digits": {
+        "dataset": {"name": "digits", "val_fraction": 0.2},
+        "model": {"name": "resnet8", "width": 8},
+        "optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+        "lr": 0.1,
+        "batch": {"initial": 32},
+        "epochs": 15,
+        "precision": "fp32",
+        "trials": 16,
+        "confirm": {"seeds": 3},
+    },
+    "cifar10_resnet20": {
+        "dataset": {"name": "cifar10"},
+        "model": {"name": "resnet20"},
+        **CIFAR_RECIPE,
+    },
+    "cifar10_resnet18": {
+        "dataset": {"name": "cifar10"},
+        "model": {"name": "resnet18"},
+        **CIFAR_RECIPE,
+    },
+    # C^2 of the two CIFAR-100 workloads: arXiv 2311.08745 Table 2 (lr 0.1) and its review.
+    "cifar100_resnet18": {
+        "dataset": {"name": "cifar100"},
+        "model": {"name": "resnet18"},
+        "noise": {"c2": 1280.0},
+        **CIFAR_RECIPE,
+    },
+    "cifar100_wrn28x10": {
+        "dataset": {"name": "cifar100"},
+        "model": {"name": "wrn28x10"},
+        "noise": {"c2": 10.0},
+        **CIFAR_RECIPE,
+    },
+    "imagenet_resnet34": {
+        "dataset": {"name": "imagenet", "val_fraction": 0.01},
+        "model": {"name": "resnet34"},
+        "optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4},
+        "lr": 0.1,
+        "batch": {"initial": 256},
+        "epochs": 90,
+    },
+    # For machines without data: 32x32 images labelled by a fixed random teacher network.
+    "synthetic": {
+        "dataset": {"name": "synthetic"},
+        "model": {"name": "resnet20"},
+        **CIFAR_RECIPE,
+        "epochs": 30,
+    },
+    # Your own training (`trainable=`), which knows its data and model: see docs/any_training.md.
+    "user": {
+        "trainer": "user",
+        "dataset": {"name": "none"},
+        "model": {"name": "none"},
+        "precision": "fp32",
+    },
+    **{name: _function_workload(name) for name in FUNCTIONS},
+}

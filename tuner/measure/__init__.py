@@ -1,0 +1,1 @@
+"""python -m tuner.measure: what is the noise of this training?"""

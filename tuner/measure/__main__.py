@@ -1,0 +1,171 @@
+"""What is the noise of this training? `python -m tuner.measure noise|critical|... workload=...`
+
+Each measurement is a preset of fixed arms that runs like any other run (one run folder, the same
+records, resume), and a report of what the records say.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+USAGE = """usage: python -m tuner.measure WHAT [key=value ...] [--write DIR] [--help]
+
+Measure what the theory of gradient noise needs to know of your training.
+
+  noise      C^2 and K along the recipe's training, with intervals
+  critical   the papers' critical batch size b* and the bound of C^2 that follows from it
+  sampling   distribution of the gradient noise at one point (several batch sizes)
+  exchange   doubling the batch equals dividing lr by 2^a: a, with an interval
+  sharpness  worst-case sharpness over lr x batch
+  functions  explicit graduated optimization against other global methods
+
+  python -m tuner.measure noise workload=digits
+  python -m tuner.measure noise workload=cifar10_resnet20 --write mine   # then:
+  python -m tuner.run --config-dir mine workload=cifar10_resnet20_measured
+  python -m tuner.measure functions functions=rastrigin,ackley dataset.path=10
+
+  python -m tuner.measure sharpness preset=p1_sharpness_cpu   # a paper's, in small
+
+Keys are those of tuner.run (python -m tuner.run --help); resume=RUN reports on RUN again.
+  --write DIR   noise only: write the constants into DIR/workload/<workload>_measured.yaml
+  functions=    functions only: names, or all
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code of `python -m tuner.run`."""
+    from tuner.config.schema import ConfigError
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(words)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted before anything started", file=sys.stderr)
+        return 130
+
+
+def _main(words: list[str]) -> int:
+    from search_spaces.registry import nearest
+    from tuner.config.schema import ConfigError
+    from tuner.measure.reports import MEASURES
+    from tuner.run import run_words
+
+    if not words or "--help" in words or "-h" in words:
+        print(USAGE)
+        return 0 if words else 2
+    what, *words = words
+    if what not in (*MEASURES, "functions"):
+        known = (*MEASURES, "functions")
+        raise ConfigError(
+            f"cannot measure {what!r}{nearest(what, known)} (known: {', '.join(known)})"
+        )
+    words, write = _take(words, "--write")
+    if write is not None:
+        if what != "noise":
+            raise ConfigError(f"--write: only `noise` has something to write, not {what}")
+        _check_writable(Path(write))
+    if what == "functions":
+        from tuner.measure.functions import measure_functions
+
+        return measure_functions(words)
+    if what == "exchange":
+        _check_exchange(words)
+    measure = MEASURES[what]
+    has_own = any(word.startswith(("preset=", "measure=")) for word in words)
+    if not any(word.startswith(("resume=", "preset=")) for word in words):
+        words = [f"preset={measure.preset}", *words]
+        if what == "critical":
+            words += _fitting_batches(words)
+    if has_own:
+        _check_measured(what, words)
+
+    def report(run_dir: Path) -> None:
+        measure.report(run_dir)
+        if write is not None:
+            from tuner.measure.reports import write_workload
+
+            print(f"written: {write_workload(run_dir, Path(write))}")
+
+    return run_words(words, report, program=f"python -m tuner.measure {what}")
+
+
+def _check_exchange(words: list[str]) -> None:
+    """What could only fail after all trainings."""
+    from results.measurements.exchange import MIN_SEEDS
+    from tuner.config.schema import ConfigError
+
+    smallest = {"confirm.seeds": MIN_SEEDS, "epochs": 4}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key in smallest and value.isdigit() and int(value) < smallest[key]:
+            raise ConfigError(f"{word}: an exchange experiment needs at least {smallest[key]}")
+        if key == "warmup_epochs" and value.strip("0."):
+            raise ConfigError(f"{word}: an exchange experiment has no warmup")
+
+
+def _take(words: list[str], option: str) -> tuple[list[str], str | None]:
+    """Split off an option with its value."""
+    from tuner.config.schema import ConfigError
+
+    rest: list[str] = []
+    value, queue = None, iter(words)
+    for word in queue:
+        if word == option or word.startswith(f"{option}="):
+            _, equals, value = word.partition("=")
+            value = value if equals else next(queue, "")
+            if re.match(r"$|-|[\w.]+=", value):  # forgotten: the next option or key=value
+                raise ConfigError(f"{option} needs a folder")
+        else:
+            rest.append(word)
+    return rest, value
+
+
+def _check_writable(folder: Path) -> None:
+    """Before hours of training, not after them; makes nothing."""
+    from tuner.config.schema import ConfigError
+
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(f"--write {folder}: {there} is not a folder one can write to")
+
+
+def _check_measured(what: str, words: list[str]) -> None:
+    """A preset or `measure=` of the user's may leave out what is to be reported."""
+    from trainables import MEASUREMENTS
+    from tuner.config.compose import compose
+    from tuner.config.schema import ConfigError
+    from tuner.run import split_options
+
+    if what not in MEASUREMENTS:
+        return
+    keys, config_dir, _ = split_options(words)
+    measured = compose(keys, config_dir).measure
+    if what not in measured:
+        listed = ",".join([*measured, what])
+        raise ConfigError(f"this run would not measure {what}; add 'measure=[{listed}]'")
+
+
+def _fitting_batches(words: list[str]) -> list[str]:
+    """The critical batch is looked for among the powers of 2 that the training set holds."""
+    from tuner.config.compose import compose
+    from tuner.plan.plan import make_plan
+    from tuner.run import split_options
+
+    if any(word.startswith(("space=", "spaces.lr_batch.batch0.")) for word in words):
+        return []
+    key = "spaces.lr_batch.batch0.choices"
+    keys, config_dir, _ = split_options(words)
+    recipe = make_plan(compose([*keys, f"{key}=[1]"], config_dir)).recipe
+    largest = min(recipe.train_examples, recipe.batch_max or recipe.train_examples)
+    batches = [2**k for k in range(3, 14) if 2**k <= largest]
+    return [f"{key}=[{','.join(map(str, batches))}]"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Explicit graduated optimization against other methods, on several functions: a run for each."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import results
+from results.measurements.functions import Solved, solved
+from search_spaces.registry import unknown_name
+from trainables.functions.benchmark import FUNCTIONS
+from tuner.config.schema import Config, ConfigError
+from tuner.plan.checks import check_surroundings
+from tuner.run import run_words
+from tuner.session.resume import compose_run
+
+PRESET = "aaai_functions_cpu"
+DEFAULT = ("rastrigin", "ackley", "griewank", "schaffer_f7")
+GRADIENT_COST = 3  # evaluations; see trainables/functions/solvers.py
+NAME_LENGTH = 40
+
+
+def measure_functions(words: list[str]) -> int:
+    """Run the preset on every function, then print one table and draw one figure.
+
+    With `name=` of an earlier call its runs are gone on with.
+
+    Returns:
+        The largest exit code of the runs; later functions are not begun after an interrupt.
+
+    Raises:
+        ConfigError: an unknown function, or a mistake in the other words.
+    """
+    names, words = _functions(words)
+    preset = [] if any(word.startswith("preset=") for word in words) else [f"preset={PRESET}"]
+    config = _check(names, [*preset, *words])
+    stem = config.name or f"functions-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    words = [word for word in words if not word.startswith("name=")]
+    own_names = {name: f"{stem[:NAME_LENGTH]}-{name}" for name in names}
+    begun = {
+        name: Path(config.runs_dir) / own_name
+        for name, own_name in own_names.items()
+        if (Path(config.runs_dir) / own_name / "manifest.json").exists()
+    }
+    for name, own_name in own_names.items() if not config.dry_run else ():
+        if name not in begun:
+            check_surroundings(replace(config, name=own_name), None)
+    run_dirs: list[Path] = []
+    worst = 0
+    for place, name in enumerate(names, start=1):
+        print(f"{name} ({place} of {len(names)})", flush=True)
+        own = [*preset, *words, f"workload={name}", f"name={own_names[name]}"]
+        if name in begun and not config.dry_run:
+            own = [f"resume={begun[name]}"]
+        code = run_words(own, run_dirs.append)
+        worst = max(worst, code)
+        if code >= 2:
+            return code
+    if run_dirs:  # none after a dry run
+        _report(run_dirs)
+    return worst
+
+
+def _functions(words: list[str]) -> tuple[list[str], list[str]]:
+    """The functions asked for, and the words that are keys of the runs."""
+    rest = [word for word in words if not word.startswith("functions=")]
+    asked = [word.partition("=")[2] for word in words if word.startswith("functions=")]
+    for word in rest:
+        if word.startswith(("workload=", "resume=", "-")):
+            raise ConfigError(f"{word!r}: not with `functions`; name them in functions=")
+    if not asked:
+        return list(DEFAULT), rest
+    names = [name.strip() for name in asked[-1].strip("[]").split(",")]
+    if names == ["all"]:
+        return list(FUNCTIONS), rest
+    for name in names:
+        if name not in FUNCTIONS:
+            raise ConfigError(str(unknown_name("function", name, FUNCTIONS)))
+    if len(set(names)) < len(names):
+        raise ConfigError(f"functions={','.join(names)}: each may be named once")
+    return names, rest
+
+
+def _check(names: list[str], words: list[str]) -> Config:
+    """Find the mistakes in every run's words before the first one starts."""
+    from tuner.plan.plan import make_plan
+
+    plans = [make_plan(compose_run([*words, f"workload={n}"], None).config) for n in names]
+    return plans[0].config
+
+
+def _report(run_dirs: list[Path]) -> None:
+    from results.plots.papers.functions import save_functions
+
+    runs = [results.load(run_dir) for run_dir in run_dirs]
+    table = solved(runs)
+    recipe = next(iter(runs[0].manifests.values()))["recipe"]
+    samples = recipe["epochs"] * recipe["train_examples"]
+    note = (
+        f"D = {recipe['dataset_path']}, {samples:,} gradients of {recipe['smoothing']} samples "
+        f"or {GRADIENT_COST * samples:,} evaluations a start"
+    )
+    print(f"\n{note}; 95% Wilson intervals")
+    if not table:
+        print("no start of any method was finished")
+        return
+    _print_table(table)
+    path = run_dirs[-1] / "plots" / "functions.png"
+    save_functions(table, note, path)
+    print(f"figure: {path}")
+    print(run_dirs[-1])
+
+
+def _print_table(table: list[Solved]) -> None:
+    print(f"{'function':20s} {'method':20s} {'mean f - f*':>12s}  solved")
+    for entry in table:
+        print(
+            f"{entry.function:20s} {entry.method:20s} {entry.error:12.4g}  "
+            f"{entry.num_solved}/{entry.num_starts} "
+            f"[{100 * entry.low:.0f} %, {100 * entry.high:.0f} %]"
+        )

@@ -1,0 +1,229 @@
+"""Which single mistakes can be found before anything starts? Values, names, folders, addresses.
+
+What needs the schedules themselves is checked in plan.py.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from results.records.store import check_run_name
+from search_spaces import FAMILIES
+from search_spaces.registry import check_name, find_source, nearest, unknown_name
+from trainables import DATASETS, MEASUREMENTS, MODELS, OPTIMIZERS, SOLVERS
+from trainables.data.sources import SourceInfo, describe, describe_function
+from trainables.functions.benchmark import FUNCTIONS
+from tuner.config.keys import KEYS, value_of
+from tuner.config.schema import Config, ConfigError, DatasetConfig
+from tuner.plan.usercode import check_trainable, describe_own
+from tuner.recording.tracking import check_trackers
+
+VAL_FRACTION = DatasetConfig().val_fraction
+ANSWER_SECONDS = 8.0  # of a cluster's head
+
+
+def check_surroundings(config: Config, run_dir: Path | None) -> None:
+    """Check what lies outside the configuration: the cluster's address and the run folder.
+
+    Args:
+        run_dir: the run to be resumed; None makes a new one in runs_dir.
+    """
+    if config.cluster.address is not None:
+        check_address(config.cluster.address)
+    folder = run_dir or Path(config.runs_dir)
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"runs_dir={folder}: not writable: {error.strerror}") from None
+    if run_dir is None and config.name is not None and (folder / config.name).exists():
+        raise ConfigError(
+            f"name={config.name}: this run exists; use resume={folder / config.name} "
+            "or another name"
+        )
+
+
+def check_address(address: str) -> None:
+    """Raise ConfigError unless something answers at this address of a cluster's head."""
+    if address == "auto":
+        note = Path("/tmp/ray/ray_current_cluster")  # left there by `ray start`
+        address = os.environ.get("RAY_ADDRESS") or (note.read_text() if note.exists() else "")
+        if not address:
+            raise ConfigError("cluster.address=auto: no running Ray cluster found on this machine")
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdigit():
+        raise ConfigError(
+            f"cluster.address={address}: write auto or host:port of the head "
+            "(for example 10.0.0.1:6379; the Ray Client's ray:// is not supported)"
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"cluster.address={address}: does not answer ({error})") from None
+    if not _speaks_grpc(address):
+        raise ConfigError(f"cluster.address={address}: what answers there is no Ray head")
+
+
+def _speaks_grpc(address: str) -> bool:
+    """ray.init would wait without end for a port that accepts and stays silent."""
+    import grpc
+
+    with grpc.insecure_channel(address) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=ANSWER_SECONDS)
+        except grpc.FutureTimeoutError:
+            return False
+    return True
+
+
+def check_values(config: Config) -> None:
+    """Raise ConfigError for the first value, name or pair of values that is not allowed."""
+    for name, key in KEYS.items():
+        if key.check is None:
+            continue
+        value = value_of(config, name)
+        if value is not None and not key.check(value):
+            raise ConfigError(f"{name}={value}: allowed is {key.allowed}")
+    check_trainable(config)
+    none: dict[str, object] = {"none": None}
+    datasets: dict[str, Mapping[str, object]] = {"network": DATASETS, "function": FUNCTIONS}
+    registries: list[tuple[str, str, Mapping[str, object]]] = [
+        ("dataset", config.dataset.name, datasets.get(config.trainer, none)),
+        ("model", config.model.name, MODELS if config.trainer == "network" else none),
+        ("family", config.recipe.family, FAMILIES),
+    ]
+    for what, name, registry in registries:
+        try:
+            check_name(what, name, registry)
+            find_source(name)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+    try:
+        check_trackers(config.track)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    _check_measure(config)
+    _check_pairs(config)
+
+
+def describe_data(config: Config) -> SourceInfo:
+    """The facts of what is trained on: images, a function, or what only the user's code knows.
+
+    Raises:
+        ValueError: see `describe` and `describe_function`.
+    """
+    if config.trainer == "user":
+        return describe_own(config)
+    if config.trainer == "function":
+        return describe_function(config.dataset.name, config.dataset.path)
+    return describe(config.dataset.name, config.dataset.path)
+
+
+def _check_measure(config: Config) -> None:
+    """Known names, each once, and something that can be measured."""
+    for name in config.measure:
+        if name not in MEASUREMENTS:
+            raise ConfigError(
+                f"measure={name}: unknown{nearest(name, MEASUREMENTS)} "
+                f"(known: {', '.join(MEASUREMENTS)})"
+            )
+    if len(set(config.measure)) < len(config.measure):
+        raise ConfigError(f"measure={','.join(config.measure)}: each may be named once")
+    if config.measure and config.trainer != "network":
+        raise ConfigError(f"measure={','.join(config.measure)}: only networks can be measured")
+    if "critical" in config.measure and config.critical.min_epochs >= config.epochs:
+        raise ConfigError(
+            f"critical.min_epochs={config.critical.min_epochs}: must be below "
+            f"epochs={config.epochs}"
+        )
+    if config.noise.estimator == "per_example" and config.noise.batch_norm == "train":
+        raise ConfigError("noise.estimator=per_example: needs noise.batch_norm=eval")
+
+
+def _check_pairs(config: Config) -> None:
+    """Rules that tie two keys together."""
+    if config.warmup_epochs >= config.epochs:
+        raise ConfigError(
+            f"warmup_epochs={config.warmup_epochs}: must be below epochs={config.epochs}"
+        )
+    if config.recipe.interval > config.epochs:
+        raise ConfigError(
+            f"recipe.interval={config.recipe.interval}: must be at most epochs={config.epochs}"
+        )
+    if config.batch.max is not None and config.batch.max < config.batch.initial:
+        raise ConfigError(
+            f"batch.max={config.batch.max}: must be at least batch.initial={config.batch.initial}"
+        )
+    if config.optimizer.nesterov and config.optimizer.momentum == 0:
+        raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
+    check_optimizer(config, config.optimizer.name)
+    if config.trainer != "network":
+        _check_unused(config)
+    if config.name is not None:
+        try:
+            check_run_name(config.name)
+        except ValueError as error:
+            raise ConfigError(f"name: {error}") from None
+
+
+def check_confirm(config: Config) -> None:
+    """Raise ConfigError where `confirm.until=decided` cannot be kept."""
+    confirm = config.confirm
+    if confirm.until != "decided":
+        return
+    if confirm.max_seeds < confirm.seeds:
+        raise ConfigError(
+            f"confirm.max_seeds={confirm.max_seeds}: must be at least "
+            f"confirm.seeds={confirm.seeds}"
+        )
+    if confirm.seeds == 0:
+        raise ConfigError("confirm.until=decided: needs confirm.seeds of at least 1")
+
+
+def _check_unused(config: Config) -> None:
+    """What only our training of a network has; a user's own function decides such things."""
+    is_own = config.trainer == "user"
+    given = {
+        "dataset.path": is_own and config.dataset.path is not None,
+        "dataset.val_fraction": is_own and config.dataset.val_fraction != VAL_FRACTION,
+        "precision": is_own and config.precision != "fp32",
+        "smoothing": is_own and config.smoothing != "ball",
+        "optimizer.nesterov": is_own and config.optimizer.nesterov,
+        "optimizer.momentum": not is_own and config.optimizer.momentum > 0,
+        "optimizer.weight_decay": config.optimizer.weight_decay > 0,
+        "optimizer.clip_norm": config.optimizer.clip_norm is not None,
+        "model.width": config.model.width is not None,
+        "label_smoothing": config.label_smoothing > 0,
+        "micro_batch": config.micro_batch is not None,
+    }
+    for key, is_given in given.items():
+        if is_given:
+            why = "your own training decides it" if is_own else "only networks have it"
+            raise ConfigError(f"{key}: {why}, not trainer={config.trainer}")
+
+
+def check_optimizer(config: Config, name: str) -> None:
+    """Raise ConfigError unless this optimizer is known and has the recipe's kind of momentum.
+
+    Args:
+        name: the recipe's optimizer, or an arm's own.
+    """
+    registry = dict.fromkeys(SOLVERS) if config.trainer == "function" else OPTIMIZERS
+    try:
+        if config.trainer == "user" and name not in registry:  # a label for the noise law
+            raise unknown_name("optimizer", name, registry)
+        check_name("optimizer", name, registry)
+        find_source(name)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if name in ("shb", "nshb") and config.optimizer.nesterov:
+        raise ConfigError(f"optimizer.nesterov: {name} has none; add optimizer.nesterov=false")
+    if name == "adamw" and config.optimizer.momentum > 0:
+        raise ConfigError(
+            "optimizer.momentum: adamw has none; add optimizer.momentum=0 optimizer.nesterov=false"
+        )

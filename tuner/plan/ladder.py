@@ -1,0 +1,190 @@
+"""How long does a training of the search last, rung by rung, and what does it cost?
+
+squeezed: every rung is a complete training, the whole schedule in fewer samples. prefix: every
+rung is the beginning of the full training, which goes on where it stopped. full: one rung.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from search_spaces.schedule import MIN_RUNG_STEPS
+from search_spaces.trial import TrialConfig
+from tuner.campaign.halving import Ladder, geometric_horizons
+from tuner.config.schema import Config, ConfigError
+
+SHOWN_DIGITS = 4  # of the smallest horizon allowed; rounded up
+
+
+@dataclass(frozen=True)
+class Rungs:
+    """The rungs of a run.
+
+    Attributes:
+        fidelity: full | squeezed | prefix. ladder: horizons and promotion.
+        epochs, train_examples: of a full training.
+    """
+
+    fidelity: str
+    ladder: Ladder
+    epochs: int
+    train_examples: int
+
+    @property
+    def top(self) -> int:
+        """Index of the rung of full trainings."""
+        return self.ladder.top
+
+    @property
+    def full_samples(self) -> int:
+        """Samples of a full training."""
+        return self.epochs * self.train_examples
+
+    @functools.cached_property
+    def until_K(self) -> tuple[int, ...]:
+        """Epochs after which a prefix ends, by rung."""
+        return tuple(max(1, math.ceil(h * self.epochs - 1e-9)) for h in self.ladder.horizons)
+
+    def samples_on(self, rung: int) -> int:
+        """Samples that a config's score on this rung is based on."""
+        if self.fidelity == "prefix":
+            return self.until_K[rung] * self.train_examples
+        return math.ceil(self.full_samples * self.ladder.horizons[rung] - 1e-6)
+
+    def cost(self, rung: int) -> int:
+        """Samples trained on to get a config from the rung below to the end of this one."""
+        before = self.samples_on(rung - 1) if self.fidelity == "prefix" and rung else 0
+        return self.samples_on(rung) - before
+
+    def samples(self, num_configs: int) -> int:
+        """Samples of the search of one arm that starts this many configs."""
+        sizes = self.ladder.sizes(num_configs)
+        return sum(size * self.cost(rung) for rung, size in enumerate(sizes))
+
+    def affordable(self, budget: int) -> int:
+        """The most configs (at least 1) whose search stays within this many samples."""
+        few, many = 1, max(1, budget // self.cost(0)) + 1
+        while many - few > 1:
+            middle = (few + many) // 2
+            few, many = (middle, many) if self.samples(middle) <= budget else (few, middle)
+        return few
+
+    def place(self, trial: TrialConfig, rung: int) -> TrialConfig:
+        """The training of this config on this rung."""
+        if self.fidelity == "squeezed":
+            return replace(trial, horizon=self.ladder.horizons[rung])
+        if self.fidelity == "prefix":
+            return replace(trial, until=None if rung == self.top else self.until_K[rung])
+        return trial
+
+    def rung_of(self, trial: TrialConfig) -> int:
+        """The rung of a training that `place` made."""
+        if self.fidelity == "prefix":
+            return self.top if trial.until is None else self.until_K.index(trial.until)
+        distances = [abs(h - trial.horizon) for h in self.ladder.horizons]
+        return distances.index(min(distances))
+
+    def describe(self, num_configs: int) -> str:
+        """ "27 configs squeezed to 1/9, 9 to 1/3, 3 in full"."""
+        sizes = self.ladder.sizes(num_configs)
+        if self.fidelity == "full":
+            return f"{num_configs} configs x {self.epochs} epochs"
+        if self.fidelity == "prefix":
+            lengths = [f"to epoch {epochs}" for epochs in self.until_K]
+            first = "trained "
+        else:
+            lengths = [f"to {share(h)}" for h in self.ladder.horizons[:-1]] + ["in full"]
+            first = "squeezed "
+        later = [f", {n} {length}" for n, length in zip(sizes[1:], lengths[1:], strict=True)]
+        return f"{num_configs} configs {first}{lengths[0]}" + "".join(later)
+
+
+def share(horizon: float) -> str:
+    """A share of the full training's samples: "1/9", or "0.15"."""
+    inverse = 1 / horizon
+    return f"1/{round(inverse)}" if abs(inverse - round(inverse)) < 1e-6 else f"{horizon:.3g}"
+
+
+def make_rungs(config: Config, train_examples: int) -> Rungs:
+    """The rungs that the configuration asks for.
+
+    Raises:
+        ConfigError: a search that has no rungs, or prefixes that do not differ.
+    """
+    search = config.search
+    keep = config.confirm.top_k
+    if search.fidelity == "full":
+        ladder = Ladder(keep=keep)
+    else:
+        _check_search(config)
+        horizons = geometric_horizons(search.rungs, search.eta, search.min_horizon)
+        ladder = Ladder(horizons=horizons, eta=search.eta, keep=keep)
+    rungs = Rungs(search.fidelity, ladder, config.epochs, train_examples)
+    if search.fidelity == "prefix" and len(set(rungs.until_K)) < len(rungs.until_K):
+        told = ", ".join(map(str, rungs.until_K))
+        raise ConfigError(
+            f"search.rungs={search.rungs}: prefixes of {told} epochs do not differ; take fewer "
+            "rungs, a smaller search.eta, or more epochs"
+        )
+    return rungs
+
+
+def _check_search(config: Config) -> None:
+    where = f"search.fidelity={config.search.fidelity}"
+    if config.search.sampler == "gp":
+        raise ConfigError(f"{where}: search.sampler=gp knows full trainings only; take tpe")
+    if config.trainer == "function":
+        raise ConfigError(f"{where}: a known function has no shorter training")
+    if "critical" in config.measure:
+        raise ConfigError(f"{where}: measure=critical needs search.fidelity=full")
+
+
+def check_lowest(rungs: Rungs, trials: Iterable[TrialConfig]) -> None:
+    """Raise ConfigError where the lowest squeezed rung is too short to say anything.
+
+    Args:
+        trials: configs in full, at the corners of the spaces; read for squeezed rungs only.
+    """
+    if rungs.fidelity != "squeezed":
+        return
+    lowest = rungs.ladder.horizons[0]
+    needed = [(_smallest(trial), trial) for trial in trials if not _fits(trial, lowest)]
+    if not needed:
+        return
+    allowed, trial = max(needed, key=lambda pair: pair[0])
+    free = ", ".join(f"{name}={value:.4g}" for name, value in sorted(trial.params.items()))
+    if allowed > 1:
+        raise ConfigError(
+            f"search.fidelity=squeezed: {trial.space} with {free} has fewer than "
+            f"{MIN_RUNG_STEPS} optimizer steps in all; take a smaller batch, more epochs or "
+            "search.fidelity=full"
+        )
+    raise ConfigError(
+        f"search.min_horizon={lowest:.{SHOWN_DIGITS}g}: the lowest rung needs one epoch of "
+        f"samples and {MIN_RUNG_STEPS} optimizer steps; the smallest allowed value is "
+        f"{allowed:.{SHOWN_DIGITS}f} ({trial.space} with {free})"
+    )
+
+
+def _smallest(trial: TrialConfig) -> float:
+    """The smallest horizon that this config allows, rounded up; 2 = none."""
+    try:
+        if trial.schedule.num_steps() < MIN_RUNG_STEPS:
+            return 2.0
+    except ValueError:
+        return 0.0  # no training at all: that is told where single values are checked
+    low, high, unit = 0.0, 1.0, 10.0**-SHOWN_DIGITS
+    while high - low > unit / 4:
+        middle = (low + high) / 2
+        low, high = (low, middle) if _fits(trial, middle) else (middle, high)
+    return min(1.0, math.ceil(high / unit) * unit)
+
+
+def _fits(trial: TrialConfig, horizon: float) -> bool:
+    try:
+        return replace(trial, horizon=horizon).schedule.num_steps() >= MIN_RUNG_STEPS
+    except ValueError:
+        return False

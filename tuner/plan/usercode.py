@@ -1,0 +1,149 @@
+"""Which code of the user's own does a run import, can it be found, and is it still the same?"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
+
+from search_spaces.registry import find_source, is_import_path
+from trainables.data.sources import SourceInfo
+from tuner.config.schema import Config, ConfigError
+
+MAIN = "__main__"  # module of what is defined in a script or a notebook
+
+
+def foreign_names(config: Config) -> dict[str, str]:
+    """Keys whose value is a `package.module:callable`, i.e. names code to import."""
+    names = {
+        "dataset": config.dataset.name,
+        "model": config.model.name,
+        "optimizer": config.optimizer.name,
+        "trainable": config.trainable or "",
+    }
+    return {key: name for key, name in names.items() if is_import_path(name)}
+
+
+def code_digest(config: Config) -> str:
+    """Identifies the user's own code by its files, or a function by its source; '' without any."""
+    names = foreign_names(config)
+    content = b""
+    if config.user_function is not None:
+        del names["trainable"]
+        content = _source(config.user_function)
+    sources = [find_source(name) for name in names.values()]
+    content += b"".join(source.read_bytes() for source in sources if source is not None)
+    return hashlib.sha256(content).hexdigest()[:12] if content else ""
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """`package.module:function` of a callable, whether or not it can be imported by that name."""
+    inner = function.func if isinstance(function, functools.partial) else function
+    named: Any = inner if hasattr(inner, "__qualname__") else type(inner)
+    # "<lambda>" and "outer.<locals>.inner": a name that the command line could hold.
+    return f"{named.__module__}:{re.sub('[<>]', '', named.__qualname__)}"
+
+
+def describe_own(config: Config) -> SourceInfo:
+    """The facts of data that only the user's own training knows."""
+    return SourceInfo(
+        name="none",
+        path=None,
+        num_train=config.dataset.train_examples or 0,
+        num_test=0,
+        num_classes=0,
+        fingerprint=code_digest(config),
+        channels=0,
+        image_size=None,
+    )
+
+
+def check_trainable(config: Config) -> None:
+    """Raise ConfigError unless the user's own training is named where it is the trainer.
+
+    The function itself is imported by the workers alone.
+    """
+    name = config.trainable
+    if config.trainer != "user":
+        if name is not None:
+            raise ConfigError(
+                f"trainable={name}: workload={config.workload} trains by itself; leave one away"
+            )
+        return
+    if name is None:
+        raise ConfigError("trainable: give your own training, trainable=package.module:function")
+    if config.user_function is None:
+        _check_found(name)
+    if config.dataset.train_examples is None:
+        raise ConfigError("dataset.train_examples: give the samples of one epoch of your training")
+
+
+# Run in a process of its own: the driver stays without torch, whatever the file does at import.
+PROBE = """
+import inspect, sys
+from search_spaces.registry import import_callable
+function = import_callable(sys.argv[1])
+if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+    raise TypeError("must be a plain function, not async and without yield")
+inspect.signature(function).bind(None, 0, None)
+print("ok")
+"""
+PROBE_SECONDS = 120.0
+
+
+def check_import(config: Config) -> None:
+    """Raise ConfigError unless `trainable` can be imported and takes (schedule, seed, report)."""
+    if config.trainable is None or config.user_function is not None:
+        return
+    command = [sys.executable, "-c", PROBE, config.trainable]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise ConfigError(
+            f"trainable={config.trainable}: its import took over {PROBE_SECONDS:.0f} s"
+        ) from None
+    if done.returncode or not done.stdout.endswith("ok\n"):
+        said = done.stderr.strip().splitlines() or [f"its import ended Python ({done.returncode})"]
+        raise ConfigError(f"trainable={config.trainable}: {said[-1]}")
+
+
+def _check_found(name: str) -> None:
+    if not is_import_path(name):
+        raise ConfigError(f"trainable={name}: write package.module:function")
+    if name.startswith(f"{MAIN}:"):
+        raise ConfigError(
+            f"trainable={name}: lives in a script or notebook; go on from there with "
+            "tuner.search(train=...)"
+        )
+    try:
+        find_source(name)
+    except ValueError as error:
+        raise ConfigError(f"trainable: {error}") from None
+
+
+def _source(function: Callable[..., Any]) -> bytes:
+    if isinstance(function, functools.partial):
+        arguments = (function.args, sorted(function.keywords.items()))
+        try:
+            bound = pickle.dumps(arguments)
+        except (pickle.PicklingError, AttributeError, TypeError):  # a lambda, an open file
+            bound = repr(arguments).encode()
+        return _source(function.func) + bound
+    code = getattr(function, "__code__", None)
+    try:
+        return inspect.getsource(function if code else type(function)).encode()
+    except (OSError, TypeError):  # typed at a prompt
+        return _instructions(code) if code else name_of(function).encode()
+
+
+def _instructions(code: CodeType) -> bytes:
+    """What the function does, without the addresses that the repr of inner functions holds."""
+    inner = [_instructions(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    return repr((code.co_code, code.co_names, inner)).encode()

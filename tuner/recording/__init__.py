@@ -1,0 +1,1 @@
+"""How what the workers report becomes durable."""

@@ -1,0 +1,230 @@
+"""How does what the workers report become durable? A Tune callback that never raises."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from results.records.schema import epoch_row, trial_row
+from results.records.store import RunStore
+from search_spaces.trial import EpochRecord, Outcome, Status, TrialConfig
+from tuner.display.live import Display
+
+# What a paused training has taken so far: it stays taken, whatever becomes of the next rung.
+SPENT = ("samples_seen", "optimizer_steps", "train_seconds")
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# The run ends (exit 4) when nothing could be written for this long.
+STORAGE_PATIENCE_SECONDS = 60.0
+
+
+def _guarded(method: Callable[..., None]) -> Callable[..., None]:
+    """An exception in a callback would end the whole run: note it and go on."""
+
+    @functools.wraps(method)
+    def call(self: Recorder, *args: Any, **kwargs: Any) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            self.problems.append(f"recorder: {type(error).__name__}: {error}")
+            print(f"error: {self.problems[-1]}", file=sys.stderr)
+
+    return call
+
+
+@dataclass
+class TrialState:
+    """What is known of a trial between its reports; survives the death of its worker."""
+
+    attempt: int = 1
+    epochs_done: int = 0
+    host: str = ""
+    spent: dict[str, Any] = field(default_factory=dict)
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+class Recorder(tune.Callback):  # type: ignore[misc]
+    """Writes every epoch and every trial through the store, and tells the display.
+
+    Args:
+        store: of the run.
+        display: what the person sees.
+        checkpoints: directory of the trials' states; a trial's is removed when it has ended.
+    """
+
+    def __init__(self, store: RunStore, display: Display, checkpoints: Path) -> None:
+        self.store, self.display, self.checkpoints = store, display, checkpoints
+        self.problems: list[str] = []
+        self.warned = False
+        self.open: dict[str, TrialConfig] = {}
+        self.state: dict[str, TrialState] = {}
+        self.failing_since: float | None = None
+        self.shared_samples: dict[str, int] = {}  # not trained again, by trial
+        self.first_error = ""  # last line of the first failed trial's
+
+    def remember(self, rows: Iterable[Mapping[str, Any]], shared_samples: int = 0) -> None:
+        """Take up an earlier run: attempts go on counting, epochs stay done."""
+        self.shared_samples = {"": shared_samples}
+        for row in rows:
+            self.state[row["trial_key"]] = TrialState(
+                attempt=row["attempt"],
+                epochs_done=row["epochs_done"],
+                host=row["host"] or "",
+                started_at=row["started_at"],
+                spent={name: row[name] for name in SPENT},
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks, and nobody reads that pickle."""
+        return {}
+
+    @property
+    def num_shared_samples(self) -> int:
+        """Samples that were not trained again, because others had (search.share_prefix)."""
+        return sum(self.shared_samples.values())
+
+    def forget_shared(self) -> None:
+        """Remove the states that trainings of a finished run began from."""
+        for states in self.checkpoints.glob("shared-*"):
+            shutil.rmtree(states, ignore_errors=True)
+
+    @property
+    def storage_lost(self) -> bool:
+        """True when nothing could be written for a minute."""
+        if self.store.error is None:
+            self.failing_since = None
+            return False
+        self.failing_since = self.failing_since or time.monotonic()
+        return time.monotonic() - self.failing_since > STORAGE_PATIENCE_SECONDS
+
+    @_guarded
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A training begins, or begins again after its worker died."""
+        config = _config_of(trial)
+        self.open[config.trial_key] = config
+        self._state(config).started_at = datetime.now(UTC)
+        self._write(config, "running")
+        self._show("trial_started", config)
+
+    @_guarded
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """One epoch, or all epochs after a restart; the last result has the outcome."""
+        config = _config_of(trial)
+        state = self._state(config)
+        state.attempt, state.host = max(state.attempt, result["attempt"]), result["host"]
+        for fields in result["records"]:
+            record = EpochRecord(**fields)
+            self.store.add_epoch(epoch_row(self.store.run_id, config, result["attempt"], record))
+            state.epochs_done = record.epoch
+            self._show("epoch_ended", config, record)
+        if result["num_shared"] and config.trial_key not in self.shared_samples:
+            self.shared_samples[config.trial_key] = result["num_shared"] * _epoch_samples(config)
+        if result["warning"] and not self.warned:
+            self.warned = True
+            self._show("say", f"warning: {result['warning']}; trained on without")
+        if result["outcome"]:
+            outcome = Outcome(**result["outcome"])
+            self._end(config, outcome.status, outcome=outcome)
+        elif result["failure"]:
+            failure = result["failure"]
+            self._end(config, failure["status"], error=failure["error"])
+        elif result["done"]:
+            self._end(config, result["status"], so_far=result["so_far"])
+
+    @_guarded
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A training whose worker died or raised more often than max_failures."""
+        config = _config_of(trial)
+        self._end(config, "failed", error=_error_text(trial))
+
+    @_guarded
+    def interrupt(self) -> None:
+        """Mark what is still running as interrupted; its checkpoints stay."""
+        for config in list(self.open.values()):
+            self._write(config, "interrupted")
+
+    def _end(
+        self,
+        config: TrialConfig,
+        status: Status,
+        *,
+        outcome: Outcome | None = None,
+        so_far: Mapping[str, Any] | None = None,
+        error: str | None = None,
+    ) -> None:
+        self._write(config, status, outcome=outcome, so_far=so_far, error=error)
+        if error and not self.first_error:
+            self.first_error = error.strip().splitlines()[-1][:300]
+        self.open.pop(config.trial_key, None)
+        self._show("trial_ended", config, status, outcome, error)
+        durable = self.store.flush()
+        if outcome is not None:
+            # On a full disk too: the row needs the space more than the state of an ended trial.
+            shutil.rmtree(self.checkpoints / config.trial_key, ignore_errors=True)
+            if not durable:
+                self.store.flush()
+
+    def _write(
+        self,
+        config: TrialConfig,
+        status: Status,
+        *,
+        outcome: Outcome | None = None,
+        so_far: Mapping[str, Any] | None = None,
+        error: str | None = None,
+    ) -> None:
+        state = self._state(config)
+        if so_far:
+            state.spent = {name: so_far[name] for name in SPENT}
+        self.store.add_trial(
+            trial_row(
+                self.store.run_id,
+                config,
+                status=status,
+                attempt=state.attempt,
+                outcome=outcome,
+                so_far=so_far or state.spent,
+                epochs_done=state.epochs_done,
+                host=state.host,
+                started_at=state.started_at,
+                ended_at=None if status == "running" else datetime.now(UTC),
+                error=error,
+            )
+        )
+
+    def _state(self, config: TrialConfig) -> TrialState:
+        return self.state.setdefault(config.trial_key, TrialState())
+
+    def _show(self, method: str, *args: Any) -> None:
+        """A display that fails (a closed pipe) costs the sight, not the record or the run."""
+        try:
+            getattr(self.display, method)(*args)
+        except Exception:
+            self.display = Display({}, 1)
+
+
+def _epoch_samples(config: TrialConfig) -> int:
+    return config.recipe.train_examples
+
+
+def _config_of(trial: Any) -> TrialConfig:
+    return TrialConfig.from_dict(json.loads(trial.config["trial"]))
+
+
+def _error_text(trial: Any) -> str:
+    """What Tune kept of the exception: the traceback's text."""
+    if trial.error_file and Path(trial.error_file).exists():
+        return ANSI.sub("", Path(trial.error_file).read_text(errors="replace"))
+    return "the worker died"

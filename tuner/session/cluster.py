@@ -1,0 +1,176 @@
+"""Where does the run happen? Starts Ray here or joins a cluster, and counts what it has."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sys
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tuner.config.schema import Config, ConfigError
+from tuner.plan.plan import Plan
+
+# Quiet Tune, our own signals, no worker before it is needed; token authentication always.
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
+NUM_STARTS = 3
+MAX_PAUSE_SECONDS = 2.0  # between them, at random
+JOIN_SECONDS = 22.0  # ray.init itself may wait for minutes
+JOIN_HINT = "every node and the driver need RAY_AUTH_MODE=token and the same ~/.ray/auth_token"
+BF16_FLAGS = ("avx512_bf16", "amx_bf16")
+GPUS_WITHOUT_BF16 = ("V100", "P100", "T4", "P4", "K80")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slots:
+    """How trials are laid out on the cluster."""
+
+    cpus_per_trial: float
+    gpus_per_trial: float
+    max_concurrent: int
+
+    @property
+    def device(self) -> str:
+        """Device of every trial."""
+        return "cuda" if self.gpus_per_trial else "cpu"
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """In Ray's words."""
+        return {"cpu": self.cpus_per_trial, "gpu": self.gpus_per_trial}
+
+
+def set_environment() -> None:
+    """Must come before the first import of ray, in any thread: ray reads its variables once.
+
+    A driver that imported it earlier has no token, and its own cluster turns it away.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def start(address: str | None) -> None:
+    """Start Ray on this machine, or join the cluster whose head is at `address`.
+
+    Must run in the main thread: Ray's processes die with the thread that started them.
+
+    Raises:
+        ConfigError: the cluster does not let us in.
+    """
+    set_environment()
+    import ray
+
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if address is None:
+        _start_here(options)
+        _protect_token()
+        return
+    watchdog = threading.Timer(JOIN_SECONDS, _give_up, [address])
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        ray.init(address=address, **options)
+    except Exception as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(f"cluster.address={address}: {line} ({JOIN_HINT})") from None
+    finally:
+        watchdog.cancel()
+
+
+def _start_here(options: dict[str, Any]) -> None:
+    """Two starts at the same moment may take each other's port: try again a little later."""
+    import ray
+
+    for attempt in range(NUM_STARTS):
+        try:
+            # "local": without it ray.init joins whatever cluster was started on this machine.
+            ray.init(address="local", include_dashboard=False, **options)
+        except Exception as error:
+            ray.shutdown()
+            if attempt + 1 == NUM_STARTS:
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                raise ConfigError(f"Ray did not start on this machine: {lines[0]}") from None
+            time.sleep(random.uniform(0.0, MAX_PAUSE_SECONDS))
+        else:
+            return
+
+
+def _give_up(address: str) -> None:
+    print(
+        f"\nerror: cluster.address={address}: no way in ({JOIN_HINT})", file=sys.stderr, flush=True
+    )
+    os._exit(2)
+
+
+def lay_out(config: Config) -> Slots:
+    """How many trials fit, each with its share.
+
+    Raises:
+        ConfigError: not even one fits.
+    """
+    import ray
+
+    total = ray.cluster_resources()
+    cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
+    per_cpu = config.resources.cpus_per_trial
+    per_gpu = config.resources.gpus_per_trial
+    if per_gpu is None:
+        per_gpu = 1.0 if gpus else 0.0
+    for key, wanted, there in (("cpus", per_cpu, cpus), ("gpus", per_gpu, gpus)):
+        if wanted > there:
+            raise ConfigError(
+                f"resources.{key}_per_trial={wanted:g}: the cluster has only {there:g}"
+            )
+    fits = int(cpus / per_cpu + 1e-9)
+    if per_gpu:
+        fits = min(fits, int(gpus / per_gpu + 1e-9))
+    return Slots(
+        cpus_per_trial=per_cpu,
+        gpus_per_trial=per_gpu,
+        max_concurrent=min(fits, config.max_concurrent or fits),
+    )
+
+
+def settle(plan: Plan, device: str) -> Plan:
+    """The plan with what depends on the hardware decided once, for all trials."""
+    precision = plan.recipe.precision
+    if precision == "auto":
+        has_bf16 = cpu_has_bf16() if device == "cpu" else _gpus_have_bf16()
+        precision = "bf16" if has_bf16 else "fp32"
+    return replace(plan, recipe=replace(plan.recipe, precision=precision))
+
+
+def cpu_has_bf16() -> bool:
+    """True where this machine's CPU computes in bf16."""
+    info = Path("/proc/cpuinfo")
+    return info.exists() and any(flag in info.read_text() for flag in BF16_FLAGS)
+
+
+def _gpus_have_bf16() -> bool:
+    """True unless the cluster holds a GPU too old for bf16; outside a cluster, True."""
+    import ray
+
+    if not ray.is_initialized():
+        return True
+    kinds = [key for key in ray.cluster_resources() if key.startswith("accelerator_type:")]
+    return not any(kind.endswith(old) for kind in kinds for old in GPUS_WITHOUT_BF16)
+
+
+def _protect_token() -> None:
+    """Ray writes its token readable by everyone on the machine."""
+    token = Path.home() / ".ray" / "auth_token"
+    if token.exists():
+        token.chmod(0o600)

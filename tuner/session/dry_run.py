@@ -1,0 +1,153 @@
+"""What would this run do, and how long would it take? Prints the plan; trains one epoch."""
+
+from __future__ import annotations
+
+import os
+
+from rich.console import Console
+from rich.table import Table
+
+from search_spaces.registry import lookup
+from search_spaces.schedule import Schedule
+from search_spaces.space import SearchSpace
+from trainables import TRAINERS
+from tuner.campaign.campaign import Campaign
+from tuner.config.schema import ConfigError
+from tuner.display.live import describe_params, describe_seconds
+from tuner.plan.plan import Plan
+from tuner.session.cluster import settle
+
+MAX_STAGES_SHOWN = 8
+
+
+def print_plan(plan: Plan) -> None:
+    """Configs x seeds x epochs, samples in total, first schedules, time after one timed epoch."""
+    from trainables.loop import (
+        pick_device,
+    )  # torch: only to plan; a real run's driver never has it
+
+    device = pick_device()
+    plan = settle(plan, device)
+    console = Console(highlight=False, soft_wrap=True)
+    config, recipe = plan.config, plan.recipe
+    arms = [space.name for space in plan.spaces]
+    searched = sum(sum(plan.rungs.ladder.sizes(plan.quota(space))) for space in plan.spaces)
+    trials = plan.num_trials
+    console.print(
+        f"workload {config.workload}: {recipe.title}, {recipe.train_examples:,} training "
+        f"{'images' if recipe.trainer == 'network' else 'samples'}, {recipe.epochs} epochs, "
+        f"{recipe.precision}"
+    )
+    for space in filter(plan.quota, plan.spaces):
+        console.print(
+            f"search {space.name}: {plan.rungs.describe(plan.quota(space))} = "
+            f"{plan.rungs.samples(plan.quota(space)):,} samples{_saved(plan, space)}"
+        )
+    select = config.confirm.top_k > 1
+    if select:
+        console.print(
+            f"select: {config.confirm.top_k} configs x {config.confirm.select_seeds} seeds an arm"
+        )
+    confirmed = [*arms, *([plan.baseline.name] if plan.baseline else [])]
+    until = (
+        f" (up to {config.confirm.max_seeds}, until the verdict is decided)"
+        if config.confirm.until == "decided"
+        else ""
+    )
+    console.print(
+        f"confirm {', '.join(confirmed)}: 1 config x {config.confirm.seeds} seeds{until} "
+        f"x {recipe.epochs} epochs each"
+    )
+    console.print(
+        f"in total {trials} trainings ({searched} searched), {plan.num_samples:,} samples"
+    )
+    campaign = Campaign(plan)
+    sharing = campaign.sharing
+    if config.search.share_prefix:
+        console.print(
+            f"shared: {len(sharing.beginnings)} trainings continue from another's state, "
+            f"{sharing.saved_samples:,} of {sharing.total_samples:,} samples "
+            f"({100 * sharing.saved_samples / max(1, sharing.total_samples):.0f} %) "
+            "are not trained again"
+        )
+    for title, table in _first_schedules(plan, campaign):
+        console.print(f"\n{title}", markup=False, soft_wrap=True)
+        console.print(_stage_table(table))
+    seconds = _time_one_training(plan, device)
+    fits = max(1, int((os.cpu_count() or 1) / config.resources.cpus_per_trial))
+    workers = min(fits, config.max_concurrent or fits)
+    num_samples = plan.num_samples - sharing.saved_samples
+    in_all = seconds * num_samples / plan.samples_per_trial / workers
+    console.print(
+        f"\nestimated time: {describe_seconds(in_all)} with {workers} at once "
+        f"on this machine ({describe_seconds(seconds)} a training, from one timed epoch)"
+    )
+
+
+def _saved(plan: Plan, space: SearchSpace) -> str:
+    """What the rungs leave of the samples that the same configs would take in full."""
+    full = plan.quota(space) * plan.samples_per_trial
+    if plan.rungs.fidelity == "full":
+        return ""
+    return f" ({100 * plan.rungs.samples(plan.quota(space)) / full:.0f} % of training all in full)"
+
+
+def _first_schedules(plan: Plan, campaign: Campaign) -> list[tuple[str, Schedule]]:
+    """The first config of every arm, as the search would suggest it."""
+    tables = []
+    for name, arm in campaign.arms.items():
+        trial = arm.chosen
+        if arm.suggester is not None:
+            params = arm.suggester.ask(0, lambda _: False)
+            assert params is not None, "the first ask always has an answer"
+            trial = plan.trial(arm.space, params)
+        assert trial is not None, "the baseline is chosen from the start"
+        tables.append((f"{name}: {describe_params(trial.params)}", trial.schedule))
+    return tables
+
+
+def _stage_table(schedule: Schedule) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("stage", "from epoch", "lr", "batch", "delta", "decay rate"):
+        table.add_column(name, justify="right")
+    has_momentum = bool((schedule.momentum_S != schedule.momentum_S[0]).any())
+    if has_momentum:
+        table.add_column("momentum", justify="right")
+    last = schedule.num_stages - 1
+    for stage in range(schedule.num_stages):
+        if MAX_STAGES_SHOWN - 2 < stage < last:
+            if stage == MAX_STAGES_SHOWN - 1:
+                table.add_row("...")
+            continue
+        capped = " (capped)" if schedule.capped_S[stage] else ""
+        floored = " (floored)" if schedule.floored_S[stage] else ""
+        table.add_row(
+            str(stage),
+            f"{schedule.start_S[stage] / schedule.epoch_samples:g}",
+            f"{schedule.lr_S[stage]:.4g}",
+            f"{schedule.batch_size_S[stage]}{capped}",
+            f"{schedule.delta_S[stage]:.4g}",
+            f"{schedule.decay_rate_S[stage]:.4g}",
+            *([f"{schedule.momentum_S[stage]:.4g}{floored}"] if has_momentum else []),
+        )
+    return table
+
+
+def _time_one_training(plan: Plan, device: str) -> float:
+    """Seconds of one full training, from its first epoch."""
+    make_training = lookup("trainer", plan.recipe.trainer, TRAINERS)
+    space = plan.baseline or plan.spaces[0]
+    middle = {name: axis.from_unit(0.5) for name, axis in space.ranges.items()}
+    try:
+        training = make_training(plan.trial(space, middle), device=device)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"the first epoch: {error}") from None
+    try:
+        record = training.run_epoch()
+    except Exception as error:  # the user's own code may raise anything
+        if plan.recipe.trainer != "user":
+            raise
+        told = f"its first epoch raised {type(error).__name__}: {error}"
+        raise ConfigError(f"trainable={plan.recipe.model}: {told}") from None
+    epochs = 1 if training.finished else plan.recipe.epochs
+    return float((record.seconds + record.eval_seconds) * epochs)

@@ -1,0 +1,87 @@
+"""How does Ray Tune get its next trial? A Searcher that asks the campaign."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from results.records.schema import canonical_json
+from search_spaces import FAMILIES
+from search_spaces.trial import Status, TrialConfig
+from tuner.campaign.campaign import Campaign
+
+
+class CampaignSearcher(Searcher):  # type: ignore[misc]
+    """Hands the campaign's trials to Tune and Tune's outcomes to the campaign.
+
+    Args:
+        campaign: decides.
+        constants: keys that every trial's config holds besides `trial` and `schedule`.
+        stopping: True once the run is to end; no trial is started from then on.
+    """
+
+    def __init__(
+        self, campaign: Campaign, *, constants: dict[str, Any], stopping: Callable[[], bool]
+    ) -> None:
+        super().__init__()
+        self.campaign, self.constants, self.stopping = campaign, constants, stopping
+        self.live: dict[str, TrialConfig] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher, and nobody reads that pickle."""
+        return {}
+
+    def set_search_properties(
+        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
+    ) -> bool:
+        """Accepted and ignored: the campaign knows."""
+        return True
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next trial's config, None to wait for a running one, or FINISHED."""
+        if self.stopping():
+            return Searcher.FINISHED
+        trial = self.campaign.next()
+        if trial is None:
+            return Searcher.FINISHED if self.campaign.finished else None
+        self.live[trial_id] = trial
+        # A curve from a user's file may not exist on the workers: its table travels along.
+        table = None if trial.family in FAMILIES else trial.schedule
+        return {
+            "trial": canonical_json(trial.to_dict()),
+            "schedule": table,
+            "share": self.campaign.sharing.told(trial),
+            **self.constants,
+        }
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell the campaign what became of a trial."""
+        status, objective, test_accuracy = _ending(result, error)
+        self.campaign.tell(self.live.pop(trial_id), status, objective, test_accuracy)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Others may wait for this epoch; it does not influence the search."""
+        if result["num_epochs"]:
+            self.campaign.sharing.reached(self.live[trial_id].trial_key, result["num_epochs"])
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the state."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing of ours is pickled into Tune's state."""
+
+
+def _ending(
+    result: dict[str, Any] | None, error: bool
+) -> tuple[Status, float | None, float | None]:
+    """Status, objective and test accuracy; Tune hands the last result flattened."""
+    if error or result is None:
+        return "failed", None, None
+    return result["status"], result["objective"], result["test_accuracy"]
