@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 WRN_DEPTH = 28
 WRN_WIDEN_FACTOR = 10
+ONEDNN_BLOCK = 8  # channels; see _Conv1x1
 WRN_STEM_CHANNELS = 16
 
 
@@ -81,7 +82,7 @@ class BasicBlock(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != channels:  # option B of arXiv 1512.03385
             self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False),
+                _Conv1x1(in_channels, channels, stride),
                 nn.BatchNorm2d(channels),
             )
 
@@ -139,7 +140,7 @@ class PreActivationBlock(nn.Module):
         )
         self.shortcut: nn.Module | None = None
         if stride != 1 or in_channels != channels:
-            self.shortcut = nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False)
+            self.shortcut = _Conv1x1(in_channels, channels, stride)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """(B, channels, H/stride, W/stride)."""
@@ -190,3 +191,22 @@ def _cifar_resnet(
 
 def _conv3x3(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+
+
+class _Conv1x1(nn.Conv2d):
+    """A pointwise convolution; strided ones of few channels read their pixels beforehand.
+
+    oneDNN's gradient of a strided one over fewer than 8 channels (its block on AVX2) writes past
+    its buffer: the process dies of a corrupted heap, or the gradient is wrong
+    (github.com/uxlfoundation/oneDNN/issues/6035, open; torch 2.15).
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__(in_channels, channels, 1, stride=stride, bias=False)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, channels, H/stride, W/stride)."""
+        stride = self.stride[0]
+        if stride == 1 or self.in_channels >= ONEDNN_BLOCK:
+            return super().forward(x_BCHW)
+        return F.conv2d(x_BCHW[:, :, ::stride, ::stride], self.weight)

@@ -10,6 +10,7 @@ import torch
 
 import trainables
 from search_spaces.registry import import_callable
+from tests.conftest import ROOT
 
 MODELS = {n: import_callable(p) for n, p in trainables.MODELS.items()}
 
@@ -115,3 +116,36 @@ def test_stages_halve_the_image_and_the_stem_does_not(name):
 def test_importing_models_does_not_import_torchvision():
     code = "import sys, trainables.models; sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["resnet8", "wrn28x10"])
+def test_strided_shortcuts_of_few_channels_have_the_gradients_of_their_definition(name):
+    """In a process of its own: where this failed, the heap was corrupted."""
+    code = f"""
+import torch
+from torch.nn import functional as F
+from trainables import MODELS
+from search_spaces.registry import lookup
+torch.set_num_threads(1)
+torch.manual_seed(0)
+model = lookup("model", {name!r}, MODELS)(num_classes=2, width=4)
+convs = [m for m in model.modules()
+         if isinstance(m, torch.nn.Conv2d) and m.kernel_size == (1, 1) and m.stride == (2, 2)]
+assert convs
+for conv in convs:
+    conv.to(memory_format=torch.channels_last)
+    for _ in range(20):
+        x = torch.randn(16, conv.in_channels, 8, 8).to(memory_format=torch.channels_last)
+        out = conv(x)
+        conv.weight.grad = None
+        out.square().sum().backward()
+        pixels = x[:, :, ::2, ::2].double()
+        weight = conv.weight.detach().double()[:, :, 0, 0]
+        expected = torch.einsum("oc,bchw->bohw", weight, pixels)
+        grad = torch.einsum("bohw,bchw->oc", 2 * expected, pixels)
+        torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-4)
+        given = conv.weight.grad[:, :, 0, 0].double()
+        torch.testing.assert_close(given, grad, rtol=1e-3, atol=1e-3)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
