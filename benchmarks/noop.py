@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from search_spaces.trial import EpochRecord, Outcome, TrialConfig
+from search_spaces.records import EpochRecord, Outcome
+from search_spaces.trial import TrialConfig
 from trainables.trainable import ScheduledTrainable
 
 ACCURACY = 0.5

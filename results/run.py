@@ -23,6 +23,7 @@ from results.records.segments import (
     newer_version,
     read_segment,
 )
+from search_spaces.records import OPEN
 from search_spaces.registry import unknown_name
 from search_spaces.space import SearchSpace
 from search_spaces.trial import TrialConfig
@@ -31,8 +32,6 @@ if TYPE_CHECKING:  # scipy and optuna are imported late: `import results` stays 
     import optuna
 
     from results.statistics.compare import Comparison
-
-UNFINISHED = ("running", "interrupted")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,7 +329,7 @@ def _progress(run: _RunFiles, trials: pa.Table) -> str | None:
     """Is this run running, or was it interrupted?"""
     name = run.run_id
     mine = trials.filter(pc.equal(trials["run_id"], name))
-    unfinished = pc.sum(pc.is_in(mine["status"], pa.array(UNFINISHED))).as_py() or 0
+    unfinished = pc.sum(pc.is_in(mine["status"], pa.array(OPEN))).as_py() or 0
     holder = lock_holder(run.run_dir)
     if _is_written(run.run_dir):
         return f"run {name} is still running: {unfinished} trials unfinished."

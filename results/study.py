@@ -11,14 +11,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 from results.records.schema import Row
+from search_spaces.records import ENDED_WELL, LOST, MEASURED
 from search_spaces.space import Range, SearchSpace
 
 if TYPE_CHECKING:  # optuna is imported late: `import results` stays cheap
     import optuna
     from optuna.distributions import BaseDistribution
 
-FINISHED, LOST = ("completed", "diverged"), ("failed", "oom")
-ENDED = (*FINISHED, "paused")
 Kind = Literal["running", "complete", "pruned", "fail"]
 
 
@@ -142,11 +141,11 @@ def _add_row(config: Tried, row: Row) -> None:
     config.scores.update(row.get("prefix_scores") or {})
     config.started_at = config.started_at or row["started_at"]
     config.ended_at = row["ended_at"]
-    has_score = row["status"] in ENDED and row["objective"] is not None
-    is_full = row["horizon"] == 1.0 and row["status"] in FINISHED
+    has_score = row["status"] in ENDED_WELL and row["objective"] is not None
+    is_full = row["horizon"] == 1.0 and row["status"] in MEASURED
     if has_score:
         config.scores[_samples(row)] = row["objective"]
-    if row["status"] not in (*ENDED, *LOST):
+    if row["status"] not in (*ENDED_WELL, *LOST):
         config.kind = "running"
     elif not has_score:
         config.kind = "pruned" if config.scores else "fail"

@@ -1,4 +1,4 @@
-"""What identifies one training (TrialConfig), and what did it measure (EpochRecord, Outcome)?"""
+"""What identifies one training? A TrialConfig: schedule, recipe, and which repetition."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from search_spaces.schedule import Schedule, make_schedule
 from search_spaces.space import SCHEDULE_PARAMS
 
 Role = Literal["search", "select", "confirm"]
-Status = Literal["running", "completed", "diverged", "failed", "oom", "interrupted", "paused"]
 KEY_LENGTH = 16
 STOPPING = ("critical",)  # measurements that may end a training
 # Fields of Recipe younger than schema version 1, and what older records mean by their absence.
@@ -238,80 +237,3 @@ class TrialConfig:
 def _key(identity: Mapping[str, Any]) -> str:
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EpochRecord:
-    """What one epoch used and measured; schedule values are those of its last step.
-
-    Attributes:
-        epoch: completed epochs, from 1.
-        num_steps: optimizer steps of this epoch; samples_seen: since the training's start.
-        train_loss, train_accuracy: mean over the epoch's samples, in train mode as they passed.
-        val_loss, val_accuracy: eval mode, at the epoch's end. Accuracies in [0, 1].
-        seconds: training only; eval_seconds: validation.
-        noise_c2, noise_c2_low, noise_c2_high: measured noise constant C^2 with its 95% interval;
-            gradient_norm: of the whole loss, max_gradient_norm: largest of a batch or example;
-            mean_batch_norm: mean over all steps since the start of the batch gradient's norm;
-            noise_sample: JSON, distribution of the gradient noise. None unless measured.
-    """
-
-    epoch: int
-    stage: int
-    lr: float
-    batch_size: int
-    batch_capped: bool
-    momentum: float
-    delta: float
-    decay_rate: float
-    num_steps: int
-    samples_seen: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    seconds: float
-    eval_seconds: float
-    images_per_second: float
-    noise_c2: float | None = None
-    noise_c2_low: float | None = None
-    noise_c2_high: float | None = None
-    gradient_norm: float | None = None
-    max_gradient_norm: float | None = None
-    mean_batch_norm: float | None = None
-    noise_sample: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """What a whole training came to.
-
-    Attributes:
-        status: completed | diverged (| failed | oom | interrupted when told by the driver).
-        objective: validation accuracy at the end; 1/num_classes when diverged. Finite.
-        final_train_loss, final_train_accuracy: eval mode over the whole training set.
-        test_*: None unless role=confirm; test_correct: one bit per test image, in order.
-        train_seconds: epochs without evaluation; peak_memory_bytes of the device (GPU) or process.
-        sharpness_loss, sharpness_error: worst increase of loss and error rate near the weights;
-            steps_to_epsilon: JSON, steps until the mean batch gradient norm fell to each epsilon.
-            None unless measured.
-    """
-
-    status: Status
-    objective: float
-    best_val_accuracy: float
-    val_loss: float
-    final_train_loss: float | None
-    final_train_accuracy: float | None
-    test_loss: float | None
-    test_accuracy: float | None
-    test_correct: bytes | None
-    samples_seen: int
-    optimizer_steps: int
-    train_seconds: float
-    num_params: int
-    peak_memory_bytes: int
-    device: str
-    sharpness_loss: float | None = None
-    sharpness_error: float | None = None
-    steps_to_epsilon: str | None = None

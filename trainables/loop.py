@@ -21,9 +21,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from search_spaces.records import EpochRecord, Outcome
 from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule, Step
-from search_spaces.trial import EpochRecord, Outcome, Recipe, TrialConfig, derive_seed
+from search_spaces.trial import Recipe, TrialConfig, derive_seed
 from trainables import MODELS, OPTIMIZERS
 from trainables.data.datasets import ImageData, ImageSet, load_images, stratified_split
 from trainables.data.stream import Samples, SampleStream

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
+from search_spaces.records import EpochRecord
 from search_spaces.registry import lookup
-from search_spaces.trial import EpochRecord, TrialConfig
+from search_spaces.trial import TrialConfig
 from trainables import TRAINERS
 
 if TYPE_CHECKING:  # both import torch

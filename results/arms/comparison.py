@@ -24,13 +24,12 @@ from results.statistics.compare import (
     default_min_effect,
 )
 from results.statistics.worth import worths
+from search_spaces.records import LOST, MEASURED
 from search_spaces.registry import unknown_name
 from search_spaces.space import BASELINE, SearchSpace
 from search_spaces.trial import Recipe
 
 METRICS = ("test_accuracy", "objective", "best_val_accuracy", "final_train_accuracy")
-MEASURED = ("completed", "diverged")
-LOST = ("failed", "oom")  # the machinery's fault, not the schedule's
 # Ends of a range that cannot be widened.
 NATURAL_ENDS = {
     **{"interval": (1,), "split": (0, 1), "f": (1,), "base": (1,)},

@@ -14,6 +14,7 @@ from results.arms.comparison import full_rows, group_by_arm
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.intervals import mean_of
+from search_spaces.records import OPEN
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +62,7 @@ def measured_trials(run: Run, column: str) -> dict[str, list[tuple[Row, list[Row
         found = [
             (trial, epochs)
             for trial in full_rows(rows)
-            if trial["status"] in ("completed", "running", "interrupted")
+            if trial["status"] in ("completed", *OPEN)
             and (
                 epochs := _measured(
                     by_trial.get((trial["run_id"], trial["trial_key"]), []), column

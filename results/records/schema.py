@@ -14,7 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from search_spaces.trial import EpochRecord, Outcome, Status, TrialConfig
+from search_spaces.records import EpochRecord, Outcome, Status
+from search_spaces.trial import TrialConfig
 
 SCHEMA_VERSION = 2
 MAX_ERROR_BYTES = 2048

@@ -10,7 +10,7 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from results.arms.comparison import LOST, group_by_arm
+from results.arms.comparison import group_by_arm
 from results.plots import PLOTS, scale_line
 from results.report.captions import Exhibit, make_exhibit
 from results.report.cells import Table, without_empty
@@ -23,6 +23,7 @@ from results.report.provenance import (
 )
 from results.run import Run
 from results.statistics.compare import Comparison
+from search_spaces.records import LOST
 
 # Heading, what it answers, figures in order. Figures of measurements follow in their own.
 SECTIONS = (

@@ -9,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from results.arms.comparison import LOST
 from results.exports.snippet import format_params
 from results.records.schema import Row
 from results.report.cells import Table, duration, number, p_value, percent
@@ -22,6 +21,7 @@ from results.statistics.compare import (
     interval_text,
     points,
 )
+from search_spaces.records import LOST
 
 MAX_PAIRS = 100  # shown; of more, those with the smallest p
 MAX_FAILURES = 20  # shown; the rest is counted

@@ -15,7 +15,8 @@ from scipy.special import ndtr
 import results
 from results.records.schema import epoch_row, trial_row
 from results.records.store import RunStore
-from search_spaces.trial import Status, TrialConfig
+from search_spaces.records import Status
+from search_spaces.trial import TrialConfig
 from tests.fakes.results import START, make_epochs, make_outcome, make_recipe, make_trial
 
 T_2 = 4.302652729911275  # 97.5% quantile of Student's t with 2 degrees of freedom

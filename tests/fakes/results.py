@@ -13,16 +13,9 @@ import numpy as np
 from results.records.schema import epoch_row, trial_row
 from results.records.store import RunStore
 from search_spaces import SPACES
+from search_spaces.records import EpochRecord, Outcome, Status
 from search_spaces.space import SearchSpace
-from search_spaces.trial import (
-    EpochRecord,
-    Outcome,
-    Recipe,
-    Role,
-    Status,
-    TrialConfig,
-    derive_seed,
-)
+from search_spaces.trial import Recipe, Role, TrialConfig, derive_seed
 
 START = datetime(2026, 11, 21, 7, 15, tzinfo=UTC)
 NUM_TEST_IMAGES = 360

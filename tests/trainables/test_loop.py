@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces.trial import EpochRecord, TrialConfig
+from search_spaces.records import EpochRecord
+from search_spaces.trial import TrialConfig
 from tests.fakes.trials import small_trial
 from trainables import DATASETS, MODELS, OPTIMIZERS
 from trainables.checkpoints import Checkpoints, SupersededError

@@ -25,9 +25,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from search_spaces.records import EpochRecord, Outcome
 from search_spaces.registry import unknown_name
 from search_spaces.schedule import Schedule, Step
-from search_spaces.trial import EpochRecord, Outcome, TrialConfig, derive_seed
+from search_spaces.trial import TrialConfig, derive_seed
 from trainables import NUM_STARTS, SOLVERS
 from trainables.functions.benchmark import FUNCTIONS, Array, parse_dimension
 from trainables.functions.smoothing import check_kind, smoothed

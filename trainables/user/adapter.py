@@ -20,9 +20,10 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
+from search_spaces.records import EpochRecord, Outcome
 from search_spaces.registry import import_callable
 from search_spaces.schedule import Schedule
-from search_spaces.trial import EpochRecord, Outcome, TrialConfig
+from search_spaces.trial import TrialConfig
 from trainables.loop import device_name, peak_memory
 from trainables.user.report import Abandoned, End, EpochReport, Report, Turns, load_state
 

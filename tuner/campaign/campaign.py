@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from results.records.schema import trial_from_row
-from search_spaces.trial import Role, Status, TrialConfig
+from search_spaces.records import ENDED_WELL, Status
+from search_spaces.trial import Role, TrialConfig
 from tuner.campaign.arm import Arm
 from tuner.campaign.halving import Halving
 from tuner.campaign.sharing import Sharing
@@ -23,7 +24,6 @@ from tuner.plan.plan import Plan
 
 # A run whose first trials all fail has a bug, not bad luck.
 MAX_FIRST_FAILURES = 5
-ENDED_WELL = ("completed", "diverged", "paused")
 
 
 class Campaign:

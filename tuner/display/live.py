@@ -13,13 +13,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from search_spaces.records import ENDED_WELL, EpochRecord, Outcome, Status
 from search_spaces.space import SCHEDULE_PARAMS
-from search_spaces.trial import EpochRecord, Outcome, Status, TrialConfig
+from search_spaces.trial import TrialConfig
 from tuner.plan.ladder import share
 
 REFRESH_PER_SECOND = 4
 HEARTBEAT_SECONDS = 30.0  # between lines when nothing else is to be said
-ENDED_WELL = ("completed", "diverged", "paused")
 
 
 @dataclass

@@ -18,7 +18,8 @@ from ray import tune
 
 from results.records.schema import epoch_row, trial_row
 from results.records.store import RunStore
-from search_spaces.trial import EpochRecord, Outcome, Status, TrialConfig
+from search_spaces.records import EpochRecord, Outcome, Status
+from search_spaces.trial import TrialConfig
 from tuner.display.live import Display
 
 # What a paused training has taken so far: it stays taken, whatever becomes of the next rung.

@@ -13,10 +13,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from search_spaces.records import ENDED_WELL
 from search_spaces.registry import import_callable
 from tuner.recording.tracking import LINGER_SECONDS, PROBLEM, Destination
-
-ENDED_WELL = ("completed", "diverged", "paused")
 
 
 def main(sink: str, parent: str) -> None:

@@ -9,7 +9,8 @@ from ray.tune.search import Searcher
 
 from results.records.schema import canonical_json
 from search_spaces import FAMILIES
-from search_spaces.trial import Status, TrialConfig
+from search_spaces.records import Status
+from search_spaces.trial import TrialConfig
 from tuner.campaign.campaign import Campaign
 
 

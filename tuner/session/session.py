@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from search_spaces.records import ENDED_WELL, LOST
 from tuner.config.schema import ConfigError
 from tuner.plan.plan import Plan
 from tuner.session import cluster
@@ -261,7 +262,7 @@ def _end(
         problem = problem or "the run ended before its trials did"
     if not campaign.finished or interrupted or problem:
         recorder.interrupt()
-    failed = sum(campaign.num_ended.get(status, 0) for status in ("failed", "oom"))
+    failed = sum(campaign.num_ended.get(status, 0) for status in LOST)
     if failed and failed == sum(campaign.num_ended.values()):
         problem = problem or f"all {failed} trials failed: {recorder.first_error}"
     status = "interrupted" if interrupted else "failed" if problem else "completed"
@@ -291,7 +292,7 @@ def _end(
         return interrupts.exit_code
     if problem:
         print(f"error: {problem}", file=sys.stderr)
-        well = sum(campaign.num_ended.get(s, 0) for s in ("completed", "diverged", "paused"))
+        well = sum(campaign.num_ended.get(s, 0) for s in ENDED_WELL)
         kept = (
             "everything finished is kept. Go on with"
             if well

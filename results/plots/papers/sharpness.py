@@ -20,6 +20,7 @@ from results.plots.style import set_size, tidy
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.correlation import Correlation, spearman
+from search_spaces.records import MEASURED
 
 Quantity = Literal["batch_size", "lr", "delta", "sharpness", "test_accuracy"]
 LABELS: dict[Quantity, str] = {
@@ -114,11 +115,7 @@ def sharpness_info(run: Run) -> SharpnessInfo:
         by_config.setdefault(row["config_key"], []).append(row)
     arms = tuple(_config(seeds) for seeds in by_config.values())
     best = max(arms, key=lambda arm: arm.mean("test_accuracy"), default=None)
-    left_out = [
-        row
-        for row in asked.values()
-        if row["status"] in ("completed", "diverged") and not _is_usable(row)
-    ]
+    left_out = [row for row in asked.values() if row["status"] in MEASURED and not _is_usable(row)]
     return SharpnessInfo(
         arms=arms,
         correlations={panel: _correlation(arms, panel) for panel in PANELS},

@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
-from results.arms.comparison import LOST, group_by_arm, is_full
+from results.arms.comparison import group_by_arm, is_full
 from results.plots.search.slices import visible_floor
 from results.plots.style import add_legend, color_of, line_style, set_size, tidy
 from results.records.schema import Row
 from results.run import Run
+from search_spaces.records import LOST
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

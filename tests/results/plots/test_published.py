@@ -22,7 +22,8 @@ from results.plots.papers.exchange import draw_exchange, exchange_info
 from results.plots.papers.functions import draw_functions, save_functions
 from results.plots.papers.published import draw_published, published_info
 from results.records.store import RunStore
-from search_spaces.trial import Recipe, Status, TrialConfig
+from search_spaces.records import Status
+from search_spaces.trial import Recipe, TrialConfig
 from tests.fakes.measurements import record
 from tests.fakes.results import make_recipe, make_trial, write_run
 from tests.results.measurements.test_exchange import write_experiment

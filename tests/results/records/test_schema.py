@@ -21,7 +21,7 @@ from results.records.schema import (
     trial_row,
 )
 from results.records.segments import read_segment, to_batch, write_segment
-from search_spaces.trial import EpochRecord, Outcome
+from search_spaces.records import EpochRecord, Outcome
 from tests.fakes.results import START, make_epochs, make_outcome, make_recipe, make_trial
 
 # Copied from DESIGN.md "Contracts": columns are only ever added at the end.

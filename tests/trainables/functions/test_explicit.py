@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from search_spaces.trial import EpochRecord, Recipe, TrialConfig
+from search_spaces.records import EpochRecord
+from search_spaces.trial import Recipe, TrialConfig
 from trainables import NUM_STARTS, SOLVERS
 from trainables.functions.benchmark import FUNCTIONS
 from trainables.functions.explicit import GRADUATED, TOLERANCE, ExplicitTraining

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces.trial import EpochRecord, TrialConfig
+from search_spaces.records import EpochRecord
+from search_spaces.trial import TrialConfig
 from tests.fakes import trials as fakes_trials
 from trainables.loop import NetworkTraining
 from trainables.measurements.sharpness import worst_case_sharpness

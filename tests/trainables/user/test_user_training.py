@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 import torch
 
+from search_spaces.records import EpochRecord
 from search_spaces.schedule import Schedule
-from search_spaces.trial import EpochRecord, Recipe, TrialConfig
+from search_spaces.trial import Recipe, TrialConfig
 from tests.conftest import ROOT
 from trainables.user.adapter import UserTraining
 from trainables.user.report import Report

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from results.records.schema import trial_row
-from search_spaces.trial import Outcome, Status, TrialConfig
+from search_spaces.records import Outcome, Status
+from search_spaces.trial import TrialConfig
 from tuner.campaign.campaign import Campaign
 from tuner.config.compose import compose
 from tuner.config.keys import SAMPLERS

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from search_spaces.trial import EpochRecord, Outcome, TrialConfig
+from search_spaces.records import EpochRecord, Outcome
+from search_spaces.trial import TrialConfig
 from tests.fakes.trials import SMALL, small_trial
 from tuner.display.live import (
     Display,

@@ -13,7 +13,8 @@ import pytest
 
 from results.statistics.worth import worths
 from results.study import build_study
-from search_spaces.trial import Status, TrialConfig
+from search_spaces.records import Status
+from search_spaces.trial import TrialConfig
 from tests.fakes.trials import small_plan
 from tests.tuner.campaign.test_campaign import Row, plan, row, score
 from trainables.trainable import ScheduledTrainable

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from search_spaces.trial import EpochRecord, Outcome, TrialConfig
+from search_spaces.records import EpochRecord, Outcome
+from search_spaces.trial import TrialConfig
 from tests.conftest import ROOT
 from tests.fakes.trials import small_trial
 from tuner.recording import tracking
