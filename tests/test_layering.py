@@ -1,29 +1,67 @@
-"""Who may import whom: the sentence of the design, read from the source."""
+"""Who may import whom: the sentence of the design and the map of the rooms, read from the source.
+
+Late imports and imports for type checking count as any other.
+"""
 
 from __future__ import annotations
 
 import ast
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 
-OURS = ("search_spaces", "trainables", "results", "tuner")
-ALLOWED_OURS = {
-    "search_spaces": {"search_spaces"},
-    "trainables": {"trainables", "search_spaces"},
-    "results": {"results", "search_spaces"},
-    "tuner": set(OURS),
+# The map: room -> the rooms it may import. Whatever lies in a room may import the rest of it.
+# A room is a package, a folder or a file of one; `results` alone is the face of the package.
+SPACES = ("search_spaces",)
+TRAINABLES = ("trainables", *SPACES)
+TOLD = ("results.records", "results.statistics", *SPACES)
+LOADED = ("results", "results.run", "results.study", "results.arms", *TOLD)
+MEASURED = ("results.measurements", *LOADED)
+SHOWN = ("results.tables", "results.exports", *MEASURED)
+PLANNED = ("tuner.plan", "tuner.config", *TRAINABLES, *TOLD)
+DECIDED = ("tuner.campaign", "results.study", *PLANNED)
+WATCHED = ("tuner.display", *DECIDED, *LOADED)
+EXECUTED = ("tuner.session", "tuner.recording", "results.report", *WATCHED)
+ARROWS: dict[str, tuple[str, ...]] = {
+    "search_spaces": (),
+    "trainables": SPACES,
+    # What happened and what it means.
+    "results.records": SPACES,
+    "results.statistics": (*SPACES, "results.records", "results.arms", "results.run"),
+    "results.arms": (*TOLD, "results.run"),
+    "results.study": ("results.arms", *TOLD),
+    "results.run": ("results.study", "results.arms", *TOLD),
+    "results": ("results.run", "results.study", "results.arms", *TOLD),
+    "results.measurements": LOADED,
+    "results.exports": MEASURED,
+    "results.tables": ("results.exports", *MEASURED),
+    "results.plots": SHOWN,
+    "results.report": ("results.plots", *SHOWN),
+    "results.__main__": ("results.report", "results.plots", *SHOWN),
+    # Who decides, runs and records.
+    "tuner.config": TRAINABLES,
+    "tuner.plan": ("tuner.campaign", "tuner.recording", "tuner.config", *TRAINABLES, *TOLD),
+    "tuner.campaign": ("results.study", *PLANNED),
+    "tuner.display": (*DECIDED, *LOADED),
+    "tuner.recording": WATCHED,
+    "tuner.session": ("tuner.recording", "results.report", *WATCHED),
+    "tuner.run": EXECUTED,
+    "tuner.measure": ("tuner.run", "results.plots", *EXECUTED, *SHOWN),
+    "tuner.api": ("tuner.run", *EXECUTED),
+    "tuner": ("tuner.api",),
 }
-# Package -> files or folders (of the four packages) that may import it.
-ALLOWED_PLACES = {
+# Other packages -> files or folders (of the four packages) that may import them.
+PLACES: dict[str, tuple[str, ...]] = {
     "torch": ("trainables/",),
     "torchvision": ("trainables/",),
-    "ray": ("tuner/", "trainables/trainable.py"),
-    "hydra": ("tuner/",),
+    "ray": ("tuner/session/", "tuner/recording/", "tuner/api.py", "trainables/trainable.py"),
+    "hydra": ("tuner/config/",),
     "omegaconf": ("tuner/",),
     # The study for notebooks and for resuming, its importances, its copy for optuna-dashboard.
     "optuna": (
@@ -34,46 +72,112 @@ ALLOWED_PLACES = {
     "matplotlib": ("results/",),
 }
 SEARCH_SPACES_MAY_IMPORT = {"numpy", "search_spaces", *sys.stdlib_module_names}
-FILES = sorted(path for name in OURS for path in (ROOT / name).rglob("*.py"))
+# A noun has one module. A measurement is trained, read and drawn under one name, and so is a
+# number with its figure.
+MEASUREMENTS = {"noise", "sampling", "critical", "sharpness", "exchange", "functions", "published"}
+SHARED_NAMES = MEASUREMENTS | {"best_of_n", "importances", "run", "schema"}
+MAX_MODULES = 15
+
+PACKAGES = ("search_spaces", "trainables", "results", "tuner")
+FOLDERS = (*PACKAGES, "tests", "benchmarks", "docs", "examples")
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Top-level names of all modules a file imports, late imports included."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def module_name(path: Path) -> str:
+    """`results.run` of results/run.py, `results` of results/__init__.py."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {
+    module_name(path): path for name in PACKAGES for path in sorted((ROOT / name).rglob("*.py"))
+}
+
+
+@cache
+def imports(module: str) -> tuple[str, ...]:
+    """The modules it imports: of ours exactly, of others as written."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            names += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: absolute imports only"
-            yield (node.module or "").partition(".")[0]
+            assert node.level == 0, f"{module}: absolute imports only"
+            parent = node.module or ""
+            inside = (f"{parent}.{alias.name}" for alias in node.names)
+            names += (name if name in FILES else parent for name in inside)
+    return tuple(dict.fromkeys(names))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_only_go_where_the_design_says(path: Path) -> None:
-    place = str(path.relative_to(ROOT))
-    names = set(imported(path))
-    assert names & set(OURS) <= ALLOWED_OURS[path.relative_to(ROOT).parts[0]]
-    for package, places in ALLOWED_PLACES.items():
-        assert package not in names or place.startswith(places), f"{place} imports {package}"
+def room_of(module: str) -> str:
+    """Its room on the map: the longest name there that it begins with."""
+    parts = module.split(".")
+    names = (".".join(parts[:depth]) for depth in range(len(parts), 0, -1))
+    return next((name for name in names if name in ARROWS), module)
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "search_spaces").glob("*.py")), ids=lambda p: p.name
-)
-def test_search_spaces_are_pure_numpy(path: Path) -> None:
-    assert set(imported(path)) <= SEARCH_SPACES_MAY_IMPORT
+def arrows() -> Iterator[tuple[str, str]]:
+    """(module, module of ours that it imports), all of them."""
+    return ((a, b) for a in FILES for b in imports(a) if b in FILES and a != b)
+
+
+def test_every_folder_has_its_room_on_the_map() -> None:
+    # A folder without a line would fall to the face of its package.
+    folders = {".".join(module.split(".")[:2]) for module in FILES if module.count(".") >= 2}
+    assert {name for name in folders if not name.startswith(("search_spaces", "trainables"))} <= {
+        *ARROWS
+    }
+    assert {room_of(module) for module in FILES} == {*ARROWS}
+
+
+def test_rooms_import_what_the_map_allows() -> None:
+    assert [
+        f"{a} imports {b}"
+        for a, b in arrows()
+        if room_of(a) != room_of(b) and room_of(b) not in ARROWS[room_of(a)]
+    ] == []
+
+
+@pytest.mark.parametrize("package", PLACES)
+def test_other_packages_are_imported_where_the_design_says(package: str) -> None:
+    assert [
+        f"{FILES[module].relative_to(ROOT)} imports {package}"
+        for module in FILES
+        if package in {name.partition(".")[0] for name in imports(module)}
+        and not str(FILES[module].relative_to(ROOT)).startswith(PLACES[package])
+    ] == []
+
+
+def test_search_spaces_are_pure_numpy() -> None:
+    assert {
+        name.partition(".")[0]
+        for module in FILES
+        if room_of(module) == "search_spaces"
+        for name in imports(module)
+    } <= SEARCH_SPACES_MAY_IMPORT
 
 
 def test_run_records_are_written_by_the_store_alone() -> None:
     writers = {"write_table", "ParquetWriter", "write_dataset"}
-    found = {
+    places = {
         str(path.relative_to(ROOT))
-        for path in FILES
+        for path in FILES.values()
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and node.attr in writers
     }
-    assert found <= {"results/records/segments.py"}
+    assert places <= {"results/records/segments.py"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_file_outgrows_its_noun(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 400
+def test_no_folder_holds_more_than_fifteen_modules() -> None:
+    sizes = Counter(
+        str(path.parent.relative_to(ROOT))
+        for name in FOLDERS
+        for path in (ROOT / name).rglob("*.py")
+        if path.stem != "__init__"
+    )
+    assert {folder: size for folder, size in sizes.items() if size > MAX_MODULES} == {}
+
+
+def test_no_two_modules_share_a_name_but_for_measurements() -> None:
+    names = Counter(path.stem for path in FILES.values())
+    twice = {name for name, times in names.items() if times > 1}
+    assert twice <= {"__init__", "__main__"} | SHARED_NAMES
