@@ -70,6 +70,32 @@ class Range:
                 f"`step > 0` and log=false must hold, but got (step={self.step}, log={self.log})."
             )
 
+    def replaced(self, fields: Mapping[str, Any]) -> Range:
+        """This range with these fields on top; a field of None stays as it is.
+
+        `value` and `choices` exclude the others. They start anew, as do bounds on top of a
+        fixed value or of a relative range; a `step` without `log` ends the log scale.
+
+        Raises:
+            ValueError: excluded fields together, or no whole numbers where the range has them.
+        """
+        given = {name: value for name, value in fields.items() if value is not None}
+        exclusive = [name for name in ("value", "choices") if name in given]
+        if exclusive and len(given) > 1:
+            raise ValueError(f"{exclusive[0]} excludes the others, but got {', '.join(given)}.")
+        if "choices" in given:
+            given["choices"] = tuple(given["choices"])
+        numbers = [given[name] for name in ("low", "high", "step", "value") if name in given]
+        if self.integer:
+            for number in (*numbers, *given.get("choices", ())):
+                if not float(number).is_integer():
+                    raise ValueError("whole numbers only.")
+        if not given:
+            return self
+        if exclusive or self.low is None or self.relative:
+            return Range(**given, integer=self.integer)
+        return replace(self, **({"log": False} | given if "step" in given else given))
+
     @property
     def is_fixed(self) -> bool:
         """True when exactly one value is allowed."""

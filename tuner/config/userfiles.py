@@ -6,7 +6,6 @@ Hydra never sees these files: they are read here, checked, and handed on as plai
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +110,8 @@ def _yaml_space(path: Path) -> SearchSpace:
         if name not in known:
             raise UserFileError(f"{path}: unknown parameter {name!r}{nearest(name, known)}")
         try:
-            ranges[name] = _range(value, defaults.get(name), integer=name in INTEGER_PARAMS)
+            absent = Range(value=0.0, integer=name in INTEGER_PARAMS)
+            ranges[name] = _range(value, defaults.get(name, absent))
         except (TypeError, ValueError) as error:
             raise UserFileError(f"{path}: {name}: {error}") from None
     if "factor" in ranges:
@@ -123,22 +123,14 @@ def _yaml_space(path: Path) -> SearchSpace:
     return SearchSpace(name=path.stem, family=family, ranges=ranges, optimizer=optimizer)
 
 
-def _range(value: Any, default: Range | None, *, integer: bool) -> Range:
+def _range(value: Any, default: Range) -> Range:
     fields = value if isinstance(value, dict) else {"value": value}
     for name in fields:
         if name not in FIELDS:
             raise ValueError(f"unknown {name!r}{nearest(str(name), FIELDS)}")
-    if fields.get("choices") is not None:
-        fields = fields | {"choices": tuple(fields["choices"])}
-    numbers = [*(fields.get(k) for k in ("low", "high", "step", "value"))]
-    numbers += fields.get("choices") or ()
-    if integer and any(isinstance(n, float) and not n.is_integer() for n in numbers):
-        raise ValueError("whole numbers only.")
-    starts_anew = default is None or default.relative or {"value", "choices"} & set(fields)
-    if starts_anew:
-        return Range(**fields, integer=integer)
-    assert default is not None
-    return replace(default, **fields)
+    if all(field is None for field in fields.values()):
+        raise ValueError("give a value, choices, or low and high.")
+    return default.replaced(fields)
 
 
 def _python_space(path: Path) -> SearchSpace:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
@@ -260,23 +260,11 @@ def _is_empty(override: RangeConfig) -> bool:
 
 
 def _override(default: Range, override: RangeConfig) -> Range:
-    """The default range with the user's fields on top; value and choices exclude the others."""
-    given = {f.name: getattr(override, f.name) for f in fields(override)}
-    given = {k: v for k, v in given.items() if v is not None}
-    if not given:
+    """The default range with the user's fields on top; one value is said with `value`."""
+    if _is_empty(override):
         return default
-    exclusive = [k for k in ("value", "choices") if k in given]
-    if exclusive and len(given) > 1:
-        raise ValueError(f"{exclusive[0]} excludes the others, but got {', '.join(given)}.")
-    numbers = [given.get(k) for k in ("low", "high", "step", "value")] + given.get("choices", [])
-    if default.integer and any(n is not None and n != int(n) for n in numbers):
-        raise ValueError("whole numbers only.")
-    if "choices" in given:
-        given["choices"] = tuple(given["choices"])
-    if exclusive or default.low is None:
-        return Range(**given, integer=default.integer)
-    axis = replace(default, **({"log": False} | given if "step" in given else given))
-    if axis.low == axis.high:
+    axis = default.replaced(asdict(override))
+    if None not in (default.low, axis.low) and axis.low == axis.high:
         raise ValueError(f"`low < high` must hold, but got (low={axis.low}, high={axis.high}).")
     return axis
 

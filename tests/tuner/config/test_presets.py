@@ -286,6 +286,15 @@ def test_a_users_file_may_say_momentum_share_lr0_batch0_and_optimizer(tmp_path: 
     assert SearchSpace.from_dict(space.to_dict()) == space
 
 
+def test_bounds_in_a_users_file_replace_one_value_and_a_step_the_log_scale(
+    tmp_path: Path,
+) -> None:
+    text = "family: poly\nsplit: {low: 0.0, high: 1.0}\np: {step: 0.1}\n"
+    (space,) = planned(write(tmp_path, text)).spaces
+    assert space.ranges["split"] == Range(low=0.0, high=1.0)
+    assert space.ranges["p"] == Range(low=0.1, high=4.0, step=0.1)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -296,6 +305,8 @@ def test_a_users_file_may_say_momentum_share_lr0_batch0_and_optimizer(tmp_path: 
         ("lr0: 0.1\ndelta0: 0.3", "lr0 takes the place of delta0; give one of them"),
         ("batch0: 5000", "spaces.mine: `1 <= batch.initial <="),
         ("batch0: {low: 8, high: 16.5}", "whole numbers only"),
+        ("p: {value: 1, low: 0.5}", "p: value excludes the others"),
+        ("p: {low: null}", "p: give a value, choices, or low and high"),
         ("momentum_share: 2", "momentum_share <= 1` must hold"),
         ("radius0: -1", "`radius0 >= 0` must hold"),
         ("lr0: 0", "`lr0 > 0` must hold"),
