@@ -15,16 +15,17 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
 
-from results.statistics.paired import CONFIDENCE_SEQUENCE, Difference
+from results.statistics.intervals import t_half_width
+from results.statistics.paired import CONFIDENCE_SEQUENCE, Difference, two_sided_p
 from results.statistics.sequential import ALPHA, half_width, log_e
-from results.statistics.wording import arm_label, interval_text, minus, points, seeds
+from results.statistics.wording import arm_label, counted, p_text, points
 
 Outcome = Literal["better by min_effect", "better", "equivalent", "undecided"]
 BETTER: tuple[Outcome, ...] = ("better by min_effect", "better")
 # (difference, min_effect) -> p value of one pair.
 Test = Callable[[Difference, float], float]
+FEW_SEEDS = 5  # fewer are called preliminary
 MIN_SEEDS_TO_PLAN = 3  # fewer say too little about the spread
 MAX_SEEDS_NEEDED = 1_000
 
@@ -114,7 +115,7 @@ def seeds_needed(difference: Difference, *, min_effect: float, num_pairs: int = 
     if difference.interval_kind == CONFIDENCE_SEQUENCE:
         half_N = half_width(n_N, sd, alpha=level)
     else:
-        half_N = stdtrit(n_N - 1, 1 - level / 2) * sd / np.sqrt(n_N)
+        half_N = t_half_width(n_N, sd, 1 - level)
     enough_N = np.flatnonzero(half_N < max(mean, min_effect - mean))
     return int(enough_N[0]) + 1 if len(enough_N) else MAX_SEEDS_NEEDED
 
@@ -147,10 +148,10 @@ def _p_of(difference: Difference, distance: float) -> float:
     """Two-sided p value of a mean this far from the observed one; 1 where it is not outside."""
     if distance <= 0:
         return 1.0
-    t = distance / (difference.sd / math.sqrt(difference.n))
+    n, sd = difference.n, difference.sd
     if difference.interval_kind == CONFIDENCE_SEQUENCE:
-        return min(1.0, math.exp(-log_e(difference.n, t)))
-    return 2 * float(stdtr(difference.n - 1, -t))
+        return min(1.0, math.exp(-log_e(n, distance / (sd / math.sqrt(n)))))
+    return two_sided_p(n, sd, distance)
 
 
 def _outcome(zero: float | None, beyond: float | None, within: float | None) -> Outcome:
@@ -168,11 +169,12 @@ def _sentence(claim: Claim, min_effect: float, num_pairs: int) -> str:
     if d.n == 0:
         return f"undecided: {arm_label(a)} and {arm_label(b)} have no seed in common"
     if claim.winner is not None:
-        loser, shown = (b, d) if claim.winner == a else (a, d.reverse)
+        loser, lead = (b, d) if claim.winner == a else (a, d.reverse)
         doubt = f", perhaps by less than the {points(min_effect)[0]} points that matter"
+        mean, interval = lead.texts
         return (
-            f"{arm_label(claim.winner)} beats {arm_label(loser)} by {points(shown.mean)[0]} "
-            f"points at equal samples, {d.interval_kind} {interval_text(shown)}, {seeds(d)}"
+            f"{arm_label(claim.winner)} beats {arm_label(loser)} by {mean} "
+            f"points at equal samples, {d.interval_kind} {interval}, {seeds(d)}"
             + (doubt if claim.outcome == "better" else "")
         )
     if claim.outcome == "equivalent":
@@ -182,8 +184,24 @@ def _sentence(claim: Claim, min_effect: float, num_pairs: int) -> str:
         )
     text = f"undecided: {minus(a, b, d)}, {seeds(d)}"
     if d.separated and claim.p_holm is not None:
-        text += f", not significant over {num_pairs} comparisons (Holm p={claim.p_holm:.2f})"
+        text += f", not significant over {num_pairs} comparisons (Holm p={p_text(claim.p_holm)})"
     return text + needed_text(claim)
+
+
+def minus(a: str, b: str, difference: Difference) -> str:
+    """ "poly minus cosine = 0.7 points [-3.1, 4.5]"."""
+    if difference.n == 0:
+        return "no seed in common"
+    mean, interval = difference.texts
+    return f"{arm_label(a)} minus {arm_label(b)} = {mean} points {interval}"
+
+
+def seeds(difference: Difference) -> str:
+    """ "n=3 paired seeds (preliminary)"."""
+    text = f"n={counted(difference.n, 'paired seed')}"
+    if difference.num_unpaired:
+        text += f", {difference.num_unpaired} unpaired left out"
+    return text + (" (preliminary)" if difference.n < FEW_SEEDS else "")
 
 
 def needed_text(claim: Claim) -> str:
@@ -192,4 +210,4 @@ def needed_text(claim: Claim) -> str:
         return ""
     if claim.seeds_needed >= MAX_SEEDS_NEEDED:
         return f", {MAX_SEEDS_NEEDED:,} or more seeds needed"
-    return f", about {claim.seeds_needed} more seed{'s' * (claim.seeds_needed > 1)} needed"
+    return f", about {counted(claim.seeds_needed, 'more seed')} needed"

@@ -14,14 +14,13 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from results.statistics.claims import Claim, Outcome, make_claims
+from results.statistics.claims import FEW_SEEDS, Claim, Outcome, make_claims
 from results.statistics.image_interval import examples_interval
+from results.statistics.intervals import CONFIDENCE, mean_sd
 from results.statistics.paired import (
-    CONFIDENCE,
     CONFIDENCE_SEQUENCE,
     Difference,
     Scores,
-    mean_sd,
     paired_difference,
     paired_scores,
     with_resampling,
@@ -29,7 +28,7 @@ from results.statistics.paired import (
 from results.statistics.resampling import share_better
 from results.statistics.sequential import ALPHA, confidence_sequence, e_value
 from results.statistics.verdict import verdict
-from results.statistics.wording import BASELINE_LABEL, FEW_SEEDS, arm_label, interval_text, points
+from results.statistics.wording import BASELINE_LABEL, arm_label, points
 from search_spaces.space import BASELINE
 
 __all__ = [
@@ -158,6 +157,11 @@ def compare(
         verdict=verdict(scores, claims, reference=reference, min_effect=min_effect),
         claims=claims,
     )
+
+
+def interval_text(difference: Difference) -> str:
+    """ "[0.3, 2.1]" in points, or why there is none."""
+    return difference.texts[1]
 
 
 def default_min_effect(num_test: int) -> float:

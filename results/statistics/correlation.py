@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
-CONFIDENCE = 0.95
+from results.statistics.intervals import CONFIDENCE
+
 MIN_FOR_INTERVAL = 4  # the standard error divides by n - 3
 PERFECT = 1e-12  # distance of |rho| from 1 that is rounding
 
@@ -71,20 +73,18 @@ def _rounded(value_N: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float
 
 
 def _rho(x_N: NDArray[np.float64], y_N: NDArray[np.float64]) -> float:
-    """Pearson's correlation of the ranks."""
+    """nan where it is not defined, and without the dust that rounding leaves at +-1."""
     if len(x_N) < 2 or np.ptp(x_N) == 0 or np.ptp(y_N) == 0:
         return math.nan
-    from scipy.stats import rankdata
+    from scipy.stats import spearmanr  # 0.7 s
 
-    rho = float(np.corrcoef(rankdata(x_N), rankdata(y_N))[0, 1])
+    rho = float(spearmanr(x_N, y_N).statistic)
     return math.copysign(1.0, rho) if abs(rho) > 1 - PERFECT else rho
 
 
 def _interval(rho: float, n: int) -> tuple[float | None, float | None]:
     if n < MIN_FOR_INTERVAL or math.isnan(rho) or abs(rho) == 1:
         return None, None
-    from scipy.special import ndtri
-
     error = math.sqrt((1 + rho * rho / 2) / (n - 3))
     half = float(ndtri((1 + CONFIDENCE) / 2)) * error
     center = math.atanh(rho)

@@ -22,13 +22,14 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri
 
+from results.statistics.intervals import CONFIDENCE, t_half_width
 from results.statistics.resampling import SAME
 
 
 def examples_interval(
-    difference_SI: NDArray[np.float64], confidence: float = 0.95
+    difference_SI: NDArray[np.float64], confidence: float = CONFIDENCE
 ) -> tuple[float, float] | None:
     """Interval of the mean difference for fresh seeds and fresh images.
 
@@ -43,10 +44,9 @@ def examples_interval(
     squares_seed = num_images * float(seed_S @ seed_S)
     squares_image = num_seeds * float(image_I @ image_I)
     squares_rest = float(((difference_SI - mean) ** 2).sum()) - squares_seed - squares_image
-    ms_seed, ms_image = squares_seed / (num_seeds - 1), squares_image / (num_images - 1)
+    ms_image = squares_image / (num_images - 1)
     ms_rest = squares_rest / ((num_seeds - 1) * (num_images - 1))
-    tail = (1 + confidence) / 2
-    seeds = float(stdtrit(num_seeds - 1, tail)) ** 2 * ms_seed
-    images = float(ndtri(tail)) ** 2 * max(0.0, ms_image - ms_rest)
-    half = math.sqrt((seeds + images) / difference_SI.size)
+    seeds = float(t_half_width(num_seeds, seed_S.std(ddof=1), confidence))
+    variance = max(0.0, ms_image - ms_rest) / difference_SI.size
+    half = math.hypot(seeds, float(ndtri((1 + confidence) / 2)) * math.sqrt(variance))
     return mean - half, mean + half

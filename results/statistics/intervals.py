@@ -1,4 +1,7 @@
-"""What do a few seeds say about a quantity? Their mean and its t-interval."""
+"""What do a few seeds say about a quantity? Their mean and its t-interval.
+
+Every t-interval is made here. Legend: R seeds.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit  # Student's quantile, without scipy.stats' slow import
+
+from results.statistics.wording import interval_text, short_number
 
 CONFIDENCE = 0.95
 
@@ -39,24 +46,30 @@ def mean_of(values: Iterable[float]) -> Mean:
         2 [-0.484, 4.48], n=3
     """
     value_R = np.array([value for value in values if math.isfinite(value)])
-    n = len(value_R)
-    mean = float(value_R.mean()) if n else math.nan
+    n, (mean, sd) = len(value_R), mean_sd(value_R)
     if n < 2 or np.ptp(value_R) == 0:
         return Mean(n=n, mean=mean)
-    from scipy.special import stdtrit  # Student's quantile, without scipy.stats' slow import
-
-    quantile = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2))
-    half = quantile * float(value_R.std(ddof=1)) / math.sqrt(n)
+    half = float(t_half_width(n, sd))
     return Mean(n=n, mean=mean, low=mean - half, high=mean + half)
 
 
-def interval_text(low: float | None, high: float | None) -> str:
-    """ " [0.10, 0.14]", or nothing where there is no interval."""
-    if low is None or high is None:
-        return ""
-    return f" [{short_number(low)}, {short_number(high)}]"
+def mean_sd(value_R: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean (nan for n=0) and sample standard deviation (nan for n<2)."""
+    mean = float(value_R.mean()) if value_R.size else math.nan
+    return mean, float(value_R.std(ddof=1)) if value_R.size > 1 else math.nan
 
 
-def short_number(value: float) -> str:
-    """Three digits, without an exponent where the number is large: 0.0123, 1,450."""
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+def t_half_width(
+    n: ArrayLike, sd: ArrayLike, confidence: float = CONFIDENCE
+) -> NDArray[np.float64]:
+    """Half the length of the t-interval of a mean of n values with this sd; n at least 2.
+
+    Source: Student 1908.
+
+    Example:
+        >>> round(float(t_half_width(4, 1.0)), 4)  # 3.1824 / 2
+        1.5912
+    """
+    n = np.asarray(n)
+    half: NDArray[np.float64] = stdtrit(n - 1, (1 + confidence) / 2) * sd / np.sqrt(n)
+    return half

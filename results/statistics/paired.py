@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtr
 
+from results.statistics.intervals import CONFIDENCE, mean_sd, t_half_width
 from results.statistics.resampling import (
     MIN_BOOTSTRAP,
     MIN_SIGN_FLIPS,
@@ -21,8 +22,8 @@ from results.statistics.resampling import (
     share_better,
     sign_flip_p,
 )
+from results.statistics.wording import UNKNOWN, points, points_interval
 
-CONFIDENCE = 0.95
 T_INTERVAL = "95% t-interval"
 CONFIDENCE_SEQUENCE = "95% confidence sequence"
 
@@ -74,6 +75,20 @@ class Difference:
         return self.low is not None and self.high is not None and self.low * self.high > 0
 
     @property
+    def texts(self) -> tuple[str, str]:
+        """In points, ("0.7", "[-3.1, 4.5]"), or why there is no interval."""
+        if self.low is not None and self.high is not None:
+            return points_interval(self.mean, self.low, self.high)
+        if self.n == 0:
+            return UNKNOWN, "(no seed in common)"
+        why = "one seed" if self.n < 2 else "equal differences" if self.sd == 0 else "few seeds"
+        return points(self.mean)[0], f"(no interval from {why})"
+
+    def __str__(self) -> str:
+        """ "0.7 [-3.1, 4.5]" in points; "-" without a seed in common."""
+        return " ".join(self.texts) if self.n else UNKNOWN
+
+    @property
     def reverse(self) -> Difference:
         """The second arm minus the first."""
         return replace(
@@ -113,10 +128,9 @@ def paired_difference(a: Scores, b: Scores) -> Difference:
     if n >= 2 and sd <= SAME:
         sd = 0.0  # ties of a coarse score: no spread to build an interval on
     elif n >= 2:
-        error = sd / math.sqrt(n)
-        half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * error
+        half = float(t_half_width(n, sd))
         low, high = mean - half, mean + half
-        p_value = 2 * float(stdtr(n - 1, -abs(mean) / error))
+        p_value = two_sided_p(n, sd, mean)
     return Difference(
         n=n,
         mean=mean,
@@ -146,10 +160,9 @@ def with_resampling(difference: Difference, difference_R: NDArray[np.float64]) -
     )
 
 
-def mean_sd(score_R: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean (nan for n=0) and sample standard deviation (nan for n<2)."""
-    mean = float(score_R.mean()) if score_R.size else math.nan
-    return mean, float(score_R.std(ddof=1)) if score_R.size > 1 else math.nan
+def two_sided_p(n: int, sd: float, distance: float) -> float:
+    """P value of the t-test for a mean of n values this far from the one assumed."""
+    return 2 * float(stdtr(n - 1, -abs(distance) / (sd / math.sqrt(n))))
 
 
 def _minus(value: float | None) -> float | None:

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from results.arms.comparison import ARMS_OWN, INCIDENTAL, confirm_scores, group_by_arm
 from results.records.schema import Row
 from results.run import Run
-from results.statistics.paired import CONFIDENCE, Scores
+from results.statistics.intervals import CONFIDENCE
+from results.statistics.paired import Scores
 from results.statistics.resampling import SAME
 from search_spaces.trial import Recipe
 

@@ -18,7 +18,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from results.statistics.paired import Scores, mean_sd, paired_scores
+from results.statistics.intervals import mean_sd
+from results.statistics.paired import Scores, paired_scores
 from results.statistics.resampling import SAME
 
 ALPHA = 0.05

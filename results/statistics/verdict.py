@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from results.statistics.claims import BETTER, Claim
+from results.statistics.claims import BETTER, Claim, minus
 from results.statistics.paired import CONFIDENCE_SEQUENCE, Scores
 from results.statistics.sequential import rank
-from results.statistics.wording import arm_label, minus, points
+from results.statistics.wording import arm_label, points
 
 
 def verdict(

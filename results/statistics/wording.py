@@ -1,13 +1,19 @@
-"""How are differences spoken of? In points (100 x accuracy), with their interval and seeds."""
+"""How are numbers spoken of? Here every number of a table or a sentence becomes text.
+
+Accuracies are told in percent, their differences in points (100 x accuracy); what is not known is
+"-". Columns that differ between tables differ in their titles, never in how a number is written.
+"""
 
 from __future__ import annotations
 
-from results.statistics.paired import Difference
+import math
+
 from results.statistics.resampling import SAME
 from search_spaces.space import BASELINE
 
 BASELINE_LABEL = "your default (not tuned)"
-FEW_SEEDS = 5  # fewer are called preliminary
+UNKNOWN = "-"
+LEAST_P = 0.001  # smaller p values are called so
 
 
 def arm_label(name: str) -> str:
@@ -15,33 +21,81 @@ def arm_label(name: str) -> str:
     return BASELINE_LABEL if name == BASELINE else name
 
 
+def short_label(name: str) -> str:
+    """The arm's name where there is little room: the baseline is "default"."""
+    return "default" if name == BASELINE else name
+
+
 def points(*values: float) -> list[str]:
     """Accuracies in points with one decimal, or two where one would show a false zero."""
-    decimals = 2 if any(SAME < abs(value) < 0.0005 for value in values) else 1
+    return _in_points(values, any(SAME < abs(value) < 0.0005 for value in values))
+
+
+def points_interval(mean: float, low: float, high: float) -> tuple[str, str]:
+    """A difference in points and its interval: ("0.7", "[-3.1, 4.5]").
+
+    All with one decimal, or two where one would show a false zero or one end as the mean.
+
+    Example:
+        >>> points_interval(0.001, 0.0008, 0.0012)
+        ('0.10', '[0.08, 0.12]')
+    """
+    value, *ends = points(mean, low, high)
+    if value in ends:
+        value, *ends = _in_points((mean, low, high), True)
+    return value, f"[{', '.join(ends)}]"
+
+
+def interval_text(low: float | None, high: float | None) -> str:
+    """ " [0.123, 1,450]", three digits each, or nothing where there is no interval."""
+    if low is None or high is None:
+        return ""
+    return f" [{short_number(low)}, {short_number(high)}]"
+
+
+def p_text(p_value: float | None) -> str:
+    """Three decimals, "<0.001" below 0.001; "-" where there is none."""
+    if p_value is None or not math.isfinite(p_value):
+        return UNKNOWN
+    return f"<{LEAST_P}" if p_value < LEAST_P else f"{p_value:.3f}"
+
+
+def percent(share: float | None, decimals: int = 2) -> str:
+    """ "97.31" for 0.9731; "-" where unknown."""
+    if share is None or not math.isfinite(share):
+        return UNKNOWN
+    return f"{100 * share:.{decimals}f}"
+
+
+def number(value: float | None) -> str:
+    """Four digits, whole numbers with commas; "-" where unknown."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
+
+
+def short_number(value: float) -> str:
+    """Three digits, without an exponent where the number is large: 0.0123, 1,450."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """ "3.2 s", "4 min 05 s" or "2 h 07 min"; "-" where unknown."""
+    if seconds is None or not math.isfinite(seconds):
+        return UNKNOWN
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 seed", "1,200 seeds"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def _in_points(values: tuple[float, ...], finely: bool) -> list[str]:
+    decimals = 2 if finely else 1
     return [f"{round(100 * value, decimals) + 0.0:.{decimals}f}" for value in values]
-
-
-def interval_text(difference: Difference) -> str:
-    """ "[0.3, 2.1]" in points, or why there is none."""
-    if difference.low is None or difference.high is None:
-        if difference.n < 2:
-            return "(no interval from one seed)"
-        return f"(no interval from {'equal differences' if difference.sd == 0 else 'few seeds'})"
-    _, low, high = points(difference.mean, difference.low, difference.high)
-    return f"[{low}, {high}]"
-
-
-def minus(a: str, b: str, difference: Difference) -> str:
-    """ "poly minus cosine = 0.7 points [-3.1, 4.5]"."""
-    if difference.n == 0:
-        return "no seed in common"
-    shown = points(difference.mean)[0]
-    return f"{arm_label(a)} minus {arm_label(b)} = {shown} points {interval_text(difference)}"
-
-
-def seeds(difference: Difference) -> str:
-    """ "n=3 paired seeds (preliminary)"."""
-    text = f"n={difference.n} paired seed{'s' if difference.n != 1 else ''}"
-    if difference.num_unpaired:
-        text += f", {difference.num_unpaired} unpaired left out"
-    return text + (" (preliminary)" if difference.n < FEW_SEEDS else "")

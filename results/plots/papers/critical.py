@@ -14,7 +14,7 @@ from results.measurements.critical import CriticalBatch, critical_batches
 from results.plots.looks import Look, grid_axis, log_axis, ordered_looks
 from results.plots.style import GREY, set_size, tidy
 from results.run import Run
-from results.statistics.intervals import short_number
+from results.statistics.wording import short_number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

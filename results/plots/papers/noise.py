@@ -25,7 +25,8 @@ from results.plots.looks import (
 from results.plots.style import set_size, tidy
 from results.records.schema import Row
 from results.run import Run
-from results.statistics.intervals import interval_text, mean_of, short_number
+from results.statistics.intervals import mean_of
+from results.statistics.wording import interval_text, short_number
 
 MAX_BARS = 12  # epochs; the intervals of more are drawn as a band
 LOWEST_SHOWN = 0.1  # of the mean; where an interval that reaches 0 or below ends on the log axis

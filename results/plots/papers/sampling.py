@@ -18,7 +18,8 @@ from results.plots.looks import Look, arm_looks, dodge, epoch_axis, log_axis, sh
 from results.plots.style import set_size, tidy
 from results.records.schema import Row
 from results.run import Run
-from results.statistics.intervals import Mean, interval_text, mean_of
+from results.statistics.intervals import Mean, mean_of
+from results.statistics.wording import interval_text
 
 # 95% quantile of the Kolmogorov-Smirnov distance of n normal values from the normal of their own
 # mean and standard deviation: 0.895 / (sqrt(n) - 0.01 + 0.85 / sqrt(n)); Stephens 1974, JASA 69.

@@ -74,7 +74,8 @@ def test_claims_of_several_pairs_are_corrected():
     both = make_claims({("a", "b"): lone, ("a", "c"): none}, min_effect=0.0001)
     assert [claim.outcome for claim in both] == ["undecided", "undecided"]
     assert both[0].p_holm == pytest.approx(2 * lone.p_value)
-    assert "not significant over 2 comparisons (Holm p=0.10)" in both[0].sentence
+    p_text = f"{2 * lone.p_value:.3f}"
+    assert f"not significant over 2 comparisons (Holm p={p_text})" in both[0].sentence
     assert both[0].difference.separated
 
 

@@ -108,8 +108,8 @@ def test_a_sure_difference_that_may_be_too_small_says_so():
     )
     # differences 0.10, 0.11, 0.09 points: mean 0.1, half width 0.0248
     assert c.verdict == (
-        "poly beats your default (not tuned) by 0.1 points at equal samples, "
-        "95% t-interval [0.1, 0.1], n=3 paired seeds (preliminary), "
+        "poly beats your default (not tuned) by 0.10 points at equal samples, "
+        "95% t-interval [0.08, 0.12], n=3 paired seeds (preliminary), "
         "perhaps by less than the 0.1 points that matter."
     )
     assert c.claims[0].outcome == "better"
