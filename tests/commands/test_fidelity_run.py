@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 import results
-from tests.commands.test_run import Command, reproducible, wait_for
-from tests.conftest import ClusterProcess
+from tests.commands.command import Command, reproducible, wait_for
 
 pytestmark = pytest.mark.slow
 
 TINY = ("workload=digits", "model.width=4", "dataset.train_examples=300", "display=plain")
 RUNGS = (*TINY, "space=poly", "epochs=9", "search.rungs=2", "trials=6", "confirm.seeds=2")
-
-
-@pytest.fixture
-def command(tmp_path: Path, cluster: ClusterProcess) -> Command:
-    return Command(tmp_path, cluster.address)
 
 
 @pytest.mark.parametrize("fidelity", ["squeezed", "prefix"])

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 import results
-from tests.commands.test_run import Command, reproducible, wait_for
-from tests.conftest import ClusterProcess
+from tests.commands.command import Command, reproducible, wait_for
 
 pytestmark = pytest.mark.slow  # each test starts a driver
 
@@ -24,11 +23,6 @@ def train(schedule, seed, report):
     for epoch in range(schedule.num_epochs):
         report(val_accuracy=50 + epoch)
 """
-
-
-@pytest.fixture
-def command(tmp_path: Path, cluster: ClusterProcess) -> Command:
-    return Command(tmp_path, cluster.address)
 
 
 def test_a_killed_and_resumed_run_has_the_rows_of_an_uninterrupted_one(command: Command) -> None:
