@@ -18,8 +18,9 @@ import numpy as np
 from benchmarks.search_efficiency.pool import Fidelity, Pool, Training
 from results.statistics.worth import worths
 from search_spaces.space import Range, SearchSpace
-from tuner.campaign.halving import Halving, Ladder
+from tuner.campaign.halving import Halving
 from tuner.campaign.suggest import Suggester
+from tuner.plan.ladder import Ladder
 
 Order = Literal["promote", "ask"]  # first: a promotion that is earned, or another config
 Recommend = Callable[[Sequence[dict[int, float]]], int]

@@ -34,7 +34,7 @@ class Campaign:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.plan, self.rungs = plan, plan.rungs
+        self.plan, self.ladder = plan, plan.ladder
         config = plan.config
         self.arms = {
             space.name: Arm(
@@ -46,14 +46,12 @@ class Campaign:
                     trials=plan.trials_per_space,
                     startup=config.search.startup,
                 ),
-                halving=Halving(plan.rungs.ladder, plan.quota(space)),
+                halving=Halving(plan.ladder, plan.quota(space)),
             )
             for space in plan.spaces
         }
         if plan.baseline is not None:
-            baseline = Arm(
-                space=plan.baseline, suggester=None, halving=Halving(plan.rungs.ladder, 0)
-            )
+            baseline = Arm(space=plan.baseline, suggester=None, halving=Halving(plan.ladder, 0))
             baseline.chosen = plan.trial(plan.baseline, plan.baseline.fixed)
             self.arms[plan.baseline.name] = baseline
         self.pending: list[TrialConfig] = []
@@ -188,7 +186,7 @@ class Campaign:
 
     def _drop_replaced(self) -> None:
         for trial in [trial for trial in self.pending if trial.role == "search"]:
-            arm, rung = self.arms[trial.space], self.rungs.rung_of(trial)
+            arm, rung = self.arms[trial.space], self.ladder.rung_of(trial)
             if rung and arm.halving.is_over_full(rung):
                 self.pending.remove(trial)
                 self._score(arm, trial, "failed", None)
@@ -196,10 +194,10 @@ class Campaign:
     def _replay_prefixes(self, trial: TrialConfig, scores: Mapping[int, float]) -> None:
         """The rungs that a training has passed on its way."""
         arm = self.arms[trial.space]
-        for rung in range(self.rungs.rung_of(trial) if scores else 0):
-            passed = self.rungs.place(trial, rung)
+        for rung in range(self.ladder.rung_of(trial) if scores else 0):
+            passed = self.ladder.place(trial, rung)
             self._commit(arm, passed)
-            self._score(arm, passed, "paused", scores.get(self.rungs.samples_on(rung)))
+            self._score(arm, passed, "paused", scores.get(self.ladder.samples_on(rung)))
 
     def counts(self, row: Mapping[str, Any]) -> bool:
         """True for a replayed trial that ended and still serves this campaign."""
@@ -211,8 +209,8 @@ class Campaign:
 
     def num_rungs(self, row: Mapping[str, Any]) -> int:
         """Trainings that this row stands for: a prefix has passed the rungs below its own."""
-        is_prefix = row["role"] == "search" and self.rungs.fidelity == "prefix"
-        return 1 + (self.rungs.rung_of(trial_from_row(row)) if is_prefix else 0)
+        is_prefix = row["role"] == "search" and self.ladder.fidelity == "prefix"
+        return 1 + (self.ladder.rung_of(trial_from_row(row)) if is_prefix else 0)
 
     def _pop(self, *roles: str) -> TrialConfig | None:
         for index, trial in enumerate(self.pending):
@@ -257,14 +255,14 @@ class Campaign:
             arm.exhausted = True
             self._advance(arm)
             return None
-        trial = self.rungs.place(self.plan.trial(arm.space, params), 0)
+        trial = self.ladder.place(self.plan.trial(arm.space, params), 0)
         self._commit(arm, trial)
         return trial
 
     def _promote(self, arm: Arm) -> TrialConfig:
         assert arm.promotion is not None, "only asked when there is one"
         key, rung = arm.promotion
-        trial = self.rungs.place(arm.configs[key], rung)
+        trial = self.ladder.place(arm.configs[key], rung)
         self._commit(arm, trial)
         return trial
 
@@ -273,7 +271,7 @@ class Campaign:
 
     def _commit(self, arm: Arm, trial: TrialConfig) -> None:
         """A training of the search begins."""
-        key, rung = trial.config_key, self.rungs.rung_of(trial)
+        key, rung = trial.config_key, self.ladder.rung_of(trial)
         self.known.add(trial.trial_key)
         if arm.suggester is not None and key not in arm.suggester.tried:
             arm.suggester.attach(key, trial.params)
@@ -281,7 +279,7 @@ class Campaign:
             arm.suggester.promote(key)
         arm.configs.setdefault(key, trial)
         arm.halving.start(key, rung)
-        arm.samples += self.rungs.cost(rung)
+        arm.samples += self.ladder.cost(rung)
 
     def _record(
         self,
@@ -307,17 +305,17 @@ class Campaign:
 
     def _score(self, arm: Arm, trial: TrialConfig, status: Status, value: float | None) -> None:
         """A training of the search ended with this value; None = it failed."""
-        key, rung = trial.config_key, self.rungs.rung_of(trial)
+        key, rung = trial.config_key, self.ladder.rung_of(trial)
         is_over = trial.until is not None and status != "paused"  # diverged before its rung
         if arm.suggester is not None:
             top = trial.is_full or is_over
-            arm.suggester.tell(key, self.rungs.samples_on(rung), value, is_full=top)
+            arm.suggester.tell(key, self.ladder.samples_on(rung), value, is_full=top)
         if value is not None:
             arm.halving.end(key, rung, value, stuck=status == "diverged")
             return
         arm.halving.lose(key, rung)
         # Infrastructure failures are no part of the budget: another config instead.
-        arm.samples -= self.rungs.cost(rung)
+        arm.samples -= self.ladder.cost(rung)
         if rung == 0 and arm.num_replaced < arm.halving.num_configs:
             arm.num_replaced += 1
 
@@ -331,9 +329,9 @@ class Campaign:
         """Queue the arm's select or confirm trials as soon as they are known."""
         config = self.plan.config.confirm
         if arm.chosen is None:
-            if arm.searching or not arm.ranked(self.rungs.fidelity):
+            if arm.searching or not arm.ranked(self.ladder.fidelity):
                 return
-            candidates = arm.ranked(self.rungs.fidelity)[: config.top_k]
+            candidates = arm.ranked(self.ladder.fidelity)[: config.top_k]
             if len(candidates) > 1:
                 self._queue(arm, candidates, "select", config.select_seeds)
                 ended = [arm.selected.get(c.config_key, 0) for c in candidates]

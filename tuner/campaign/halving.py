@@ -12,65 +12,10 @@ has to wait for that.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-
-@dataclass(frozen=True, kw_only=True)
-class Ladder:
-    """The rungs of a search, equal for all arms.
-
-    Attributes:
-        horizons: shares of the full training's samples, increasing, the last is 1.
-        eta: one config in eta is promoted, at least 2.
-        keep: configs trained in full at least (where there are as many).
-    """
-
-    horizons: tuple[float, ...] = (1.0,)
-    eta: int = 3
-    keep: int = 1
-
-    @property
-    def top(self) -> int:
-        """Index of the rung of full trainings."""
-        return len(self.horizons) - 1
-
-    def sizes(self, num_configs: int) -> list[int]:
-        """Trainings on each rung when this many configs start.
-
-        Example:
-            >>> Ladder(horizons=(1 / 9, 1 / 3, 1.0)).sizes(20)
-            [20, 6, 2]
-        """
-        sizes = [num_configs]
-        for _ in self.horizons[1:]:
-            sizes.append(min(sizes[-1], max(self.keep, sizes[-1] // self.eta)))
-        return sizes
-
-    def length(self, num_configs: int) -> float:
-        """What the whole search of an arm trains, in full trainings.
-
-        Example:
-            >>> round(Ladder(horizons=(1 / 9, 1 / 3, 1.0)).length(27), 9)
-            9.0
-        """
-        sizes = self.sizes(num_configs)
-        return math.fsum(h * n for h, n in zip(self.horizons, sizes, strict=True))
-
-
-def geometric_horizons(
-    rungs: int, eta: int, min_horizon: float | None = None
-) -> tuple[float, ...]:
-    """`rungs` horizons in equal ratios from min_horizon (default eta^-(rungs-1)) to 1.
-
-    Example:
-        >>> [round(1 / h) for h in geometric_horizons(3, 3)]
-        [9, 3, 1]
-    """
-    lowest = eta ** -(rungs - 1) if min_horizon is None else min_horizon
-    shares = [lowest ** ((rungs - 1 - k) / (rungs - 1)) for k in range(rungs - 1)]
-    return (*shares, 1.0)
+from tuner.plan.ladder import Ladder
 
 
 @dataclass

@@ -13,30 +13,34 @@ from dataclasses import dataclass, replace
 
 from search_spaces.schedule import MIN_RUNG_STEPS
 from search_spaces.trial import TrialConfig
-from tuner.campaign.halving import Ladder, geometric_horizons
 from tuner.config.schema import Config, ConfigError
 
 SHOWN_DIGITS = 4  # of the smallest horizon allowed; rounded up
 
 
-@dataclass(frozen=True)
-class Rungs:
-    """The rungs of a run.
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """The rungs of a search, equal for all arms.
 
     Attributes:
-        fidelity: full | squeezed | prefix. ladder: horizons and promotion.
+        horizons: shares of the full training's samples, increasing, the last is 1.
+        eta: one config in eta is promoted, at least 2.
+        keep: configs trained in full at least (where there are as many).
+        fidelity: full | squeezed | prefix.
         epochs, train_examples: of a full training.
     """
 
-    fidelity: str
-    ladder: Ladder
-    epochs: int
-    train_examples: int
+    horizons: tuple[float, ...] = (1.0,)
+    eta: int = 3
+    keep: int = 1
+    fidelity: str = "full"
+    epochs: int = 1
+    train_examples: int = 1
 
     @property
     def top(self) -> int:
         """Index of the rung of full trainings."""
-        return self.ladder.top
+        return len(self.horizons) - 1
 
     @property
     def full_samples(self) -> int:
@@ -46,13 +50,25 @@ class Rungs:
     @functools.cached_property
     def until_K(self) -> tuple[int, ...]:
         """Epochs after which a prefix ends, by rung."""
-        return tuple(max(1, math.ceil(h * self.epochs - 1e-9)) for h in self.ladder.horizons)
+        return tuple(max(1, math.ceil(h * self.epochs - 1e-9)) for h in self.horizons)
+
+    def sizes(self, num_configs: int) -> list[int]:
+        """Trainings on each rung when this many configs start.
+
+        Example:
+            >>> Ladder(horizons=(1 / 9, 1 / 3, 1.0)).sizes(20)
+            [20, 6, 2]
+        """
+        sizes = [num_configs]
+        for _ in self.horizons[1:]:
+            sizes.append(min(sizes[-1], max(self.keep, sizes[-1] // self.eta)))
+        return sizes
 
     def samples_on(self, rung: int) -> int:
         """Samples that a config's score on this rung is based on."""
         if self.fidelity == "prefix":
             return self.until_K[rung] * self.train_examples
-        return math.ceil(self.full_samples * self.ladder.horizons[rung] - 1e-6)
+        return math.ceil(self.full_samples * self.horizons[rung] - 1e-6)
 
     def cost(self, rung: int) -> int:
         """Samples trained on to get a config from the rung below to the end of this one."""
@@ -60,8 +76,14 @@ class Rungs:
         return self.samples_on(rung) - before
 
     def samples(self, num_configs: int) -> int:
-        """Samples of the search of one arm that starts this many configs."""
-        sizes = self.ladder.sizes(num_configs)
+        """Samples of the search of one arm that starts this many configs.
+
+        Example:
+            >>> ladder = Ladder(horizons=(1 / 9, 1 / 3, 1.0), fidelity="squeezed", epochs=9)
+            >>> ladder.samples(27)  # 27 trainings of 1 epoch, 9 of 3, 3 of 9
+            81
+        """
+        sizes = self.sizes(num_configs)
         return sum(size * self.cost(rung) for rung, size in enumerate(sizes))
 
     def affordable(self, budget: int) -> int:
@@ -75,7 +97,7 @@ class Rungs:
     def place(self, trial: TrialConfig, rung: int) -> TrialConfig:
         """The training of this config on this rung."""
         if self.fidelity == "squeezed":
-            return replace(trial, horizon=self.ladder.horizons[rung])
+            return replace(trial, horizon=self.horizons[rung])
         if self.fidelity == "prefix":
             return replace(trial, until=None if rung == self.top else self.until_K[rung])
         return trial
@@ -84,20 +106,20 @@ class Rungs:
         """The rung of a training that `place` made."""
         if self.fidelity == "prefix":
             return self.top if trial.until is None else self.until_K.index(trial.until)
-        distances = [abs(h - trial.horizon) for h in self.ladder.horizons]
+        distances = [abs(h - trial.horizon) for h in self.horizons]
         return distances.index(min(distances))
 
     def describe(self, num_configs: int) -> str:
         """ "27 configs squeezed to 1/9, 9 to 1/3, 3 in full"."""
-        sizes = self.ladder.sizes(num_configs)
         if self.fidelity == "full":
             return f"{num_configs} configs x {self.epochs} epochs"
         if self.fidelity == "prefix":
             lengths = [f"to epoch {epochs}" for epochs in self.until_K]
             first = "trained "
         else:
-            lengths = [f"to {share(h)}" for h in self.ladder.horizons[:-1]] + ["in full"]
+            lengths = [f"to {share(h)}" for h in self.horizons[:-1]] + ["in full"]
             first = "squeezed "
+        sizes = self.sizes(num_configs)
         later = [f", {n} {length}" for n, length in zip(sizes[1:], lengths[1:], strict=True)]
         return f"{num_configs} configs {first}{lengths[0]}" + "".join(later)
 
@@ -108,28 +130,46 @@ def share(horizon: float) -> str:
     return f"1/{round(inverse)}" if abs(inverse - round(inverse)) < 1e-6 else f"{horizon:.3g}"
 
 
-def make_rungs(config: Config, train_examples: int) -> Rungs:
+def geometric_horizons(
+    rungs: int, eta: int, min_horizon: float | None = None
+) -> tuple[float, ...]:
+    """`rungs` horizons in equal ratios from min_horizon (default eta^-(rungs-1)) to 1.
+
+    Example:
+        >>> [round(1 / h) for h in geometric_horizons(3, 3)]
+        [9, 3, 1]
+    """
+    lowest = eta ** -(rungs - 1) if min_horizon is None else min_horizon
+    shares = [lowest ** ((rungs - 1 - k) / (rungs - 1)) for k in range(rungs - 1)]
+    return (*shares, 1.0)
+
+
+def make_ladder(config: Config, train_examples: int) -> Ladder:
     """The rungs that the configuration asks for.
 
     Raises:
         ConfigError: a search that has no rungs, or prefixes that do not differ.
     """
     search = config.search
-    keep = config.confirm.top_k
-    if search.fidelity == "full":
-        ladder = Ladder(keep=keep)
-    else:
+    horizons: tuple[float, ...] = (1.0,)
+    if search.fidelity != "full":
         _check_search(config)
         horizons = geometric_horizons(search.rungs, search.eta, search.min_horizon)
-        ladder = Ladder(horizons=horizons, eta=search.eta, keep=keep)
-    rungs = Rungs(search.fidelity, ladder, config.epochs, train_examples)
-    if search.fidelity == "prefix" and len(set(rungs.until_K)) < len(rungs.until_K):
-        told = ", ".join(map(str, rungs.until_K))
+    ladder = Ladder(
+        horizons=horizons,
+        eta=search.eta,
+        keep=config.confirm.top_k,
+        fidelity=search.fidelity,
+        epochs=config.epochs,
+        train_examples=train_examples,
+    )
+    if search.fidelity == "prefix" and len(set(ladder.until_K)) < len(ladder.until_K):
+        lengths = ", ".join(map(str, ladder.until_K))
         raise ConfigError(
-            f"search.rungs={search.rungs}: prefixes of {told} epochs do not differ; take fewer "
+            f"search.rungs={search.rungs}: prefixes of {lengths} epochs do not differ; take fewer "
             "rungs, a smaller search.eta, or more epochs"
         )
-    return rungs
+    return ladder
 
 
 def _check_search(config: Config) -> None:
@@ -142,15 +182,15 @@ def _check_search(config: Config) -> None:
         raise ConfigError(f"{where}: measure=critical needs search.fidelity=full")
 
 
-def check_lowest(rungs: Rungs, trials: Iterable[TrialConfig]) -> None:
+def check_lowest(ladder: Ladder, trials: Iterable[TrialConfig]) -> None:
     """Raise ConfigError where the lowest squeezed rung is too short to say anything.
 
     Args:
         trials: configs in full, at the corners of the spaces; read for squeezed rungs only.
     """
-    if rungs.fidelity != "squeezed":
+    if ladder.fidelity != "squeezed":
         return
-    lowest = rungs.ladder.horizons[0]
+    lowest = ladder.horizons[0]
     needed = [(_smallest(trial), trial) for trial in trials if not _fits(trial, lowest)]
     if not needed:
         return
@@ -175,7 +215,7 @@ def _smallest(trial: TrialConfig) -> float:
         if trial.schedule.num_steps() < MIN_RUNG_STEPS:
             return 2.0
     except ValueError:
-        return 0.0  # no training at all: that is told where single values are checked
+        return 0.0  # no training at all: that is said where single values are checked
     low, high, unit = 0.0, 1.0, 10.0**-SHOWN_DIGITS
     while high - low > unit / 4:
         middle = (low + high) / 2

@@ -1,12 +1,19 @@
-"""What do all trainings of a run share? The recipe that a configuration describes."""
+"""What do the trainings of a run share, and what is one of them? As the configuration says."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+
+from search_spaces import FAMILIES
 from search_spaces.noise_law import LAW_OF
-from search_spaces.trial import Recipe
+from search_spaces.registry import lookup
+from search_spaces.space import SCHEDULE_PARAMS, SearchSpace
+from search_spaces.trial import Recipe, Role, TrialConfig, derive_seed
 from trainables.data.sources import SourceInfo
 from tuner.config.schema import Config, ConfigError
 from tuner.plan.usercode import code_digest
@@ -68,6 +75,47 @@ def make_recipe(config: Config, source: SourceInfo) -> Recipe:
         smoothing=config.smoothing,
         measurements={name: _options(config, name) for name in config.measure},
     )
+
+
+def make_trial(
+    config: Config,
+    recipe: Recipe,
+    space: SearchSpace,
+    params: Mapping[str, float],
+    *,
+    role: Role = "search",
+    replicate: int = 0,
+) -> TrialConfig:
+    """The training of these parameters; its seed depends on role and replicate alone."""
+    batch0 = int(params.get("batch0", recipe.batch0))
+    if space.optimizer is not None:
+        noise_law = config.noise.law or LAW_OF.get(space.optimizer, "sgd")
+        recipe = replace(recipe, optimizer=space.optimizer, noise_law=noise_law)
+    law = recipe.law
+    if "lr0" in params:
+        params = {**params, "delta0": law.delta(params["lr0"], batch0)}
+    # 12 digits: the same lr whichever C labels its delta.
+    lr0 = params["lr0"] if "lr0" in params else law.lr(params["delta0"], batch0)
+    return TrialConfig(
+        space=space.name,
+        family=space.family,
+        params=dict(params),
+        lr0=float(f"{lr0:.12g}"),
+        recipe=recipe,
+        role=role,
+        replicate=replicate,
+        seed=derive_seed(config.seed, role, replicate),
+        curve_digest=curve_digest(space.family, params),
+    )
+
+
+def curve_digest(family: str, params: Mapping[str, float]) -> str:
+    """Identifies a user's curve by its values; '' for the built-in families."""
+    if family in FAMILIES:
+        return ""
+    own = {k: v for k, v in params.items() if k not in SCHEDULE_PARAMS}
+    values = np.asarray(lookup("family", family, FAMILIES)(np.linspace(0, 0.999, 1000), **own))
+    return hashlib.sha256(np.round(values, 12).tobytes()).hexdigest()[:12]
 
 
 def _unit_c2(config: Config) -> float:

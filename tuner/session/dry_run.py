@@ -31,7 +31,7 @@ def print_plan(plan: Plan) -> None:
     console = Console(highlight=False, soft_wrap=True)
     config, recipe = plan.config, plan.recipe
     arms = [space.name for space in plan.spaces]
-    searched = sum(sum(plan.rungs.ladder.sizes(plan.quota(space))) for space in plan.spaces)
+    searched = sum(sum(plan.ladder.sizes(plan.quota(space))) for space in plan.spaces)
     trials = plan.num_trials
     console.print(
         f"workload {config.workload}: {recipe.title}, {recipe.train_examples:,} training "
@@ -40,8 +40,8 @@ def print_plan(plan: Plan) -> None:
     )
     for space in filter(plan.quota, plan.spaces):
         console.print(
-            f"search {space.name}: {plan.rungs.describe(plan.quota(space))} = "
-            f"{plan.rungs.samples(plan.quota(space)):,} samples{_saved(plan, space)}"
+            f"search {space.name}: {plan.ladder.describe(plan.quota(space))} = "
+            f"{plan.ladder.samples(plan.quota(space)):,} samples{_saved(plan, space)}"
         )
     select = config.confirm.top_k > 1
     if select:
@@ -87,9 +87,11 @@ def print_plan(plan: Plan) -> None:
 def _saved(plan: Plan, space: SearchSpace) -> str:
     """What the rungs leave of the samples that the same configs would take in full."""
     full = plan.quota(space) * plan.samples_per_trial
-    if plan.rungs.fidelity == "full":
+    if plan.ladder.fidelity == "full":
         return ""
-    return f" ({100 * plan.rungs.samples(plan.quota(space)) / full:.0f} % of training all in full)"
+    return (
+        f" ({100 * plan.ladder.samples(plan.quota(space)) / full:.0f} % of training all in full)"
+    )
 
 
 def _first_schedules(plan: Plan, campaign: Campaign) -> list[tuple[str, Schedule]]:

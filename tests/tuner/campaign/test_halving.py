@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from tuner.campaign.halving import Halving, Ladder, geometric_horizons
+from tuner.campaign.halving import Halving
+from tuner.plan.ladder import Ladder, geometric_horizons
 
 NINE = Ladder(horizons=(1 / 9, 1 / 3, 1.0), eta=3)
 
@@ -42,11 +43,10 @@ def counts(begun: list[tuple[str, int]]) -> list[int]:
 def test_one_in_eta_is_promoted_and_at_least_keep(
     configs: int, keep: int, sizes: list[int]
 ) -> None:
-    ladder = Ladder(horizons=NINE.horizons, eta=3, keep=keep)
+    ladder = Ladder(horizons=NINE.horizons, eta=3, keep=keep, fidelity="squeezed", epochs=9)
     assert ladder.sizes(configs) == sizes
-    # 27/9 + 9/3 + 3 = 9 full trainings, and so on.
-    expected = sizes[0] / 9 + sizes[1] / 3 + sizes[2]
-    assert ladder.length(configs) == pytest.approx(expected, rel=1e-12)
+    # Of 9 epochs of one sample: 1 on the lowest rung, 3 on the next, 9 in full.
+    assert ladder.samples(configs) == sizes[0] * 1 + sizes[1] * 3 + sizes[2] * 9
 
 
 def test_horizons_are_in_equal_ratios_from_the_lowest_to_one() -> None:

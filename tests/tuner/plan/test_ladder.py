@@ -98,7 +98,7 @@ def test_every_arm_trains_the_planned_rungs_on_equal_samples(at_once: int) -> No
     # 9 configs at 1/9, 3 at 1/3, 1 in full: 18 epochs (1 + 1 + 1) of N samples.
     assert rungs(rows, "poly") == rungs(rows, "cosine") == {0.111111: 9, 0.333333: 3, 1.0: 1}
     assert campaign.arms["poly"].samples == campaign.arms["cosine"].samples == 3 * 18 * N
-    assert chosen.rungs.samples(9) == 3 * 18 * N
+    assert chosen.ladder.samples(9) == 3 * 18 * N
 
 
 def test_early_promotion_trains_in_full_before_all_have_started_and_no_more_than_planned() -> None:
@@ -125,8 +125,8 @@ def test_a_budget_buys_what_fits_into_it() -> None:
 
 def test_prefixes_pay_only_for_what_they_add() -> None:
     chosen = plan(*PREFIX)
-    assert chosen.rungs.until_K == (2, 6, 18)
-    assert [chosen.rungs.cost(rung) for rung in range(3)] == [2 * N, 4 * N, 12 * N]
+    assert chosen.ladder.until_K == (2, 6, 18)
+    assert [chosen.ladder.cost(rung) for rung in range(3)] == [2 * N, 4 * N, 12 * N]
     rows = run_all(Campaign(chosen))
     searched = [r for r in rows if r["role"] == "search"]
     assert Counter(r["epochs_done"] for r in searched) == {2: 6, 6: 2, 18: 1}
@@ -270,10 +270,10 @@ def test_a_prefix_pauses_and_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
     space = chosen.spaces[0]
     trial = chosen.trial(space, {n: axis.from_unit(0.5) for n, axis in space.ranges.items()})
     whole = results_of(trial, tmp_path / "a")
-    first = results_of(chosen.rungs.place(trial, 0), tmp_path / "b")
+    first = results_of(chosen.ladder.place(trial, 0), tmp_path / "b")
     assert [r["status"] for r in first] == ["paused"]
     assert first[-1]["objective"] == whole[0]["records"][-1]["val_accuracy"]
-    rest = results_of(chosen.rungs.place(trial, 1), tmp_path / "b")
+    rest = results_of(chosen.ladder.place(trial, 1), tmp_path / "b")
     assert len(rest) == 1
     assert [e["epoch"] for e in rest[0]["records"]] == [1, 2]
     assert rest[-1]["outcome"]["objective"] == whole[-1]["outcome"]["objective"]

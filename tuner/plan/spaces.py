@@ -1,0 +1,176 @@
+"""Which arms does a run have? Spaces made absolute, the user's ranges, and all their ends."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields, replace
+
+from search_spaces import SPACES
+from search_spaces.space import BASELINE, INTEGER_PARAMS, Range, SearchSpace
+from search_spaces.trial import Recipe, TrialConfig
+from tuner.config.schema import Config, ConfigError, RangeConfig
+from tuner.plan.checks import check_optimizer
+from tuner.plan.recipe import make_trial
+
+LARGEST = 1e30  # of lr0 and delta0: what no training survives, and no float overflows
+FIXED_SPLIT = ("lr", "batch", "hybrid")  # spaces whose split is their definition
+
+
+def make_spaces(config: Config, delta_ref: float) -> tuple[SearchSpace, ...]:
+    """The arms; every config is one of its own where `confirm.each` says so.
+
+    Args:
+        delta_ref: noise level of the recipe's lr and batch.
+
+    Raises:
+        ConfigError: a range that is none, or a split that the space fixes.
+    """
+    spaces = [_make_space(config, name, delta_ref) for name in config.space]
+    if not config.confirm.each:
+        return tuple(spaces)
+    try:
+        return tuple(arm for space in spaces for arm in space.points())
+    except ValueError as error:
+        raise ConfigError(f"confirm.each: {error}") from None
+
+
+def make_baseline(config: Config, delta_ref: float) -> SearchSpace:
+    """The recipe's own schedule as a space with one point.
+
+    Raises:
+        ConfigError: a family that needs parameters of its own.
+    """
+    family = config.recipe.family
+    if family not in ("poly", "cosine", "constant"):
+        raise ConfigError(f"recipe.family={family}: allowed are poly (p=1), cosine, constant")
+    values = {"delta0": delta_ref, "split": 1.0} | ({"p": 1.0} if family == "poly" else {})
+    ranges = {name: Range(value=value) for name, value in values.items()}
+    ranges["interval"] = Range(value=config.recipe.interval, integer=True)
+    return SearchSpace(name=BASELINE, family=family, ranges=ranges)
+
+
+def check_space(config: Config, recipe: Recipe, space: SearchSpace) -> None:
+    """Build the schedule at every range's ends: a range may not reach what cannot be trained.
+
+    Raises:
+        ConfigError: names the space and the value.
+    """
+    where = "recipe" if space.name == BASELINE else f"spaces.{space.name}"
+    _check_common(config, space, where)
+    middle = {name: axis.from_unit(0.5) for name, axis in space.ranges.items()}
+    overrides = config.spaces.get(space.name, {})
+    changed: list[tuple[str, dict[str, float]]] = []
+    others: list[tuple[str, dict[str, float]]] = []
+    for name, axis in space.ranges.items():
+        is_changed = name in overrides and not _is_empty(overrides[name])
+        for value in _ends(axis):
+            point = (f".{name}={value}", middle | {name: value})
+            (changed if is_changed else others).append(point)
+    # What the user changed comes first, then the middle: a bad value is not blamed on others.
+    for at, params in [*changed, ("", middle), *others]:
+        try:
+            _check_point(config, recipe, space, params)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ConfigError(f"{where}{at}: {error}") from None
+    if config.search.sampler == "grid":
+        try:
+            space.grid()
+        except ValueError as error:
+            raise ConfigError(f"search.sampler=grid: {error}") from None
+
+
+def corners(config: Config, recipe: Recipe, space: SearchSpace) -> Iterator[TrialConfig]:
+    """Configs at all ends of the space's ranges."""
+    ends = [
+        [(name, value) for value in {min(_ends(axis)): 0, max(_ends(axis)): 0}]
+        for name, axis in space.free.items()
+    ]
+    for corner in itertools.product(*ends):
+        yield make_trial(config, recipe, space, {**space.fixed, **dict(corner)})
+
+
+def _make_space(config: Config, name: str, delta_ref: float) -> SearchSpace:
+    """The arm's space: built-in or file defaults made absolute, then the user's overrides."""
+    built_in = config.user_spaces.get(name) or SPACES[name]
+    node = {k: v for k, v in config.spaces[name].items() if k != "family"}
+    default = built_in.resolve(
+        epochs=config.epochs,
+        delta_ref=delta_ref,
+        lr_ref=config.lr,
+        batch_ref=config.batch.initial,
+    )
+    ranges = {}
+    for param, override in node.items():
+        if param not in default.ranges and _is_empty(override):
+            continue
+        try:
+            absent = Range(value=0.0, integer=param in INTEGER_PARAMS)
+            ranges[param] = _override(default.ranges.get(param, absent), override)
+        except ValueError as error:
+            raise ConfigError(f"spaces.{name}.{param}: {error}") from None
+    if config.split is not None:
+        if name in FIXED_SPLIT:
+            raise ConfigError(f"split={config.split}: the split of space {name} is fixed")
+        if _is_empty(node["split"]):
+            ranges["split"] = Range(value=config.split)
+    if "lr0" in ranges:
+        if "delta0" in node and not _is_empty(node["delta0"]):
+            raise ConfigError(
+                f"spaces.{name}.delta0: lr0 takes the place of delta0; give one of them"
+            )
+        ranges.pop("delta0", None)
+    return replace(built_in, ranges=ranges)
+
+
+def _is_empty(override: RangeConfig) -> bool:
+    return all(getattr(override, f.name) is None for f in fields(override))
+
+
+def _override(default: Range, override: RangeConfig) -> Range:
+    """The default range with the user's fields on top; one value is said with `value`."""
+    if _is_empty(override):
+        return default
+    axis = default.replaced(asdict(override))
+    if None not in (default.low, axis.low) and axis.low == axis.high:
+        raise ValueError(f"`low < high` must hold, but got (low={axis.low}, high={axis.high}).")
+    return axis
+
+
+def _check_common(config: Config, space: SearchSpace, where: str) -> None:
+    """What every arm needs: three parameters, and an optimizer that can be built."""
+    names = set(space.ranges)
+    if not {"interval", "split"} <= names or not {"delta0", "lr0"} & names:
+        raise ConfigError(f"{where}: needs interval, split, and delta0 or lr0")
+    if space.optimizer is not None:
+        try:
+            check_optimizer(config, space.optimizer)
+        except ConfigError as error:
+            raise ConfigError(f"{where}.optimizer: {error}") from None
+
+
+def _ends(axis: Range) -> tuple[float, ...]:
+    if axis.choices is not None:
+        return axis.choices
+    return (axis.from_unit(0.0), axis.from_unit(1.0 - 1e-12))
+
+
+def _check_point(
+    config: Config, recipe: Recipe, space: SearchSpace, params: Mapping[str, float]
+) -> None:
+    """Raise the error that the training of these parameters would raise."""
+    for name in ("delta0", "lr0", "batch0"):
+        if not params.get(name, 1) > 0:
+            raise ValueError(f"`{name} > 0` must hold.")
+        if params.get(name, 1) > LARGEST:
+            raise ValueError(f"`{name} <= {LARGEST:g}` must hold.")
+    if params.get("radius0", 0) < 0:
+        raise ValueError("`radius0 >= 0` must hold.")
+    if "radius0" in params and recipe.trainer != "network":
+        raise ValueError("radius0 moves a network's weights, which only trainer=network can do.")
+    if "critical" in recipe.measurements and space.family != "constant":
+        raise ValueError(
+            "measure=critical may end a training early, so lr and batch must be constant: "
+            "space=lr_batch or constant, and recipe.family=constant or baseline=false."
+        )
+    _ = make_trial(config, recipe, space, params).schedule
