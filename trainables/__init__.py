@@ -55,5 +55,10 @@ TRAINERS: dict[str, str] = {
 # Distribution of explicit smoothing: unit ball, N(0, I), N(0, I/P) in P dimensions.
 SMOOTHINGS = ("ball", "gaussian", "gaussian_scaled")
 
-# What can be measured along a training (`measure=[...]`).
-MEASUREMENTS = ("noise", "sampling", "critical", "sharpness")
+# probe(**options) -> Probe: what can be measured along a training (`measure=[...]`)
+MEASUREMENTS: dict[str, str] = {
+    "noise": "trainables.measurements.noise:NoiseProbe",
+    "sampling": "trainables.measurements.sampling:SamplingProbe",
+    "critical": "trainables.measurements.critical:CriticalProbe",
+    "sharpness": "trainables.measurements.sharpness:SharpnessProbe",
+}

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import functools
 import math
-import resource
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,38 +25,12 @@ from search_spaces.schedule import Schedule, Step
 from search_spaces.trial import Recipe, TrialConfig, derive_seed
 from trainables import MODELS, OPTIMIZERS
 from trainables.data.datasets import ImageData, ImageSet, load_images, stratified_split
-from trainables.data.stream import Samples, SampleStream
-from trainables.measurements.measuring import Measurements
+from trainables.data.stream import SampleStream, in_order
+from trainables.measurements.probe import Probes
 from trainables.perturbation import moved
+from trainables.training import device_name, peak_memory
 
 EVAL_BATCH = 500  # images; has no influence on results in eval mode
-
-
-class Training(Protocol):
-    """What the trainable drives: epoch after epoch until finished, restartable from its state."""
-
-    records: list[EpochRecord]
-
-    @property
-    def finished(self) -> bool:
-        """True when no epoch is left, or the training has diverged."""
-        ...
-
-    def run_epoch(self) -> EpochRecord:
-        """Train one epoch and evaluate on the validation images."""
-        ...
-
-    def outcome(self) -> Outcome:
-        """What the finished training came to."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on bit-identically (tensors and plain values only)."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()` of the same trial."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +85,7 @@ class NetworkTraining:
             weight_decay=recipe.weight_decay,
         )
         self.loss = nn.CrossEntropyLoss(reduction="sum", label_smoothing=recipe.label_smoothing)
-        self.measurements = Measurements(recipe.measurements)
+        self.probes = Probes(recipe.measurements)
         self.samples_seen = 0
         self.num_steps = 0
         self.batch_size = 0  # of the last step, as it came from the loader
@@ -124,7 +96,7 @@ class NetworkTraining:
     def finished(self) -> bool:
         """True when no epoch is left, the training has diverged, or its stopping rule held."""
         is_over = self.samples_seen >= self.schedule.total_samples
-        return self.diverged or is_over or self.measurements.is_done
+        return self.diverged or is_over or self.probes.is_done
 
     def run_epoch(self) -> EpochRecord:
         """Train one epoch, evaluate on the validation images, and note what was really used."""
@@ -148,7 +120,7 @@ class NetworkTraining:
             seconds=seconds,
             eval_seconds=eval_seconds,
             images_per_second=sum(s.batch_size for s in steps) / seconds,
-            **self.measurements.end_epoch(self, epoch),
+            **self.probes.end_epoch(self, epoch),
         )
         self.records.append(record)
         return record
@@ -174,7 +146,7 @@ class NetworkTraining:
                     (loss / len(labels)).backward()
                     loss_sum += loss.detach()
                     num_correct += (logits.detach().argmax(1) == y).sum()
-            self.measurements.after_backward(self.model)
+            self.probes.after_backward(self.model)
             if self.trial.recipe.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.trial.recipe.clip_norm)
             self.optimizer.step()
@@ -202,7 +174,7 @@ class NetworkTraining:
         """Loss and accuracy in eval mode, without augmentation or label smoothing."""
         self.model.eval()
         losses, corrects = [], []
-        for x, y in images.batches(_in_order(len(images))):
+        for x, y in images.batches(in_order(len(images), EVAL_BATCH)):
             with self._autocast():
                 logits = self.model(x)
             losses.append(functional.cross_entropy(logits.float(), y, reduction="sum").double())
@@ -234,7 +206,7 @@ class NetworkTraining:
             num_params=sum(p.numel() for p in self.model.parameters()),
             peak_memory_bytes=peak_memory(self.device),
             device=device_name(self.device),
-            **self.measurements.end_training(self),
+            **self.probes.end_training(self),
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -248,7 +220,7 @@ class NetworkTraining:
             "samples_seen": self.samples_seen,
             "num_steps": self.num_steps,
             "diverged": self.diverged,
-            "measurements": self.measurements.state_dict(),
+            "measurements": self.probes.state_dict(),
             "records": [asdict(r) for r in self.records],
         }
 
@@ -262,7 +234,7 @@ class NetworkTraining:
         self.samples_seen = state["samples_seen"]
         self.num_steps = state["num_steps"]
         self.diverged = state["diverged"]
-        self.measurements.load_state_dict(state["measurements"])
+        self.probes.load_state_dict(state["measurements"])
         self.records = [EpochRecord(**r) for r in state["records"]]
 
     def _smoothed(self, stage: int) -> AbstractContextManager[None]:
@@ -283,11 +255,6 @@ class NetworkTraining:
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
 
-def pick_device() -> str:
-    """The GPU when there is one, the CPU otherwise."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 @functools.lru_cache(maxsize=1)
 def _load_data(name: str, path: str | None, num_images: int, device: str) -> ImageData:
     """The images on the device; kept for the next trial of the same process."""
@@ -296,20 +263,3 @@ def _load_data(name: str, path: str | None, num_images: int, device: str) -> Ima
 
 def _val_fraction(recipe: Recipe) -> float:
     return 1.0 - recipe.train_examples / recipe.pool_examples
-
-
-def _in_order(num_images: int) -> Iterator[Samples]:
-    for first in range(0, num_images, EVAL_BATCH):
-        yield Samples(np.arange(first, min(first + EVAL_BATCH, num_images), dtype=np.int64))
-
-
-def peak_memory(device: torch.device) -> int:
-    """Of the device for a GPU (bytes), of this process otherwise."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def device_name(device: torch.device) -> str:
-    """The GPU's model, or "cpu"."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -24,7 +24,7 @@ from trainables import TRAINERS
 
 if TYPE_CHECKING:  # both import torch
     from trainables.checkpoints import Checkpoints
-    from trainables.loop import Training
+    from trainables.training import Training
 
 # A state is saved when training since the last one took this many times what saving takes.
 SAVE_PAYS = 20.0

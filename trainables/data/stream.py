@@ -9,6 +9,7 @@ the same seed see the same stream, and a training resumes from its sample count 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,12 @@ class SampleStream:
             draws_BD=np.concatenate([draws for _, draws in pieces]),
             position_B=position_B,
         )
+
+
+def in_order(num_images: int, batch: int) -> Iterator[Samples]:
+    """The first images, to evaluate, in batches of `batch`; the last may be smaller."""
+    for first in range(0, num_images, batch):
+        yield Samples(np.arange(first, min(first + batch, num_images), dtype=np.int64))
 
 
 @functools.lru_cache(maxsize=2)

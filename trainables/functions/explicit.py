@@ -15,7 +15,6 @@ Source: Algorithm 1 of arXiv 2311.08745 and 2412.11501; clipping to the box is o
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -33,6 +32,7 @@ from trainables import NUM_STARTS, SOLVERS
 from trainables.functions.benchmark import FUNCTIONS, Array, parse_dimension
 from trainables.functions.smoothing import check_kind, smoothed
 from trainables.functions.solvers import PEERS, VALUES_PER_GRADIENT
+from trainables.training import peak_memory
 
 GRADUATED = "graduated"
 # A start succeeds at f(x) - f* <= TOLERANCE: below the gap between the lowest and the next minimum
@@ -203,7 +203,7 @@ class ExplicitTraining:
             optimizer_steps=self.num_steps,
             train_seconds=sum(r.seconds for r in self.records),
             num_params=self.x_SD.shape[1],
-            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            peak_memory_bytes=peak_memory(torch.device("cpu")),
             device="cpu",
         )
 

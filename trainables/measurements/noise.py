@@ -1,4 +1,4 @@
-"""How noisy are a network's mini-batch gradients at one point? C^2, K and the shape of the noise.
+"""How noisy are a network's mini-batch gradients at one point? C^2 and K.
 
 At fixed weights, omega = grad_batch - grad has E||omega||^2 = C^2 / b for batches of b independent
 examples, so C^2 is the trace of the covariance of the per-example gradient: its unit is that of
@@ -11,40 +11,43 @@ Which C^2 a way of drawing estimates, from a set of N examples:
     `two_batch_noise`, exactly, and grad_norm2 too small by C^2 / N.
 The two differ by N / (N - 1).
 
-Legend: P trained parameters, N examples, B examples of a batch, M mini-batches; b batch size,
-g gradient of the mean loss, omega gradient noise.
+Legend: P trained parameters, N examples, B examples of a batch; b batch size, g gradient of the
+mean loss, omega gradient noise.
 Source: arXiv 2311.08745 section 3.3; the estimators are ours.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from search_spaces.trial import derive_seed
 from trainables.data.images import Batch
+from trainables.measurements.gradients import (
+    BatchNormMode,
+    Loss,
+    at_rest,
+    flat_gradient,
+    mean_gradient,
+    to_numpy,
+    trained_parameters,
+)
+from trainables.measurements.probe import Probe, Subject, batch_size, draw_batches, is_due
 
 CONFIDENCE = 0.95
-HISTOGRAM_LIMIT = 5.0  # standard deviations; a normal has 6e-7 of its mass beyond
 CHUNK_BYTES = 2**26  # of per-example gradients; ResNet-20 on CPU is slower with more
 MAX_CHUNK = 256  # examples
 
-# Sum of the losses of a batch, from logits (B, K) and labels (B).
-Loss = Callable[[Tensor, Tensor], Tensor]
-
-BatchNormMode = Literal["eval", "train"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NoiseEstimate:
+class Noise:
     """C^2 at one point, with its uncertainty.
 
     Attributes:
@@ -65,38 +68,45 @@ class NoiseEstimate:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NoiseSample:
-    """The noise omega of M mini-batches at one point, each described by itself.
-
-    The P components are neither independent nor equally distributed (layers differ in scale):
-    these numbers describe the histogram, no p-value follows.
+class NoiseProbe(Probe):
+    """C^2, its interval and gradient norms at the end of every `every`-th epoch.
 
     Attributes:
-        batch_size: b, the same for all mini-batches.
-        num_params: P.
-        gradient_norm: ||g|| of the full gradient.
-        norm_M: ||omega||.
-        skewness_M, excess_kurtosis_M: of the components of each omega; 0 for a normal.
-        ks_M: Kolmogorov-Smirnov distance in [0, 1] of the components of each omega from the
-            normal of the same mean and standard deviation.
-        edges: (bins + 1,), in standard deviations of an omega's own components from their mean.
-        counts: (bins,), summed over the mini-batches; M * P less the components beyond the edges.
+        estimator: two_batch | per_example.
+        batch_norm: see `at_rest`; eval for per_example.
+        batch: examples of a batch; None = the training's first.
+        pairs: pairs of batches; per_example takes the examples of as many.
     """
 
-    batch_size: int
-    num_params: int
-    gradient_norm: float
-    norm_M: NDArray[np.float64]
-    skewness_M: NDArray[np.float64]
-    excess_kurtosis_M: NDArray[np.float64]
-    ks_M: NDArray[np.float64]
-    edges: NDArray[np.float64]
-    counts: NDArray[np.int64]
+    estimator: str = "two_batch"
+    batch_norm: BatchNormMode = "eval"
+    batch: int | None = None
+    pairs: int = 32
+    every: int = 1
 
-    @property
-    def scaled_norm_M(self) -> NDArray[np.float64]:
-        """sqrt(b) * ||omega||, whose mean square estimates C^2."""
-        return math.sqrt(self.batch_size) * self.norm_M
+    def end_epoch(self, training: Subject, epoch: int) -> dict[str, Any]:
+        """noise_c2 with its interval, gradient_norm, max_gradient_norm."""
+        if not is_due(training, self.every, epoch):
+            return {}
+        noise = self.measure(training, epoch)
+        return {
+            "noise_c2": noise.c2,
+            "noise_c2_low": noise.low,
+            "noise_c2_high": noise.high,
+            "gradient_norm": noise.gradient_norm,
+            "max_gradient_norm": noise.max_gradient_norm,
+        }
+
+    def measure(self, training: Subject, epoch: int) -> Noise:
+        """On batches drawn with replacement, the same for all arms of a replicate."""
+        batch = batch_size(training, self.batch)
+        rng = np.random.default_rng(derive_seed(training.trial.seed, "noise", epoch))
+        batches = draw_batches(training, rng, batch, 2 * self.pairs)
+        if self.estimator == "per_example":
+            x_N, y_N = (torch.cat(parts) for parts in zip(*batches, strict=True))
+            return per_example_noise(training.model, training.loss, x_N, y_N)
+        pairs = ((first, next(batches)) for first in batches)
+        return two_batch_noise(training.model, training.loss, pairs, self.batch_norm)
 
 
 def two_batch_noise(
@@ -104,7 +114,7 @@ def two_batch_noise(
     loss: Loss,
     pairs: Iterable[tuple[Batch, Batch]],
     batch_norm: BatchNormMode = "eval",
-) -> NoiseEstimate:
+) -> Noise:
     """C^2 from pairs of independent batches: (b/2) ||g_1 - g_2||^2 and <g_1, g_2>, averaged.
 
     They are unbiased for C^2 and ||g||^2, and cost two gradients a pair.
@@ -132,12 +142,12 @@ def two_batch_noise(
             norm2.append(g_1 @ g_2)
             largest.append(torch.maximum(g_1.norm(), g_2.norm()))
     _check_count(len(c2), "pairs")
-    return _estimate(_to_numpy(c2), _to_numpy(norm2).mean(), _to_numpy(largest).max())
+    return _estimate(to_numpy(c2), to_numpy(norm2).mean(), to_numpy(largest).max())
 
 
 def per_example_noise(
     model: nn.Module, loss: Loss, x_N: Tensor, y_N: Tensor, chunk: int | None = None
-) -> NoiseEstimate:
+) -> Noise:
     """C^2 from the gradient of every example, in eval mode: sum_i ||g_i - g||^2 / (N - 1).
 
     Unbiased when the examples are an independent sample of a population. When they are the whole
@@ -159,7 +169,7 @@ def per_example_noise(
     size = chunk or max(1, min(MAX_CHUNK, CHUNK_BYTES // (4 * num_params)))
     squared_distances, norms = [], []
     with at_rest(model, "eval"):
-        g_P = _mean_gradient(model, loss, _chunks(x_N, y_N, size))
+        g_P = mean_gradient(model, loss, _chunks(x_N, y_N, size))
         gradients = _per_example_gradients(model, loss)
         for x_B, y_B in _chunks(x_N, y_N, size):
             g_BP = gradients(x_B, y_B)
@@ -169,177 +179,6 @@ def per_example_noise(
     v_N = torch.cat(squared_distances).cpu().numpy() * (num_examples / (num_examples - 1))
     norm2 = float(g_P @ g_P) - v_N.mean() / num_examples
     return _estimate(v_N, norm2, torch.cat(norms).max().item())
-
-
-def sample_noise(
-    model: nn.Module,
-    loss: Loss,
-    full_batches: Iterable[Batch],
-    mini_batches: Iterable[Batch],
-    batch_norm: BatchNormMode = "eval",
-    *,
-    num_bins: int = 101,
-) -> NoiseSample:
-    """omega = g_mini - g_full of each mini-batch at this very point, as norms, shape, histogram.
-
-    Holds a handful of vectors of P float64, however many batches there are. Non-finite gradients
-    and an omega without spread give nan.
-
-    Args:
-        full_batches: every example once, in batches of any sizes; each example weighs the same.
-        mini_batches: equally large; drawn without replacement from the same N examples,
-            E||omega||^2 is `finite_population_factor(b, N)` times C^2 / b.
-        num_bins: odd, so that 0, where dead units pile up, is inside a bin.
-        batch_norm: see `at_rest`; with "train", g_full depends on the sizes of `full_batches`.
-
-    Raises:
-        ValueError: no full or no mini-batch, or mini-batches of unequal sizes.
-
-    Source: arXiv 2311.08745 figure 8, of one mini-batch and a full gradient one step later.
-    """
-    edges = np.linspace(-HISTOGRAM_LIMIT, HISTOGRAM_LIMIT, num_bins + 1)
-    counts = np.zeros(num_bins, dtype=np.int64)
-    sizes, norms, shapes = set(), [], []
-    with at_rest(model, batch_norm):
-        g_P = _mean_gradient(model, loss, full_batches)
-        for x_B, y_B in mini_batches:
-            sizes.add(len(y_B))
-            omega_P = flat_gradient(model, loss, x_B, y_B).double() - g_P
-            norms.append(omega_P.norm())
-            shape, inside = _shape(omega_P, edges)
-            shapes.append(shape)
-            counts += inside
-    if len(sizes) != 1:
-        raise ValueError(f"Mini-batches must be of one size, but got (sizes={sorted(sizes)}).")
-    skewness_M, kurtosis_M, ks_M = torch.stack(shapes).cpu().numpy().T
-    return NoiseSample(
-        batch_size=sizes.pop(),
-        num_params=len(g_P),
-        gradient_norm=g_P.norm().item(),
-        norm_M=_to_numpy(norms),
-        skewness_M=skewness_M,
-        excess_kurtosis_M=kurtosis_M,
-        ks_M=ks_M,
-        edges=edges,
-        counts=counts,
-    )
-
-
-def finite_population_factor(b: int, N: int) -> float:
-    """(N - b) / (N - 1): what drawing b of N examples without replacement leaves of the noise.
-
-    E||g_batch - g||^2 = C^2/b * factor, with the C^2 of divisor N, that of drawing with
-    replacement (with divisor N - 1 the factor is 1 - b/N). 1 for b = 1, 0 for b = N.
-
-    Raises:
-        ValueError: unless 1 <= b <= N.
-    """
-    if not 1 <= b <= N:
-        raise ValueError(f"`1 <= b <= N` must hold, but got (b={b}, N={N}).")
-    return (N - b) / (N - 1) if N > 1 else 0.0
-
-
-def first_below(
-    norms: NDArray[np.float64], threshold: float, before_sum: float, before_count: int
-) -> int | None:
-    """The first of these steps at which the mean gradient norm since step 0 is <= threshold.
-
-    The stopping rule of the critical-batch method: the arithmetic mean of the mini-batch
-    gradient's norm over ALL steps so far. None if no step gets there; nan is never below, nor is
-    any step after one.
-
-    Args:
-        norms: of these steps, in order (one epoch's, say).
-        before_sum, before_count: sum and number of the norms of all earlier steps.
-
-    Source: arXiv 2311.08745 appendix C; that 10 epochs have passed is the caller's to ask.
-
-    Example:
-        >>> first_below(np.array([4.0, 2.0, 0.0]), 2.0, before_sum=0.0, before_count=0)
-        2
-    """
-    num_steps = before_count + np.arange(1, len(norms) + 1)
-    means = (before_sum + np.cumsum(norms, dtype=np.float64)) / num_steps
-    below = np.flatnonzero(means <= threshold)
-    return int(below[0]) if len(below) else None
-
-
-@contextmanager
-def at_rest(model: nn.Module, batch_norm: BatchNormMode = "eval") -> Iterator[None]:
-    """Measure gradients inside, in float32; afterwards the model is as before, bit for bit.
-
-    Set back, also after an exception: train/eval flags, buffers (running statistics,
-    num_batches_tracked), every p.grad (None inside), torch's global random state.
-    Weights are not: who moves them puts them back.
-
-    Args:
-        batch_norm: "eval" uses the running statistics, and the loss is a plain mean over
-            examples, as in theory. "train" uses the batch's, as training does; other layers
-            (dropout) are in eval mode all the same.
-
-    Raises:
-        ValueError: another `batch_norm`.
-    """
-    if batch_norm not in get_args(BatchNormMode):
-        raise ValueError(
-            f"`batch_norm` must be one of {', '.join(get_args(BatchNormMode))}, "
-            f"but got (batch_norm={batch_norm!r})."
-        )
-    device = next(model.parameters()).device
-    training = [(module, module.training) for module in model.modules()]
-    gradients = [(p, p.grad) for p in model.parameters()]
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    generators = [device] if device.type == "cuda" else []
-    with (
-        torch.random.fork_rng(devices=generators),
-        torch.enable_grad(),
-        torch.autocast(device.type, enabled=False),
-    ):
-        try:
-            for module, _ in training:
-                module.training = batch_norm == "train" and isinstance(module, _BatchNorm)
-            for p, _ in gradients:
-                p.grad = None
-            yield
-        finally:
-            for module, flag in training:
-                module.training = flag
-            for p, gradient in gradients:
-                p.grad = gradient
-            with torch.no_grad():
-                for name, buffer in model.named_buffers():
-                    buffer.copy_(buffers[name])
-
-
-def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters that require a gradient, in the model's order; P numbers in all."""
-    return [p for p in model.parameters() if p.requires_grad]
-
-
-def flatten(tensors: Iterable[Tensor]) -> Tensor:
-    """One vector, each tensor in its logical order whatever its memory format; detached."""
-    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
-
-
-def flat_gradient(model: nn.Module, loss: Loss, x_B: Tensor, y_B: Tensor) -> Tensor:
-    """Gradient of the mean loss over the batch, (P,) float32, in the order of the parameters.
-
-    Leaves p.grad alone; 0 where the loss does not use a parameter. The mode is the caller's.
-    """
-    mean_loss = loss(model(x_B), y_B) / len(y_B)
-    parameters = trained_parameters(model)
-    return flatten(torch.autograd.grad(mean_loss, parameters, materialize_grads=True))
-
-
-def _mean_gradient(model: nn.Module, loss: Loss, batches: Iterable[Batch]) -> Tensor:
-    """Gradient of the mean loss over the examples of all batches, (P,) float64."""
-    total, num_examples = torch.zeros((), dtype=torch.float64), 0
-    for x_B, y_B in batches:
-        total = total + len(y_B) * flat_gradient(model, loss, x_B, y_B).double()
-        num_examples += len(y_B)
-    if num_examples == 0:
-        raise ValueError("The full gradient needs at least one batch, but got none.")
-    return total / num_examples
 
 
 def _per_example_gradients(model: nn.Module, loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
@@ -358,26 +197,14 @@ def _per_example_gradients(model: nn.Module, loss: Loss) -> Callable[[Tensor, Te
     )
 
 
-def _shape(omega_P: Tensor, edges: NDArray[np.float64]) -> tuple[Tensor, NDArray[np.int64]]:
-    """Skewness, excess kurtosis and distance from a normal, (3,); counts between the edges."""
-    P = len(omega_P)
-    z_P = ((omega_P - omega_P.mean()) / omega_P.std(correction=0)).sort().values
-    normal_P = torch.special.ndtr(z_P)
-    step_P = torch.arange(P, dtype=torch.float64, device=z_P.device) / P
-    ks = torch.maximum((normal_P - step_P).max(), (step_P + 1 / P - normal_P).max())
-    moments = [z_P.pow(3).mean(), z_P.pow(4).mean() - 3]
-    ranks = torch.searchsorted(z_P, torch.from_numpy(edges).to(z_P.device))
-    return torch.stack([*moments, ks]), ranks.diff().cpu().numpy()
-
-
-def _estimate(values: NDArray[np.float64], norm2: float, largest: float) -> NoiseEstimate:
+def _estimate(values: NDArray[np.float64], norm2: float, largest: float) -> Noise:
     """Mean of the unbiased values of C^2 and its t-interval."""
     from scipy.special import stdtrit  # Student's quantile, without scipy.stats' slow import
 
     n = len(values)
     mean = float(values.mean())
     half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2) * values.std(ddof=1) / math.sqrt(n))
-    return NoiseEstimate(
+    return Noise(
         c2=mean,
         low=max(0.0, mean - half),
         high=mean + half,
@@ -394,7 +221,3 @@ def _check_count(count: int, what: str) -> None:
 
 def _chunks(x_N: Tensor, y_N: Tensor, size: int) -> Iterable[Batch]:
     return zip(torch.split(x_N, size), torch.split(y_N, size), strict=True)
-
-
-def _to_numpy(scalars: list[Tensor]) -> NDArray[np.float64]:
-    return torch.stack(scalars).cpu().numpy()

@@ -9,7 +9,7 @@ or 1, in eval mode. The maximum is sought by APGD from delta = 0, which gives a 
 and at checkpoints the step is halved and the search goes on from the best point if less than 3/4
 of the steps since the last checkpoint raised the loss, or neither step nor best changed.
 
-Legend: P trained parameters, B examples of a batch, K classes.
+Legend: P trained parameters, B examples of a batch.
 Source: arXiv 2302.07011 (definition) and its public code; arXiv 2311.08745 section 3.3.1 (values);
 checkpoints arXiv 2003.01690. Where that code, back at the best weights, goes on from the old
 delta and counts only steps to a new best, ours follows 2003.01690.
@@ -20,12 +20,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trainables.data.images import Batch
-from trainables.measurements.noise import Loss, at_rest, flatten, trained_parameters
+from trainables.measurements.gradients import Loss, at_rest, flatten, trained_parameters
+from trainables.measurements.probe import Probe, Subject, first_images
 
 RHO = 0.0002  # relative to |w|; arXiv 2311.08745's
 MOMENTUM = 0.25  # weight of the perturbation before the current one
@@ -33,7 +35,6 @@ MIN_IMPROVED = 0.75  # share of steps
 FIRST_CHECKPOINT = 0.22  # share of the iterations
 CHECKPOINT_DECREMENT = 0.03
 MIN_CHECKPOINT_GAP = 0.06
-MIN_LOGIT_NORM = 1e-10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +59,36 @@ class Sharpness:
     batch_size: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SharpnessProbe(Probe):
+    """Worst-case sharpness of the final weights, on the first training images.
+
+    Attributes:
+        examples: images in all; batch: of them at once.
+        others: see `worst_case_sharpness`.
+    """
+
+    rho: float = RHO
+    adaptive: bool = True
+    examples: int = 1024
+    batch: int = 128
+    iterations: int = 20
+
+    def end_training(self, training: Subject) -> dict[str, Any]:
+        """sharpness_loss, sharpness_error."""
+        if training.diverged:
+            return {}
+        sharpness = worst_case_sharpness(
+            training.model,
+            training.loss,
+            first_images(training, self.examples, self.batch),
+            rho=self.rho,
+            adaptive=self.adaptive,
+            iterations=self.iterations,
+        )
+        return {"sharpness_loss": sharpness.loss, "sharpness_error": sharpness.error}
+
+
 @dataclass(frozen=True, slots=True)
 class _Point:
     """What was measured at w + delta: mean loss, error rate, gradient of the mean loss."""
@@ -76,7 +107,6 @@ def worst_case_sharpness(
     rho: float = RHO,
     adaptive: bool = True,
     iterations: int = 20,
-    normalize_logits: bool = False,
 ) -> Sharpness:
     """The mean over batches of the largest increase of the loss within the box rho * c.
 
@@ -92,8 +122,6 @@ def worst_case_sharpness(
         adaptive: c = |w|, which makes the result invariant to rescalings of the weights that
             leave the function alone; otherwise c = 1.
         iterations: steps of APGD, >= 1.
-        normalize_logits: centre each example's logits and divide them by their norm first, so
-            that the scale of the last layer does not count.
 
     Raises:
         ValueError: rho or iterations out of range, or no batch.
@@ -103,11 +131,10 @@ def worst_case_sharpness(
             "`rho > 0` and `iterations >= 1` must hold, "
             f"but got (rho={rho}, iterations={iterations})."
         )
-    network = nn.Sequential(model, _NormalizedLogits()) if normalize_logits else model
     increases, errors, sizes = [], [], []
     with at_rest(model, "eval"):
         for batch in batches:
-            search = _Search(network, loss, batch, rho, adaptive)
+            search = _Search(model, loss, batch, rho, adaptive)
             start, worst = search.run(iterations)
             increases.append(worst.loss - start.loss)
             errors.append(worst.error - start.error)
@@ -207,15 +234,6 @@ class _Search:
         pieces = torch.split(weights_P, [p.numel() for p in self.parameters])
         for p, piece in zip(self.parameters, pieces, strict=True):
             p.copy_(piece.view(p.shape))
-
-
-class _NormalizedLogits(nn.Module):
-    """Logits centred over the classes, of norm 1."""
-
-    def forward(self, logits_BK: Tensor) -> Tensor:
-        centred_BK = logits_BK - logits_BK.mean(dim=1, keepdim=True)
-        norm_B1: Tensor = centred_BK.norm(dim=1, keepdim=True)
-        return centred_BK / norm_B1.clamp_min(MIN_LOGIT_NORM)
 
 
 def _weighted_mean(values: list[float], sizes: list[int]) -> float:

@@ -24,7 +24,7 @@ from search_spaces.records import EpochRecord, Outcome
 from search_spaces.registry import import_callable
 from search_spaces.schedule import Schedule
 from search_spaces.trial import TrialConfig
-from trainables.loop import device_name, peak_memory
+from trainables.training import device_name, peak_memory
 from trainables.user.report import Abandoned, End, EpochReport, Report, Turns, load_state
 
 STOP_SECONDS = 5.0  # an abandoned function has to leave `report` and clean up

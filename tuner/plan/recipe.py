@@ -124,16 +124,10 @@ def _unit_c2(config: Config) -> float:
 
 
 def _options(config: Config, measurement: str) -> dict[str, Any]:
-    """What the recipe says of one measurement."""
-    if measurement == "sharpness":
-        return asdict(config.sharpness)
+    """What the recipe says of one measurement; {} where it has no keys: its own defaults."""
+    if measurement in ("noise", "sampling"):
+        names = ("estimator", "batch_norm", "batch", "pairs", "every")
+        return {name: getattr(config.noise, name) for name in names}
     if measurement == "critical":
         return asdict(config.critical)
-    noise = config.noise
-    return {
-        "estimator": noise.estimator,
-        "batch_norm": noise.batch_norm,
-        "batch": noise.batch,
-        "pairs": noise.pairs,
-        "every": noise.every,
-    }
+    return asdict(config.sharpness) if measurement == "sharpness" else {}

@@ -22,9 +22,7 @@ MAX_STAGES_SHOWN = 8
 
 def print_plan(plan: Plan) -> None:
     """Configs x seeds x epochs, samples in total, first schedules, time after one timed epoch."""
-    from trainables.loop import (
-        pick_device,
-    )  # torch: only to plan; a real run's driver never has it
+    from trainables.training import pick_device  # torch: a real run's driver never has it
 
     device = pick_device()
     plan = settle(plan, device)

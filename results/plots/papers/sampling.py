@@ -94,7 +94,7 @@ class NoiseSampleInfo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Sample:
-    """One measurement: trainables.measurements.noise.NoiseSample as recorded."""
+    """One measurement: trainables.measurements.sampling.Sampling as recorded."""
 
     epoch: int
     batch_size: int

@@ -16,7 +16,9 @@ from torch import nn
 from search_spaces.records import EpochRecord
 from search_spaces.trial import TrialConfig
 from tests.fakes import trials as fakes_trials
+from trainables import MEASUREMENTS
 from trainables.loop import NetworkTraining
+from trainables.measurements.probe import Probes
 from trainables.measurements.sharpness import worst_case_sharpness
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
@@ -118,9 +120,9 @@ def test_noise_of_one_replicate_is_measured_on_the_same_images_in_every_arm() ->
     first, second = (
         NetworkTraining(trial_of(space, measure={"noise": NOISE})) for space in ("poly", "hybrid")
     )
-    a, b = (t.measurements.end_epoch(t, epoch=1) for t in (first, second))
+    a, b = (t.probes.end_epoch(t, epoch=1) for t in (first, second))
     assert a == b  # the same weights, still those of the start
-    assert a != first.measurements.end_epoch(first, epoch=2)
+    assert a != first.probes.end_epoch(first, epoch=2)
 
 
 def test_sharpness_is_that_of_the_first_training_images_without_augmentation() -> None:
@@ -242,7 +244,7 @@ def test_a_measured_training_resumed_from_its_file_is_the_uninterrupted_one(
     whole = train(trial)
     assert_same_training(resumed, whole)
     assert fields(resumed.records) == fields(whole.records)
-    assert resumed.measurements.state_dict() == whole.measurements.state_dict()
+    assert resumed.probes.state_dict() == whole.probes.state_dict()
     assert resumed.outcome().steps_to_epsilon == whole.outcome().steps_to_epsilon
 
 
@@ -253,6 +255,18 @@ def test_a_training_that_its_rule_ended_stays_ended_after_a_resume() -> None:
     resumed.load_state_dict(ended.state_dict())
     assert resumed.finished
     assert len(resumed.records) == 1
+
+
+def test_a_stopping_rule_comes_before_what_is_measured_at_the_end() -> None:
+    options = {"noise": NOISE | {"every": 9}, "critical": {"epsilon": [1e9], "min_epochs": 1}}
+    names = [type(probe).__name__ for probe in Probes(options).probes]
+    assert names == ["CriticalProbe", "NoiseProbe"]
+
+
+def test_every_measurement_has_defaults_and_says_what_it_needs_to_go_on() -> None:
+    probes = Probes({name: {} for name in MEASUREMENTS})
+    assert len(probes.probes) == len(MEASUREMENTS)
+    assert probes.state_dict() == {"norm_sum": 0.0, "norm_count": 0, "steps_to": {}}
 
 
 # Explicit smoothing.

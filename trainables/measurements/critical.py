@@ -1,0 +1,101 @@
+"""After how many steps has the gradient become small? The papers' stopping rule.
+
+The training ends when the mean of the batch gradient's norm over all steps so far has fallen to
+every epsilon; the number of steps that this takes, by batch size, gives the critical batch.
+
+Source: arXiv 2311.08745 appendix C.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trainables.measurements.probe import Probe, Subject
+
+
+class CriticalProbe(Probe):
+    """The running mean of the batch gradient's norm, and the steps until it fell to each epsilon.
+
+    Args:
+        epsilon: norms, > 0. min_epochs: after how many epochs they are first looked for.
+    """
+
+    def __init__(self, *, epsilon: Sequence[float] = (0.5,), min_epochs: int = 10) -> None:
+        self.epsilons, self.min_epochs = list(epsilon), min_epochs
+        self.step_norms: list[Tensor] = []  # of this epoch, on the device
+        self.norm_sum, self.norm_count = 0.0, 0
+        self.steps_to: dict[str, int] = {}
+
+    def after_backward(self, model: nn.Module) -> None:
+        """Note the norm of the step's gradient, before any clipping."""
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        norms = torch._foreach_norm(grads)
+        self.step_norms.append(torch.linalg.vector_norm(torch.stack(norms).float()))
+
+    def end_epoch(self, training: Subject, epoch: int) -> dict[str, Any]:
+        """mean_batch_norm, since the training's start."""
+        norm_T = torch.stack(self.step_norms).double().cpu().numpy()
+        self.step_norms.clear()
+        if epoch > self.min_epochs:
+            for epsilon in self.epsilons:
+                index = first_below(norm_T, epsilon, self.norm_sum, self.norm_count)
+                if index is not None and str(epsilon) not in self.steps_to:
+                    self.steps_to[str(epsilon)] = self.norm_count + index + 1
+        self.norm_sum += float(norm_T.sum())
+        self.norm_count += len(norm_T)
+        return {"mean_batch_norm": self.norm_sum / self.norm_count}
+
+    def end_training(self, training: Subject) -> dict[str, Any]:
+        """steps_to_epsilon: JSON, null for an epsilon that was not reached."""
+        reached = {str(epsilon): self.steps_to.get(str(epsilon)) for epsilon in self.epsilons}
+        return {"steps_to_epsilon": json.dumps(reached)}
+
+    @property
+    def is_done(self) -> bool:
+        """True when every epsilon was reached."""
+        return all(str(epsilon) in self.steps_to for epsilon in self.epsilons)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sum and number of the norms, and the steps found."""
+        return {
+            "norm_sum": self.norm_sum,
+            "norm_count": self.norm_count,
+            "steps_to": dict(self.steps_to),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`."""
+        self.norm_sum, self.norm_count = state["norm_sum"], state["norm_count"]
+        self.steps_to = dict(state["steps_to"])
+
+
+def first_below(
+    norms: NDArray[np.float64], threshold: float, before_sum: float, before_count: int
+) -> int | None:
+    """The first of these steps at which the mean gradient norm since step 0 is <= threshold.
+
+    The stopping rule of the critical-batch method: the arithmetic mean of the mini-batch
+    gradient's norm over ALL steps so far. None if no step gets there; nan is never below, nor is
+    any step after one.
+
+    Args:
+        norms: of these steps, in order (one epoch's, say).
+        before_sum, before_count: sum and number of the norms of all earlier steps.
+
+    Source: arXiv 2311.08745 appendix C; that 10 epochs have passed is the caller's to ask.
+
+    Example:
+        >>> first_below(np.array([4.0, 2.0, 0.0]), 2.0, before_sum=0.0, before_count=0)
+        2
+    """
+    num_steps = before_count + np.arange(1, len(norms) + 1)
+    means = (before_sum + np.cumsum(norms, dtype=np.float64)) / num_steps
+    below = np.flatnonzero(means <= threshold)
+    return int(below[0]) if len(below) else None

@@ -1,0 +1,162 @@
+"""What is measured along a training besides loss and accuracy? The `measure=` of a run.
+
+A measurement is a `Probe` in a file of its own, named in `trainables.MEASUREMENTS`: its options
+are the arguments of its class, what it returns are fields of EpochRecord and Outcome.
+
+No probe changes the training, but for the end that `critical` sets (which is refused unless lr
+and batch are constant): random numbers are its own, the model is put back as it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from torch import nn
+
+from search_spaces.registry import lookup
+from search_spaces.trial import STOPPING, TrialConfig
+from trainables import MEASUREMENTS
+from trainables.data.images import Batch
+from trainables.data.stream import NUM_DRAWS, Samples, in_order
+from trainables.measurements.gradients import Loss
+
+
+class TrainSet(Protocol):
+    """Training images, as a probe asks for them."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, plan: Iterator[Samples]) -> Iterator[Batch]:
+        """One batch for each element of the plan."""
+        ...
+
+
+class Subject(Protocol):
+    """What a probe may look at: a training between two epochs."""
+
+    trial: TrialConfig
+    model: nn.Module
+    diverged: bool
+
+    @property
+    def loss(self) -> Loss:
+        """Sum over a batch."""
+        ...
+
+    @property
+    def train_set(self) -> TrainSet:
+        """The images trained on."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """True when no epoch is left."""
+        ...
+
+
+class Probe:
+    """One measurement of one training; where it has nothing to do, it does this: nothing."""
+
+    def after_backward(self, model: nn.Module) -> None:
+        """After each step's gradient, before any clipping."""
+
+    def end_epoch(self, training: Subject, epoch: int) -> dict[str, Any]:
+        """Fields of the EpochRecord; `epoch` epochs are done."""
+        return {}
+
+    def end_training(self, training: Subject) -> dict[str, Any]:
+        """Fields of the Outcome."""
+        return {}
+
+    @property
+    def is_done(self) -> bool:
+        """True when the training is to end for its sake; only one of STOPPING may."""
+        return False
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it needs to go on, under keys of its own."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from the states of all probes."""
+
+
+class Probes:
+    """What one training was asked to measure.
+
+    Args:
+        options: of each measurement, by its name (Recipe.measurements).
+    """
+
+    def __init__(self, options: Mapping[str, Mapping[str, Any]]) -> None:
+        # Those first that may end the training: others measure at its end.
+        names = sorted(options, key=lambda name: name not in STOPPING)
+        self.probes: list[Probe] = [
+            lookup("measurement", name, MEASUREMENTS)(**options[name]) for name in names
+        ]
+
+    def after_backward(self, model: nn.Module) -> None:
+        """Let each note what it needs of the step."""
+        for probe in self.probes:
+            probe.after_backward(model)
+
+    def end_epoch(self, training: Subject, epoch: int) -> dict[str, Any]:
+        """The fields of EpochRecord that were asked for."""
+        fields: dict[str, Any] = {}
+        for probe in self.probes:
+            fields |= probe.end_epoch(training, epoch)
+        return fields
+
+    def end_training(self, training: Subject) -> dict[str, Any]:
+        """The fields of Outcome that were asked for."""
+        fields: dict[str, Any] = {}
+        for probe in self.probes:
+            fields |= probe.end_training(training)
+        return fields
+
+    @property
+    def is_done(self) -> bool:
+        """True when a stopping rule has ended the training."""
+        return any(probe.is_done for probe in self.probes)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the probes need to go on."""
+        return {key: value for probe in self.probes for key, value in probe.state_dict().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`."""
+        for probe in self.probes:
+            probe.load_state_dict(state)
+
+
+def is_due(training: Subject, every: int, epoch: int) -> bool:
+    """Every `every` epochs, and after the last; never once the training has diverged."""
+    return not training.diverged and (training.finished or epoch % every == 0)
+
+
+def batch_size(training: Subject, wanted: int | None) -> int:
+    """As asked for, else the first batch; at most what one backward pass may hold."""
+    micro_batch = training.trial.recipe.micro_batch or math.inf
+    return min(int(wanted or min(training.trial.batch0, micro_batch)), len(training.train_set))
+
+
+def draw_batches(
+    training: Subject, rng: np.random.Generator, batch: int, count: int
+) -> Iterator[Batch]:
+    """`count` batches of training images, drawn with replacement and augmented.
+
+    As the theory of SGD's noise and the training have them.
+    """
+    size = len(training.train_set)
+    return training.train_set.batches(
+        Samples(rng.integers(0, size, batch), rng.random((batch, NUM_DRAWS), dtype=np.float32))
+        for _ in range(count)
+    )
+
+
+def first_images(training: Subject, count: int, batch: int) -> Iterator[Batch]:
+    """The first `count` training images without augmentation, in batches."""
+    return training.train_set.batches(in_order(min(count, len(training.train_set)), batch))

@@ -1,0 +1,54 @@
+"""What is a training to those who drive it, and which hardware does it have?"""
+
+from __future__ import annotations
+
+import resource
+from typing import Any, Protocol
+
+import torch
+
+from search_spaces.records import EpochRecord, Outcome
+
+
+class Training(Protocol):
+    """What the trainable drives: epoch after epoch until finished, restartable from its state."""
+
+    records: list[EpochRecord]
+
+    @property
+    def finished(self) -> bool:
+        """True when no epoch is left, or the training has diverged."""
+        ...
+
+    def run_epoch(self) -> EpochRecord:
+        """Train one epoch and evaluate on the validation images."""
+        ...
+
+    def outcome(self) -> Outcome:
+        """What the finished training came to."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on bit-identically (tensors and plain values only)."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()` of the same trial."""
+        ...
+
+
+def pick_device() -> str:
+    """The GPU when there is one, the CPU otherwise."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def peak_memory(device: torch.device) -> int:
+    """Of the device for a GPU (bytes), of this process otherwise."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's model, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
