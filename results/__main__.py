@@ -99,9 +99,9 @@ def make_parser() -> Parser:
 def compare_command(args: argparse.Namespace) -> int:
     """Print the arms, the verdict and what to know about it; draw the figures."""
     run = results.load(args.paths)
-    comparison = run.compare(args.metric)
+    comparison = run.compare(args.metric, reference=args.reference)
     if args.reference:
-        print_versus(run, args.reference)
+        print_versus(comparison)
         print_notes(run)
         for warning in comparison.warnings:
             print(f"warning: {warning}")
@@ -121,12 +121,12 @@ def compare_command(args: argparse.Namespace) -> int:
 
 def profile_command(args: argparse.Namespace) -> int:
     """Print on which share of workloads and seeds each arm is close to the best; draw it."""
+    from results.arms.recipes import workload_profiles
     from results.plots.arms.performance import save_profiles
-    from results.statistics.profiles import profiles
     from results.tables import print_profiles
 
     run = results.load(args.paths)
-    found = profiles(run, args.metric)
+    found = workload_profiles(run.rows(), args.metric)
     print_profiles(found)
     print_notes(run)
     path = Path(args.out) if args.out else run.dirs[0] / "plots" / "profiles.png"
@@ -137,7 +137,7 @@ def profile_command(args: argparse.Namespace) -> int:
 
 def show_command(args: argparse.Namespace) -> int:
     """Print one screen: status, arms, best schedule."""
-    from results.arms.comparison import group_by_arm, is_full
+    from results.arms.choice import group_by_arm, is_full
     from results.statistics.compare import arm_label
 
     run = results.load(args.path)

@@ -92,7 +92,10 @@ class Run:
         return by_trial
 
     def compare(
-        self, metric: str = "test_accuracy", min_effect: float | None = None
+        self,
+        metric: str = "test_accuracy",
+        min_effect: float | None = None,
+        reference: str | None = None,
     ) -> Comparison:
         """The arms side by side, judged on their confirm trials only.
 
@@ -100,13 +103,20 @@ class Run:
             metric: an accuracy column of trials.
             min_effect: smallest accuracy difference worth calling better; None = the run's
                 own setting, else max(0.002, two test images) (0.002 of a user's own training).
+            reference: the arm that all are compared with; None = your default, if it is there.
 
         Raises:
-            ValueError: unknown metric, or the runs trained different workloads.
+            ValueError: unknown metric or reference, or the runs trained different workloads.
         """
         from results.arms.comparison import compare_arms
 
-        return compare_arms(self.rows(), self.manifests, metric=metric, min_effect=min_effect)
+        return compare_arms(
+            self.rows(),
+            self.manifests,
+            metric=metric,
+            min_effect=min_effect,
+            reference=reference,
+        )
 
     def best(self, space: str | None = None) -> TrialConfig:
         """The config confirmed for this arm, in full; before that the one its search found best.
@@ -120,7 +130,7 @@ class Run:
         Raises:
             ValueError: no such arm, or nothing has finished.
         """
-        from results.arms.comparison import best_row
+        from results.arms.scores import best_row
 
         return replace(trial_from_row(best_row(self.rows(), space)), horizon=1.0, until=None)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from results.run import Run
 from search_spaces.space import BASELINE
 
 if TYPE_CHECKING:  # scipy is imported late: --help stays fast
@@ -71,32 +70,32 @@ def print_costs(comparison: Comparison) -> None:
             print(f"{arm_label(name)}: {format_params(arm.params)}")
 
 
-def print_versus(run: Run, reference: str) -> None:
-    """Accuracy and training loss of every arm against one of them."""
-    from results.arms.versus import versus
-    from results.statistics.compare import arm_label, interval_text, points
+def print_versus(comparison: Comparison) -> None:
+    """Scores and training losses of every arm against the reference."""
+    from results.statistics.compare import arm_label
 
-    lines, entries = [], versus(run, reference)
-    for entry in entries:
-        own = entry.arm == reference
-        difference = entry.difference
-        ratio = "-" if own or entry.loss_ratio != entry.loss_ratio else f"{entry.loss_ratio:.2f}"
-        if entry.low is not None and not own:
-            ratio += f" [{entry.low:.2f}, {entry.high:.2f}]"
+    lines, kind = [], ""
+    for arm in comparison.arms:
+        if not arm.n:
+            continue
+        own, vs = arm.name == comparison.reference, arm.difference
+        ratio = "-" if own or arm.loss_ratio != arm.loss_ratio else f"{arm.loss_ratio:.2f}"
+        if arm.loss_low is not None and not own:
+            ratio += f" [{arm.loss_low:.2f}, {arm.loss_high:.2f}]"
+        kind = vs.interval_kind if vs else kind
         lines.append(
             [
-                arm_label(entry.arm),
-                str(difference.n),
-                f"{100 * entry.accuracy:.2f}",
-                "-"
-                if own or not difference.n
-                else f"{points(difference.mean)[0]} {interval_text(difference)}",
-                "-" if entry.loss != entry.loss else f"{entry.loss:.4f}",
+                arm_label(arm.name),
+                str(vs.n if vs else arm.n),
+                f"{100 * arm.mean:.2f}",
+                str(vs) if vs else "-",
+                "-" if arm.loss != arm.loss else f"{arm.loss:.4f}",
                 ratio,
             ]
         )
-    minus = f"minus {arm_label(reference)}, {entries[0].difference.interval_kind}"
-    print_table(["arm", "n", "test accuracy %", minus, "training loss", "over its"], lines)
+    minus = f"minus {arm_label(comparison.reference)}, {kind}"
+    metric = comparison.metric.replace("_", " ")
+    print_table(["arm", "n", f"{metric} %", minus, "training loss", "over its"], lines)
 
 
 def print_profiles(found: Profiles) -> None:

@@ -33,8 +33,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "trainables": SPACES,
     # What happened and what it means.
     "results.records": SPACES,
-    "results.statistics": (*SPACES, "results.records", "results.arms", "results.run"),
-    "results.arms": (*TOLD, "results.run"),
+    "results.statistics": SPACES,
+    "results.arms": TOLD,
     "results.study": ("results.arms", *TOLD),
     "results.run": ("results.study", "results.arms", *TOLD),
     "results": ("results.run", "results.study", "results.arms", *TOLD),

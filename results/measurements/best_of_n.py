@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from results.arms.comparison import group_by_arm, is_baseline, is_full
+from results.arms.choice import group_by_arm, is_baseline, is_full
 from results.run import Run
 
 MIN_CONFIGS = 2

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from results.arms.comparison import is_full
+from results.arms.choice import is_full
 from results.records.schema import Row
 from results.run import Run
 from search_spaces.theory import c2_bound, c2_bound_nshb, c2_bound_shb, critical_batch

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from results.arms.comparison import full_rows, group_by_arm
+from results.arms.choice import full_rows, group_by_arm
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.intervals import mean_of

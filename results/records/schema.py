@@ -6,6 +6,7 @@ Floats are float64, accuracies and shares lie in [0, 1], times are UTC.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -220,8 +221,16 @@ def trial_row(
 
 
 def trial_from_row(row: Mapping[str, Any]) -> TrialConfig:
-    """The trial config a row of `trials` was made from. Imports no user code."""
-    return TrialConfig.from_dict(json.loads(row["config_json"]))
+    """The trial config a row of `trials` was made from. Imports no user code.
+
+    Rows of one trial give one object: read it, never change it.
+    """
+    return _trial_from_json(row["config_json"])
+
+
+@functools.lru_cache(maxsize=10_000)
+def _trial_from_json(text: str) -> TrialConfig:
+    return TrialConfig.from_dict(json.loads(text))
 
 
 def canonical_json(data: Mapping[str, Any]) -> str:

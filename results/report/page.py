@@ -10,7 +10,7 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from results.arms.comparison import group_by_arm
+from results.arms.choice import group_by_arm
 from results.plots import PLOTS, scale_line
 from results.report.captions import Exhibit, make_exhibit
 from results.report.cells import Table, without_empty

@@ -6,8 +6,10 @@ replicate i of every arm shares its seed. Which test is used when: docs/statisti
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -57,17 +59,32 @@ __all__ = [
 MIN_EFFECT = 0.002  # accuracy; smaller differences do not matter
 # arm -> replicate -> was each test image classified correctly (or how probably): correct_I.
 Correct = Mapping[str, Mapping[int, NDArray[np.float64]]]
+Differ = Callable[[Scores, Scores], Difference]  # a minus b, with an interval
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmSummary:
-    """One arm's scores; mean is nan for n=0, sd for n<2. difference: to the reference arm."""
+    """One arm's scores.
+
+    Attributes:
+        mean, sd: nan for n=0, for n<2.
+        difference: to the reference arm, paired.
+        loss: geometric mean of the final training loss (nats); nan where a seed of this arm has
+            none (no mean over survivors).
+        loss_ratio: over the reference's, paired; nan where a seed of either has none.
+        loss_low, loss_high: its interval, of the same kind as the difference's, taken of the
+            logarithm; None where there is none.
+    """
 
     name: str
     n: int
     mean: float
     sd: float
     difference: Difference | None
+    loss: float = math.nan
+    loss_ratio: float = math.nan
+    loss_low: float | None = None
+    loss_high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +146,7 @@ def compare(
     min_effect: float = MIN_EFFECT,
     repeated_looks: bool = False,
     correct: Correct = MappingProxyType({}),
+    losses: Mapping[str, Scores] = MappingProxyType({}),
 ) -> Comparison:
     """Every arm against every other.
 
@@ -138,20 +156,33 @@ def compare(
         repeated_looks: True when the number of seeds depended on their scores: intervals are
             confidence sequences that hold for all pairs at once, at every number of seeds.
         correct: test images by arm and replicate, where known; for the second interval.
+        losses: final training losses by arm and replicate, where known; above 0.
     """
     names = sorted(scores, key=lambda name: name == reference)  # stable: the reference last
-    all_pairs = list(itertools.combinations(names, 2))
-    level, pairs = pair_level(scores), {}
-    for a, b in all_pairs:
-        if repeated_looks:
-            pairs[a, b] = sequential_difference(scores[a], scores[b], level)
-        else:
-            pairs[a, b] = _difference(scores[a], scores[b], correct.get(a, {}), correct.get(b, {}))
+    differ: Differ = paired_difference
+    if repeated_looks:
+        differ = functools.partial(sequential_difference, level=pair_level(scores))
+    pairs = {(a, b): differ(scores[a], scores[b]) for a, b in itertools.combinations(names, 2)}
+    if not repeated_looks:
+        pairs = {
+            (a, b): _with_beside(d, scores[a], scores[b], correct.get(a, {}), correct.get(b, {}))
+            for (a, b), d in pairs.items()
+        }
     claims = make_claims(pairs, min_effect=min_effect)
+    logs = {name: _logs(own, losses.get(name, {})) for name, own in scores.items()}
     return Comparison(
         reference=reference,
         min_effect=min_effect,
-        arms=tuple(_summary(name, scores[name], pairs.get((name, reference))) for name in scores),
+        arms=tuple(
+            _summary(
+                name,
+                own,
+                difference=pairs.get((name, reference)),
+                log=logs[name],
+                ratio=differ(logs[name], logs.get(reference, {})),
+            )
+            for name, own in scores.items()
+        ),
         pairs=pairs,
         preliminary=min((d.n for d in pairs.values()), default=0) < FEW_SEEDS,
         verdict=verdict(scores, claims, reference=reference, min_effect=min_effect),
@@ -193,14 +224,15 @@ def sequential_difference(a: Scores, b: Scores, level: float) -> Difference:
     )
 
 
-def _difference(
+def _with_beside(
+    difference: Difference,
     a: Scores,
     b: Scores,
     correct_a: Mapping[int, NDArray[np.float64]],
     correct_b: Mapping[int, NDArray[np.float64]],
 ) -> Difference:
-    """With all that stands beside the t-interval."""
-    difference = with_resampling(paired_difference(a, b), paired_scores(a, b))
+    """The same with all that stands beside the t-interval."""
+    difference = with_resampling(difference, paired_scores(a, b))
     common = sorted(a.keys() & b.keys())
     if difference.low is None or not all(r in correct_a and r in correct_b for r in common):
         return difference
@@ -211,6 +243,24 @@ def _difference(
     return replace(difference, examples_low=bounds[0], examples_high=bounds[1])
 
 
-def _summary(name: str, own: Scores, difference: Difference | None) -> ArmSummary:
+def _logs(scores: Scores, losses: Scores) -> Scores:
+    """Logarithms of the losses; none where a scored seed has no loss."""
+    return {r: math.log(losses[r]) for r in scores} if scores.keys() <= losses.keys() else {}
+
+
+def _summary(
+    name: str, own: Scores, *, difference: Difference | None, log: Scores, ratio: Difference
+) -> ArmSummary:
+    """log: logarithms of the losses; ratio: their difference to the reference's."""
     mean, sd = mean_sd(np.array(list(own.values())))
-    return ArmSummary(name=name, n=len(own), mean=mean, sd=sd, difference=difference)
+    return ArmSummary(
+        name=name,
+        n=len(own),
+        mean=mean,
+        sd=sd,
+        difference=difference,
+        loss=math.exp(sum(log.values()) / len(log)) if log else math.nan,
+        loss_ratio=math.exp(ratio.mean),
+        loss_low=None if ratio.low is None else math.exp(ratio.low),
+        loss_high=None if ratio.high is None else math.exp(ratio.high),
+    )

@@ -11,7 +11,6 @@ Legend: W workloads, A arms, R seeds of a workload, T values of tau, B resamples
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -19,13 +18,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from results.arms.comparison import ARMS_OWN, INCIDENTAL, confirm_scores, group_by_arm
-from results.records.schema import Row
-from results.run import Run
 from results.statistics.intervals import CONFIDENCE
 from results.statistics.paired import Scores
 from results.statistics.resampling import SAME
-from search_spaces.trial import Recipe
 
 MIN_WORKLOADS = 2
 NUM_RESAMPLES = 2_000
@@ -56,24 +51,6 @@ class Profiles:
     arms: tuple[Profile, ...]
     num_seeds: Mapping[str, int]
     left_out: tuple[str, ...] = ()
-
-
-def profiles(run: Run, metric: str = "test_accuracy") -> Profiles:
-    """Profiles of the confirmed arms over the workloads of these runs.
-
-    Raises:
-        ValueError: fewer than two workloads, or no two arms that all of them have.
-    """
-    rows_by_workload: dict[str, list[Row]] = {}
-    for row in run.rows():
-        rows_by_workload.setdefault(_workload(row), []).append(row)
-    names = _names({key: rows[0] for key, rows in rows_by_workload.items()})
-    return performance_profiles(
-        {
-            names[key]: confirm_scores(group_by_arm(rows), metric)[0]
-            for key, rows in rows_by_workload.items()
-        }
-    )
 
 
 def performance_profiles(scores: Mapping[str, Mapping[str, Scores]]) -> Profiles:
@@ -151,22 +128,3 @@ def _band(
     tails = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
     low_AT, high_AT = np.quantile(share_BAT, tails, axis=0)
     return low_AT, high_AT
-
-
-def _workload(row: Row) -> str:
-    """What a workload is: all of the recipe that arms of one run share."""
-    recipe = Recipe(**json.loads(row["config_json"])["recipe"]).identity()
-    return json.dumps({k: v for k, v in recipe.items() if k not in (*INCIDENTAL, *ARMS_OWN)})
-
-
-def _names(first_rows: Mapping[str, Row]) -> dict[str, str]:
-    """The workloads' names; those that share one are told apart by their first run."""
-    names = {
-        key: json.loads(row["config_json"])["recipe"]["workload"] or row["dataset"]
-        for key, row in first_rows.items()
-    }
-    taken = list(names.values())
-    return {
-        key: name if taken.count(name) == 1 else f"{name}@{first_rows[key]['run_id']}"
-        for key, name in names.items()
-    }

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from results.arms.comparison import check_workload
+from results.arms.recipes import check_workload
 from results.records.schema import canonical_json
 from search_spaces.trial import LATER_FIELDS, Recipe, TrialConfig
 from tests.fakes.results import make_recipe, make_trial

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from results import Run, load
-from results.arms.comparison import confirm_rows, is_full
+from results.arms.choice import confirm_rows, is_full
 from search_spaces.registry import is_import_path
 from search_spaces.schedule import Schedule
 from search_spaces.trial import TrialConfig

@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from results.arms.comparison import full_rows, group_by_arm
+from results.arms.choice import full_rows, group_by_arm
 from results.plots.looks import log_axis
 from results.plots.style import add_legend, color_of, line_style, set_size, tidy
 from results.records.schema import Row

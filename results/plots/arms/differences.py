@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from results.arms.comparison import confirm_scores, group_by_arm
+from results.arms.choice import group_by_arm
+from results.arms.scores import confirm_scores
 from results.plots.style import color_of, set_size, tidy
 from results.run import Run
 from results.statistics.claims import Claim

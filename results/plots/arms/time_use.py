@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from results.arms.comparison import group_by_arm
+from results.arms.choice import group_by_arm
 from results.plots.style import BLUE, ORANGE, set_size, tidy
 from results.records.schema import Row
 from results.run import Run

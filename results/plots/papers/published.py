@@ -8,13 +8,8 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from results.arms.comparison import (
-    chosen_row,
-    confirm_rows,
-    confirm_scores,
-    group_by_arm,
-    params_of,
-)
+from results.arms.choice import chosen_row, confirm_rows, group_by_arm, params_of
+from results.arms.scores import confirm_scores
 from results.measurements.published import PublishedCurve, published_curves
 from results.plots.style import color_of, set_size, tidy
 from results.records.schema import Row

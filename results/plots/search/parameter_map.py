@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from results.arms.comparison import group_by_arm, is_full, params_of
+from results.arms.choice import group_by_arm, is_full, params_of
 from results.plots.search.slices import ArmSlices, parameter_axis, slices_info, visible_floor
 from results.plots.style import GREY, set_size, tidy
 from results.records.schema import Row

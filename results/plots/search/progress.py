@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
-from results.arms.comparison import group_by_arm, is_full
+from results.arms.choice import group_by_arm, is_full
 from results.plots.search.slices import visible_floor
 from results.plots.style import add_legend, color_of, line_style, set_size, tidy
 from results.records.schema import Row

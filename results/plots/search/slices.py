@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from results.arms.comparison import chosen_row, group_by_arm, is_full, params_of, spaces_of
+from results.arms.choice import chosen_row, group_by_arm, is_full, params_of, spaces_of
 from results.plots.looks import MAX_TICKS, log_axis
 from results.plots.style import color_of, set_size, tidy
 from results.run import Run

@@ -10,7 +10,8 @@ import pytest
 import results
 from results.__main__ import main
 from results.arms.cautions import budget_warnings, seed_warnings
-from results.arms.comparison import best_row, chosen_row, full_rows
+from results.arms.choice import chosen_row, full_rows
+from results.arms.scores import best_row
 from results.plots.arms.curves import curves_info
 from results.plots.arms.schedules import schedules_info
 from results.records.store import RunStore

@@ -10,7 +10,9 @@ import pytest
 from scipy import stats
 
 import results
-from results.arms.comparison import compare_arms, correct_images, group_by_arm
+from results.arms.choice import group_by_arm
+from results.arms.comparison import compare_arms
+from results.arms.scores import correct_images
 from results.records.store import RunStore
 from results.statistics.image_interval import examples_interval
 from results.statistics.paired import paired_difference

@@ -1,16 +1,11 @@
-"""Performance profiles over workloads: by hand, from runs, and what is refused."""
+"""Performance profiles over workloads: by hand, and what is refused."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
-import results
-from results.__main__ import main
-from results.plots.arms.performance import draw_profiles
-from results.statistics.profiles import performance_profiles, profiles
-from tests.fakes.results import make_recipe, write_run
+from results.statistics.profiles import performance_profiles
 
 TWO = {
     "digits": {"poly": {0: 0.90, 1: 0.92}, "cosine": {0: 0.91, 1: 0.90}},
@@ -79,43 +74,3 @@ def test_only_common_seeds_and_common_arms_count():
 def test_what_cannot_be_profiled_is_refused(scores, why):
     with pytest.raises(ValueError, match=why):
         performance_profiles(scores)
-
-
-@pytest.fixture(scope="module")
-def run_dirs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    longer = make_recipe(epochs=8)
-    return [
-        str(write_run(folder / "short", trials=2)),
-        str(write_run(folder / "long", trials=2, recipe=longer)),
-    ]
-
-
-def test_runs_of_two_workloads_are_profiled(run_dirs):
-    found = profiles(results.load(run_dirs))
-    assert [arm.name for arm in found.arms] == ["poly", "cosine", "baseline"]
-    assert dict(found.num_seeds) == {"digits@short": 3, "digits@long": 3}
-
-
-def test_the_command_prints_and_draws(run_dirs, tmp_path, capsys):
-    out = tmp_path / "figures" / "profiles.png"
-    assert main(["profile", *run_dirs, "--out", str(out)]) == 0
-    text = capsys.readouterr().out
-    assert text.splitlines()[0].split()[:2] == ["arm", "best"]
-    assert "digits@short (n=3), digits@long (n=3)" in text
-    assert max(map(len, text.splitlines()[:4])) <= 100
-    assert out.stat().st_size > 1000
-
-
-def test_one_workload_is_one_line_and_code_2(run_dirs, capsys):
-    assert main(["profile", run_dirs[0]]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: a profile needs 2 or more workloads")
-    assert error.count("\n") == 1
-
-
-def test_the_figure_says_how_many_workloads_and_seeds(run_dirs):
-    figure = Figure(dpi=120)
-    draw_profiles(profiles(results.load(run_dirs)), figure)
-    assert figure.get_size_inches()[0] * figure.dpi == 1200
-    assert figure.axes[0].get_title().startswith("2 workloads, each counting the same: ")

@@ -12,9 +12,9 @@ import pytest
 
 import results
 from results.__main__ import main
-from results.arms.versus import versus
 from results.records.schema import trial_row
 from results.records.store import RunStore
+from results.statistics.compare import compare
 from tests.fakes.results import make_epochs, make_outcome, make_trial, write_run
 
 T_2 = 4.302652729911275  # Student's 0.975 quantile, 2 degrees of freedom
@@ -47,15 +47,15 @@ def run_dir(tmp_path_factory):
 
 
 def test_differences_and_ratios_are_paired(run_dir):
-    poly, cosine = versus(results.load(run_dir), "poly")
-    assert (poly.arm, poly.loss_ratio, poly.low) == ("poly", 1.0, None)
-    assert cosine.accuracy == pytest.approx(0.9)
+    poly, cosine = results.load(run_dir).compare(reference="poly").arms
+    assert (poly.name, poly.loss_ratio, poly.loss_low) == ("poly", 1.0, None)
+    assert cosine.mean == pytest.approx(0.9)
     assert cosine.difference.mean == pytest.approx(-0.02)
     half = T_2 * 0.01 / math.sqrt(3)
     assert cosine.difference.low == pytest.approx(-0.02 - half)
     # ratios 2, 2, 4: their logarithms have mean (4/3) ln 2 and standard deviation ln 2 / sqrt 3
     assert cosine.loss_ratio == pytest.approx(2 ** (4 / 3))
-    assert cosine.high == pytest.approx(2 ** (4 / 3 + T_2 / 3))
+    assert cosine.loss_high == pytest.approx(2 ** (4 / 3 + T_2 / 3))
     assert cosine.loss == pytest.approx((0.2 * 0.4 * 1.6) ** (1 / 3))
 
 
@@ -77,7 +77,7 @@ def test_under_repeated_looks_intervals_are_confidence_sequences(tmp_path, capsy
     manifest = json.loads((run_dir / "manifest.json").read_text())
     (run_dir / "manifest.json").write_text(json.dumps(manifest | {"looked": True}))
     run = results.load(run_dir)
-    poly, _ = versus(run, "baseline")
+    poly, _ = run.compare(reference="baseline").arms
     # t^2 at which e_5 = 1/0.05, by hand: r = 1/6, k = (400 * 6)^(1/5), 4 (k - 1) / (1 - k / 6)
     k = 2400**0.2
     half = poly.difference.sd * math.sqrt(4 * (k - 1) / (1 - k / 6) / 5)
@@ -94,17 +94,25 @@ def test_loss_ratios_are_sequential_too(run_dir, tmp_path):
     shutil.copytree(run_dir, copy)
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps(manifest | {"looked": True}))
-    _, cosine = versus(results.load(copy), "poly")
+    _, cosine = results.load(copy).compare(reference="poly").arms
     assert cosine.loss_ratio == pytest.approx(2 ** (4 / 3))
-    assert (cosine.low, cosine.high) == (None, None)  # unbounded below 5 seeds
+    assert (cosine.loss_low, cosine.loss_high) == (None, None)  # unbounded below 5 seeds
 
 
 def test_seeds_of_other_runs_are_not_paired(tmp_path, capsys):
     for name, seed in (("x-aaaa", 1), ("x-cccc", 2)):
         write_run(tmp_path / name, arms=("poly",), trials=2, run_seed=seed, baseline=False)
     run = results.load(tmp_path)
-    own, other = versus(run, "poly@aaaa")
-    assert (own.difference.n, other.difference.n) == (3, 0)
+    own, other = run.compare(reference="poly@aaaa").arms
+    assert (own.n, own.difference, other.difference.n) == (3, None, 0)
     assert math.isnan(other.loss_ratio)
     assert main(["compare", str(tmp_path), "--reference", "poly@aaaa", "--no-plots"]) == 0
     assert "nan" not in capsys.readouterr().out
+
+
+def test_an_arms_own_loss_is_told_where_another_seed_has_none():
+    scores = {"a": {0: 0.9, 1: 0.8}, "b": {0: 0.9, 1: 0.7}}
+    a, b = compare(scores, reference="b", losses={"a": {0: 1.0, 1: 4.0}, "b": {0: 1.0}}).arms
+    assert a.loss == pytest.approx(2.0)  # sqrt(1 * 4)
+    assert math.isnan(b.loss)
+    assert math.isnan(a.loss_ratio)

@@ -1,0 +1,133 @@
+"""Which rows make an arm, and which config stands for it?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from results.records.schema import Row, trial_from_row
+from results.statistics.worth import worths
+from search_spaces.records import MEASURED
+from search_spaces.space import BASELINE, SearchSpace
+
+
+def group_by_arm(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Rows by arm, in order of appearance.
+
+    An arm is a space; spaces of the same name in several runs stay apart as name@run unless
+    they stand for the same config (such as a shared baseline).
+    """
+    by_space: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        by_space.setdefault(row["space"], {}).setdefault(row["run_id"], []).append(row)
+    suffixes = _suffixes({run_id for runs in by_space.values() for run_id in runs})
+    arms: dict[str, list[Row]] = {}
+    for space, runs in by_space.items():
+        configs = {chosen["config_key"] for own in runs.values() if (chosen := chosen_row(own))}
+        if len(runs) == 1 or len(configs) == 1:
+            arms[space] = [row for own in runs.values() for row in own]
+        else:
+            arms |= {f"{space}@{suffixes[run_id]}": own for run_id, own in runs.items()}
+    return arms
+
+
+def chosen_row(rows: Iterable[Row]) -> Row | None:
+    """A row of the config that stands for an arm: confirmed last, else the run's own choice.
+
+    Before there is one: of the configs trained in full the one of highest worth over all its
+    squeezed and full trainings, or without squeezed ones the best by validation. A row that is
+    not `is_full` only names the config: its run chose it without a full training.
+    """
+    rows = list(rows)
+    confirmed = [row for row in rows if row["role"] == "confirm"]
+    if confirmed:
+        return ([row for row in confirmed if row.get("chosen")] or confirmed)[-1]
+    if chosen := own_choice(rows):
+        return max(chosen, key=lambda row: (is_full(row), row["horizon"], row["objective"]))
+    worth = _worths(rows)
+    return max(
+        filter(is_full, rows),
+        key=lambda row: (worth.get(row["config_key"], 0.0), float(row["objective"])),
+        default=None,
+    )
+
+
+def full_rows(rows: Iterable[Row]) -> list[Row]:
+    """The trainings that stand for an arm: its confirm trials, before them its best full one.
+
+    Confirm trials may be unfinished. Empty where the chosen config has no full training.
+    """
+    rows = list(rows)
+    chosen = chosen_row(rows)
+    return confirm_rows(rows) or ([chosen] if chosen and is_full(chosen) else [])
+
+
+def confirm_rows(rows: Iterable[Row]) -> list[Row]:
+    """The confirm trials of the config that stands for an arm."""
+    rows = list(rows)
+    chosen = chosen_row(rows)
+    if chosen is None or chosen["role"] != "confirm":
+        return []
+    return [
+        row
+        for row in rows
+        if row["role"] == "confirm" and row["config_key"] == chosen["config_key"]
+    ]
+
+
+def is_baseline(rows: list[Row]) -> bool:
+    """True for the arm of the user's own schedule."""
+    return bool(rows[0]["space"] == BASELINE)
+
+
+def is_full(row: Row) -> bool:
+    """True for a training over all samples that has ended: only its objective is a result."""
+    return row["horizon"] == 1.0 and row["status"] in MEASURED and row["objective"] is not None
+
+
+def params_of(row: Row) -> dict[str, float]:
+    """The suggested values of this trial in its space's terms."""
+    return dict(trial_from_row(row).params)
+
+
+def point_of(row: Row) -> dict[str, float]:
+    """The values that make this trial's arm one point of a space; empty for a whole space.
+
+    A point's name is its space's and then its parameters (see `SearchSpace.points`); the values
+    are those recorded, the name may round them.
+
+    Example:
+        >>> point_of({"space": "poly"})
+        {}
+    """
+    point = row["space"].partition(" ")[2]
+    names = [part.partition("=")[0] for part in point.split(",")] if point else []
+    params = params_of(row) if names else {}
+    return {name: params[name] for name in names if name in params}
+
+
+def spaces_of(manifest: Mapping[str, Any]) -> dict[str, SearchSpace]:
+    """The spaces a run searched, by name."""
+    return {s["name"]: SearchSpace.from_dict(s) for s in manifest.get("spaces", [])}
+
+
+def own_choice(rows: Iterable[Row]) -> list[Row]:
+    """Scored trainings of the config that the run itself chose."""
+    return [row for row in rows if row.get("chosen") and row["objective"] is not None]
+
+
+def _worths(rows: Iterable[Row]) -> dict[str, float]:
+    """Worth by config of a search with squeezed trainings; empty for others."""
+    rungs: dict[float, dict[str, float]] = {}
+    for row in rows:
+        is_scored = row["status"] in MEASURED and row["objective"] is not None
+        if row["role"] == "search" and is_scored:
+            rungs.setdefault(row["horizon"], {})[row["config_key"]] = row["objective"]
+    return worths(list(rungs.values())) if len(rungs) > 1 else {}
+
+
+def _suffixes(run_ids: Iterable[str]) -> dict[str, str]:
+    """The last part of each run_id where that tells them apart, else all of it."""
+    run_ids = list(run_ids)
+    short = {run_id: run_id.rpartition("-")[2] for run_id in run_ids}
+    return short if len(set(short.values())) == len(run_ids) else {r: r for r in run_ids}
