@@ -4,29 +4,8 @@ from __future__ import annotations
 
 import math
 
-from search_spaces.families import constant, cosine, cosine_power, exp, poly, wsd
-from search_spaces.schedule import Curve
+from search_spaces.families import FAMILIES as FAMILIES
 from search_spaces.space import Range, SearchSpace
-
-# A family is a decay curve d(progress, **params) with d(0) = 1.
-FAMILIES: dict[str, Curve] = {
-    "poly": poly.curve,
-    "cosine": cosine.curve,
-    "exp": exp.curve,
-    "wsd": wsd.curve,
-    "cosine_power": cosine_power.curve,
-    "constant": constant.curve,
-}
-
-# Default ranges of each family's own parameters.
-FAMILY_RANGES: dict[str, dict[str, Range]] = {
-    "poly": poly.RANGES,
-    "cosine": cosine.RANGES,
-    "exp": exp.RANGES,
-    "wsd": wsd.RANGES,
-    "cosine_power": cosine_power.RANGES,
-    "constant": constant.RANGES,
-}
 
 LR, BATCH = Range(value=1.0), Range(value=0.0)
 # kappa = sqrt(3)/2 on lr and lambda = 1.5 on the batch: s = ln(sqrt(3)/2) / ln(1/sqrt(2)).
@@ -49,24 +28,24 @@ STEP_STAGES = {
     "factor": Range(low=0.1, high=0.9, log=True),
 }
 
+
+def _space(name: str, family: str, **ranges: Range) -> SearchSpace:
+    """The common ranges and the family's own, some of them changed."""
+    known = COMMON | FAMILIES[family].ranges | ranges
+    if "factor" in ranges:  # says per stage what end_ratio says of the whole
+        del known["end_ratio"]
+    return SearchSpace(name=name, family=family, ranges=known)
+
+
+# Every family is a space of its own name.
 SPACES: dict[str, SearchSpace] = {
-    "poly": SearchSpace(name="poly", family="poly", ranges=COMMON | poly.RANGES),
-    "linear": SearchSpace(name="linear", family="poly", ranges=COMMON | {"p": Range(value=1.0)}),
-    "cosine": SearchSpace(name="cosine", family="cosine", ranges=COMMON),
-    "exp": SearchSpace(name="exp", family="exp", ranges=COMMON | exp.RANGES),
-    "step": SearchSpace(name="step", family="exp", ranges=COMMON | STEP_STAGES),
-    "lr": SearchSpace(name="lr", family="exp", ranges=COMMON | PAPER_STAGES),
-    "batch": SearchSpace(
-        name="batch", family="exp", ranges=COMMON | PAPER_STAGES | {"split": BATCH}
-    ),
-    "hybrid": SearchSpace(
-        name="hybrid", family="exp", ranges=COMMON | PAPER_STAGES | {"split": HYBRID}
-    ),
-    "wsd": SearchSpace(name="wsd", family="wsd", ranges=COMMON | wsd.RANGES),
-    "cosine_power": SearchSpace(
-        name="cosine_power", family="cosine_power", ranges=COMMON | cosine_power.RANGES
-    ),
-    "constant": SearchSpace(name="constant", family="constant", ranges=COMMON | ONE_STAGE),
+    **{name: _space(name, name) for name in FAMILIES},
+    "constant": _space("constant", "constant", **ONE_STAGE),
+    "linear": _space("linear", "poly", p=Range(value=1.0)),
+    "step": _space("step", "exp", **STEP_STAGES),
+    "lr": _space("lr", "exp", **PAPER_STAGES),
+    "batch": _space("batch", "exp", **PAPER_STAGES, split=BATCH),
+    "hybrid": _space("hybrid", "exp", **PAPER_STAGES, split=HYBRID),
     # Constant lr and batch: what to search when no schedule is wanted.
     "lr_batch": SearchSpace(
         name="lr_batch",
@@ -79,15 +58,7 @@ SPACES: dict[str, SearchSpace] = {
         },
     ),
     # Momentum alone lowers delta (needs optimizer.momentum > 0).
-    "momentum": SearchSpace(
-        name="momentum",
-        family="poly",
-        ranges=COMMON | poly.RANGES | {"momentum_share": Range(value=1.0)},
-    ),
+    "momentum": _space("momentum", "poly", momentum_share=Range(value=1.0)),
     # The loss is also smoothed explicitly, by moving the weights at random.
-    "explicit": SearchSpace(
-        name="explicit",
-        family="poly",
-        ranges=COMMON | poly.RANGES | {"radius0": Range(low=0.1, high=10.0, log=True)},
-    ),
+    "explicit": _space("explicit", "poly", radius0=Range(low=0.1, high=10.0, log=True)),
 }

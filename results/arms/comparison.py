@@ -28,13 +28,14 @@ from results.statistics.compare import (
     compare,
     default_min_effect,
 )
+from search_spaces.families import CURVE_PARAMETERS
 from search_spaces.registry import unknown_name
 from search_spaces.space import BASELINE, SearchSpace
 
 # Ends of a range that cannot be widened.
-NATURAL_ENDS = {
-    **{"interval": (1,), "split": (0, 1), "f": (1,), "base": (1,)},
-    **{"momentum_share": (0, 1), "batch0": (1,)},
+NATURAL_ENDS: dict[str, tuple[float, ...]] = {
+    **{"interval": (1,), "split": (0, 1), "momentum_share": (0, 1), "batch0": (1,)},
+    **{name: parameter.natural_ends for name, parameter in CURVE_PARAMETERS.items()},
 }
 
 

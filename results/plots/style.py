@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from results.statistics.compare import arm_label
+from search_spaces.families import FAMILIES
+from search_spaces.families.family import Color
 from search_spaces.space import BASELINE
 
 WIDTH_INCHES, DPI = 10.0, 120  # 1200 px wide
@@ -22,16 +24,14 @@ GREY = "#7f7f7f"
 # Okabe & Ito 2008, told apart by colour-blind readers; yellow is darkened for white paper.
 ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#B8A800"
 BLUE, RED, PURPLE, BLACK = "#0072B2", "#D55E00", "#CC79A7", "#000000"
-PALETTE = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, YELLOW, BLACK)
+PALETTE: dict[Color, str] = {
+    **{"blue": BLUE, "red": RED, "green": GREEN, "orange": ORANGE},
+    **{"purple": PURPLE, "sky": SKY, "yellow": YELLOW, "black": BLACK},
+}
 COLORS = {
-    "poly": BLUE,
+    **{name: PALETTE[family.color] for name, family in FAMILIES.items() if family.color},
     "linear": SKY,
-    "cosine": RED,
-    "exp": GREEN,
     "step": ORANGE,
-    "wsd": PURPLE,
-    "cosine_power": YELLOW,
-    "constant": BLACK,
     "lr_batch": BLACK,
     "momentum": GREEN,
     "explicit": YELLOW,
@@ -57,7 +57,7 @@ def color_of(arm: str) -> str:
     if space in COLORS and value and float(value[1]) > 0:
         return _shade(COLORS[space], math.log2(float(value[1])))
     digest = hashlib.sha256(arm.encode()).digest()
-    return PALETTE[digest[0] % len(PALETTE)]
+    return list(PALETTE.values())[digest[0] % len(PALETTE)]
 
 
 def _shade(color: str, level: float) -> str:

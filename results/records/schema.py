@@ -15,24 +15,29 @@ from typing import Any
 
 import pyarrow as pa
 
+from search_spaces.families import CURVE_PARAMETERS
 from search_spaces.records import EpochRecord, Outcome, Status
 from search_spaces.trial import TrialConfig
 
 SCHEMA_VERSION = 2
 MAX_ERROR_BYTES = 2048
-PARAMS = (
-    *("p", "interval", "delta0", "end_ratio", "f", "base", "split"),
-    *("momentum_share", "radius0"),
-)
-
 # One row of a table: column name -> plain Python value (the Arrow edge).
 Row = dict[str, Any]
+
+# Curve parameters whose columns have their place; those of later families stand at the end, and
+# may be missing in records of the same version.
+PLACED_PARAMS = ("p", "end_ratio", "f", "base")
+LATER_PARAMS = tuple(name for name in CURVE_PARAMETERS if name not in PLACED_PARAMS)
+PARAMS = ("interval", "delta0", "split", "momentum_share", "radius0", *CURVE_PARAMETERS)
 
 TEXT, INT, FLOAT, BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 TIME = pa.timestamp("us", tz="UTC")
 
 
-def _schema(columns: list[tuple[str, pa.DataType, str, str]]) -> pa.Schema:
+Column = tuple[str, pa.DataType, str, str]  # name, type, unit, description
+
+
+def _schema(columns: list[Column]) -> pa.Schema:
     fields = [
         pa.field(name, kind, metadata={"unit": unit, "description": text})
         for name, kind, unit, text in columns
@@ -82,6 +87,12 @@ EPOCHS = _schema(
     ]
 )
 
+
+def _curve_column(name: str) -> Column:
+    parameter = CURVE_PARAMETERS[name]
+    return name, FLOAT, parameter.unit, parameter.meaning
+
+
 TRIALS = _schema(
     [
         ("run_id", TEXT, "", "run that recorded this row"),
@@ -100,12 +111,10 @@ TRIALS = _schema(
             "running | completed | diverged | failed | oom | interrupted | paused",
         ),
         ("attempt", INT, "", "start of this trial; the latest wins"),
-        ("p", FLOAT, "", "power of the decay"),
+        _curve_column("p"),
         ("interval", INT, "epochs", "between decays"),
         ("delta0", FLOAT, "", "initial noise level"),
-        ("end_ratio", FLOAT, "", "noise at the end over noise at the start (exp)"),
-        ("f", FLOAT, "fraction", "share of the training that decays (wsd)"),
-        ("base", FLOAT, "", "base of the exponential (cosine_power)"),
+        *map(_curve_column, ("end_ratio", "f", "base")),
         ("split", FLOAT, "fraction", "share of the decay done by lr; the rest by the batch"),
         ("config_json", TEXT, "", "the whole trial config, canonical JSON"),
         ("lr0", FLOAT, "", "initial learning rate"),
@@ -147,6 +156,7 @@ TRIALS = _schema(
         ("sharpness_loss", FLOAT, "nats", "largest increase of the loss near the weights"),
         ("sharpness_error", FLOAT, "fraction", "increase of the error rate at that point"),
         ("steps_to_epsilon", TEXT, "JSON", "steps until mean_batch_norm fell to each epsilon"),
+        *map(_curve_column, LATER_PARAMS),
     ]
 )
 

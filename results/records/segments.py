@@ -10,7 +10,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from results.records.schema import SCHEMA_VERSION, SCHEMAS, Row
+from results.records.schema import LATER_PARAMS, SCHEMA_VERSION, SCHEMAS, Row
 
 TABLES = tuple(SCHEMAS)
 
@@ -126,8 +126,9 @@ def _version(schema: pa.Schema) -> int:
 
 def _conform(table: pa.Table, schema: pa.Schema, version: int) -> pa.Table:
     missing = [name for name in schema.names if name not in table.column_names]
-    if version == SCHEMA_VERSION and missing:
-        raise DamagedFile(f"lacks columns {', '.join(missing)}")
+    lost = [name for name in missing if name not in LATER_PARAMS]
+    if version == SCHEMA_VERSION and lost:
+        raise DamagedFile(f"lacks columns {', '.join(lost)}")
     columns = []
     for field in schema:
         if field.name in missing:

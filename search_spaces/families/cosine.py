@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.space import Range
+from search_spaces.families.family import Family
 
 
 def curve(progress: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -13,10 +13,13 @@ def curve(progress: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Args:
         progress: u, share of the training's samples consumed, in [0, 1].
-
-    Source: Loshchilov & Hutter, without restarts; arXiv 2311.08745 eq (4).
     """
     return np.asarray((1.0 + np.cos(np.pi * progress)) / 2.0)
 
 
-RANGES: dict[str, Range] = {}
+FAMILY = Family(
+    curve=curve,
+    source="Loshchilov & Hutter, without restarts; arXiv 2311.08745 eq (4)",
+    color="red",
+    recipe={},
+)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.families.family import Family, Parameter
 from search_spaces.space import Range
 
 
@@ -18,8 +19,6 @@ def curve(progress: NDArray[np.float64], *, base: float) -> NDArray[np.float64]:
     Args:
         progress: u, share of the training's samples consumed, in [0, 1].
         base: >= 1.
-
-    Source: Hundt et al. 2019 (sharpDARTS), named in arXiv 2311.08745 section 3.2.
     """
     if not base >= 1:
         raise ValueError(f"`base >= 1` must hold, but got (base={base}).")
@@ -29,4 +28,15 @@ def curve(progress: NDArray[np.float64], *, base: float) -> NDArray[np.float64]:
     return np.asarray(np.expm1(c * math.log(base)) / math.expm1(math.log(base)))
 
 
-RANGES = {"base": Range(low=1.0, high=100.0, log=True)}
+FAMILY = Family(
+    curve=curve,
+    source="Hundt et al. 2019 (sharpDARTS), named in arXiv 2311.08745 section 3.2",
+    parameters={
+        "base": Parameter(
+            range=Range(low=1.0, high=100.0, log=True),
+            meaning="base of the exponential (cosine_power)",
+            natural_ends=(1,),
+        ),
+    },
+    color="yellow",
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.families.family import Family, Parameter
 from search_spaces.space import Range
 
 
@@ -17,13 +18,20 @@ def curve(progress: NDArray[np.float64], *, end_ratio: float) -> NDArray[np.floa
     Args:
         progress: u, share of the training's samples consumed, in [0, 1].
         end_ratio: level at the end over level at the start, in (0, 1].
-
-    Source: arXiv 2311.08745 section 3.2 (exponential and step decay).
     """
     if not 0 < end_ratio <= 1:
         raise ValueError(f"`0 < end_ratio <= 1` must hold, but got (end_ratio={end_ratio}).")
     return np.asarray(np.power(end_ratio, progress))
 
 
-# 0.94^200 = 4e-6 is the papers' curve.
-RANGES = {"end_ratio": Range(low=1e-6, high=0.5, log=True)}
+FAMILY = Family(
+    curve=curve,
+    source="arXiv 2311.08745 section 3.2 (exponential and step decay)",
+    parameters={
+        "end_ratio": Parameter(
+            range=Range(low=1e-6, high=0.5, log=True),  # 0.94^200 = 4e-6 is the papers' curve
+            meaning="noise at the end over noise at the start (exp)",
+        ),
+    },
+    color="green",
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.families.family import Family, Parameter
 from search_spaces.space import Range
 
 
@@ -16,8 +17,6 @@ def curve(progress: NDArray[np.float64], *, p: float) -> NDArray[np.float64]:
     Args:
         progress: u, share of the training's samples consumed, in [0, 1].
         p: power, > 0.
-
-    Source: arXiv 2311.08745 eq (5) with eta_min = 0 and Algorithm 1 (product of gamma_m).
     """
     if not p > 0:
         raise ValueError(f"`p > 0` must hold, but got (p={p}).")
@@ -25,4 +24,12 @@ def curve(progress: NDArray[np.float64], *, p: float) -> NDArray[np.float64]:
 
 
 # The papers ask for p <= 1; newer theory (arXiv 2602.06797) argues for p > 1 on easy tasks.
-RANGES = {"p": Range(low=0.1, high=4.0, log=True)}
+POWER = Parameter(range=Range(low=0.1, high=4.0, log=True), meaning="power of the decay")
+
+FAMILY = Family(
+    curve=curve,
+    source="arXiv 2311.08745 eq (5) with eta_min = 0 and Algorithm 1 (product of gamma_m)",
+    parameters={"p": POWER},
+    color="blue",
+    recipe={"p": 1.0},
+)

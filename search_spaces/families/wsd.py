@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.families.family import Family, Parameter
+from search_spaces.families.poly import POWER
 from search_spaces.space import Range
 
 
@@ -15,8 +17,6 @@ def curve(progress: NDArray[np.float64], *, f: float, p: float) -> NDArray[np.fl
         progress: u, share of the training's samples consumed, in [0, 1].
         f: share of the training that decays, in (0, 1]; f=1 is poly.
         p: power of the decay, > 0.
-
-    Source: arXiv 2405.18392 (constant lr with cooldown).
     """
     if not 0 < f <= 1:
         raise ValueError(f"`0 < f <= 1` must hold, but got (f={f}).")
@@ -25,4 +25,17 @@ def curve(progress: NDArray[np.float64], *, f: float, p: float) -> NDArray[np.fl
     return np.asarray(np.minimum(1.0, (1.0 - progress) / f) ** p)
 
 
-RANGES = {"f": Range(low=0.05, high=1.0), "p": Range(low=0.1, high=4.0, log=True)}
+FAMILY = Family(
+    curve=curve,
+    source="arXiv 2405.18392 (constant lr with cooldown)",
+    parameters={
+        "p": POWER,
+        "f": Parameter(
+            range=Range(low=0.05, high=1.0),
+            meaning="share of the training that decays (wsd)",
+            unit="fraction",
+            natural_ends=(1,),
+        ),
+    },
+    color="purple",
+)

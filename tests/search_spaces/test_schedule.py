@@ -220,15 +220,6 @@ def test_step_decay_equals_torchs_step_lr() -> None:
     np.testing.assert_allclose(used, lrs, atol=1e-12)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_starts_at_one_and_never_rises_or_reaches_zero(family: str) -> None:
-    u = np.linspace(0.0, 0.999, 1000)
-    d = FAMILIES[family](u, **PARAMS[family])
-    assert d[0] == 1.0
-    assert np.all(np.diff(d) <= 0)
-    assert np.all(d > 0)
-
-
 def test_wsd_over_the_whole_training_is_poly() -> None:
     u = np.linspace(0, 1, 50)
     np.testing.assert_allclose(FAMILIES["wsd"](u, f=1.0, p=0.6), FAMILIES["poly"](u, p=0.6))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
-from search_spaces import SPACES
+from search_spaces import FAMILIES, SPACES
 from tuner.config.keys import KEYS, default_of
 from tuner.config.presets import PRESETS
 from tuner.config.schema import Config
@@ -63,7 +64,22 @@ def markdown() -> str:
     lines.append(
         f"| `{space_key}` | of the parameter | of the space | numbers | {SPACE_MEANING} |"
     )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + _families()) + "\n"
+
+
+def _families() -> list[str]:
+    lines = [
+        *("", "## Decay families", ""),
+        "Each is a space of the same name; its parameters also have columns in the records.",
+        "",
+        "| family | curve | parameters | source |",
+        "|---|---|---|---|",
+    ]
+    for name, family in FAMILIES.items():
+        told = inspect.getdoc(inspect.getmodule(family.curve)) or ""
+        params = "; ".join(f"`{n}`: {p.meaning}" for n, p in family.parameters.items())
+        lines.append(f"| `{name}` | {told.partition(chr(10))[0]} | {params} | {family.source} |")
+    return lines
 
 
 if __name__ == "__main__":

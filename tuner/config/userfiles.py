@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from search_spaces import COMMON, FAMILIES, FAMILY_RANGES, SPACES
+from search_spaces import COMMON, FAMILIES, SPACES
 from search_spaces.registry import is_import_path, load_module, nearest, unknown_name
 from search_spaces.space import BASELINE, EXTRA_PARAMS, INTEGER_PARAMS, Range, SearchSpace
 
@@ -102,7 +102,7 @@ def _yaml_space(path: Path) -> SearchSpace:
     optimizer = node.pop("optimizer", None)
     if optimizer is not None and (not isinstance(optimizer, str) or is_import_path(optimizer)):
         raise UserFileError(f"{path}: optimizer: name a built-in one")
-    defaults = {**COMMON, **FAMILY_RANGES.get(family, {})}
+    defaults = COMMON | FAMILIES[family].ranges
     extras = (*EXTRA_PARAMS, "factor") if family == "exp" else EXTRA_PARAMS
     known = {**defaults, **dict.fromkeys(extras)}
     ranges = dict(defaults)

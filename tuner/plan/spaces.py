@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
 
-from search_spaces import SPACES
+from search_spaces import FAMILIES, SPACES
 from search_spaces.space import BASELINE, INTEGER_PARAMS, Range, SearchSpace
 from search_spaces.trial import Recipe, TrialConfig
 from tuner.config.schema import Config, ConfigError, RangeConfig
@@ -14,6 +14,8 @@ from tuner.plan.checks import check_optimizer
 from tuner.plan.recipe import make_trial
 
 LARGEST = 1e30  # of lr0 and delta0: what no training survives, and no float overflows
+# Families a recipe's own schedule may have, with their parameters there.
+RECIPES = {name: f.recipe for name, f in FAMILIES.items() if f.recipe is not None}
 FIXED_SPLIT = ("lr", "batch", "hybrid")  # spaces whose split is their definition
 
 
@@ -41,10 +43,11 @@ def make_baseline(config: Config, delta_ref: float) -> SearchSpace:
     Raises:
         ConfigError: a family that needs parameters of its own.
     """
-    family = config.recipe.family
-    if family not in ("poly", "cosine", "constant"):
-        raise ConfigError(f"recipe.family={family}: allowed are poly (p=1), cosine, constant")
-    values = {"delta0": delta_ref, "split": 1.0} | ({"p": 1.0} if family == "poly" else {})
+    family, own = config.recipe.family, RECIPES.get(config.recipe.family)
+    if own is None:
+        allowed = ", ".join(map(_describe_recipe, RECIPES))
+        raise ConfigError(f"recipe.family={family}: allowed are {allowed}")
+    values = {"delta0": delta_ref, "split": 1.0, **own}
     ranges = {name: Range(value=value) for name, value in values.items()}
     ranges["interval"] = Range(value=config.recipe.interval, integer=True)
     return SearchSpace(name=BASELINE, family=family, ranges=ranges)
@@ -88,6 +91,11 @@ def corners(config: Config, recipe: Recipe, space: SearchSpace) -> Iterator[Tria
     ]
     for corner in itertools.product(*ends):
         yield make_trial(config, recipe, space, {**space.fixed, **dict(corner)})
+
+
+def _describe_recipe(family: str) -> str:
+    values = ", ".join(f"{name}={value:g}" for name, value in RECIPES[family].items())
+    return f"{family} ({values})" if values else family
 
 
 def _make_space(config: Config, name: str, delta_ref: float) -> SearchSpace:

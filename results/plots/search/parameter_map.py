@@ -18,10 +18,11 @@ from results.plots.style import GREY, set_size, tidy
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.compare import arm_label
+from search_spaces.families import CURVE_PARAMETERS
 
 # Of the free parameters the first of each line make the axes.
 FIRST = (
-    *("p", "end_ratio", "factor", "f", "base", "delta0", "lr0", "momentum_share", "split"),
+    *(*CURVE_PARAMETERS, "factor", "delta0", "lr0", "momentum_share", "split"),
     *("batch0", "radius0"),
 )
 SECOND = ("interval", *FIRST)

@@ -1,0 +1,116 @@
+"""What every decay family promises, asked of all that are registered."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from search_spaces import COMMON, FAMILIES, SPACES
+from search_spaces.families import CURVE_PARAMETERS
+from search_spaces.registry import lookup
+from search_spaces.space import SCHEDULE_PARAMS
+
+C = [1, (2 + 2**0.5) / 4, 0.5, (2 - 2**0.5) / 4, 0]  # the cosine at every quarter
+U = np.linspace(0.0, 0.999, 1000)
+
+
+def corners(name: str) -> list[dict[str, float]]:
+    """The parameters at all ends of their ranges, and in the middle."""
+    ranges = FAMILIES[name].ranges
+    ends = ([axis.from_unit(u) for u in (0.0, 0.5, 1.0 - 1e-12)] for axis in ranges.values())
+    return [dict(zip(ranges, values, strict=True)) for values in itertools.product(*ends)]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_curve_starts_at_one_and_never_rises_or_reaches_zero(name: str) -> None:
+    for params in corners(name):
+        d = FAMILIES[name](U, **params)
+        assert d[0] == 1.0
+        assert np.all(np.diff(d) <= 0)
+        assert np.all(d > 0)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_is_the_space_of_its_name(name: str) -> None:
+    space = SPACES[name]
+    assert (space.name, space.family) == (name, name)
+    assert list(space.ranges) == [*COMMON, *FAMILIES[name].parameters]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_says_where_it_comes_from_and_how_it_looks(name: str) -> None:
+    assert FAMILIES[name].source
+    assert FAMILIES[name].color
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_parameters_are_told_and_differ_from_those_of_every_space(name: str) -> None:
+    for key, parameter in FAMILIES[name].parameters.items():
+        assert key not in (*SCHEDULE_PARAMS, "factor")
+        assert parameter.meaning
+        assert not parameter.range.relative
+        # One name is one column: whoever else has it means the same.
+        column = CURVE_PARAMETERS[key]
+        assert (parameter.meaning, parameter.unit) == (column.meaning, column.unit)
+        assert set(parameter.natural_ends) <= {parameter.range.low, parameter.range.high}
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, family in FAMILIES.items() if family.recipe is not None]
+)
+def test_the_schedule_of_a_recipe_has_every_parameter(name: str) -> None:
+    family = FAMILIES[name]
+    assert family.recipe is not None
+    assert family.recipe.keys() == family.parameters.keys()
+    assert family(np.zeros(1), **family.recipe) == 1.0
+
+
+def test_recipes_may_be_linear_cosine_or_constant() -> None:
+    recipes = {name: f.recipe for name, f in FAMILIES.items() if f.recipe is not None}
+    assert recipes == {"poly": {"p": 1.0}, "cosine": {}, "constant": {}}
+
+
+def test_a_users_own_name_may_be_a_family_or_its_curve() -> None:
+    for name in ("FAMILY", "curve"):
+        curve = lookup("family", f"search_spaces.families.poly:{name}", FAMILIES)
+        np.testing.assert_array_equal(curve(U, p=0.5), (1.0 - U) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "message"),
+    [
+        ("poly", {"p": 0.0}, r"`p > 0` must hold, but got \(p=0\.0\)"),
+        ("wsd", {"f": 0.5, "p": 0.0}, r"`p > 0` must hold"),
+        ("wsd", {"f": 0.0, "p": 1.0}, r"`0 < f <= 1` must hold"),
+        ("wsd", {"f": 1.1, "p": 1.0}, r"`0 < f <= 1` must hold"),
+        ("exp", {"end_ratio": 0.0}, r"`0 < end_ratio <= 1` must hold"),
+        ("exp", {"end_ratio": 1.1}, r"`0 < end_ratio <= 1` must hold"),
+        ("cosine_power", {"base": 0.9}, r"`base >= 1` must hold"),
+    ],
+)
+def test_parameters_outside_a_curves_domain_are_refused(
+    name: str, params: dict[str, float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        FAMILIES[name](U, **params)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "expected"),
+    [
+        ("poly", {"p": 2.0}, [1, 0.5625, 0.25, 0.0625, 0]),
+        ("cosine", {}, C),
+        ("exp", {"end_ratio": 0.0625}, [1, 0.5, 0.25, 0.125, 0.0625]),
+        ("exp", {"end_ratio": 1.0}, [1, 1, 1, 1, 1]),
+        ("wsd", {"f": 0.5, "p": 2.0}, [1, 1, 1, 0.25, 0]),
+        ("cosine_power", {"base": 4.0}, [(4**c - 1) / 3 for c in C]),
+        ("constant", {}, [1, 1, 1, 1, 1]),
+    ],
+)
+def test_curves_by_their_formula(
+    name: str, params: dict[str, float], expected: list[float]
+) -> None:
+    d = FAMILIES[name](np.array([0, 0.25, 0.5, 0.75, 1.0]), **params)
+    np.testing.assert_allclose(d, expected, rtol=1e-14, atol=1e-16)
