@@ -35,6 +35,8 @@ def print_scores(comparison: Comparison) -> None:
 
 def print_pairs(comparison: Comparison) -> None:
     """Every pair of arms: interval, p values, outcome; then what stands beside the interval."""
+    from results.statistics.beside import stand_beside
+
     claims = [claim for claim in _shown(comparison) if claim.difference.n]
     if not claims:
         return
@@ -42,12 +44,13 @@ def print_pairs(comparison: Comparison) -> None:
     header = ["pair", "n", f"points, {kind}", "p", "adjusted p", "outcome"]
     print()
     print_table(header, [_pair_line(claim, comparison.min_effect) for claim in claims])
-    beside = [_beside_line(claim) for claim in claims]
-    columns = ["pair", "P(first better)", "sign-flip p", "BCa", "seeds x test images"]
-    kept = [i for i in range(len(columns)) if any(line[i] != "-" for line in beside)]
-    if len(kept) > 1:
+    beside = stand_beside(claim.difference for claim in claims)
+    if beside:
         print()
-        print_table([columns[i] for i in kept], [[line[i] for i in kept] for line in beside])
+        print_table(
+            ["pair", *beside],
+            [list(line) for line in zip(map(_pair_name, claims), *beside.values(), strict=True)],
+        )
     left_out = sum(1 for claim in comparison.claims if claim.difference.n) - len(claims)
     if left_out:
         print(f"({left_out} more pairs are not shown: results.load(...).compare().claims)")
@@ -146,17 +149,17 @@ def _shown(comparison: Comparison) -> list[Claim]:
 
 
 def _pair_line(claim: Claim, min_effect: float) -> list[str]:
-    from results.statistics.compare import interval_text, points
+    from results.statistics.compare import points
+    from results.statistics.wording import p_text
 
     d = claim.difference
-    interval = "(no interval)" if d.low is None else interval_text(d)
-    text = f"{points(d.mean)[0]} {interval}"
+    text = f"{d.texts[0]} (no interval)" if d.low is None else str(d)
     return [
         _pair_name(claim),
         str(d.n),
         text,
-        _p_text(d.p_value),
-        _p_text(claim.p_holm),
+        p_text(d.p_value),
+        p_text(claim.p_holm),
         _outcome_text(claim, points(min_effect)[0]),
     ]
 
@@ -171,37 +174,9 @@ def _outcome_text(claim: Claim, effect: str) -> str:
     return f"undecided{needed}"
 
 
-def _beside_line(claim: Claim) -> list[str]:
-    from results.statistics.compare import points
-
-    d = claim.difference
-
-    def interval(low: float | None, high: float | None) -> str:
-        if low is None or high is None:
-            return "-"
-        return "[{1}, {2}]".format(*points(d.mean, low, high))
-
-    share = "-" if d.prob_better is None else f"{d.prob_better:.2f}"
-    if d.prob_low is not None and d.prob_high is not None:
-        share += f" [{d.prob_low:.2f}, {d.prob_high:.2f}]"
-    return [
-        _pair_name(claim),
-        share,
-        _p_text(d.permutation_p),
-        interval(d.bootstrap_low, d.bootstrap_high),
-        interval(d.examples_low, d.examples_high),
-    ]
-
-
 def _pair_name(claim: Claim) -> str:
     return f"{_short(claim.a)} - {_short(claim.b)}"
 
 
 def _short(name: str) -> str:
     return "default" if name == BASELINE else name
-
-
-def _p_text(p_value: float | None) -> str:
-    if p_value is None:
-        return "-"
-    return "<0.001" if p_value < 0.0005 else f"{p_value:.3f}"

@@ -35,7 +35,8 @@ class Difference:
     """Scores of one arm minus those of another, seed by seed.
 
     Attributes:
-        n: seeds that both arms have. num_unpaired: scores that only one of them has.
+        n: seeds that both arms have; values: their differences, in the order of the replicates.
+        num_unpaired: scores that only one of them has.
         mean: nan for n=0. sd: sample standard deviation; nan for n<2, 0 for equal differences.
         low, high: interval of the mean; None for n<2 and when all differences are equal.
         p_value: two-sided, of mean zero; None as the interval. Of the paired t-test; under
@@ -58,6 +59,7 @@ class Difference:
     low: float | None
     high: float | None
     p_value: float | None
+    values: tuple[float, ...] = ()
     num_unpaired: int = 0
     interval_kind: str = T_INTERVAL
     permutation_p: float | None = None
@@ -94,6 +96,7 @@ class Difference:
         return replace(
             self,
             mean=-self.mean,
+            values=tuple(-value for value in self.values),
             low=_minus(self.high),
             high=_minus(self.low),
             bootstrap_low=_minus(self.bootstrap_high),
@@ -138,6 +141,7 @@ def paired_difference(a: Scores, b: Scores) -> Difference:
         low=low,
         high=high,
         p_value=p_value,
+        values=tuple(difference_R.tolist()),
         num_unpaired=len(a.keys() ^ b.keys()),
     )
 
