@@ -1,8 +1,7 @@
 """What do the papers' formulas say about a schedule? Calculators, independent of any training.
 
 Legend: M levels, gamma_m = delta_{m+1}/delta_m, a_m radius factor of strong convexity,
-L(a) smallest admissible rate, x* the minimiser, r radius around x* on which f is sigma-strongly
-convex, d_m = a_m r/|delta^-|, b* critical batch size, epsilon gradient-norm threshold, eta lr,
+L(a) smallest admissible rate, b* critical batch size, epsilon gradient-norm threshold, eta lr,
 beta momentum. The algorithms' own constants are in `algorithm3`.
 """
 
@@ -28,81 +27,6 @@ def poly_decay_rates(num_levels: int, p: float) -> NDArray[np.float64]:
     return np.asarray(((num_levels - m) / (num_levels - (m - 1))) ** p)
 
 
-def delta_minus(
-    *, distance: float, noise_norm: float, cos_angle: float, radius: float, a: float
-) -> float:
-    """|delta^-|: the noise level at which the noise first leads x back into B(x*; r).
-
-    |q - sqrt(q^2 - r^2(a^2-1))| with q = ||x*-x|| ||u|| cos(theta). It falls from
-    r*sqrt(a^2-1), where the noise only touches the ball, to r(a-1) at q = a*r. For q < 0 the
-    formula gives the far side of the ball.
-
-    Args:
-        distance: ||x*-x|| > 0. noise_norm: ||u|| in (0, 1].
-        cos_angle: cosine of the angle between x*-x and u, in [-1, 1].
-        radius: r > 0. a: > sqrt(2).
-
-    Raises:
-        ValueError: an argument out of range, or the noise misses the ball.
-
-    Source: arXiv 2311.08745 Proposition B.1.
-    """
-    check_positive(distance=distance, noise_norm=noise_norm, radius=radius)
-    _check_a(a)
-    if not -1 <= cos_angle <= 1:
-        raise ValueError(f"`-1 <= cos_angle <= 1` must hold, but got (cos_angle={cos_angle}).")
-    q = distance * noise_norm * cos_angle
-    tangent = radius * math.sqrt(a * a - 1.0)
-    if abs(q) < tangent * (1.0 - ROUNDING):
-        raise ValueError(
-            f"`|distance*noise_norm*cos_angle| >= radius*sqrt(a^2-1)` must hold, but got "
-            f"({abs(q):.6g} < {tangent:.6g}). This noise misses the ball."
-        )
-    return abs(q - math.sqrt(max(0.0, q * q - tangent * tangent)))
-
-
-def probability_of_delta_minus(
-    *, distance: float, noise_norm: float, radius: float, a: float
-) -> float:
-    """p(a): how likely delta^- exists, 2 arccos(r sqrt(a^2-1) / (||x*-x|| ||u||)) / pi.
-
-    0 where no direction reaches the ball. The formula takes the angle as uniform on [0, pi],
-    which a uniform direction is in the plane only.
-
-    Args:
-        distance, noise_norm, radius, a: as in `delta_minus`.
-
-    Source: arXiv 2311.08745 section 3.1.
-    """
-    check_positive(distance=distance, noise_norm=noise_norm, radius=radius)
-    _check_a(a)
-    cosine = radius * math.sqrt(a * a - 1.0) / (distance * noise_norm)
-    return 2.0 * math.acos(min(1.0, cosine)) / math.pi
-
-
-def radius_factor(*, a: float, radius: float, delta: float) -> float:
-    """d_m = a_m r/|delta|: f smoothed by delta is strongly convex on a ball of d_m |delta|.
-
-    At delta = delta^- it lies in `radius_factor_range(a)`.
-
-    Args:
-        a: > sqrt(2). radius: r > 0. delta: != 0, of either sign.
-
-    Source: arXiv 2311.08745 Proposition 3.1.
-    """
-    _check_a(a)
-    check_positive(radius=radius, delta=abs(delta))
-    return a * radius / abs(delta)
-
-
-def radius_factor_range(a: float) -> tuple[float, float]:
-    """Bounds of d_m: (1, a/(sqrt(a^2-1)-1)); the upper one is 1/L(a), without end at sqrt(2).
-
-    Source: arXiv 2311.08745 eq (8).
-    """
-    return 1.0, 1.0 / smallest_admissible_rate(a)
-
-
 def smallest_admissible_rate(a: float) -> float:
     """Lower bound of the admissible decay rates, (sqrt(a^2-1)-1)/a: 0 at a=sqrt(2), -> 1.
 
@@ -111,35 +35,8 @@ def smallest_admissible_rate(a: float) -> float:
 
     Source: arXiv 2311.08745 eq (8), Proposition 3.2.
     """
-    _check_a(a)
+    check_radius_factor(a)
     return (math.sqrt(a * a - 1.0) - 1.0) / a
-
-
-def admissible_rates(a: float) -> tuple[float, float]:
-    """The open interval (L(a), 1) in which a decay rate keeps the next start convex.
-
-    Source: arXiv 2311.08745 Proposition 3.2.
-    """
-    return smallest_admissible_rate(a), 1.0
-
-
-def largest_admissible_a(gamma: float) -> float:
-    """The a at which L(a) = gamma: any larger a makes this decay rate inadmissible.
-
-    (gamma + sqrt(2 - gamma^2)) / (1 - gamma^2); sqrt(2) at gamma = 0.
-
-    Args:
-        gamma: decay rate in [0, 1).
-
-    Example:
-        >>> round(largest_admissible_a(0.5), 5)
-        2.4305
-
-    Source: ours, the inverse of arXiv 2311.08745 eq (8).
-    """
-    if not 0 <= gamma < 1:
-        raise ValueError(f"`0 <= gamma < 1` must hold, but got (gamma={gamma}).")
-    return (gamma + math.sqrt(2.0 - gamma * gamma)) / (1.0 - gamma * gamma)
 
 
 def check_decay_rates(
@@ -169,38 +66,6 @@ def check_decay_rates(
     return np.asarray((smallest_M < rate_M) & (rate_M <= 1.0))
 
 
-def smallest_nice_delta(
-    *, grad_norm: float, next_grad_norm: float, sigma: float, gamma: float
-) -> float:
-    """The |delta_m| from which f is new sigma-nice between two levels (a sufficient condition).
-
-    2 max(grad_norm, next_grad_norm) / (sigma (1-gamma)) <= |delta_m|
-
-    Args:
-        grad_norm, next_grad_norm: gradient norms at x* of f smoothed by delta_m and
-            delta_{m+1}, >= 0.
-        sigma: strong convexity, > 0. gamma: decay rate in [0, 1).
-
-    Source: arXiv 2311.08745 Proposition B.2.
-    """
-    check_positive(sigma=sigma)
-    if not (grad_norm >= 0 and next_grad_norm >= 0):
-        raise ValueError(
-            f"`grad_norm >= 0` must hold at both levels, but got ({grad_norm}, {next_grad_norm})."
-        )
-    if not 0 <= gamma < 1:
-        raise ValueError(f"`0 <= gamma < 1` must hold, but got (gamma={gamma}).")
-    return 2.0 * max(grad_norm, next_grad_norm) / (sigma * (1.0 - gamma))
-
-
-def critical_batch_size(c2: float, lr: float, epsilon: float) -> float:
-    """b* = C^2 lr / epsilon^2, the batch that reaches gradient norm epsilon with fewest samples.
-
-    Source: arXiv 2311.08745 appendix C (b* of Table 2).
-    """
-    return c2 * lr / epsilon**2
-
-
 def critical_batch(steps_by_batch: Mapping[int, float]) -> tuple[int, dict[int, float]]:
     """The measured b*, and the samples (SFO complexity, steps * b) that every batch took.
 
@@ -226,7 +91,10 @@ def critical_batch(steps_by_batch: Mapping[int, float]) -> tuple[int, dict[int, 
 
 
 def c2_bound(critical_batch: float, lr: float, epsilon: float) -> float:
-    """Upper bound of C^2 from a measured critical batch; inverse of `critical_batch_size`."""
+    """Upper bound of C^2 from a measured critical batch, b* = C^2 lr / epsilon^2.
+
+    Source: arXiv 2311.08745 appendix C (b* of Table 2).
+    """
     return critical_batch * epsilon**2 / lr
 
 
@@ -261,25 +129,6 @@ def c2_bound_nshb(critical_batch: float, lr: float, epsilon: float, *, beta: flo
     return c2_bound(critical_batch, lr, epsilon) * (1.0 - beta)
 
 
-def papers_num_steps(
-    train_examples: int, batch_sizes: Sequence[int], stage_epochs: Sequence[int]
-) -> int:
-    """Optimizer steps of the papers' loader: every epoch ends with a ragged batch.
-
-    Args:
-        batch_sizes, stage_epochs: batch size (samples) and length (epochs) of each stage.
-            Their code changes the batch one epoch late: 41, 40, 40, 40, 39 for 5 stages.
-
-    Example:
-        >>> papers_num_steps(50_000, [128], [200])
-        78200
-    """
-    return sum(
-        epochs * -(-train_examples // batch)
-        for batch, epochs in zip(batch_sizes, stage_epochs, strict=True)
-    )
-
-
 def check_positive(**values: float) -> None:
     """Raise ValueError unless every value is finite and above 0."""
     for name, value in values.items():
@@ -287,6 +136,7 @@ def check_positive(**values: float) -> None:
             raise ValueError(f"`{name} > 0` must hold, but got ({name}={value}).")
 
 
-def _check_a(a: float) -> None:
+def check_radius_factor(a: float) -> None:
+    """Raise ValueError unless a is one that the papers' formulas cover."""
     if not math.sqrt(2) <= a < math.inf:
         raise ValueError(f"`a >= sqrt(2)` must hold, but got (a={a}).")

@@ -39,11 +39,10 @@ from search_spaces.theory import (
     c2_bound_shb,
     check_decay_rates,
     critical_batch,
-    critical_batch_size,
-    largest_admissible_a,
     poly_decay_rates,
     smallest_admissible_rate,
 )
+from tests.fakes.papers import critical_batch_size, largest_admissible_a
 
 SHB_RESNET = NoiseLaw(name="shb", c2=25.318, k=1.77, momentum=0.9)
 CURVES = {curve.label: curve for curve in published_curves()}

@@ -13,21 +13,22 @@ from search_spaces.algorithm3 import algorithm3, alpha_0, inner_steps, num_level
 from search_spaces.noise_law import NoiseLaw
 from search_spaces.schedule import make_schedule
 from search_spaces.theory import (
-    admissible_rates,
     c2_bound,
     c2_bound_nshb,
     c2_bound_shb,
     check_decay_rates,
     critical_batch,
+    poly_decay_rates,
+    smallest_admissible_rate,
+)
+from tests.fakes.papers import (
     critical_batch_size,
     delta_minus,
     largest_admissible_a,
     papers_num_steps,
-    poly_decay_rates,
     probability_of_delta_minus,
     radius_factor,
     radius_factor_range,
-    smallest_admissible_rate,
     smallest_nice_delta,
 )
 
@@ -155,9 +156,9 @@ def test_largest_admissible_a_inverts_the_bound(gamma: float) -> None:
     assert smallest_admissible_rate(largest_admissible_a(gamma)) == pytest.approx(gamma, abs=1e-9)
 
 
-def test_admissible_rates_run_from_the_bound_to_one() -> None:
-    assert admissible_rates(5 / 3) == (pytest.approx((4 / 3 - 1) / (5 / 3)), 1.0)
-    assert admissible_rates(ROOT_2)[0] == pytest.approx(0, abs=1e-12)
+def test_the_smallest_admissible_rate_is_zero_at_root_two() -> None:
+    assert smallest_admissible_rate(5 / 3) == pytest.approx((4 / 3 - 1) / (5 / 3))
+    assert smallest_admissible_rate(ROOT_2) == pytest.approx(0, abs=1e-12)
 
 
 def test_decay_rates_on_the_bound_or_above_one_are_not_admissible() -> None:

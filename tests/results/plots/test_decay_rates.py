@@ -20,7 +20,7 @@ from results.plots.papers.decay_rates import (
 from results.records.store import RunStore
 from search_spaces import FAMILIES
 from search_spaces.schedule import Schedule, make_schedule
-from search_spaces.theory import largest_admissible_a
+from tests.fakes.papers import largest_admissible_a
 from tests.fakes.results import write_run
 
 
