@@ -79,12 +79,12 @@ def import_callable(name: str) -> Callable[..., Any]:
             if source.endswith(".py")
             else importlib.import_module(source)
         )
-        found = getattr(module, attribute)
+        named = getattr(module, attribute)
     except (ImportError, AttributeError, ValueError, OSError) as error:
         raise ValueError(f"cannot import {name!r}: {error}") from error
-    if not callable(found):
+    if not callable(named):
         raise ValueError(f"{name!r} is not callable.")
-    return found  # type: ignore[no-any-return]
+    return named  # type: ignore[no-any-return]
 
 
 def check_name(kind: str, name: str, registry: Mapping[str, object]) -> None:

@@ -223,10 +223,10 @@ class SearchSpace:
         """
         arms = []
         points = self.grid()
-        names = [_told(point, "{:.4g}") for point in points]
-        if len(set(names)) < len(names):
-            names = [_told(point, "{!r}") for point in points]
-        for point, told in zip(points, names, strict=True):
+        labels = [_label(point, "{:.4g}") for point in points]
+        if len(set(labels)) < len(labels):
+            labels = [_label(point, "{!r}") for point in points]
+        for point, label in zip(points, labels, strict=True):
             fixed = {
                 name: Range(value=value, integer=self.ranges[name].integer)
                 for name, value in point.items()
@@ -234,7 +234,7 @@ class SearchSpace:
             arms.append(
                 replace(
                     self,
-                    name=f"{self.name} {told}" if told else self.name,
+                    name=f"{self.name} {label}".rstrip(),
                     ranges={**self.ranges, **fixed},
                 )
             )
@@ -270,17 +270,16 @@ class SearchSpace:
         for name, axis in self.ranges.items():
             fields = {k: v for k, v in asdict(axis).items() if v is not None and v is not False}
             ranges[name] = fields | ({"choices": list(axis.choices)} if axis.choices else {})
-        told = {"optimizer": self.optimizer} if self.optimizer else {}
-        return {"name": self.name, "family": self.family, "ranges": ranges, **told}
+        optimizer = {"optimizer": self.optimizer} if self.optimizer else {}
+        return {"name": self.name, "family": self.family, "ranges": ranges, **optimizer}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SearchSpace:
         """The space that `to_dict` described."""
         ranges = {}
         for name, fields in data["ranges"].items():
-            choices = fields.get("choices")
-            known = {**fields, "choices": tuple(choices)} if choices else dict(fields)
-            ranges[name] = Range(**known)
+            choices = {"choices": tuple(fields["choices"])} if "choices" in fields else {}
+            ranges[name] = Range(**fields | choices)
         return cls(
             name=data["name"],
             family=data["family"],
@@ -289,7 +288,7 @@ class SearchSpace:
         )
 
 
-def _told(point: Mapping[str, float], form: str) -> str:
+def _label(point: Mapping[str, float], form: str) -> str:
     return ",".join(f"{name}={form.format(value)}" for name, value in point.items())
 
 

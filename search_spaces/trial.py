@@ -29,6 +29,11 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
+def canonical_json(data: Mapping[str, Any]) -> str:
+    """Sorted, compact JSON: equal data gives equal text."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """All that the trials of a run share: data, model, optimizer, length, arithmetic.
@@ -235,5 +240,4 @@ class TrialConfig:
 
 
 def _key(identity: Mapping[str, Any]) -> str:
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:KEY_LENGTH]

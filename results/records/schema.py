@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from search_spaces.families import CURVE_PARAMETERS
 from search_spaces.records import EpochRecord, Outcome, Status
-from search_spaces.trial import TrialConfig
+from search_spaces.trial import TrialConfig, canonical_json
 
 SCHEMA_VERSION = 2
 MAX_ERROR_BYTES = 2048
@@ -241,11 +241,6 @@ def trial_from_row(row: Mapping[str, Any]) -> TrialConfig:
 @functools.lru_cache(maxsize=10_000)
 def _trial_from_json(text: str) -> TrialConfig:
     return TrialConfig.from_dict(json.loads(text))
-
-
-def canonical_json(data: Mapping[str, Any]) -> str:
-    """Sorted, compact JSON: equal data gives equal text."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _identity(trial: TrialConfig) -> Row:

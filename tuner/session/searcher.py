@@ -7,10 +7,9 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from results.records.schema import canonical_json
 from search_spaces import FAMILIES
 from search_spaces.records import Status
-from search_spaces.trial import TrialConfig
+from search_spaces.trial import TrialConfig, canonical_json
 from tuner.campaign.campaign import Campaign
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from results.arms.choice import point_of
-from results.records.schema import canonical_json
 from search_spaces.space import SearchSpace
+from search_spaces.trial import canonical_json
 from tests.fakes.results import make_trial
 
 
