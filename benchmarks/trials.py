@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from search_spaces.trial import Recipe, TrialConfig
-from trainables.data.datasets import CIFAR10_AUGMENTATION, CIFAR10_NORMALIZATION, ImageData
-from trainables.data.images import TensorImages
+from trainables.data.cifar import cifar10
+from trainables.data.images import Augmentation, ImageData, Normalization, TensorImages
 
 NOISE = "benchmarks.trials:noise_images"
 NUM_VAL = 100  # validation is not timed
@@ -27,8 +27,8 @@ def noise_images(path: str | None) -> ImageData:
                 rng.integers(0, 256, (count, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
             ),
             labels_N=torch.from_numpy(np.arange(count) % NUM_CLASSES),
-            normalization=CIFAR10_NORMALIZATION,
-            augmentation=CIFAR10_AUGMENTATION,
+            normalization=Normalization(mean=cifar10.mean, std=cifar10.std),
+            augmentation=Augmentation(pad=4, flip=True),
         )
         for count in (int(path or 1_000), NUM_VAL)
     )

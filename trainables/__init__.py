@@ -15,15 +15,15 @@ MODELS: dict[str, str] = {
     "wrn28x10": "trainables.models:wrn28x10",
 }
 
-# loader(path, ...) -> ImageData
+# source(path) -> ImageData; source.describe(path) -> SourceInfo, without torch
 DATASETS: dict[str, str] = {
-    "digits": "trainables.data.datasets:digits",
-    "synthetic": "trainables.data.datasets:synthetic",
-    "cifar10": "trainables.data.datasets:cifar10",
-    "cifar100": "trainables.data.datasets:cifar100",
-    "parquet": "trainables.data.datasets:parquet",
-    "imagefolder": "trainables.data.datasets:imagefolder",
-    "imagenet": "trainables.data.datasets:imagenet",
+    "digits": "trainables.data.digits:digits",
+    "synthetic": "trainables.data.synthetic:synthetic",
+    "cifar10": "trainables.data.cifar:cifar10",
+    "cifar100": "trainables.data.cifar:cifar100",
+    "parquet": "trainables.data.parquet:parquet",
+    "imagefolder": "trainables.data.folders:imagefolder",
+    "imagenet": "trainables.data.folders:imagenet",
 }
 
 # factory(params, *, lr, momentum, nesterov, weight_decay) -> torch.optim.Optimizer

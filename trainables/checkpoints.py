@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from trainables.files import write_atomically
 
 NUM_KEPT = 2
 DIGEST_LENGTH = 16
@@ -49,12 +50,7 @@ class Checkpoints:
         torch.save(state, buffer)
         data = buffer.getvalue()
         name = f"{epoch:05d}-a{self.attempt:04d}-{_digest(data)}.pt"
-        temporary = self.directory / f".{name}.{os.getpid()}.tmp"
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.directory / name)
+        write_atomically(self.directory / name, lambda stream: stream.write(data))
         for old in _states(self.directory)[NUM_KEPT:]:
             old.unlink(missing_ok=True)
 

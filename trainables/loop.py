@@ -24,7 +24,8 @@ from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule, Step
 from search_spaces.trial import Recipe, TrialConfig, derive_seed
 from trainables import MODELS, OPTIMIZERS
-from trainables.data.datasets import ImageData, ImageSet, load_images, stratified_split
+from trainables.data.datasets import load_images, stratified_split
+from trainables.data.images import ImageData, ImageSet
 from trainables.data.stream import SampleStream, in_order
 from trainables.measurements.probe import Probes
 from trainables.perturbation import moved

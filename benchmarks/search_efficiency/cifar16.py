@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from trainables.data.datasets import ImageData, ImageSet, load_images
-from trainables.data.images import Augmentation, TensorImages
+from trainables.data.datasets import load_images
+from trainables.data.images import Augmentation, ImageData, ImageSet, TensorImages
 
 
 def cifar10_16px(path: str | None) -> ImageData:

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from trainables.data.datasets import ImageData
-from trainables.data.images import Normalization, TensorImages
+from trainables.data.images import ImageData, Normalization, TensorImages
 
 
 def broken_model(*, num_classes: int, in_channels: int, width: int | None) -> nn.Module:

@@ -1,30 +1,31 @@
-"""How do downloaded or encoded images become arrays, and only those that are used?
+"""How do encoded images become arrays, and only those that are used?
 
 Legend of shapes: N images of a part or set, K of a subset, H rows, W columns, C channels.
 """
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import hashlib
 import io
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from trainables.data.image_cache import Arrays, cached, find_cached
-from trainables.data.images import Augmentation, Batch, Normalization, TensorImages
+from trainables.data.images import CPU, Augmentation, Batch, Normalization, TensorImages
 from trainables.data.parquet_images import ParquetSplit
-from trainables.data.sources import CIFAR, data_root
 from trainables.data.stream import Samples
+
+RESIZE_RATIO = 256 / 224  # shorter side before the central crop, as for ImageNet
+MAX_DEFAULT_WORKERS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,96 @@ class EncodedImages:
         return images_KHWC, self.split.labels_N[rows_K]
 
 
+@dataclass(frozen=True, kw_only=True)
+class FolderImages:
+    """Image files, decoded on the fly by worker processes, normalised on the device.
+
+    Training takes a random resized crop and flip, evaluation the centre. The crop is decided by
+    the sample's draws alone: neither the batch size nor the number of workers matters.
+
+    Attributes:
+        paths_N: files (bytes or str); labels_N: int64, on the CPU.
+        image_size: rows and columns of a batch's images.
+        num_workers: decoding processes; 0 decodes in this one.
+    """
+
+    paths_N: NDArray[np.str_]
+    labels_N: Tensor
+    normalization: Normalization
+    image_size: int = 224
+    num_workers: int = min(MAX_DEFAULT_WORKERS, (os.cpu_count() or 1) - 1)
+    device: torch.device = CPU
+    memory_format: torch.memory_format = torch.channels_last
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+    def subset(self, index_K: NDArray[np.int64]) -> FolderImages:
+        """These files alone, in this order."""
+        labels_K = self.labels_N[torch.from_numpy(index_K)]
+        return replace(self, paths_N=self.paths_N[index_K], labels_N=labels_K)
+
+    def to(
+        self, device: torch.device, memory_format: torch.memory_format | None = None
+    ) -> FolderImages:
+        """The same files, batches on `device`."""
+        return replace(self, device=device, memory_format=memory_format or self.memory_format)
+
+    def batches(self, plan: Iterable[Samples]) -> Iterator[Batch]:
+        """Images (B, C, H, W) float32 and labels (B), both on the device.
+
+        Raises:
+            ValueError: a file cannot be decoded.
+        """
+        loader = DataLoader(
+            _FileDataset(self.paths_N, self.labels_N.numpy(), self.image_size),
+            sampler=plan,
+            batch_size=None,  # an element of the plan is a whole batch
+            num_workers=self.num_workers,
+            pin_memory=self.device.type == "cuda",
+            generator=torch.Generator(),  # spares the global one, which the trial's state holds
+        )
+        for images_BHWC, labels_B in loader:
+            images_BCHW = self.normalization.apply(images_BHWC.to(self.device, non_blocking=True))
+            yield (
+                images_BCHW.contiguous(memory_format=self.memory_format),
+                labels_B.to(self.device, non_blocking=True),
+            )
+
+
+class _FileDataset(Dataset[Batch]):
+    """What a worker process holds: decodes the images of a batch (uint8 NHWC)."""
+
+    def __init__(
+        self, paths_N: NDArray[np.str_], labels_N: NDArray[np.int64], image_size: int
+    ) -> None:
+        self.paths_N = paths_N
+        self.labels_N = labels_N
+        self.image_size = image_size
+
+    def __getitem__(self, samples: Samples) -> Batch:
+        draws_BD = samples.draws_BD
+        images = [
+            self._image(str(self.paths_N[index]), None if draws_BD is None else draws_BD[row])
+            for row, index in enumerate(samples.index_B)
+        ]
+        images_BHWC = torch.from_numpy(np.stack(images))
+        return images_BHWC, torch.from_numpy(self.labels_N[samples.index_B])
+
+    def _image(self, path: str, draws_D: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        from torchvision.transforms import v2
+
+        size = self.image_size
+        image = _open_image(path)
+        if draws_D is None:
+            centre = [v2.Resize(round(size * RESIZE_RATIO)), v2.CenterCrop(size)]
+            return np.asarray(v2.Compose(centre)(image))
+        random = [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip()]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(_seed(draws_D))
+            return np.asarray(v2.Compose(random)(image))
+
+
 def decode_image(encoded: bytes, channels: int, where: str) -> NDArray[np.uint8]:
     """Pixels (H, W, C) of an encoded image; `where` names it in the error.
 
@@ -121,32 +212,16 @@ def decode_image(encoded: bytes, channels: int, where: str) -> NDArray[np.uint8]
     return np.asarray(image).reshape(image.height, image.width, channels)
 
 
-def load_cifar(name: str, root: Path) -> tuple[Arrays, Arrays]:
-    """Train and test arrays of the files that torchvision keeps below `root`."""
-    md5 = CIFAR[name].archive_md5
-    return (
-        cached(md5, "train", lambda: _read_cifar(name, root, train=True)),
-        cached(md5, "test", lambda: _read_cifar(name, root, train=False)),
+def _open_image(path: str) -> Image.Image:
+    try:
+        return Image.open(path).convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"cannot decode the image {path}.") from error
+
+
+def _seed(draws_D: NDArray[np.float32]) -> int:
+    """63 bits that depend on all draws of a sample."""
+    words = np.ascontiguousarray(draws_D).view(np.uint32)
+    return int(
+        np.random.SeedSequence([int(w) for w in words]).generate_state(1, np.uint64)[0] >> 1
     )
-
-
-def download_cifar(name: str) -> Path:
-    """The root below which torchvision put the data; one process downloads, others wait."""
-    root = data_root() / name
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _torchvision_cifar(name, root, train=True, download=True)
-    return root
-
-
-def _read_cifar(name: str, root: Path, *, train: bool) -> Arrays:
-    cifar = _torchvision_cifar(name, root, train=train, download=False)
-    return np.ascontiguousarray(cifar.data), np.array(cifar.targets, dtype=np.int64)
-
-
-def _torchvision_cifar(name: str, root: Path, *, train: bool, download: bool) -> Any:
-    from torchvision.datasets import CIFAR10, CIFAR100
-
-    kind = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
-    return kind(str(root), train=train, download=download)

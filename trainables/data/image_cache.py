@@ -7,8 +7,6 @@ files or none. Legend of shapes: N images, H rows, W columns, C channels.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.sources import data_root
+from trainables.files import write_atomically
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images_NHWC, labels_N
 
@@ -57,18 +56,5 @@ def _read(folder: Path, part: str) -> Arrays:
 def _write(folder: Path, part: str, arrays: Arrays) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     images, labels = arrays
-    _write_atomically(folder / f"{part}_images.npy", images)
-    _write_atomically(folder / f"{part}_labels.npy", labels)
-
-
-def _write_atomically(file: Path, array: NDArray[np.uint8] | NDArray[np.int64]) -> None:
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as stream:
-        temporary = Path(stream.name)
-        try:
-            np.save(stream, array)
-            stream.flush()
-            os.fsync(stream.fileno())
-            temporary.replace(file)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+    write_atomically(folder / f"{part}_images.npy", lambda stream: np.save(stream, images))
+    write_atomically(folder / f"{part}_labels.npy", lambda stream: np.save(stream, labels))

@@ -1,4 +1,6 @@
-"""How do images reach the device: augmented per sample, normalised, batch after batch?
+"""What is a data set once loaded, and how do its images reach the device?
+
+Augmented per sample, normalised, batch after batch.
 
 Legend of shapes: N images of a set, B of a batch, K of a subset; H rows, W columns, C channels;
 D draws of a sample (crop row, crop column, flip, rotation), uniform in [0, 1).
@@ -7,24 +9,76 @@ D draws of a sample (crop row, crop column, flip, rotation), uniform in [0, 1).
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from trainables.data.stream import NUM_DRAWS, Samples
 
-RESIZE_RATIO = 256 / 224  # shorter side before the central crop, as for ImageNet
-MAX_DEFAULT_WORKERS = 4
 CPU = torch.device("cpu")
 
 Batch = tuple[Tensor, Tensor]
+
+
+class ImageSet(Protocol):
+    """Labelled images that come in batches, on a device."""
+
+    @property
+    def labels_N(self) -> Tensor:
+        """int64, on the CPU."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def subset(self, index_K: NDArray[np.int64]) -> ImageSet:
+        """These images alone, in this order."""
+        ...
+
+    def to(
+        self, device: torch.device, memory_format: torch.memory_format | None = None
+    ) -> ImageSet:
+        """The same images, batches on `device`; memory_format None = unchanged."""
+        ...
+
+    def batches(self, plan: Iterable[Samples]) -> Iterator[tuple[Tensor, Tensor]]:
+        """One batch for each element of the plan: images (B, C, H, W) float32, labels (B).
+
+        Samples without draws are to be evaluated: they are not augmented.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageData:
+    """A data set: what a loader, or a user's `package.module:callable`, returns.
+
+    Attributes:
+        fingerprint: hex, identifies the content; a user's loader may give one, else `describe`
+            derives it from the name and the labels.
+        channels, image_size: of the images in a batch; image_size None = unknown.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    num_classes: int
+    fingerprint: str = ""
+    channels: int = 3
+    image_size: int | None = None
+
+    def to(
+        self, device: torch.device, memory_format: torch.memory_format | None = None
+    ) -> ImageData:
+        """The same data, both parts on `device`."""
+        return replace(
+            self,
+            train=self.train.to(device, memory_format),
+            test=self.test.to(device, memory_format),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +97,9 @@ class Normalization:
         # Whole rows at once: 0.08 ms for 128 images of 32x32x3, against 0.4 channel by channel.
         rows = images_BHWC.reshape(B, H, W * C).float().mul_(scale_WC).add_(shift_WC)
         return rows.view(B, H, W, C).permute(0, 3, 1, 2)
+
+
+UNIT_RANGE = Normalization(mean=(0.0,), std=(1.0,))  # until the statistics are known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,111 +233,6 @@ class TensorImages:
     @property
     def _device(self) -> torch.device:
         return self.images_NHWC.device
-
-
-@dataclass(frozen=True, kw_only=True)
-class FolderImages:
-    """Image files, decoded on the fly by worker processes, normalised on the device.
-
-    Training takes a random resized crop and flip, evaluation the centre. The crop is decided by
-    the sample's draws alone: neither the batch size nor the number of workers matters.
-
-    Attributes:
-        paths_N: files (bytes or str); labels_N: int64, on the CPU.
-        image_size: rows and columns of a batch's images.
-        num_workers: decoding processes; 0 decodes in this one.
-    """
-
-    paths_N: NDArray[np.str_]
-    labels_N: Tensor
-    normalization: Normalization
-    image_size: int = 224
-    num_workers: int = min(MAX_DEFAULT_WORKERS, (os.cpu_count() or 1) - 1)
-    device: torch.device = CPU
-    memory_format: torch.memory_format = torch.channels_last
-
-    def __len__(self) -> int:
-        return len(self.labels_N)
-
-    def subset(self, index_K: NDArray[np.int64]) -> FolderImages:
-        """These files alone, in this order."""
-        labels_K = self.labels_N[torch.from_numpy(index_K)]
-        return replace(self, paths_N=self.paths_N[index_K], labels_N=labels_K)
-
-    def to(
-        self, device: torch.device, memory_format: torch.memory_format | None = None
-    ) -> FolderImages:
-        """The same files, batches on `device`."""
-        return replace(self, device=device, memory_format=memory_format or self.memory_format)
-
-    def batches(self, plan: Iterable[Samples]) -> Iterator[Batch]:
-        """Images (B, C, H, W) float32 and labels (B), both on the device.
-
-        Raises:
-            ValueError: a file cannot be decoded.
-        """
-        loader = DataLoader(
-            _FileDataset(self.paths_N, self.labels_N.numpy(), self.image_size),
-            sampler=plan,
-            batch_size=None,  # an element of the plan is a whole batch
-            num_workers=self.num_workers,
-            pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # spares the global one, which the trial's state holds
-        )
-        for images_BHWC, labels_B in loader:
-            images_BCHW = self.normalization.apply(images_BHWC.to(self.device, non_blocking=True))
-            yield (
-                images_BCHW.contiguous(memory_format=self.memory_format),
-                labels_B.to(self.device, non_blocking=True),
-            )
-
-
-class _FileDataset(Dataset[Batch]):
-    """What a worker process holds: decodes the images of a batch (uint8 NHWC)."""
-
-    def __init__(
-        self, paths_N: NDArray[np.str_], labels_N: NDArray[np.int64], image_size: int
-    ) -> None:
-        self.paths_N = paths_N
-        self.labels_N = labels_N
-        self.image_size = image_size
-
-    def __getitem__(self, samples: Samples) -> Batch:
-        draws_BD = samples.draws_BD
-        images = [
-            self._image(str(self.paths_N[index]), None if draws_BD is None else draws_BD[row])
-            for row, index in enumerate(samples.index_B)
-        ]
-        images_BHWC = torch.from_numpy(np.stack(images))
-        return images_BHWC, torch.from_numpy(self.labels_N[samples.index_B])
-
-    def _image(self, path: str, draws_D: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-        from torchvision.transforms import v2
-
-        size = self.image_size
-        image = _open_image(path)
-        if draws_D is None:
-            centre = [v2.Resize(round(size * RESIZE_RATIO)), v2.CenterCrop(size)]
-            return np.asarray(v2.Compose(centre)(image))
-        random = [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip()]
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(_seed(draws_D))
-            return np.asarray(v2.Compose(random)(image))
-
-
-def _open_image(path: str) -> Image.Image:
-    try:
-        return Image.open(path).convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"cannot decode the image {path}.") from error
-
-
-def _seed(draws_D: NDArray[np.float32]) -> int:
-    """63 bits that depend on all draws of a sample."""
-    words = np.ascontiguousarray(draws_D).view(np.uint32)
-    return int(
-        np.random.SeedSequence([int(w) for w in words]).generate_state(1, np.uint64)[0] >> 1
-    )
 
 
 def _upload(array: NDArray[np.int64] | NDArray[np.float32], device: torch.device) -> Tensor:

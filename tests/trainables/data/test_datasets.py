@@ -22,14 +22,14 @@ from tests.fakes.images import (
     random_images,
     write_parquet,
 )
-from trainables.data import synthetic as generator
+from trainables.data import teacher as generator
 from trainables.data.datasets import (
-    ImageData,
     load_images,
     stratified_pool,
     stratified_split,
 )
-from trainables.data.images import Augmentation, FolderImages, Normalization, TensorImages
+from trainables.data.decoding import FolderImages
+from trainables.data.images import Augmentation, ImageData, Normalization, TensorImages
 from trainables.data.sources import describe
 from trainables.data.stream import Samples, SampleStream
 

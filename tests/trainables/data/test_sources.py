@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import trainables
 from tests.fakes.images import (
     CIFAR10_PATH,
     encode,
@@ -22,7 +21,9 @@ from tests.fakes.images import (
     random_images,
     write_parquet,
 )
-from trainables.data.sources import SOURCES, describe, synthetic_examples
+from trainables import DATASETS
+from trainables.data.sources import describe
+from trainables.data.synthetic import count_examples
 
 HEX = re.compile(r"^[0-9a-f]{32}$")
 TRAIN = "train-00000-of-00001.parquet"
@@ -36,14 +37,10 @@ def located(tmp_path_factory):
     folder = str(image_folder(tmp_path / "folder"))
     image_folder(tmp_path / "imagenet", classes=[f"n{i:04}" for i in range(1000)], per_class=1)
     paths = {"parquet": str(tmp_path / "parquet"), "imagefolder": folder}
-    return {**dict.fromkeys(SOURCES), **paths, "imagenet": str(tmp_path / "imagenet")}
+    return {**dict.fromkeys(DATASETS), **paths, "imagenet": str(tmp_path / "imagenet")}
 
 
-def test_sources_describes_exactly_the_registered_datasets():
-    assert SOURCES.keys() == trainables.DATASETS.keys()
-
-
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", DATASETS)
 def test_description_is_complete_and_repeatable(name, located):
     info = describe(name, located[name])
     assert info.name == name
@@ -90,7 +87,7 @@ def test_describing_imports_nothing_heavy_and_downloads_nothing(tmp_path):
     [(None, (10_000, 2_000)), ("50000", (50_000, 2_000)), ("300: 20", (300, 20))],
 )
 def test_synthetic_path_gives_the_sizes(path, expected):
-    assert synthetic_examples(path) == expected
+    assert count_examples(path) == expected
 
 
 @pytest.mark.parametrize("path", ["", "0", "5:0", "-3", "many", "1:2:3", "1e4", "5:", "5,5"])

@@ -1,4 +1,4 @@
-"""Which image files and classes does a directory of train/ and val/ (or test/) hold? (No torch.)
+"""Image files below train/<class>/ and val/<class>/: the data sets `imagefolder`, `imagenet`.
 
 Legend of shapes: N images of a part.
 """
@@ -9,13 +9,23 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.data.sources import HASH_BYTES, SourceInfo, image_directory
+
+if TYPE_CHECKING:  # import torch
+    from trainables.data.decoding import FolderImages
+    from trainables.data.images import ImageData
+
+SIZE = 224  # rows and columns of what is trained on
+IMAGENET_CLASSES = 1000
+# ImageNet's.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 TEST_FOLDERS = ("val", "validation", "test")  # the first that a directory has
-HASH_BYTES = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +53,57 @@ class ImageFolder:
                 name = os.path.relpath(file, self.directory)
                 digest.update(f"{name} {os.path.getsize(file)};".encode())
         return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Folders:
+    """A `Source`: folders of images, 3x224x224, normalised by ImageNet's statistics.
+
+    Attributes:
+        num_classes: that it must have; None = as many as there are.
+    """
+
+    name: str
+    num_classes: int | None = None
+
+    def describe(self, path: str | None) -> SourceInfo:
+        """Its facts.
+
+        Raises:
+            ValueError: a part, its classes or its images are missing, or too many.
+        """
+        folder = self._open(path)
+        return SourceInfo(
+            name=self.name,
+            path=path,
+            num_train=len(folder.train.files),
+            num_test=len(folder.test.files),
+            num_classes=len(folder.classes),
+            fingerprint=folder.fingerprint(),
+            channels=3,
+            image_size=SIZE,
+        )
+
+    def __call__(self, path: str | None) -> ImageData:
+        """The images, decoded as they are trained on."""
+        from trainables.data.images import ImageData
+
+        folder = self._open(path)
+        return ImageData(
+            train=_images(folder.train),
+            test=_images(folder.test),
+            num_classes=len(folder.classes),
+            image_size=SIZE,
+        )
+
+    def _open(self, path: str | None) -> ImageFolder:
+        folder = open_folder(image_directory(self.name, path))
+        if self.num_classes not in (None, len(folder.classes)):
+            raise ValueError(
+                f"{self.name} has {self.num_classes} classes, but {path} has "
+                f"{len(folder.classes)}. Use dataset.name=imagefolder."
+            )
+        return folder
 
 
 def open_folder(directory: Path) -> ImageFolder:
@@ -90,3 +151,21 @@ def _subfolders(directory: Path) -> tuple[str, ...]:
 def _image_files(directory: Path) -> list[str]:
     names = (e.path for e in os.scandir(directory) if e.name.lower().endswith(IMAGE_SUFFIXES))
     return sorted(names)
+
+
+def _images(part: FolderPart) -> FolderImages:
+    import torch
+
+    from trainables.data.decoding import FolderImages
+    from trainables.data.images import Normalization
+
+    return FolderImages(
+        paths_N=np.array(part.files),
+        labels_N=torch.from_numpy(part.labels_N),
+        normalization=Normalization(mean=MEAN, std=STD),
+        image_size=SIZE,
+    )
+
+
+imagefolder = Folders(name="imagefolder")
+imagenet = Folders(name="imagenet", num_classes=IMAGENET_CLASSES)
