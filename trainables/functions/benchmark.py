@@ -50,7 +50,6 @@ class Function:
         value: (..., D) -> (...); gradient: (..., D) -> (..., D), finite everywhere.
         box: lowest and highest value of each coordinate of the search.
         argmin: every coordinate of a global minimizer; minimum: the value there.
-        hessian: (..., D) -> (..., D), the diagonal, where all else is 0; None for the others.
         papers_lr: the authors' step size per noise level (lr = papers_lr * delta) in D = 50 with
             Gaussian smoothing; None for the one they did not run.
     """
@@ -60,7 +59,6 @@ class Function:
     box: tuple[float, float]
     argmin: float = 0.0
     minimum: float = 0.0
-    hessian: Callable[[Array], Array] | None = None
     papers_lr: float | None = None
 
     def minimizer(self, dimension: int) -> Array:
@@ -113,10 +111,6 @@ def _rastrigin_gradient(x: Array) -> Array:
     return 2.0 * x + 10.0 * TWO_PI * np.sin(TWO_PI * x)
 
 
-def _rastrigin_hessian(x: Array) -> Array:
-    return 2.0 + 10.0 * TWO_PI**2 * np.cos(TWO_PI * x)
-
-
 def _ackley(x: Array) -> Array:
     waves = np.exp(np.cos(TWO_PI * x).mean(axis=-1))
     return np.asarray(20.0 - 20.0 * np.exp(-0.2 * _rms(x)) + math.e - waves)
@@ -139,11 +133,11 @@ def _griewank(x: Array) -> Array:
 
 
 def _griewank_gradient(x: Array) -> Array:
-    return x / 2000.0 - griewank_wave_gradient(x)
+    return x / 2000.0 - _griewank_wave_gradient(x)
 
 
-def griewank_wave_gradient(x: Array) -> Array:
-    """Gradient of prod cos(x_i / sqrt i), Griewank's oscillating part; no division by cosines."""
+def _griewank_wave_gradient(x: Array) -> Array:
+    """Gradient of prod cos(x_i / sqrt i), its oscillating part; no division by cosines."""
     root = np.sqrt(_index(x))
     cos = np.cos(x / root)
     one = np.ones_like(cos[..., :1])
@@ -249,32 +243,20 @@ def _ellipsoid(x: Array) -> Array:
     return _sum(_index(x) * x**2)
 
 
-def _ellipsoid_hessian(x: Array) -> Array:
-    return 2.0 * np.broadcast_to(_index(x), x.shape)
-
-
 def _ellipsoid_gradient(x: Array) -> Array:
-    return _ellipsoid_hessian(x) * x
+    return 2.0 * _index(x) * x
 
 
 def _rot_hyper_ellipsoid(x: Array) -> Array:
     return _ellipsoid(x[..., ::-1])
 
 
-def _rot_hyper_ellipsoid_hessian(x: Array) -> Array:
-    return _ellipsoid_hessian(x)[..., ::-1]
-
-
 def _rot_hyper_ellipsoid_gradient(x: Array) -> Array:
-    return _rot_hyper_ellipsoid_hessian(x) * x
+    return 2.0 * _index(x)[::-1] * x
 
 
 def _sphere_gradient(x: Array) -> Array:
     return 2.0 * x
-
-
-def _sphere_hessian(x: Array) -> Array:
-    return np.full_like(x, 2.0)
 
 
 def _rosenbrock(x: Array) -> Array:
@@ -323,7 +305,6 @@ FUNCTIONS: dict[str, Function] = {
         gradient=_rastrigin_gradient,
         box=(-5.12, 5.12),
         papers_lr=0.01,
-        hessian=_rastrigin_hessian,
     ),
     "ackley": Function(
         value=_ackley, gradient=_ackley_gradient, box=(-32.768, 32.768), papers_lr=10.0
@@ -368,14 +349,12 @@ FUNCTIONS: dict[str, Function] = {
         gradient=_ellipsoid_gradient,
         box=(-100.0, 100.0),
         papers_lr=0.01,
-        hessian=_ellipsoid_hessian,
     ),
     "rot_hyper_ellipsoid": Function(
         value=_rot_hyper_ellipsoid,
         gradient=_rot_hyper_ellipsoid_gradient,
         box=(-100.0, 100.0),
         papers_lr=0.01,
-        hessian=_rot_hyper_ellipsoid_hessian,
     ),
     "schwefel221": Function(
         value=_schwefel221, gradient=_schwefel221_gradient, box=(-100.0, 100.0), papers_lr=10.0
@@ -392,7 +371,6 @@ FUNCTIONS: dict[str, Function] = {
         gradient=_sphere_gradient,
         box=(-100.0, 100.0),
         papers_lr=1.0,
-        hessian=_sphere_hessian,
     ),
     "weierstrass": Function(value=_weierstrass, gradient=_weierstrass_gradient, box=(-0.5, 0.5)),
 }

@@ -11,20 +11,19 @@ from hypothesis import strategies as st
 from scipy.special import gamma, jv
 
 from search_spaces.theory import smallest_admissible_rate
-from trainables import SMOOTHINGS
-from trainables.functions.benchmark import FUNCTIONS, Array
-from trainables.functions.smoothing import (
+from tests.fakes.smoothing import (
     CLOSED_FORMS,
     attenuation,
     coded_levels,
     geometric_levels,
     is_new_nice,
     rastrigin_min_curvature,
-    sample_directions,
     second_moment,
-    smoothed,
     theory_levels,
 )
+from trainables import SMOOTHINGS
+from trainables.functions.benchmark import FUNCTIONS, Array
+from trainables.functions.smoothing import sample_directions, smoothed
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
 
