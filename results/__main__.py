@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import results
 from results.records.schema import Row, trial_from_row
 from results.run import Run
-from results.tables import print_costs, print_pairs, print_scores, print_table, print_versus
+from results.tables import Table
 from search_spaces.registry import is_import_path
 from search_spaces.trial import TrialConfig
 
@@ -101,16 +101,15 @@ def compare_command(args: argparse.Namespace) -> int:
     run = results.load(args.paths)
     comparison = run.compare(args.metric, reference=args.reference)
     if args.reference:
-        print_versus(comparison)
+        comparison.tables(losses=True)["arms"].show()
         print_notes(run)
         for warning in comparison.warnings:
             print(f"warning: {warning}")
         return 0
-    print_scores(comparison)
-    print_pairs(comparison)
-    print()
-    print_costs(comparison)
-    print(f"\n{comparison.verdict}")
+    for table in comparison.tables().values():
+        table.show()
+        print()
+    print(comparison.verdict)
     for warning in comparison.warnings:
         print(f"warning: {warning}")
     print_notes(run)
@@ -122,12 +121,13 @@ def compare_command(args: argparse.Namespace) -> int:
 def profile_command(args: argparse.Namespace) -> int:
     """Print on which share of workloads and seeds each arm is close to the best; draw it."""
     from results.arms.recipes import workload_profiles
-    from results.plots.arms.performance import save_profiles
-    from results.tables import print_profiles
+    from results.plots.arms.performance import performance_table, save_profiles
 
     run = results.load(args.paths)
     found = workload_profiles(run.rows(), args.metric)
-    print_profiles(found)
+    table = performance_table(found)
+    table.show()
+    print(f"\n{table.caption}")
     print_notes(run)
     path = Path(args.out) if args.out else run.dirs[0] / "plots" / "profiles.png"
     save_profiles(found, path)
@@ -157,7 +157,8 @@ def show_command(args: argparse.Namespace) -> int:
             ]
         )
     print()
-    print_table(["arm", "trials", "samples", "best validation %"], lines)
+    header = ["arm", "trials", "samples", "best validation %"]
+    Table(caption="Arms of this run", header=header, rows=lines).show()
     try:
         best = run.best()
     except ValueError:  # nothing has finished yet
@@ -319,7 +320,8 @@ def print_notes(run: Run) -> None:
 
 def print_schedule(trial: TrialConfig) -> None:
     """The best config and its stages, the middle left out when there are many."""
-    from results.exports.snippet import format_params, stage_table
+    from results.exports.snippet import stage_table
+    from results.statistics.wording import format_params
 
     print(f"\nbest: {trial.space} ({format_params(trial.params)}), config {trial.config_key}")
     if is_import_path(trial.family):
@@ -331,7 +333,8 @@ def print_schedule(trial: TrialConfig) -> None:
     if len(lines) > MAX_STAGES_SHOWN:
         half = MAX_STAGES_SHOWN // 2
         lines = [*lines[:half], ["..."] * 6 + [""], *lines[-half:]]
-    print_table(["from epoch", "lr", "batch", "momentum", "delta", "decay rate", ""], lines)
+    header = ["from epoch", "lr", "batch", "momentum", "delta", "decay rate", ""]
+    Table(caption="Stages of the best schedule", header=header, rows=lines).show()
 
 
 def _marks(stage: dict[str, Any]) -> str:

@@ -20,10 +20,10 @@ from tests.conftest import ROOT
 # A room is a package, a folder or a file of one; `results` alone is the face of the package.
 SPACES = ("search_spaces",)
 TRAINABLES = ("trainables", *SPACES)
-TOLD = ("results.records", "results.statistics", *SPACES)
+TOLD = ("results.records", "results.statistics", "results.tables", *SPACES)
 LOADED = ("results", "results.run", "results.study", "results.arms", *TOLD)
 MEASURED = ("results.measurements", *LOADED)
-SHOWN = ("results.tables", "results.exports", *MEASURED)
+SHOWN = ("results.exports", *MEASURED)
 PLANNED = ("tuner.plan", "tuner.config", *TRAINABLES, *TOLD)
 DECIDED = ("tuner.campaign", "results.study", *PLANNED)
 WATCHED = ("tuner.display", *DECIDED, *LOADED)
@@ -32,15 +32,15 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "search_spaces": (),
     "trainables": SPACES,
     # What happened and what it means.
+    "results.tables": (),
     "results.records": SPACES,
-    "results.statistics": SPACES,
+    "results.statistics": ("results.tables", *SPACES),
     "results.arms": TOLD,
     "results.study": ("results.arms", *TOLD),
     "results.run": ("results.study", "results.arms", *TOLD),
     "results": ("results.run", "results.study", "results.arms", *TOLD),
     "results.measurements": LOADED,
     "results.exports": MEASURED,
-    "results.tables": ("results.exports", *MEASURED),
     "results.plots": SHOWN,
     "results.report": ("results.plots", *SHOWN),
     "results.__main__": ("results.report", "results.plots", *SHOWN),

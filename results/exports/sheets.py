@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,13 +12,8 @@ import pyarrow.csv as pa_csv
 
 from results.records.segments import write_atomically, write_text
 from results.run import Run
-from results.statistics.compare import ArmSummary, Comparison, arm_label, interval_text, points
 
-LATEX_SPECIAL = {
-    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{char: f"\\{char}" for char in "&%$#_{}"},
-    **{"<": r"\textless{}", ">": r"\textgreater{}"},
-}
+PAPER_TABLES = ("arms", "pairs")  # of a comparison
 
 
 def export_csv(run: Run, directory: str | Path) -> list[Path]:
@@ -36,55 +32,17 @@ def export_csv(run: Run, directory: str | Path) -> list[Path]:
 
 
 def export_latex(run: Run, directory: str | Path) -> list[Path]:
-    """Write arms.tex: the arms side by side as a table for booktabs."""
+    """Write arms.tex, and pairs.tex where arms have a seed in common: tables for booktabs."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "arms.tex"
-    write_text(path, latex_table(run.compare()))
-    return [path]
-
-
-def latex_table(comparison: Comparison) -> str:
-    r"""A `table` of the arms' scores; needs \usepackage{booktabs}. Names are escaped."""
-    metric = latex_text(comparison.metric.replace("_", " "))
-    reference = latex_text(arm_label(comparison.reference))
-    lines = [
-        r"\begin{table}",
-        r"  \centering",
-        rf"  \caption{{{_caption(comparison)}}}",
-        r"  \begin{tabular}{lrrl}",
-        r"    \toprule",
-        rf"    arm & $n$ & {metric} [\%] & minus {reference} [points] \\",
-        r"    \midrule",
-        *(f"    {_row(arm)} \\\\" for arm in comparison.arms),
-        r"    \bottomrule",
-        r"  \end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(["% \\usepackage{booktabs}", *lines]) + "\n"
-
-
-def latex_text(text: str) -> str:
-    """Text that LaTeX prints as it is; what is not printable becomes a space."""
-    return "".join(LATEX_SPECIAL.get(c, c if c.isprintable() else " ") for c in text)
-
-
-def _caption(comparison: Comparison) -> str:
-    kinds = sorted({arm.difference.interval_kind for arm in comparison.arms if arm.difference})
-    told = f" with {latex_text(' or '.join(kinds))}" if kinds else ""
-    return (
-        f"Mean and standard deviation over $n$ confirm seeds; differences are paired by seed"
-        f"{told}. Verdict: {latex_text(comparison.verdict)}"
-    )
-
-
-def _row(arm: ArmSummary) -> str:
-    score = f"${100 * arm.mean:.2f}$" if arm.n else "--"
-    if arm.n > 1:
-        score = f"${100 * arm.mean:.2f} \\pm {100 * arm.sd:.2f}$"
-    vs = arm.difference
-    gain = f"${points(vs.mean)[0]}$ {interval_text(vs)}" if vs and vs.n else "--"
-    return f"{latex_text(arm_label(arm.name))} & {arm.n} & {score} & {gain}"
+    comparison, paths = run.compare(), []
+    for name, table in comparison.tables().items():
+        if name in PAPER_TABLES:
+            verdict = f". Verdict: {comparison.verdict}" if name == "arms" else ""
+            path = directory / f"{name}.tex"
+            write_text(path, replace(table, caption=table.caption + verdict).latex())
+            paths.append(path)
+    return paths
 
 
 def _without_binary(table: pa.Table) -> pa.Table:

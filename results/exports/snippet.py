@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from results.records.segments import write_text
+from results.statistics.wording import format_params
 from search_spaces.trial import TrialConfig
 
 COLUMNS = (
@@ -147,11 +147,6 @@ def _recipe_in_words(trial: TrialConfig) -> str:
     if trial.params.get("radius0"):
         words.append(f"weights moved at random, radius0={trial.params['radius0']} (not done here)")
     return "Trained with " + ", ".join(words)
-
-
-def format_params(params: Mapping[str, float]) -> str:
-    """ "delta0=0.0884, interval=1, p=0.9": four digits, in a fixed order."""
-    return ", ".join(f"{name}={value:.4g}" for name, value in sorted(params.items()))
 
 
 def _comment(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,18 +18,19 @@ from results.plots.arms.time_use import TimeUseInfo
 from results.plots.search.importances import ImportancesInfo
 from results.plots.search.progress import ProgressInfo
 from results.plots.search.slices import SlicesInfo
-from results.report.cells import (
-    Table,
-    duration,
-    number,
-    p_value,
-    percent,
-    plain_table,
-    thinned,
-)
+from results.report.cells import plain_table
 from results.report.svg import inline_svg
 from results.run import Run
-from results.statistics.compare import arm_label, interval_text, points
+from results.statistics.wording import (
+    arm_label,
+    counts,
+    duration,
+    number,
+    p_text,
+    percent,
+    points,
+)
+from results.tables import Table, thinned
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,13 +69,6 @@ def make_exhibit(run: Run, name: str) -> Exhibit | None:
     caption = texts.caption(info)
     svg = inline_svg(figure, name, f"{texts.title}. {caption}")
     return Exhibit(name=name, title=texts.title, caption=caption, svg=svg, table=texts.table(info))
-
-
-def counts(pairs: Sequence[tuple[str, int]], unit: str) -> str:
-    """ "n=5 seeds each", or "n seeds: poly 5, cosine 4" where they differ."""
-    if len({n for _, n in pairs}) == 1:
-        return f"n={pairs[0][1]} {unit}" + (" each" if len(pairs) > 1 else "")
-    return f"n {unit}: " + ", ".join(f"{arm_label(name)} {n}" for name, n in pairs)
 
 
 def _generic(name: str, told: str) -> Texts:
@@ -142,9 +136,8 @@ def _differences_table(info: DifferencesInfo) -> Table:
         [
             arm_label(arm.name),
             str(arm.difference.n),
-            points(arm.difference.mean)[0],
-            interval_text(arm.difference),
-            p_value(arm.difference.p_value),
+            *arm.difference.texts,
+            p_text(arm.difference.p_value),
             ", ".join(f"{100 * value:.2f}" for value in arm.seed_R),
         ]
         for arm in info.arms

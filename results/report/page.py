@@ -13,14 +13,7 @@ from markupsafe import Markup
 from results.arms.choice import group_by_arm
 from results.plots import PLOTS, scale_line
 from results.report.captions import Exhibit, make_exhibit
-from results.report.cells import Table, without_empty
-from results.report.provenance import (
-    costs_table,
-    failures_table,
-    pairs_table,
-    provenance,
-    scores_table,
-)
+from results.report.provenance import failures_table, provenance
 from results.run import Run
 from results.statistics.compare import Comparison
 from search_spaces.records import LOST
@@ -77,7 +70,7 @@ def render_report(run: Run) -> str:
         verdict=_sentence(comparison.verdict),
         claims=_claims(comparison),
         warnings=comparison.warnings,
-        tables=_tables(comparison),
+        tables=list(comparison.tables().values()),
         differences=make_exhibit(run, "differences"),
         sections=_sections(run),
         time_use=make_exhibit(run, "time_use"),
@@ -110,11 +103,6 @@ def _sections(run: Run) -> list[Section]:
         for heading, lead, names in told
     ]
     return [section for section in made if section.exhibits]
-
-
-def _tables(comparison: Comparison) -> list[Table]:
-    tables = [scores_table(comparison), pairs_table(comparison), costs_table(comparison)]
-    return [without_empty(table) for table in tables if table and table.rows]
 
 
 def _claims(comparison: Comparison) -> list[str]:

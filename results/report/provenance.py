@@ -9,21 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from results.exports.snippet import format_params
 from results.records.schema import Row
-from results.report.cells import Table, duration, number, p_value, percent
 from results.run import Run
-from results.statistics.compare import (
-    Claim,
-    Comparison,
-    Difference,
-    arm_label,
-    interval_text,
-    points,
-)
+from results.statistics.wording import arm_label
+from results.tables import Table
 from search_spaces.records import LOST
 
-MAX_PAIRS = 100  # shown; of more, those with the smallest p
 MAX_FAILURES = 20  # shown; the rest is counted
 
 
@@ -34,102 +25,6 @@ class Provenance:
     run_id: str
     facts: Mapping[str, str]
     config: str
-
-
-def scores_table(comparison: Comparison) -> Table:
-    """What each arm scored on its confirm seeds, and against the user's default."""
-    rows = []
-    for arm in comparison.arms:
-        vs = arm.difference
-        has = vs is not None and vs.n > 0
-        rows.append(
-            [
-                arm_label(arm.name),
-                str(arm.n),
-                percent(arm.mean),
-                percent(arm.sd),
-                f"{points(vs.mean)[0]} {interval_text(vs)}" if has and vs else "-",
-            ]
-        )
-    kinds = {a.difference.interval_kind for a in comparison.arms if a.difference}
-    kind = " or ".join(sorted(kinds)) or "95% t-interval"
-    metric = comparison.metric.replace("_", " ")
-    return Table(
-        caption=f"{metric.capitalize()} on the confirm seeds (n); differences are paired by seed, "
-        f"in points, with {kind}",
-        header=["arm", "n", f"mean {metric} %", "sd", f"minus {arm_label(comparison.reference)}"],
-        rows=rows,
-    )
-
-
-def pairs_table(comparison: Comparison) -> Table | None:
-    """Every pair of arms: what may be claimed, and how sure that is; None without any pair."""
-    compared = [claim for claim in comparison.claims if claim.difference.n]
-    if not compared:
-        return None
-    claims = compared
-    if len(compared) > MAX_PAIRS:
-        claims = sorted(compared, key=lambda c: 2.0 if c.p_holm is None else c.p_holm)[:MAX_PAIRS]
-    left_out = len(compared) - len(claims)
-    more = f"; {left_out} more pairs with larger p are left out" if left_out else ""
-    rows = [
-        [
-            minus_label(claim),
-            str(claim.difference.n),
-            f"{points(claim.difference.mean)[0]} {interval_text(claim.difference)}",
-            p_value(claim.difference.p_value),
-            p_value(claim.p_holm),
-            p_value(claim.difference.permutation_p),
-            _share_better(claim.difference),
-            claim.outcome,
-        ]
-        for claim in claims
-    ]
-    kind = " or ".join(sorted({claim.difference.interval_kind for claim in claims}))
-    header = ["pair", "n", "points", "p", "adjusted p", "sign-flip p", "seeds won %", "outcome"]
-    return Table(
-        caption=f"Every pair of arms: mean difference in points by paired seed (n) with {kind}; "
-        "p of no difference, then adjusted for all pairs; share of seeds on which the first is "
-        f"better with 95% Wilson interval{more}",
-        header=header,
-        rows=rows,
-    )
-
-
-def minus_label(claim: Claim) -> str:
-    """ "poly minus cosine"."""
-    return f"{arm_label(claim.a)} minus {arm_label(claim.b)}"
-
-
-def _share_better(difference: Difference) -> str:
-    if difference.prob_better is None:
-        return "-"
-    low, high = percent(difference.prob_low, 0), percent(difference.prob_high, 0)
-    return f"{percent(difference.prob_better, 0)} [{low}, {high}]"
-
-
-def costs_table(comparison: Comparison) -> Table:
-    """What each arm chose and took."""
-    rows = []
-    for name, arm in comparison.details.items():
-        edge = f" (at an end of its range: {', '.join(arm.on_edge)})" if arm.on_edge else ""
-        rows.append(
-            [
-                arm_label(name),
-                (format_params(arm.params) if arm.params else "-") + edge,
-                number(arm.search.samples_seen),
-                number(arm.confirm.samples_seen),
-                number(arm.confirm.optimizer_steps),
-                duration(arm.search.train_seconds + arm.confirm.train_seconds),
-                ", ".join(f"{count} {status}" for status, count in arm.num_trials.items()),
-            ]
-        )
-    header = ["arm", "chosen config", "search samples", "confirm samples", "confirm steps"]
-    return Table(
-        caption="What each arm chose, and what it took (all trials of the arm together)",
-        header=[*header, "training time", "trials"],
-        rows=rows,
-    )
 
 
 def failures_table(rows: list[Row]) -> Table | None:

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from html import escape
 from types import MappingProxyType
 
 import numpy as np
@@ -19,6 +20,13 @@ from numpy.typing import NDArray
 from results.statistics.claims import FEW_SEEDS, Claim, Outcome, make_claims
 from results.statistics.image_interval import examples_interval
 from results.statistics.intervals import CONFIDENCE, mean_sd
+from results.statistics.overview import (
+    arms_table,
+    choices_table,
+    costs_table,
+    pairs_table,
+    tests_table,
+)
 from results.statistics.paired import (
     CONFIDENCE_SEQUENCE,
     Difference,
@@ -29,8 +37,10 @@ from results.statistics.paired import (
 )
 from results.statistics.resampling import share_better
 from results.statistics.sequential import ALPHA, confidence_sequence, e_value
+from results.statistics.summaries import ArmDetails, ArmSummary, Cost
 from results.statistics.verdict import verdict
 from results.statistics.wording import BASELINE_LABEL, arm_label, points
+from results.tables import Table
 from search_spaces.space import BASELINE
 
 __all__ = [
@@ -56,63 +66,11 @@ __all__ = [
     "sequential_difference",
 ]
 
+MAX_PAIRS_SHOWN = 15
 MIN_EFFECT = 0.002  # accuracy; smaller differences do not matter
 # arm -> replicate -> was each test image classified correctly (or how probably): correct_I.
 Correct = Mapping[str, Mapping[int, NDArray[np.float64]]]
 Differ = Callable[[Scores, Scores], Difference]  # a minus b, with an interval
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ArmSummary:
-    """One arm's scores.
-
-    Attributes:
-        mean, sd: nan for n=0, for n<2.
-        difference: to the reference arm, paired.
-        loss: geometric mean of the final training loss (nats); nan where a seed of this arm has
-            none (no mean over survivors).
-        loss_ratio: over the reference's, paired; nan where a seed of either has none.
-        loss_low, loss_high: its interval, of the same kind as the difference's, taken of the
-            logarithm; None where there is none.
-    """
-
-    name: str
-    n: int
-    mean: float
-    sd: float
-    difference: Difference | None
-    loss: float = math.nan
-    loss_ratio: float = math.nan
-    loss_low: float | None = None
-    loss_high: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cost:
-    """What trainings took in all."""
-
-    samples_seen: int
-    optimizer_steps: int
-    train_seconds: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ArmDetails:
-    """What a reader wants to know beside an arm's scores.
-
-    Attributes:
-        params: of the chosen config. config_key: its identity.
-        search, confirm: costs; search includes the select trials and partial trainings.
-        num_trials: by status, all roles.
-        on_edge: chosen parameters at an end of their range.
-    """
-
-    params: Mapping[str, float]
-    config_key: str
-    search: Cost
-    confirm: Cost
-    num_trials: Mapping[str, int]
-    on_edge: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,6 +95,44 @@ class Comparison:
     metric: str = "score"
     details: Mapping[str, ArmDetails] = field(default_factory=lambda: MappingProxyType({}))
     warnings: tuple[str, ...] = ()
+
+    def differences(self) -> tuple[str, dict[str, Difference]]:
+        """The reference, or the first arm with scores where it has none; each arm minus it."""
+        scored = [arm.name for arm in self.arms if arm.n]
+        standard = self.reference if self.reference in scored else scored[0] if scored else ""
+        minus = {a: d for (a, b), d in self.pairs.items() if b == standard}
+        minus |= {b: d.reverse for (a, b), d in self.pairs.items() if a == standard}
+        return standard, {name: d for name, d in minus.items() if d.n}
+
+    def tables(self, *, losses: bool = False) -> dict[str, Table]:
+        """Arms, pairs of arms, their costs, their chosen configs: what is known of each.
+
+        Of very many pairs only those of the reference and of the best other arm; losses: with
+        the training losses of the arms.
+        """
+        standard, minus = self.differences()
+        compared = [claim for claim in self.claims if claim.difference.n]
+        shown = compared
+        if len(compared) > MAX_PAIRS_SHOWN:
+            others = [arm for arm in self.arms if arm.n and arm.name != standard]
+            leading = {standard, max(others, key=lambda arm: arm.mean).name}
+            shown = [claim for claim in compared if {claim.a, claim.b} & leading]
+        left_out = len(compared) - len(shown)
+        tables = {
+            "arms": arms_table(
+                self.arms, minus, metric=self.metric, reference=standard, losses=losses
+            ),
+            "pairs": pairs_table(shown, min_effect=self.min_effect, left_out=left_out),
+            "tests": tests_table(shown),
+            "costs": costs_table(self.details),
+            "choices": choices_table(self.details),
+        }
+        return {name: table for name, table in tables.items() if table.rows or name == "arms"}
+
+    def _repr_html_(self) -> str:
+        told = [self.verdict, *(f"Note: {warning}" for warning in self.warnings)]
+        words = "".join(f"<p>{escape(sentence)}</p>" for sentence in told)
+        return words + "".join(table.html() for table in self.tables().values())
 
 
 def compare(

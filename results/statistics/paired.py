@@ -22,7 +22,8 @@ from results.statistics.resampling import (
     share_better,
     sign_flip_p,
 )
-from results.statistics.wording import UNKNOWN, points, points_interval
+from results.statistics.wording import points, points_interval
+from results.tables import UNKNOWN
 
 T_INTERVAL = "95% t-interval"
 CONFIDENCE_SEQUENCE = "95% confidence sequence"

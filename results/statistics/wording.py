@@ -7,12 +7,13 @@ Accuracies are told in percent, their differences in points (100 x accuracy); wh
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 from results.statistics.resampling import SAME
+from results.tables import UNKNOWN
 from search_spaces.space import BASELINE
 
 BASELINE_LABEL = "your default (not tuned)"
-UNKNOWN = "-"
 LEAST_P = 0.001  # smaller p values are called so
 
 
@@ -88,12 +89,25 @@ def duration(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min"
 
 
 def counted(count: int, noun: str) -> str:
     """ "1 seed", "1,200 seeds"."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def counts(pairs: Sequence[tuple[str, int]], unit: str) -> str:
+    """ "n=5 seeds each", or "n seeds: poly 5, cosine 4" where they differ."""
+    if len({n for _, n in pairs}) == 1:
+        return f"n={pairs[0][1]} {unit}" + (" each" if len(pairs) > 1 else "")
+    return f"n {unit}: " + ", ".join(f"{arm_label(name)} {n}" for name, n in pairs)
+
+
+def format_params(params: Mapping[str, float]) -> str:
+    """ "delta0=0.0884, interval=1, p=0.9": four digits, in a fixed order."""
+    return ", ".join(f"{name}={value:.4g}" for name, value in sorted(params.items()))
 
 
 def _in_points(values: tuple[float, ...], finely: bool) -> list[str]:

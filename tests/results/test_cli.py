@@ -31,7 +31,7 @@ def test_compare_prints_arms_verdict_and_figures(run_dir, capsys):
     out = capsys.readouterr().out
     lines = out.splitlines()
     assert lines[0].split()[:2] == ["arm", "n"]
-    assert [line.split()[0] for line in lines[1:4]] == ["poly", "cosine", "your"]
+    assert [line.split()[0] for line in lines[1:4]] == ["cosine", "poly", "your"]
     assert max(map(len, lines[:4])) <= 80
     assert max(map(len, lines[:9])) <= 100
     assert results.load(run_dir).compare().verdict in lines

@@ -16,7 +16,6 @@ from results.run import Run
 from results.statistics.claims import Claim
 from results.statistics.compare import Difference, arm_label, interval_text, points
 from results.statistics.paired import T_INTERVAL, paired_scores
-from search_spaces.space import BASELINE
 
 SIDE = 0.3  # of the width; a label takes up to 0.45 of it
 
@@ -52,20 +51,17 @@ def differences_info(run: Run) -> DifferencesInfo:
     """Paired differences of the confirm seeds, as the comparison judges them."""
     comparison = run.compare()
     scores, _ = confirm_scores(group_by_arm(run.rows()), "test_accuracy")
-    scores = {name: values for name, values in scores.items() if values}
-    reference = BASELINE if BASELINE in scores else next(iter(scores), BASELINE)
-    arms = []
-    for claim in comparison.claims:
-        if reference in (claim.a, claim.b) and claim.difference.n:
-            name = claim.a if claim.b == reference else claim.b
-            arms.append(
-                ArmDifference(
-                    name=name,
-                    difference=claim.difference if name == claim.a else claim.difference.reverse,
-                    seed_R=paired_scores(scores[name], scores[reference]),
-                    outcome=_outcome(claim, name),
-                )
-            )
+    reference, minus = comparison.differences()
+    outcomes = {frozenset((claim.a, claim.b)): claim for claim in comparison.claims}
+    arms = [
+        ArmDifference(
+            name=name,
+            difference=difference,
+            seed_R=paired_scores(scores[name], scores[reference]),
+            outcome=_outcome(outcomes[frozenset((name, reference))], name),
+        )
+        for name, difference in minus.items()
+    ]
     arms.sort(key=lambda arm: (-arm.difference.mean, arm.name))
     return DifferencesInfo(reference=reference, min_effect=comparison.min_effect, arms=tuple(arms))
 

@@ -9,6 +9,10 @@ from matplotlib.figure import Figure
 
 from results.plots.style import DPI, add_legend, color_of, line_style, set_size, tidy
 from results.statistics.profiles import Profiles
+from results.statistics.wording import arm_label
+from results.tables import Table
+
+POINTS = (0.0, 0.5, 1.0, 2.0)  # tau in points of accuracy, of the table
 
 
 def save_profiles(info: Profiles, path: Path) -> None:
@@ -18,6 +22,25 @@ def save_profiles(info: Profiles, path: Path) -> None:
     draw_profiles(info, figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
+
+
+def performance_table(info: Profiles) -> Table:
+    """Share of problems within some distances of the best arm, with 95% intervals."""
+    at = [max(0, int((info.tau_T <= tau / 100 + 1e-12).sum()) - 1) for tau in POINTS]
+    seeds = ", ".join(f"{name} (n={num})" for name, num in info.num_seeds.items())
+    left_out = ", ".join(map(arm_label, info.left_out))
+    return Table(
+        caption="share of problems (workload and seed) by distance to the best arm; "
+        + (f"{seeds}; not on every workload, left out: {left_out}" if left_out else seeds),
+        header=["arm", *("best" if tau == 0 else f"within {tau:g} points" for tau in POINTS)],
+        rows=[
+            [
+                arm_label(arm.name),
+                *(f"{arm.share_T[t]:.2f} [{arm.low_T[t]:.2f}, {arm.high_T[t]:.2f}]" for t in at),
+            ]
+            for arm in info.arms
+        ],
+    )
 
 
 def draw_profiles(info: Profiles, figure: Figure) -> None:

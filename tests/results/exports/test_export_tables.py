@@ -10,7 +10,6 @@ import pytest
 
 import results
 from results.__main__ import main
-from results.exports.sheets import latex_table, latex_text
 from results.plots import PLOTS
 from results.records.store import RunStore
 from tests.fakes.results import make_trial, write_run, write_trial
@@ -52,27 +51,26 @@ def test_an_empty_run_has_empty_tables(tmp_path):
     assert len(lines) == 1
 
 
-def test_the_latex_table_tells_n_the_interval_and_every_arm(run_dir):
-    text = latex_table(results.load(run_dir).compare())
+def test_the_latex_table_tells_n_the_interval_and_every_arm(run_dir, tmp_path):
+    main(["export", str(run_dir), "--tables", "latex", "--out", str(tmp_path)])
+    text = (tmp_path / "arms.tex").read_text()
+    assert f"Verdict: {results.load(run_dir).compare().verdict[:10]}" in text
     assert r"95\% t-interval" in text
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert [row.split("&")[0].strip() for row in rows] == [
         *("arm", "poly", "cosine", "your default (not tuned)")
     ]
-    assert [row.split("&")[1].strip() for row in rows] == ["$n$", "3", "3", "3"]
+    assert [row.split("&")[1].strip() for row in rows] == ["$n$", "$3$", "$3$", "$3$"]
     assert text.count("{") == text.count("}")
     assert [text.count(rf"\{rule}rule") for rule in ("top", "mid", "bottom")] == [1, 1, 1]
 
 
 def test_names_cannot_become_latex(tmp_path):
-    assert latex_text("50%_a&b\\x{}\n$#~^<>") == (
-        r"50\%\_a\&b\textbackslash{}x\{\} \$\#\textasciitilde{}\textasciicircum{}"
-        r"\textless{}\textgreater{}"
-    )
     with RunStore.create(tmp_path / "run", {}, "") as store:
         write_trial(store, replace(make_trial(role="confirm"), space="a_b \\input{x}"))
-    text = latex_table(results.load(tmp_path / "run").compare())
-    assert r"a\_b \textbackslash{}input\{x\} & 1 &" in text
+    main(["export", str(tmp_path / "run"), "--tables", "latex"])
+    text = (tmp_path / "run" / "export" / "arms.tex").read_text()
+    assert r"a\_b \textbackslash{}input\{x\} & $1$ &" in text
 
 
 def test_figures_come_in_every_format_asked_for(run_dir, tmp_path):
@@ -92,7 +90,7 @@ def test_several_exports_go_into_one_folder(run_dir, capsys):
     assert {path.parent for path in paths} == {run_dir / "export"}
     assert [path.name for path in paths] == [
         *("schedule.csv", "schedule.json", "torch_snippet.py"),
-        *("arms.tex", "optuna_journal.log", "report.html"),
+        *("arms.tex", "pairs.tex", "optuna_journal.log", "report.html"),
     ]
     assert all(path.stat().st_size > 100 for path in paths)
 

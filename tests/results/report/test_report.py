@@ -13,8 +13,7 @@ import results
 from results.__main__ import main
 from results.records.store import RunStore
 from results.report import write_report
-from results.report.captions import TEXTS, counts
-from results.report.cells import Table, duration, number, p_value, percent, thinned, without_empty
+from results.report.captions import TEXTS
 from tests.fakes.results import make_recipe, make_space, make_trial, write_run, write_trial
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
@@ -112,7 +111,7 @@ def test_every_caption_tells_how_many(page):
 def test_the_numbers_of_the_arm_table_are_those_of_the_comparison(page, run_dir):
     comparison = results.load(run_dir).compare()
     for arm in comparison.arms:
-        assert f"{100 * arm.mean:.2f}" in page.texts["td"]
+        assert f"{100 * arm.mean:.2f} +- {100 * arm.sd:.2f}" in page.texts["td"]
     assert all("\n" not in cell for cell in page.texts["td"])
 
 
@@ -245,29 +244,6 @@ def test_several_runs_need_a_place_for_their_report(run_dir, tmp_path, capsys):
     both = tmp_path / "both.html"
     assert main(["report", str(run_dir), str(other), "--out", str(both)]) == 0
     assert Page(both.read_text()).texts["h1"] == ["run, other"]
-
-
-def test_cells_of_tables_by_hand():
-    assert [number(x) for x in (1234.0, 0.123456, None, float("nan"))] == [
-        *("1,234", "0.1235", "-", "-")
-    ]
-    assert [percent(0.97314), percent(None), percent(0.5, 0)] == ["97.31", "-", "50"]
-    assert [p_value(x) for x in (0.0004, 0.0123, None)] == ["<0.001", "0.012", "-"]
-    assert [duration(x) for x in (3.21, 245.0, 7620.0)] == ["3.2 s", "4 min 05 s", "2 h 07 min"]
-    assert counts([("poly", 5), ("cosine", 5)], "seeds") == "n=5 seeds each"
-    assert counts([("poly", 5), ("cosine", 4)], "seeds") == "n seeds: poly 5, cosine 4"
-
-
-def test_long_tables_are_thinned_with_first_and_last():
-    places = thinned(1000)
-    assert (places[0], places[-1], len(places)) == (0, 999, 60)
-    assert thinned(60) == list(range(60))
-
-
-def test_columns_in_which_nothing_is_known_are_left_out():
-    table = Table(caption="c", header=["arm", "n", "p"], rows=[["a", "1", "-"], ["b", "-", "-"]])
-    assert without_empty(table).header == ["arm", "n"]
-    assert [table.style_of(column) for column in range(3)] == ["short", "number", "number"]
 
 
 def test_every_text_belongs_to_a_figure_of_the_registry():

@@ -11,6 +11,7 @@ from results.statistics.paired import paired_difference
 from results.statistics.wording import (
     arm_label,
     counted,
+    counts,
     duration,
     interval_text,
     number,
@@ -102,9 +103,12 @@ def test_shares_numbers_and_times():
     assert [duration(x) for x in (3.21, 245.0, 7620.0)] == ["3.2 s", "4 min 05 s", "2 h 07 min"]
     assert [duration(x) for x in (59.94, 59.96, 3599.0)] == ["59.9 s", "1 min 00 s", "59 min 59 s"]
     assert [duration(x) for x in (3600.0, None, math.inf)] == ["1 h 00 min", "-", "-"]
+    assert [duration(x) for x in (3599.7, 7199.0)] == ["1 h 00 min", "2 h 00 min"]
     assert interval_text(0.12345, 1450.2) == " [0.123, 1,450]"
     assert interval_text(None, 1.0) == interval_text(1.0, None) == ""
     assert [counted(n, "seed") for n in (0, 1, 2000)] == ["0 seeds", "1 seed", "2,000 seeds"]
+    assert counts([("poly", 5), ("cosine", 5)], "seeds") == "n=5 seeds each"
+    assert counts([("poly", 5), ("cosine", 4)], "seeds") == "n seeds: poly 5, cosine 4"
 
 
 def test_the_baseline_is_the_readers_own_default():
