@@ -1,6 +1,6 @@
 """Claim: on a GPU, training is right (checks) and several times the papers' loop (table).
 
-UNTESTED on a GPU so far: first run pending. Needs neither ray, hydra, optuna nor a network, only
+UNTESTED on a GPU so far: first run pending. Needs neither ray, optuna nor a network, only
 search_spaces, trainables.loop and torch. Exit code 1 when a check fails. Without a CUDA device
 the checks run on the CPU and there is no table.
 """

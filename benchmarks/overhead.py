@@ -24,9 +24,10 @@ import numpy as np
 
 from benchmarks.measure import median_ratio, surroundings, table
 from tuner.config.compose import compose
+from tuner.config.schema import plain
+from tuner.config.yamltext import write_yaml
 from tuner.plan.plan import Plan, make_plan
 from tuner.session import cluster
-from tuner.session.resume import config_yaml
 from tuner.session.session import Interrupts, _fit, _manifest
 
 EPOCHS = 3
@@ -85,7 +86,7 @@ def ours(plan: Plan) -> Fit:
     trainable.ScheduledTrainable = NoopTrainable
     slots = cluster.lay_out(plan.config)
     run_dir = Path(plan.config.runs_dir) / f"run{time.time_ns()}"
-    store = RunStore.create(run_dir, _manifest(plan, slots, ""), config_yaml(plan.config))
+    store = RunStore.create(run_dir, _manifest(plan, slots, ""), write_yaml(plain(plan.config)))
     fit = Fit()
     recorder = _clocked_recorder(store, plan, fit)
     _fit(plan, slots, Campaign(plan), recorder, Interrupts())

@@ -131,7 +131,7 @@ if __name__ == "__main__":
 
     run = tuner.search(
         space=["poly", "cosine"],
-        train=train,
+        trainable=train,
         lr=0.01,
         epochs=6,
         trials=5,

@@ -46,7 +46,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "results.__main__": ("results.report", "results.plots", *SHOWN),
     # Who decides, runs and records.
     "tuner.config": TRAINABLES,
-    "tuner.plan": ("tuner.campaign", "tuner.recording", "tuner.config", *TRAINABLES, *TOLD),
+    "tuner.plan": ("tuner.campaign", "tuner.config", *TRAINABLES, *TOLD),
     "tuner.campaign": ("results.study", *PLANNED),
     "tuner.display": (*DECIDED, *LOADED),
     "tuner.recording": WATCHED,
@@ -61,8 +61,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "torch": ("trainables/",),
     "torchvision": ("trainables/",),
     "ray": ("tuner/session/", "tuner/recording/", "tuner/api.py", "trainables/trainable.py"),
-    "hydra": ("tuner/config/",),
-    "omegaconf": ("tuner/",),
+    "yaml": ("tuner/config/",),
     # The study for notebooks and for resuming, its importances, its copy for optuna-dashboard.
     "optuna": (
         *("tuner/", "results/study.py", "results/run.py"),

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-# Before anything is imported: no output of Hydra's, Ray's or matplotlib's own.
+from tuner.config.schema import Config, ConfigError
+
+if TYPE_CHECKING:  # pyarrow
+    from tuner.plan.plan import Plan
+
+# Before anything is imported: Ray reads it once.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 USAGE = """usage: python -m tuner.run [key=value ...] [--config-dir DIR] [--cfg] [--help]
@@ -28,8 +35,6 @@ paired seeds, and keep everything as Parquet under runs/.
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code (DESIGN.md: 0, 1, 2, 4, 130, 143)."""
-    from tuner.config.schema import ConfigError
-
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return run_words(words)
@@ -44,6 +49,40 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command line, read.
+
+    Attributes:
+        words: as typed, without options. given: values by key (tuner/config/words.py).
+        config_dir: of --config-dir. show: --cfg was typed.
+    """
+
+    words: list[str]
+    given: dict[str, Any]
+    config_dir: str | None
+    show: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be done: a new run; with `run_dir` and `stored`, an earlier one gone on with."""
+
+    config: Config
+    run_dir: Path | None = None
+    stored: Plan | None = None
+
+    def make_plan(self) -> Plan:
+        """The plan: of the earlier run, or a new one.
+
+        Raises:
+            ConfigError: see `tuner.plan.plan.make_plan`.
+        """
+        from tuner.plan.plan import make_plan
+
+        return self.stored or make_plan(self.config)
+
+
 def run_words(
     words: list[str],
     summary: Callable[[Path], None] | None = None,
@@ -52,7 +91,7 @@ def run_words(
     """Validate and execute key=value words and options; returns the exit code.
 
     Args:
-        summary: see `execute`. program: what was typed before the words.
+        summary, program: see `run_command`.
 
     Raises:
         ConfigError: a mistake in the words.
@@ -63,47 +102,91 @@ def run_words(
         print(USAGE)
         print(describe_keys())
         return 0
-    words, config_dir, show = split_options(words)
-    from tuner.session.resume import compose_run
+    return run_command(read_command(words), summary, program)
 
-    request = compose_run(words, config_dir)
-    if show:
-        from tuner.session.resume import config_yaml
 
-        print(config_yaml(request.config), end="")
+def run_command(
+    command: Command,
+    summary: Callable[[Path], None] | None = None,
+    program: str = "python -m tuner.run",
+    adjust: Callable[[Config], None] | None = None,
+) -> int:
+    """Validate and execute what a command line said; returns the exit code.
+
+    Args:
+        summary: see `execute`. program: what was typed before the words.
+        adjust: changes or checks the composed configuration of a new run before it is planned.
+
+    Raises:
+        ConfigError: a mistake in the words.
+    """
+    request = make_request(command.given, command.config_dir)
+    config = request.config
+    if adjust is not None and request.run_dir is None:
+        adjust(config)
+    if command.show:
+        from tuner.config.schema import plain
+        from tuner.config.yamltext import write_yaml
+
+        print(write_yaml(plain(config)), end="")
         return 0
     from tuner.plan.checks import check_surroundings
-    from tuner.plan.plan import make_plan
-    from tuner.plan.usercode import check_import
+    from tuner.plan.usercode import check_import, foreign_names
 
-    plan = make_plan(request.config) if request.plan is None else request.plan
-    check_import(request.config)
-    if request.config.dry_run:
+    plan = request.make_plan()
+    check_import(config)
+    if config.dry_run:
         from tuner.session.dry_run import print_plan
 
         print_plan(plan)
         return 0
-    check_surroundings(request.config, request.run_dir)
-    from tuner.plan.usercode import foreign_names
+    check_surroundings(config, request.run_dir)
     from tuner.session.session import execute
 
-    names = [f" {key}={name}" for key, name in foreign_names(request.config).items()]
+    names = [f" {key}={name}" for key, name in foreign_names(config).items()]
     return execute(
         plan,
-        command=" ".join([program, *words]),
+        command=" ".join([program, *command.words]),
         resume=request.run_dir,
         summary=summary,
         again=f"{program} resume={{}}{''.join(names)}",
     )
 
 
-def split_options(words: list[str]) -> tuple[list[str], str | None, bool]:
-    """The key=value words, the folder of --config-dir, and whether --cfg is among them.
+def make_request(
+    given: Mapping[str, Any],
+    config_dir: str | None = None,
+    function: Callable[..., object] | None = None,
+) -> Request:
+    """What these values by key ask for: `resume` names an earlier run, else it is a new one.
+
+    Args:
+        config_dir, function: see `compose`.
 
     Raises:
-        ConfigError: another option, or --config-dir without a folder.
+        ConfigError: a mistake in the values.
     """
-    from tuner.config.schema import ConfigError
+    target = given.get("resume")
+    if target is None:
+        from tuner.config.compose import compose
+
+        return Request(config=compose(given, config_dir, function))
+    if target == "":
+        raise ConfigError("resume=: may not be empty")
+    from tuner.session.resume import resume_run
+
+    rest = {key: value for key, value in given.items() if key != "resume"}
+    plan, run_dir = resume_run(str(target), rest, config_dir, function)
+    return Request(config=plan.config, run_dir=run_dir, stored=plan)
+
+
+def read_command(words: list[str]) -> Command:
+    """The key=value words, each parsed once, and the options among them.
+
+    Raises:
+        ConfigError: an unknown option, --config-dir without a folder, or an unreadable word.
+    """
+    from tuner.config.words import parse_words
 
     rest: list[str] = []
     config_dir, show = None, False
@@ -120,7 +203,7 @@ def split_options(words: list[str]) -> tuple[list[str], str | None, bool]:
             raise ConfigError(f"unknown option {word!r} (known: --config-dir, --cfg, --help)")
         else:
             rest.append(word)
-    return rest, config_dir, show
+    return Command(words=rest, given=parse_words(rest), config_dir=config_dir, show=show)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import results
@@ -16,11 +17,11 @@ import tuner
 from search_spaces.schedule import Schedule
 from tests.conftest import ROOT, ClusterProcess
 from trainables.user.report import Report
-from tuner.api import _named, _word
-from tuner.config.schema import ConfigError
+from tuner.api import _named
+from tuner.config.schema import ConfigError, value_of
 from tuner.plan.usercode import code_digest
+from tuner.run import make_request
 from tuner.session.cluster import ENVIRONMENT
-from tuner.session.resume import compose_run
 
 SMALL: dict[str, Any] = {"lr": 0.5, "epochs": 3, "trials": 3, "max_concurrent": 1}
 SETTINGS = {"dataset.train_examples": 60, "batch.initial": 6, "confirm.seeds": 2}
@@ -70,34 +71,41 @@ def train(schedule: Schedule, seed: int, report: Report) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "word"),
+    ("given", "key", "value"),
     [
-        ("lr", 0.1, "lr=0.1"),
-        ("epochs", 3, "epochs=3"),
-        ("baseline", False, "baseline=false"),
-        ("noise.c2", None, "noise.c2=null"),
-        ("space", ["poly", "cosine"], "space=[poly,cosine]"),
-        ("critical.epsilon", (0.5, 1), "critical.epsilon=[0.5,1]"),
-        ("trials", "+3", "trials=+3"),
-        ("runs_dir", Path("/a/b c"), "runs_dir='/a/b c'"),
-        ("name", "it's", r"name='it\'s'"),
-        ("resume", "a b/c", "resume=a b/c"),
+        ({"lr": 1}, "lr", 1.0),
+        ({"lr": np.float32(0.5)}, "lr", 0.5),
+        ({"epochs": np.int64(3)}, "epochs", 3),
+        ({"baseline": False}, "baseline", False),
+        ({"noise.c2": None}, "noise.c2", None),
+        ({"space": ["poly", "cosine"]}, "space", ["poly", "cosine"]),
+        ({"critical.epsilon": (0.5, 1)}, "critical.epsilon", [0.5, 1.0]),
+        ({"batch": {"initial": 8}}, "batch.initial", 8),
+        ({"dataset": "synthetic"}, "dataset.name", "synthetic"),
+        ({"runs_dir": Path("/a/b c")}, "runs_dir", "/a/b c"),
+        ({"runs_dir": r"/tmp/it's, a=b {\x} [y]"}, "runs_dir", r"/tmp/it's, a=b {\x} [y]"),
+        ({"runs_dir": "${oc.env:HOME}"}, "runs_dir", "${oc.env:HOME}"),
+        ({"name": "null"}, "name", "null"),
     ],
 )
-def test_values_become_the_words_one_would_type(key: str, value: Any, word: str) -> None:
-    assert _word(key, value) == word
+def test_values_arrive_as_they_are(given: dict[str, Any], key: str, value: Any) -> None:
+    arrived = value_of(make_request(given).config, key)
+    assert arrived == value
+    assert type(arrived) is type(value)
 
 
-def test_a_folder_with_odd_characters_arrives_as_it_is() -> None:
-    config = compose_run([_word("runs_dir", r"/tmp/it's, a=b {\x}")], None).config
-    assert config.runs_dir == r"/tmp/it's, a=b {\x}"
+def test_the_earlier_name_of_trainable_says_so_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    keys = {"lr": 1, "epochs": 2, "batch.initial": 1}
+    config = make_request({"train": "tests.tuner.test_api:train", **keys}).config
+    assert config.trainable == "tests.tuner.test_api:train"
+    assert capsys.readouterr().err == "note: train= is now called trainable=\n"
 
 
 def test_an_importable_function_is_told_by_name_and_any_other_travels() -> None:
     def inner(schedule: Schedule, seed: int, report: Report) -> None: ...
 
-    assert _named(None) == (None, None)
-    assert _named("a.b:c") == ("a.b:c", None)
     assert _named(train) == ("tests.tuner.test_api:train", None)
     name, function = _named(inner)
     assert function is inner
@@ -107,8 +115,8 @@ def test_an_importable_function_is_told_by_name_and_any_other_travels() -> None:
 
 def test_the_digest_of_a_function_follows_its_source() -> None:
     def digest(function: object) -> str:
-        words = ["trainable=__main__:f", "lr=1", "epochs=2", "batch.initial=1"]
-        return code_digest(compose_run(words, None, function).config)  # type: ignore[arg-type]
+        given = {"trainable": "__main__:f", "lr": 1, "epochs": 2, "batch.initial": 1}
+        return code_digest(make_request(given, None, function).config)  # type: ignore[arg-type]
 
     typed: list[dict[str, Any]] = [{}, {}, {}]
     for names, body in zip(typed, ("1", "1", "2"), strict=True):
@@ -122,13 +130,18 @@ def test_the_digest_of_a_function_follows_its_source() -> None:
     ("keys", "message"),
     [
         ({"space": "poli"}, "unknown space 'poli'; did you mean 'poly'?"),
+        ({"trainable": train, "workload": "digits"}, "workload=digits trains by itself"),
         ({"train": train, "workload": "digits"}, "workload=digits trains by itself"),
-        ({"train": train, **SMALL}, "batch.initial: no value"),
-        ({"train": "nosuch.module:train", **SMALL, "settings": SETTINGS}, "cannot import"),
-        ({"train": 3}, "give a function train"),
+        ({"trainable": train, **SMALL}, "batch.initial: no value"),
+        ({"trainable": "nosuch.module:train", **SMALL, "settings": SETTINGS}, "cannot import"),
+        ({"trainable": 3}, "give a function train"),
+        ({"trials": 1.5}, "trials=1.5: allowed is a whole number, 1 to 1,000,000"),
+        ({"baseline": "maybe"}, "baseline=maybe: allowed is true | false"),
+        ({"lr": [0.1]}, "lr=[0.1]: allowed is a number, above 0"),
+        ({"batch": {"intial": 3}}, "unknown key 'batch.intial'; did you mean 'batch.initial'?"),
         ({"trails": 3}, "unknown key 'trails'; did you mean 'trials'?"),
         ({"settings": {"model.widht": 3}}, "did you mean 'model.width'?"),
-        ({"train": train, "lr": -1, "epochs": 2, "settings": SETTINGS}, "lr=-1.0: allowed is"),
+        ({"trainable": train, "lr": -1, "epochs": 2, "settings": SETTINGS}, "lr=-1.0: allowed is"),
         ({"dry_run": True}, "only the command line has it"),
         ({"resume": "nowhere"}, "no run there"),
     ],
@@ -145,7 +158,7 @@ def test_bad_input_raises_the_command_lines_sentence(
 
 def test_importing_tuner_is_cheap_and_ray_imported_too_early_is_refused() -> None:
     code = (
-        "import sys, tuner; heavy = {'ray', 'torch', 'optuna', 'hydra', 'numpy'}; "
+        "import sys, tuner; heavy = {'ray', 'torch', 'optuna', 'yaml', 'numpy'}; "
         "assert not heavy & set(sys.modules), sys.modules.keys() & heavy; "
         "import ray; tuner.search(space='poly')"
     )
@@ -168,7 +181,7 @@ def test_a_function_of_a_script_is_searched_and_the_run_returned(
         """
         run = tuner.search(["poly", "cosine"], train, display="plain", settings=SETTINGS, **SMALL)
         print("verdict:", run.compare().verdict)
-        again = tuner.search(resume=run.dirs[0], train=train, trials="+1",
+        again = tuner.search(resume=run.dirs[0], trainable=train, trials="+1",
                              settings={"cluster.address": sys.argv[1]}, display="none")
         print("grown:", len(again.trials) - len(run.trials))
         """,
@@ -206,7 +219,7 @@ def test_a_run_that_fails_raises_and_a_changed_function_cannot_go_on(
 
         for function in (None, train, broken):
             try:
-                tuner.search(resume="runs/failed", train=function)
+                tuner.search(resume="runs/failed", trainable=function)
             except tuner.config.schema.ConfigError as error:
                 print("refused:", error)
         """,
@@ -248,7 +261,7 @@ def test_ctrl_c_raises_keyboard_interrupt_and_the_process_goes_on(
         except KeyboardInterrupt as error:
             print("interrupted:", error)
         print("handler:", signal.getsignal(signal.SIGINT) is signal.default_int_handler)
-        run = tuner.search(resume="runs/cut", train=interrupting, display="none",
+        run = tuner.search(resume="runs/cut", trainable=interrupting, display="none",
                            settings={"cluster.address": sys.argv[1]})
         print("statuses:", set(run.trials["status"].to_pylist()), len(run.trials))
         """,

@@ -34,12 +34,11 @@ from tests.fakes.measurements import (
 from tests.fakes.results import make_recipe, make_trial, write_trial
 from tests.results.measurements.test_exchange import write_experiment
 from tuner.config.compose import compose
-from tuner.config.schema import ConfigError
+from tuner.config.schema import ConfigError, plain
 from tuner.measure.__main__ import main
 from tuner.measure.reports import MEASURES, write_workload
 from tuner.plan.plan import make_plan
 from tuner.session.cluster import ENVIRONMENT
-from tuner.session.resume import plain
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
 

@@ -1,250 +1,215 @@
-"""What did the user ask for? A command line becomes a `Config`, a plain dataclass.
+"""What did the user ask for? Keys and values become a `Config`, a plain dataclass.
 
-No Hydra or OmegaConf object leaves this module. Values are checked in plan.py. Every mistake is a
-`ConfigError` whose text is one line. Neither torch nor ray is imported here.
+Layers, each over the one before: the schema's defaults, the workload, the preset, and what was
+given, by the command line (words.py) or from Python. Every mistake is a `ConfigError` whose text
+is one line. Neither torch nor ray is imported here.
 """
 
 from __future__ import annotations
 
-import functools
-import re
-from dataclasses import fields, is_dataclass
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra import compose as hydra_compose
-from hydra import initialize
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
-from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-
 from search_spaces import SPACES
-from search_spaces.registry import nearest
+from search_spaces.registry import is_import_path, nearest
 from search_spaces.space import EXTRA_PARAMS, SearchSpace
 from tuner.config.presets import PRESETS, Preset
-from tuner.config.schema import Config, ConfigError, RangeConfig
-from tuner.config.userfiles import UserFileError, load_settings, load_space
+from tuner.config.schema import (
+    KEYS,
+    MISSING,
+    RANGE_KEYS,
+    Config,
+    ConfigError,
+    RangeConfig,
+    convert,
+    make_config,
+    show,
+)
+from tuner.config.userfiles import load_space, load_yaml
+from tuner.config.words import parse_words
 from tuner.config.workloads import WORKLOADS
 
-GROUPS = ("space", "workload", "preset")
 # Shorthands for `<key>.name=...`.
 NAMED = ("dataset", "model", "optimizer")
-NOT_KEYS = ("user_spaces", "user_function")  # fields of Config
-LISTS = ("measure", "track", "critical.epsilon")  # one value needs no brackets
-NEVER_EMPTY = (
-    *("measure", "track", "runs_dir", "resume", "name", "dataset.path", "cluster.address"),
-    *("tracking.project", "tracking.entity", "tracking.uri"),
-)
+# Earlier names of keys, which go on working.
+ALIASES = {"train": "trainable"}
+# Keys whose value may name code to import.
+NAMES_OF_CODE = (*(f"{key}.name" for key in NAMED), "recipe.family", "trainable")
+SPACE_FILES = (".py", ".yaml", ".yml")
+# Keys that a user's own file of this kind may not set.
+NOT_IN_FILE = {
+    "workload": ("workload", "preset", "space", "resume"),
+    "preset": ("preset", "resume"),
+}
 
 
-def compose(overrides: list[str], config_dir: str | None = None) -> Config:
-    """The configuration that these command-line overrides describe.
+def compose(
+    given: Mapping[str, Any] | Sequence[str],
+    config_dir: str | None = None,
+    function: Callable[..., object] | None = None,
+) -> Config:
+    """The configuration of a new run.
 
     Args:
-        overrides: `key=value` words as typed, without program name and options.
+        given: values by key, dotted or nested; or a command line's words, read here once.
         config_dir: folder whose space/, workload/ and preset/ YAML files join the built-in ones.
+        function: what `trainable` names, where it cannot be imported by that name.
 
     Raises:
         ConfigError: unknown key or name, wrong type, bad file.
     """
-    presets = {name: preset.settings for name, preset in PRESETS.items()}
-    groups: dict[str, dict[str, Any]] = {"workload": dict(WORKLOADS), "preset": presets}
-    spaces = dict(SPACES)
-    words = [re.sub(rf"^({'|'.join(NAMED)})=", r"\1.name=", word) for word in overrides]
-    words = [re.sub(rf"^({'|'.join(LISTS)})=([\w.+-]+)$", r"\1=[\2]", word) for word in words]
-    try:
-        preset = _preset(words)
-        spaces |= {arm.name: arm for arm in preset.arms}
-        _add_user_files(groups, spaces, config_dir, words)
-        words = _add_spaces_by_path(spaces, words)
-    except UserFileError as error:
-        raise ConfigError(str(error)) from None
-    groups["space"] = {name: space_node(space) for name, space in spaces.items()}
-    chosen = _check_words(words, groups, preset)
-    _register(groups, chosen)
-    config = _compose(words, chosen)
-    config.user_spaces = {
-        name: spaces[name] for name in config.space if spaces[name] is not SPACES.get(name)
-    }
+    asked = read_keys(given if isinstance(given, Mapping) else parse_words(given))
+    settings = {name: preset.settings for name, preset in PRESETS.items()}
+    preset_name = asked.get("preset", "none")
+    of_preset, is_own = _layer("preset", preset_name, settings, config_dir)
+    preset = PRESETS.get(preset_name, PRESETS["none"])
+    default = "user" if "trainable" in asked else of_preset.get("workload", preset.workload)
+    workload = asked.get("workload", default)
+    of_workload, _ = _layer("workload", workload, WORKLOADS, config_dir)
+    names = {"workload": workload, "preset": preset_name}
+    values = {**of_workload, **of_preset, **asked, **names}
+    default_arms = [arm.name for arm in preset.arms] or KEYS["space"].default
+    spaces = find_spaces(values.get("space", default_arms), preset, config_dir)
+    ranges = {key: values.pop(key) for key in list(values) if key.startswith("spaces.")}
+    for key, known in KEYS.items():
+        if values.setdefault(key, known.default) == MISSING:
+            raise ConfigError(f"{key}: no value; this workload needs {key}=...")
+    config = make_config(values)
+    config.space = list(spaces)
+    config.spaces = {name: _node(space) for name, space in spaces.items()}
+    for key, value in ranges.items():
+        _set_range(config.spaces, key, value)
+    config.user_spaces = {n: space for n, space in spaces.items() if space is not SPACES.get(n)}
+    config.given = frozenset(asked) | (frozenset(of_preset) if is_own else frozenset())
+    config.trainable_function = function
     return config
 
 
-def _preset(words: list[str]) -> Preset:
-    """The built-in preset that the words name; `none` for a user's own."""
-    named = [word.partition("=")[2].strip("[]'\"") for word in words if word.startswith("preset=")]
-    return PRESETS.get(named[-1] if named else "none", PRESETS["none"])
+def restore(stored: Mapping[str, Any]) -> Config:
+    """The configuration that `plain` made a mapping of, as a run folder keeps it.
+
+    Raises:
+        ConfigError: a key of a newer version, or a value that is none.
+    """
+    config = make_config(read_keys({k: v for k, v in stored.items() if k != "spaces"}))
+    config.spaces = dict(stored.get("spaces", {}))
+    return config
 
 
-@functools.cache
-def _store_schema() -> None:
-    """Once: turning the dataclasses into nodes is a quarter of a composition's time."""
-    ConfigStore.instance().store(name="config", node=Config)
+def read_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Every value at its full dotted key, of the key's type; ranges of spaces as they are.
+
+    Raises:
+        ConfigError: an unknown key, or a value of another type.
+    """
+    values = {}
+    for key, value in _flat(settings):
+        if key in ("workload", "preset") and isinstance(value, list | tuple):
+            if len(value) != 1:
+                raise ConfigError(f"{key}={show(list(value))}: name one")
+            (value,) = value
+        if not key.startswith("spaces.") and key not in KEYS:
+            raise ConfigError(f"unknown key {key!r}{nearest(key, KEYS)}")
+        values[key] = convert(key, KEYS[key], value) if key in KEYS else value
+    return values
 
 
-def _register(groups: dict[str, dict[str, Any]], chosen: dict[str, list[str]]) -> None:
-    """Tell Hydra of the chosen options alone: each costs it milliseconds."""
-    store = ConfigStore.instance()
-    _store_schema()
-    for group, names in chosen.items():
-        for name in names:
-            package = f"spaces.{name}" if group == "space" else "_global_"
-            store.store(group=group, name=name, node=groups[group][name], package=package)
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        key = f"{prefix}{name}"
+        if key in ALIASES:
+            print(f"note: {key}= is now called {ALIASES[key]}=", file=sys.stderr)
+            key = ALIASES[key]
+        if isinstance(value, Mapping) and key not in KEYS:
+            yield from _flat(value, f"{key}.")
+        else:
+            yield f"{key}.name" if key in NAMED else key, value
 
 
-def space_node(space: SearchSpace) -> dict[str, Any]:
-    """A space as a config node: its family and one overridable range per parameter."""
-    names = (*space.ranges, *(name for name in EXTRA_PARAMS if name not in space.ranges))
-    return {"family": space.family} | {name: RangeConfig() for name in names}
-
-
-def _add_user_files(
-    groups: dict[str, dict[str, Any]],
-    spaces: dict[str, SearchSpace],
-    config_dir: str | None,
-    words: list[str],
-) -> None:
-    """Load the files that the command line names; a broken one beside them does no harm."""
-    if config_dir is None:
-        return
-    root = Path(config_dir)
-    if not root.is_dir():
-        raise ConfigError(f"--config-dir {config_dir!r} is not a folder")
-    for word in words:
-        group, _, value = word.partition("=")
-        for path in sorted((root / group).glob("*.y*ml")) if group in GROUPS else []:
-            if path.stem not in re.findall(r"[A-Za-z0-9_.-]+", value):
-                continue
-            if group == "space":
-                spaces[path.stem] = load_space(path)
-            else:
-                groups[group][path.stem] = load_settings(path)
-
-
-def _add_spaces_by_path(spaces: dict[str, SearchSpace], words: list[str]) -> list[str]:
-    """Load spaces given as files by path; the words then name them."""
-
-    def named(match: re.Match[str]) -> str:
-        space = load_space(Path(match[0]))
-        spaces[space.name] = space
-        return space.name
-
-    return [
-        re.sub(r"[^\s,\[\]=]+\.(?:py|ya?ml)\b", named, word) if word.startswith("space=") else word
-        for word in words
-    ]
-
-
-def known_keys(node: Any = Config, prefix: str = "") -> list[str]:
-    """Every fixed key of the configuration, dotted."""
-    keys = []
-    for item in fields(node):
-        key = f"{prefix}{item.name}"
-        inner = item.default_factory if is_dataclass(item.default_factory) else None
-        if item.name in ("defaults", "spaces", *NOT_KEYS):
-            continue
-        keys += known_keys(inner, f"{key}.") if inner is not None else [key]
-    return keys
-
-
-def _check_words(
-    words: list[str], groups: dict[str, dict[str, Any]], preset: Preset
-) -> dict[str, list[str]]:
-    """Refuse unknown keys and names before Hydra does, with the nearest known one."""
-    chosen = {
-        "space": [arm.name for arm in preset.arms] or ["poly"],
-        "workload": [
-            "user" if any(w.startswith("trainable=") for w in words) else preset.workload
-        ],
-        "preset": ["none"],
-    }
-    parser = OverridesParser.create()
-    for word in words:
-        if word.startswith("hydra") or word.lstrip("+~").startswith("hydra"):
-            raise ConfigError(f"{word!r}: keys of Hydra itself cannot be set")
-        try:
-            override = parser.parse_override(word)
-        except (OverrideParseException, HydraException):
-            raise ConfigError(f"cannot read {word!r}; write key=value") from None
-        if word[0] in "+~":
-            raise ConfigError(f"{word!r}: keys cannot be added or removed; write key=value")
-        key, value = override.key_or_group, override.value()
-        if value == "" and key in NEVER_EMPTY:
-            raise ConfigError(f"{key}=: may not be empty")
-        if isinstance(value, list) and any(isinstance(item, (list, dict)) for item in value):
-            raise ConfigError(f"cannot read {word!r}; write a plain list")
-        if override.is_sweep_override():
-            listed = f"{key}=[{word.partition('=')[2]}]"
-            raise ConfigError(f"{word!r}: write a list as {listed!r}, with quotes")
-        if key in GROUPS:
-            chosen[key] = _check_choice(key, value, groups[key])
-        elif key.startswith("spaces."):
-            continue
-        elif key not in known_keys():
-            raise ConfigError(f"unknown key {key!r}{nearest(key, known_keys())}")
-    for word in words:
-        if word.startswith("spaces."):
-            _check_space_key(word.partition("=")[0], chosen["space"], groups["space"])
-    return chosen
-
-
-def _check_choice(group: str, value: Any, options: dict[str, Any]) -> list[str]:
-    names = value if isinstance(value, list) else [value]
-    for name in names:
-        if name not in options:
-            known = ", ".join(options)
+def _layer(
+    group: str, name: str, built_in: Mapping[str, Mapping[str, Any]], config_dir: str | None
+) -> tuple[dict[str, Any], bool]:
+    """What this workload or preset sets, and whether a file of the user's says so."""
+    files = _files(group, config_dir)
+    if name not in files:
+        _check_known(group, name, [*built_in, *files])
+        return read_keys(built_in[name]), False
+    path = files[name]
+    try:
+        values = read_keys(load_yaml(path))
+    except ConfigError as error:
+        where = "" if str(path) in str(error) else f"{path}: "
+        raise ConfigError(f"{where}{error}") from None
+    for key in NOT_IN_FILE[group]:
+        if key in values:
+            raise ConfigError(f"{path}: {key}: a {group} cannot set it")
+    for key in NAMES_OF_CODE:
+        if is_import_path(values.get(key) or ""):
             raise ConfigError(
-                f"unknown {group} {str(name)!r}{nearest(str(name), options)} (known: {known})"
+                f"{path}: {key}: {values[key]} would run code; name it on the command line instead"
             )
-    if not names or (group != "space" and len(names) != 1):
-        raise ConfigError(f"{group}={value}: name {'at least one' if group == 'space' else 'one'}")
-    if len(set(names)) < len(names):
-        raise ConfigError(f"{group}={value}: each may be named once")
-    return [str(name) for name in names]
+    return values, True
 
 
-def _check_space_key(key: str, chosen: list[str], spaces: dict[str, Any]) -> None:
+def _files(group: str, config_dir: str | None) -> dict[str, Path]:
+    """The user's own files of this kind by name; a broken one that is not named does no harm."""
+    if config_dir is None:
+        return {}
+    if not Path(config_dir).is_dir():
+        raise ConfigError(f"--config-dir {config_dir!r} is not a folder")
+    return {path.stem: path for path in sorted((Path(config_dir) / group).glob("*.y*ml"))}
+
+
+def _check_known(group: str, name: str, options: Iterable[str]) -> None:
+    if name not in options:
+        known = ", ".join(options)
+        raise ConfigError(f"unknown {group} {name!r}{nearest(name, options)} (known: {known})")
+
+
+def find_spaces(
+    names: Sequence[str], preset: Preset, config_dir: str | None
+) -> dict[str, SearchSpace]:
+    """The spaces of these names, or of files by path.
+
+    Raises:
+        ConfigError: none, an unknown one, one twice, or a bad file.
+    """
+    files = _files("space", config_dir)
+    options = {**SPACES, **{arm.name: arm for arm in preset.arms}}
+    spaces = []
+    for name in names:
+        path = Path(name) if name.endswith(SPACE_FILES) else files.get(name)
+        if path is None:
+            _check_known("space", name, [*options, *files])
+        spaces.append(options[name] if path is None else load_space(path))
+    by_name = {space.name: space for space in spaces}
+    if not spaces or len(by_name) < len(spaces):
+        told = "each may be named once" if spaces else "name at least one"
+        raise ConfigError(f"space={show(names)}: {told}")
+    return by_name
+
+
+def _node(space: SearchSpace) -> dict[str, Any]:
+    """A space in the configuration: its family and one overridable range per parameter."""
+    params = dict.fromkeys((*space.ranges, *EXTRA_PARAMS))
+    return {"family": space.family} | {name: RangeConfig() for name in params}
+
+
+def _set_range(nodes: Mapping[str, dict[str, Any]], key: str, value: Any) -> None:
     parts = key.split(".")
     if len(parts) != 4:
         raise ConfigError(f"unknown key {key!r}; write spaces.<space>.<param>.<low|high|...>")
     _, space, param, attribute = parts
-    if space not in chosen:
-        raise ConfigError(f"{key}: space {space!r} is not searched (space={','.join(chosen)})")
-    params = [name for name in spaces[space] if name != "family"]
+    if space not in nodes:
+        raise ConfigError(f"{key}: space {space!r} is not searched (space={','.join(nodes)})")
+    params = [name for name in nodes[space] if name != "family"]
     if param not in params:
         known = ", ".join(params)
         raise ConfigError(
             f"{key}: unknown parameter {param!r}{nearest(param, params)} (known: {known})"
         )
-    attributes = [f.name for f in fields(RangeConfig)]
-    if attribute not in attributes:
-        raise ConfigError(f"{key}: unknown {attribute!r}{nearest(attribute, attributes)}")
-
-
-def _compose(words: list[str], chosen: dict[str, list[str]]) -> Config:
-    words = [w for w in words if not w.startswith(("space=", "workload="))]
-    words.append(f"space=[{','.join(chosen['space'])}]")
-    words.append(f"workload={chosen['workload'][0]}")
-    GlobalHydra.instance().clear()
-    try:
-        with initialize(config_path=None, version_base="1.3"):
-            composed = hydra_compose(config_name="config", overrides=words)
-        config = OmegaConf.to_object(composed)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_one_line(error)) from None
-    assert isinstance(config, Config)
-    config.space = chosen["space"]
-    config.workload, config.preset = chosen["workload"][0], chosen["preset"][0]
-    return config
-
-
-def _one_line(error: Exception) -> str:
-    """Hydra's message and the key it concerns, in one line."""
-    cause = error.__cause__ or error
-    text = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-    key = re.search(r"full_key: (\S+)", str(cause))
-    if isinstance(cause, MissingMandatoryValue) and key:
-        return f"{key[1]}: no value; this workload needs {key[1]}=..."
-    return f"{key[1]}: {text}" if key else text
+    if attribute not in RANGE_KEYS:
+        raise ConfigError(f"{key}: unknown {attribute!r}{nearest(attribute, RANGE_KEYS)}")
+    setattr(nodes[space][param], attribute, convert(key, RANGE_KEYS[attribute], value))

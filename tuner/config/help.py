@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 from search_spaces import FAMILIES, SPACES
-from tuner.config.keys import KEYS, default_of
 from tuner.config.presets import PRESETS
-from tuner.config.schema import Config
+from tuner.config.schema import KEYS, MISSING
 from tuner.config.workloads import WORKLOADS
 
 SPACE_KEY = "spaces.<space>.<param>.<low|high|log|step|choices|value>"
 SPACE_MEANING = "override a range, e.g. spaces.poly.p.high=2 or spaces.poly.p.value=1"
-GROUP_DEFAULTS = {"space": "[poly]", "workload": "digits", "preset": "none"}
 
 
 def describe_keys() -> str:
     """All keys as aligned text: name, default, allowed values, meaning."""
-    rows = [(name, default_text(name), key.allowed, key.meaning) for name, key in KEYS.items()]
+    rows = [
+        (name, default_text(name), key.allowed.text, key.meaning) for name, key in KEYS.items()
+    ]
     rows.append((SPACE_KEY, "of the space", "numbers", SPACE_MEANING))
     lines = [
         f"spaces:    {', '.join(SPACES)}",
@@ -34,12 +33,10 @@ def describe_keys() -> str:
 
 def default_text(name: str) -> str:
     """The default as it would be typed."""
-    if name in GROUP_DEFAULTS:
-        return GROUP_DEFAULTS[name]
-    value: Any = default_of(Config, name)
+    value = KEYS[name].default
     if value is None:
         return "null"
-    if value == "???":
+    if value == MISSING:
         return "of the workload"
     if isinstance(value, list):
         return f"[{','.join(map(str, value))}]"
@@ -58,7 +55,7 @@ def markdown() -> str:
         "|---|---|---|---|---|",
     ]
     for name, key in KEYS.items():
-        cells = [f"`{name}`", key.unit, f"`{default_text(name)}`", key.allowed, key.meaning]
+        cells = [f"`{name}`", key.unit, f"`{default_text(name)}`", key.allowed.text, key.meaning]
         lines.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
     space_key = SPACE_KEY.replace("|", "\\|")
     lines.append(

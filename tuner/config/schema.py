@@ -1,216 +1,544 @@
-"""What can be asked for? The configuration's keys, types and defaults.
+"""What can be asked for? Every key with its type, default, unit, allowed values and meaning.
 
-compose.py makes a `Config` of a command line, keys.py says what each key means,
-tuner/plan/plan.py checks the values.
+The fields are the only place where a key is written down: validation, `--help` and docs/keys.md
+read `KEYS`, which is derived from them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, NamedTuple
 
-from omegaconf import MISSING
+from search_spaces.noise_law import LAWS
+from search_spaces.registry import nearest
+from trainables import MEASUREMENTS, SMOOTHINGS, TRAINERS
+from tuner.config.tracker_names import TRACKERS
+
+MISSING: Any = "???"  # the workload decides, or the user must
+SAMPLERS = ("tpe", "random", "qmc", "gp", "grid")
+FIDELITIES = ("full", "squeezed", "prefix")
+SHOWN_LENGTH = 100  # characters of a value in a message
+YES, NO = ("true", "yes", "on", "y", "1"), ("false", "no", "off", "n", "0")
 
 
 class ConfigError(ValueError):
     """A mistake in the user's input; its text is one line: what, where, what is allowed."""
 
 
+class Allowed(NamedTuple):
+    """Which values of its type a key takes: in words, as a check, and the names if few.
+
+    `check` is None where a later step of the validation knows more (names, paths).
+    """
+
+    text: str
+    check: Callable[[Any], bool] | None = None
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Key:
+    """One key.
+
+    Attributes:
+        kind: int | float | bool | str | list[str] | list[float]; optional: null is allowed.
+        default: MISSING where the workload decides.
+    """
+
+    kind: str
+    optional: bool
+    default: Any
+    unit: str
+    allowed: Allowed
+    meaning: str
+
+
+def _key(default: Any, unit: str, allowed: Allowed | str, meaning: str) -> Any:
+    """A field of the schema that is a key."""
+    return field(default=default, metadata=_about(unit, allowed, meaning))
+
+
+def _about(unit: str, allowed: Allowed | str, meaning: str) -> dict[str, Any]:
+    allowed = Allowed(allowed) if isinstance(allowed, str) else allowed
+    return {"key": (unit, allowed, meaning)}
+
+
+def _at_least(low: int) -> Allowed:
+    return Allowed(f">= {low}", lambda x: math.isfinite(x) and x >= low)
+
+
+def _above(low: int) -> Allowed:
+    return Allowed(f"> {low}", lambda x: math.isfinite(x) and x > low)
+
+
+def _above_to(high: float, text: str) -> Allowed:
+    return Allowed(f"above 0, to {text}", lambda x: 0 < x <= high)
+
+
+def _within(low: int, high: int, text: str = "") -> Allowed:
+    return Allowed(f"{low} to {text or f'{high:,}'}", lambda x: low <= x <= high)
+
+
+def _one_of(names: Iterable[str]) -> Allowed:
+    names = tuple(names)
+    return Allowed(" | ".join(names), lambda x: x in names, names)
+
+
+BELOW_1 = Allowed("0 to below 1", lambda x: 0 <= x < 1)
+INSIDE = Allowed("above 0, below 1", lambda x: 0 < x < 1)
+EPSILONS = Allowed(
+    "list of numbers > 0", lambda xs: bool(xs) and all(math.isfinite(x) and x > 0 for x in xs)
+)
+SWITCH = Allowed("true | false")
+WANTED = {"int": "a whole number", "float": "a number", "str": "text"}  # of a type
+
+
 @dataclass
 class RangeConfig:
     """One parameter's range as the user may override it; null = the space's default."""
 
-    low: float | None = None
-    high: float | None = None
-    log: bool | None = None
-    step: float | None = None
-    choices: list[float] | None = None
-    value: float | None = None
+    low: float | None = _key(None, "", "", "")
+    high: float | None = _key(None, "", "", "")
+    log: bool | None = _key(None, "", SWITCH, "")
+    step: float | None = _key(None, "", "", "")
+    choices: list[float] | None = field(default=None, metadata=_about("", "list of numbers", ""))
+    value: float | None = _key(None, "", "", "")
 
 
 @dataclass
 class DatasetConfig:
     """The images."""
 
-    name: str = MISSING
-    path: str | None = None
-    train_examples: int | None = None
-    val_fraction: float = 0.1
+    name: str = _key(MISSING, "name", "known dataset or package.module:callable", "the images")
+    path: str | None = _key(None, "path", "existing folder", "where the images lie")
+    train_examples: int | None = _key(
+        None, "images", _at_least(10), "training images used, validation included; null = all"
+    )
+    val_fraction: float = _key(0.1, "share", INSIDE, "of the training images, to validate")
 
 
 @dataclass
 class ModelConfig:
     """The network."""
 
-    name: str = MISSING
-    width: int | None = None
+    name: str = _key(MISSING, "name", "known model or package.module:callable", "the network")
+    width: int | None = _key(
+        None, "channels", _within(1, 4096), "of the first stage; null = standard"
+    )
 
 
 @dataclass
 class OptimizerConfig:
     """The optimizer apart from its lr."""
 
-    name: str = "sgd"
-    momentum: float = 0.0
-    nesterov: bool = False
-    weight_decay: float = 0.0
-    clip_norm: float | None = None
+    name: str = _key("sgd", "name", "known optimizer or package.module:callable", "the optimizer")
+    momentum: float = _key(0.0, "", BELOW_1, "beta of heavy ball")
+    nesterov: bool = _key(False, "", SWITCH, "Nesterov's form of momentum")
+    weight_decay: float = _key(0.0, "1/step/lr", _at_least(0), "L2 (sgd), decoupled (adamw)")
+    clip_norm: float | None = _key(
+        None, "", _above(0), "largest gradient norm; null = no clipping"
+    )
 
 
 @dataclass
 class BatchConfig:
     """Batch sizes in samples."""
 
-    initial: int = MISSING
-    max: int | None = None
+    initial: int = _key(
+        MISSING,
+        "images",
+        Allowed("1 to the training images", lambda x: x >= 1),
+        "first batch size",
+    )
+    max: int | None = _key(
+        None,
+        "images",
+        Allowed(">= batch.initial", lambda x: x >= 1),
+        "largest batch; null = no cap",
+    )
 
 
 @dataclass
 class NoiseConfig:
     """The noise law and its constants."""
 
-    c2: float | None = None
-    k: float = 0.0
-    law: str | None = None
-    source: str | None = None
-    estimator: str = "two_batch"
-    batch_norm: str = "eval"
-    batch: int | None = None
-    pairs: int = 32
-    every: int = 1
+    c2: float | None = _key(
+        None,
+        "",
+        _above_to(1e24, "1e24"),
+        "C^2 of the noise law; null = 1, delta in units of C",
+    )
+    k: float = _key(0.0, "", _within(0, 10**12, "1e12"), "K of the laws shb and nshb_a")
+    law: str | None = _key(
+        None,
+        "name",
+        _one_of(LAWS),
+        "how delta follows from lr, batch, momentum; null = optimizer's",
+    )
+    source: str | None = _key(
+        None,
+        "name",
+        _one_of(("given", "measured")),
+        "of noise.c2; null = given where there is one",
+    )
+    estimator: str = _key(
+        "two_batch", "name", _one_of(("two_batch", "per_example")), "of C^2 (measure=[noise])"
+    )
+    batch_norm: str = _key(
+        "eval", "name", _one_of(("eval", "train")), "statistics while measuring"
+    )
+    batch: int | None = _key(
+        None, "images", _at_least(1), "of a measuring batch; null = the first batch"
+    )
+    pairs: int = _key(32, "batches", _within(2, 100_000), "pairs of measuring batches")
+    every: int = _key(1, "epochs", _at_least(1), "between measurements; the last always")
 
 
 @dataclass
 class CriticalConfig:
     """The stopping rule that the critical batch size is found with."""
 
-    epsilon: list[float] = field(default_factory=lambda: [0.5])
-    min_epochs: int = 10
+    epsilon: list[float] = field(
+        default_factory=lambda: [0.5],
+        metadata=_about("", EPSILONS, "mean gradient norms that end a training"),
+    )
+    min_epochs: int = _key(10, "epochs", _at_least(0), "before the rule is looked at")
 
 
 @dataclass
 class SharpnessConfig:
     """Worst-case sharpness of the final weights."""
 
-    rho: float = 0.0002
-    adaptive: bool = True
-    examples: int = 1024
-    batch: int = 128
-    iterations: int = 20
+    rho: float = _key(0.0002, "", _above(0), "radius of the weights' box")
+    adaptive: bool = _key(True, "", SWITCH, "the box is rho * |w|, not rho")
+    examples: int = _key(1024, "images", _at_least(1), "first training images")
+    batch: int = _key(128, "images", _at_least(1), "of one maximisation")
+    iterations: int = _key(20, "steps", _within(1, 10_000), "of APGD")
 
 
 @dataclass
 class RecipeConfig:
     """The schedule the workload's users would take without a search."""
 
-    family: str = "cosine"
-    interval: int = 1
+    family: str = _key("cosine", "name", "known family", "decay curve of the baseline")
+    interval: int = _key(
+        1, "epochs", Allowed("1 to epochs", lambda x: x >= 1), "decay interval of the baseline"
+    )
 
 
 @dataclass
 class SearchConfig:
     """How an arm's configs are chosen."""
 
-    sampler: str = "tpe"
-    fidelity: str = "full"
-    budget: int | None = None
-    startup: int | None = None
-    eta: int = 3
-    rungs: int = 3
-    min_horizon: float | None = None
-    promote: str = "late"
-    share_prefix: bool = False
+    sampler: str = _key("tpe", "name", _one_of(SAMPLERS), "how configs are suggested")
+    fidelity: str = _key(
+        "full",
+        "name",
+        _one_of(FIDELITIES),
+        "full = every config trained in full; squeezed = short complete trainings first; "
+        "prefix = the first epochs of a full training first (ASHA)",
+    )
+    budget: int | None = _key(None, "samples", _above(0), "per space; replaces trials")
+    startup: int | None = _key(
+        None, "configs", _at_least(0), "Sobol points first; null = max(2*dims+1, trials/4)"
+    )
+    eta: int = _key(3, "", _within(2, 100), "one config in eta is promoted to the next rung")
+    rungs: int = _key(3, "rungs", _within(2, 10), "the full training included")
+    min_horizon: float | None = _key(
+        None,
+        "share",
+        INSIDE,
+        "of a full training's samples at the lowest rung; null = eta^-(rungs-1)",
+    )
+    promote: str = _key(
+        "late",
+        "name",
+        _one_of(("late", "early")),
+        "late = when all configs have started, ends better; early = at once, good sooner",
+    )
+    share_prefix: bool = _key(
+        False, "", SWITCH, "trainings that begin alike continue from one state (grids)"
+    )
 
 
 @dataclass
 class ConfirmConfig:
     """How the chosen configs are judged."""
 
-    top_k: int = 1
-    seeds: int = 5
-    select_seeds: int = 2
-    each: bool = False
-    until: str = "seeds"
-    max_seeds: int = 30
+    top_k: int = _key(
+        1, "configs", Allowed("1 to trials", lambda x: x >= 1), "of each arm to select among"
+    )
+    seeds: int = _key(5, "seeds", _within(0, 1000), "fresh paired seeds of the verdict")
+    select_seeds: int = _key(2, "seeds", _at_least(1), "to select with (top_k > 1)")
+    each: bool = _key(False, "", SWITCH, "every config of a grid is an arm of its own")
+    until: str = _key(
+        "seeds",
+        "name",
+        _one_of(("seeds", "decided")),
+        "seeds = confirm.seeds; decided = more where needed",
+    )
+    max_seeds: int = _key(
+        30, "seeds", _within(3, 1000), "the most that confirm.until=decided may use"
+    )
 
 
 @dataclass
 class ResourcesConfig:
     """What one trial occupies; null = found out from the cluster."""
 
-    cpus_per_trial: float = 1.0
-    gpus_per_trial: float | None = None
+    cpus_per_trial: float = _key(
+        1.0, "CPUs", _above_to(1024, "1,024"), "also the threads of a trial"
+    )
+    gpus_per_trial: float | None = _key(
+        None, "GPUs", _at_least(0), "may be a fraction; null = 1 where the cluster has GPUs"
+    )
 
 
 @dataclass
 class ClusterConfig:
     """Where to run."""
 
-    address: str | None = None
+    address: str | None = _key(
+        None, "", "auto | host:port", "running cluster; null = start one here"
+    )
 
 
 @dataclass
 class TrackingConfig:
     """Where the trackers put the run; null = their own environment variables."""
 
-    project: str | None = None
-    entity: str | None = None
-    mode: str | None = None
-    uri: str | None = None
+    project: str | None = _key(
+        None, "name", "any", "wandb's project, mlflow's experiment; null = gradtune"
+    )
+    entity: str | None = _key(None, "name", "any", "wandb's user or team; null = your default")
+    mode: str | None = _key(
+        None,
+        "name",
+        _one_of(("online", "offline", "disabled")),
+        "of wandb; null = WANDB_MODE or online",
+    )
+    uri: str | None = _key(None, "uri", "any of mlflow's", "its store; null = in the run folder")
 
 
 @dataclass
 class Config:
-    """All keys of `python -m tuner.run`."""
+    """All keys of `python -m tuner.run`, and what comes with them."""
 
-    defaults: list[Any] = field(
-        default_factory=lambda: [
-            "_self_",
-            {"workload": "digits"},
-            {"preset": "none"},
-            {"space": ["poly"]},
-        ]
+    workload: str = _key("digits", "name", "known workload", "dataset, model and recipe")
+    preset: str = _key("none", "name", "known preset", "a configuration that reproduces something")
+    space: list[str] = field(
+        default_factory=lambda: ["poly"],
+        metadata=_about(
+            "names", "known space, list of them, or a .yaml/.py file", "arms searched"
+        ),
     )
-    workload: str = "digits"
-    preset: str = "none"
-    space: list[str] = field(default_factory=list)
-    spaces: dict[str, Any] = field(default_factory=dict)
-    split: float | None = None
+    spaces: dict[str, dict[str, Any]] = field(default_factory=dict)  # family, RangeConfigs
+    split: float | None = _key(
+        None,
+        "share",
+        Allowed("0 to 1", lambda x: 0 <= x <= 1),
+        "1 decays lr, 0 grows the batch",
+    )
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    lr: float = MISSING
+    lr: float = _key(
+        MISSING,
+        "",
+        _above_to(1e12, "1e12"),
+        "the recipe's initial lr; places the range of delta0",
+    )
     batch: BatchConfig = field(default_factory=BatchConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
-    measure: list[str] = field(default_factory=list)
+    measure: list[str] = field(
+        default_factory=list,
+        metadata=_about("names", f"list of {', '.join(MEASUREMENTS)}", "also measured"),
+    )
     critical: CriticalConfig = field(default_factory=CriticalConfig)
     sharpness: SharpnessConfig = field(default_factory=SharpnessConfig)
-    trainer: str = "network"
-    trainable: str | None = None
-    smoothing: str = "ball"
+    trainer: str = _key(
+        "network",
+        "name",
+        _one_of(TRAINERS),
+        "a network, a known function (Algorithm 1), or your own training (trainable)",
+    )
+    trainable: str | None = _key(
+        None,
+        "name",
+        "package.module:function",
+        "your own training loop, train(schedule, seed, report); docs/any_training.md",
+    )
+    smoothing: str = _key(
+        "ball", "name", _one_of(SMOOTHINGS), "distribution of explicit smoothing"
+    )
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
-    epochs: int = MISSING
-    warmup_epochs: float = 0.0
-    label_smoothing: float = 0.0
-    precision: str = "auto"
-    micro_batch: int | None = None
-    trials: int = 20
-    seed: int = 0
+    epochs: int = _key(MISSING, "epochs", _within(1, 100_000), "length of a full training")
+    warmup_epochs: float = _key(
+        0.0,
+        "epochs",
+        Allowed("0 to below epochs", lambda x: math.isfinite(x) and x >= 0),
+        "linear warmup; 0 = none",
+    )
+    label_smoothing: float = _key(0.0, "share", BELOW_1, "of the training loss")
+    precision: str = _key(
+        "auto",
+        "name",
+        _one_of(("auto", "fp32", "bf16")),
+        "auto = bf16 where the hardware has it",
+    )
+    micro_batch: int | None = _key(
+        None, "images", _at_least(2), "largest batch of one backward pass (BatchNorm sees it)"
+    )
+    trials: int = _key(20, "configs", _within(1, 1_000_000), "configs searched per space")
+    seed: int = _key(0, "", _within(0, 2**63 - 1, "2^63-1"), "everything random derives from it")
     search: SearchConfig = field(default_factory=SearchConfig)
     confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
-    baseline: bool = True
-    min_effect: float | None = None
-    max_concurrent: int | None = None
-    max_failures: int = 3
+    baseline: bool = _key(True, "", SWITCH, "confirm the recipe's own schedule as an arm")
+    min_effect: float | None = _key(
+        None, "share", BELOW_1, "that matters; null = 0.2 points or 2 test images"
+    )
+    max_concurrent: int | None = _key(
+        None, "trials", _at_least(1), "trained at once; null = what fits"
+    )
+    max_failures: int = _key(3, "retries", _at_least(0), "of a trial whose worker died")
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
-    track: list[str] = field(default_factory=list)
+    track: list[str] = field(
+        default_factory=list,
+        metadata=_about("names", f"list of {', '.join(TRACKERS)}", "who else is told (extras)"),
+    )
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    runs_dir: str = "runs"
-    name: str | None = None
-    resume: str | None = None
-    display: str = "auto"
-    report: bool = True
-    dry_run: bool = False
-    user_spaces: dict[str, Any] = field(default_factory=dict)  # from files; not a key
-    user_function: Any = None  # tuner.search(train=...) where it cannot be imported; not a key
+    runs_dir: str = _key("runs", "path", "writable folder", "where run folders are made")
+    name: str | None = _key(
+        None, "", "[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "of the run; null = made up"
+    )
+    resume: str | None = _key(
+        None, "path", "a run folder or its name", "go on with an earlier run"
+    )
+    display: str = _key(
+        "auto",
+        "name",
+        _one_of(("auto", "rich", "plain", "none")),
+        "while it runs; auto = rich in a terminal, plain elsewhere",
+    )
+    report: bool = _key(True, "", SWITCH, "write report.html into the run folder at the end")
+    dry_run: bool = _key(False, "", SWITCH, "print the plan and stop")
+    # Not keys: spaces from files and presets, a trainable that cannot be imported, keys typed.
+    user_spaces: dict[str, Any] = field(default_factory=dict)
+    trainable_function: Any = None
+    given: frozenset[str] = frozenset()
+
+
+NOT_KEYS = ("user_spaces", "trainable_function", "given")
+
+RANGE_FIELDS = tuple(item.name for item in fields(RangeConfig))
+
+
+def _make_key(item: Any) -> Key:
+    kind, _, optional = item.type.partition(" | ")
+    unit, allowed, meaning = item.metadata["key"]
+    default = item.default if item.default is not NO_DEFAULT else item.default_factory()
+    return Key(
+        kind=kind,
+        optional=bool(optional),
+        default=default,
+        unit=unit,
+        allowed=allowed,
+        meaning=meaning,
+    )
+
+
+def _keys(schema: Any, prefix: str = "") -> Iterator[tuple[str, Key]]:
+    for item in fields(schema):
+        if is_dataclass(item.default_factory):
+            yield from _keys(item.default_factory, f"{prefix}{item.name}.")
+        elif item.metadata:
+            yield f"{prefix}{item.name}", _make_key(item)
+
+
+KEYS: dict[str, Key] = dict(_keys(Config))
+RANGE_KEYS = {item.name: _make_key(item) for item in fields(RangeConfig)}
+
+
+def convert(name: str, key: Key, value: Any) -> Any:
+    """The value as the key's type, from what was typed, given in Python or read from YAML.
+
+    Raises:
+        ConfigError: it is no such thing.
+    """
+    if value is None and key.optional:
+        return None
+    if value == "" and "str" in key.kind:
+        raise ConfigError(f"{name}=: may not be empty")
+    try:
+        return _converted(key.kind, value)
+    except (TypeError, ValueError, OverflowError):
+        allowed = ", ".join(filter(None, (WANTED.get(key.kind), key.allowed.text)))
+        raise ConfigError(
+            f"{name}={show(value)}: allowed is {allowed}{_nearest(key, value)}"
+        ) from None
+
+
+def _converted(kind: str, value: Any) -> Any:
+    if hasattr(value, "tolist"):  # numpy's numbers and arrays
+        value = value.tolist()
+    if kind.startswith("list"):
+        items = value if isinstance(value, list | tuple) else [value]
+        return [_converted(kind[5:-1], item) for item in items]
+    if value is None or isinstance(value, list | tuple | Mapping):
+        raise TypeError
+    if kind == "bool":
+        return (*YES, *NO).index(str(value).lower()) < len(YES)
+    if kind == "str":
+        return str(value)
+    if isinstance(value, bool) or (kind == "int" and isinstance(value, float)):
+        raise TypeError
+    return int(value) if kind == "int" else float(value)
+
+
+def check_value(name: str, value: Any) -> None:
+    """Raise ConfigError unless the key allows this value of its type."""
+    allowed = KEYS[name].allowed
+    if value is not None and allowed.check is not None and not allowed.check(value):
+        near = _nearest(KEYS[name], value)
+        raise ConfigError(f"{name}={show(value)}: allowed is {allowed.text}{near}")
+
+
+def _nearest(key: Key, value: Any) -> str:
+    names = YES[:1] + NO[:1] if key.kind == "bool" else key.allowed.names
+    return nearest(str(value), names)
+
+
+def show(value: Any) -> str:
+    """A value in a message: one line, not endless."""
+    if isinstance(value, list | tuple):
+        value = f"[{','.join(map(show, value))}]"
+    text = "null" if value is None else " ".join(str(value).split())
+    text = text.lower() if isinstance(value, bool) else text
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}..."
+
+
+def make_config(values: Mapping[str, Any]) -> Config:
+    """The configuration with these values at their dotted keys, and defaults elsewhere."""
+    config = Config()
+    for name, value in values.items():
+        section, _, last = name.rpartition(".")
+        setattr(value_of(config, section) if section else config, last, value)
+    return config
+
+
+def value_of(config: Any, key: str) -> Any:
+    """The value at a dotted key."""
+    for part in key.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """Every key of the configuration as plain values, nested."""
+    values = asdict(replace(config, trainable_function=None))  # no copy of what it holds
+    return {name: value for name, value in values.items() if name not in NOT_KEYS}

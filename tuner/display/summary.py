@@ -92,7 +92,7 @@ def _search_on(run_dir: str, config: dict[str, Any]) -> str:
     names = {key: config[key]["name"] for key in NAMED} | {"trainable": config.get("trainable")}
     own = {key: name for key, name in names.items() if name and is_import_path(name)}
     if own.get("trainable", "").startswith(f"{MAIN}:"):
-        return f"tuner.search(resume={run_dir!r}, train=..., trials='+10')   # search on"
+        return f"tuner.search(resume={run_dir!r}, trainable=..., trials='+10')   # search on"
     words = "".join(f" {key}={name}" for key, name in own.items())
     return f"python -m tuner.run resume={run_dir}{words} trials=+10      # search on"
 

@@ -9,7 +9,13 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+from search_spaces.registry import nearest
+from trainables import MEASUREMENTS
+from tuner.config.schema import Config, ConfigError, RangeConfig, value_of
+from tuner.run import read_command, run_command
 
 USAGE = """usage: python -m tuner.measure WHAT [key=value ...] [--write DIR] [--help]
 
@@ -37,8 +43,6 @@ Keys are those of tuner.run (python -m tuner.run --help); resume=RUN reports on 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code of `python -m tuner.run`."""
-    from tuner.config.schema import ConfigError
-
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _main(words)
@@ -51,10 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
-    from search_spaces.registry import nearest
-    from tuner.config.schema import ConfigError
     from tuner.measure.reports import MEASURES
-    from tuner.run import run_words
 
     if not words or "--help" in words or "-h" in words:
         print(USAGE)
@@ -74,16 +75,20 @@ def _main(words: list[str]) -> int:
         from tuner.measure.functions import measure_functions
 
         return measure_functions(words)
-    if what == "exchange":
-        _check_exchange(words)
     measure = MEASURES[what]
-    has_own = any(word.startswith(("preset=", "measure=")) for word in words)
-    if not any(word.startswith(("resume=", "preset=")) for word in words):
-        words = [f"preset={measure.preset}", *words]
-        if what == "critical":
-            words += _fitting_batches(words)
-    if has_own:
-        _check_measured(what, words)
+    command = read_command(words)
+    has_own = {"resume", "preset"} & set(command.given)
+    if not has_own:
+        command = replace(command, given={"preset": measure.preset, **command.given})
+
+    def adjust(config: Config) -> None:
+        if what == "exchange":
+            _check_exchange(config)
+        if what == "critical" and not has_own:
+            _fit_batches(config)
+        if what in MEASUREMENTS and what not in config.measure:
+            listed = ",".join([*config.measure, what])
+            raise ConfigError(f"this run would not measure {what}; add 'measure=[{listed}]'")
 
     def report(run_dir: Path) -> None:
         measure.report(run_dir)
@@ -92,27 +97,27 @@ def _main(words: list[str]) -> int:
 
             print(f"written: {write_workload(run_dir, Path(write))}")
 
-    return run_words(words, report, program=f"python -m tuner.measure {what}")
+    return run_command(command, report, f"python -m tuner.measure {what}", adjust)
 
 
-def _check_exchange(words: list[str]) -> None:
+def _check_exchange(config: Config) -> None:
     """What could only fail after all trainings."""
     from results.measurements.exchange import MIN_SEEDS
-    from tuner.config.schema import ConfigError
 
     smallest = {"confirm.seeds": MIN_SEEDS, "epochs": 4}
-    for word in words:
-        key, _, value = word.partition("=")
-        if key in smallest and value.isdigit() and int(value) < smallest[key]:
-            raise ConfigError(f"{word}: an exchange experiment needs at least {smallest[key]}")
-        if key == "warmup_epochs" and value.strip("0."):
-            raise ConfigError(f"{word}: an exchange experiment has no warmup")
+    for key, value in smallest.items():
+        if value_of(config, key) < value:
+            raise ConfigError(
+                f"{key}={value_of(config, key)}: an exchange experiment needs at least {value}"
+            )
+    if config.warmup_epochs:
+        raise ConfigError(
+            f"warmup_epochs={config.warmup_epochs:g}: an exchange experiment has no warmup"
+        )
 
 
 def _take(words: list[str], option: str) -> tuple[list[str], str | None]:
     """Split off an option with its value."""
-    from tuner.config.schema import ConfigError
-
     rest: list[str] = []
     value, queue = None, iter(words)
     for word in queue:
@@ -128,43 +133,28 @@ def _take(words: list[str], option: str) -> tuple[list[str], str | None]:
 
 def _check_writable(folder: Path) -> None:
     """Before hours of training, not after them; makes nothing."""
-    from tuner.config.schema import ConfigError
-
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise ConfigError(f"--write {folder}: {there} is not a folder one can write to")
 
 
-def _check_measured(what: str, words: list[str]) -> None:
-    """A preset or `measure=` of the user's may leave out what is to be reported."""
-    from trainables import MEASUREMENTS
-    from tuner.config.compose import compose
-    from tuner.config.schema import ConfigError
-    from tuner.run import split_options
+def _fit_batches(config: Config) -> None:
+    """Look for the critical batch among the powers of 2 that the training set holds."""
+    from tuner.plan.checks import check_values, describe_data
+    from tuner.plan.recipe import make_recipe
 
-    if what not in MEASUREMENTS:
+    if any(key.startswith(("spaces.lr_batch.batch0.", "space")) for key in config.given):
         return
-    keys, config_dir, _ = split_options(words)
-    measured = compose(keys, config_dir).measure
-    if what not in measured:
-        listed = ",".join([*measured, what])
-        raise ConfigError(f"this run would not measure {what}; add 'measure=[{listed}]'")
-
-
-def _fitting_batches(words: list[str]) -> list[str]:
-    """The critical batch is looked for among the powers of 2 that the training set holds."""
-    from tuner.config.compose import compose
-    from tuner.plan.plan import make_plan
-    from tuner.run import split_options
-
-    if any(word.startswith(("space=", "spaces.lr_batch.batch0.")) for word in words):
-        return []
-    key = "spaces.lr_batch.batch0.choices"
-    keys, config_dir, _ = split_options(words)
-    recipe = make_plan(compose([*keys, f"{key}=[1]"], config_dir)).recipe
+    check_values(config)
+    try:
+        recipe = make_recipe(config, describe_data(config))
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"dataset: {error}") from None
     largest = min(recipe.train_examples, recipe.batch_max or recipe.train_examples)
-    batches = [2**k for k in range(3, 14) if 2**k <= largest]
-    return [f"{key}=[{','.join(map(str, batches))}]"]
+    batches = [float(2**k) for k in range(3, 14) if 2**k <= largest]
+    config.spaces["lr_batch"]["batch0"] = RangeConfig(choices=batches)
 
 
 if __name__ == "__main__":

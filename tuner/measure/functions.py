@@ -11,10 +11,10 @@ import results
 from results.measurements.functions import Solved, solved
 from search_spaces.registry import unknown_name
 from trainables.functions.benchmark import FUNCTIONS
+from tuner.config.compose import compose
 from tuner.config.schema import Config, ConfigError
 from tuner.plan.checks import check_surroundings
 from tuner.run import run_words
-from tuner.session.resume import compose_run
 
 PRESET = "aaai_functions_cpu"
 DEFAULT = ("rastrigin", "ackley", "griewank", "schaffer_f7")
@@ -87,7 +87,7 @@ def _check(names: list[str], words: list[str]) -> Config:
     """Find the mistakes in every run's words before the first one starts."""
     from tuner.plan.plan import make_plan
 
-    plans = [make_plan(compose_run([*words, f"workload={n}"], None).config) for n in names]
+    plans = [make_plan(compose([*words, f"workload={n}"])) for n in names]
     return plans[0].config
 
 

@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 import results
 from results.records.schema import Row
 from results.run import Run
@@ -19,6 +17,7 @@ from search_spaces.registry import is_import_path
 from search_spaces.space import BASELINE
 from tuner.config.presets import merged
 from tuner.config.schema import ConfigError
+from tuner.config.yamltext import write_yaml
 
 # What decides a training; without the run's own seeds, arms and measurements.
 WORKLOAD_KEYS = (
@@ -182,7 +181,7 @@ def write_workload(run_dir: Path, directory: Path) -> Path:
     path = directory / "workload" / f"{name.removesuffix('_measured')}_measured.yaml"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(head + str(OmegaConf.to_yaml(OmegaConf.create(settings))))
+        path.write_text(head + write_yaml(settings))
     except OSError as error:
         raise ConfigError(f"--write {directory}: {error.strerror}") from None
     return path

@@ -16,12 +16,12 @@ from search_spaces.registry import check_name, find_source, nearest, unknown_nam
 from trainables import DATASETS, MEASUREMENTS, MODELS, OPTIMIZERS, SOLVERS
 from trainables.data.sources import SourceInfo, describe, describe_function
 from trainables.functions.benchmark import FUNCTIONS
-from tuner.config.keys import KEYS, value_of
-from tuner.config.schema import Config, ConfigError, DatasetConfig
+from tuner.config.effects import check_effects
+from tuner.config.schema import KEYS, Config, ConfigError, check_value, value_of
+from tuner.config.tracker_names import check_trackers
 from tuner.plan.usercode import check_trainable, describe_own
-from tuner.recording.tracking import check_trackers
 
-VAL_FRACTION = DatasetConfig().val_fraction
+VAL_FRACTION = KEYS["dataset.val_fraction"].default
 ANSWER_SECONDS = 8.0  # of a cluster's head
 
 
@@ -83,12 +83,8 @@ def _speaks_grpc(address: str) -> bool:
 
 def check_values(config: Config) -> None:
     """Raise ConfigError for the first value, name or pair of values that is not allowed."""
-    for name, key in KEYS.items():
-        if key.check is None:
-            continue
-        value = value_of(config, name)
-        if value is not None and not key.check(value):
-            raise ConfigError(f"{name}={value}: allowed is {key.allowed}")
+    for name in KEYS:
+        check_value(name, value_of(config, name))
     check_trainable(config)
     none: dict[str, object] = {"none": None}
     datasets: dict[str, Mapping[str, object]] = {"network": DATASETS, "function": FUNCTIONS}
@@ -109,6 +105,7 @@ def check_values(config: Config) -> None:
         raise ConfigError(str(error)) from None
     _check_measure(config)
     _check_pairs(config)
+    check_effects(config)
 
 
 def describe_data(config: Config) -> SourceInfo:
@@ -190,7 +187,8 @@ def _check_unused(config: Config) -> None:
     is_own = config.trainer == "user"
     given = {
         "dataset.path": is_own and config.dataset.path is not None,
-        "dataset.val_fraction": is_own and config.dataset.val_fraction != VAL_FRACTION,
+        "dataset.val_fraction": is_own
+        and config.dataset.val_fraction != KEYS["dataset.val_fraction"].default,
         "precision": is_own and config.precision != "fp32",
         "smoothing": is_own and config.smoothing != "ball",
         "optimizer.nesterov": is_own and config.optimizer.nesterov,

@@ -35,9 +35,9 @@ def code_digest(config: Config) -> str:
     """Identifies the user's own code by its files, or a function by its source; '' without any."""
     names = foreign_names(config)
     content = b""
-    if config.user_function is not None:
+    if config.trainable_function is not None:
         del names["trainable"]
-        content = _source(config.user_function)
+        content = _source(config.trainable_function)
     sources = [find_source(name) for name in names.values()]
     content += b"".join(source.read_bytes() for source in sources if source is not None)
     return hashlib.sha256(content).hexdigest()[:12] if content else ""
@@ -79,7 +79,7 @@ def check_trainable(config: Config) -> None:
         return
     if name is None:
         raise ConfigError("trainable: give your own training, trainable=package.module:function")
-    if config.user_function is None:
+    if config.trainable_function is None:
         _check_found(name)
     if config.dataset.train_examples is None:
         raise ConfigError("dataset.train_examples: give the samples of one epoch of your training")
@@ -100,7 +100,7 @@ PROBE_SECONDS = 120.0
 
 def check_import(config: Config) -> None:
     """Raise ConfigError unless `trainable` can be imported and takes (schedule, seed, report)."""
-    if config.trainable is None or config.user_function is not None:
+    if config.trainable is None or config.trainable_function is not None:
         return
     command = [sys.executable, "-c", PROBE, config.trainable]
     try:
@@ -120,7 +120,7 @@ def _check_found(name: str) -> None:
     if name.startswith(f"{MAIN}:"):
         raise ConfigError(
             f"trainable={name}: lives in a script or notebook; go on from there with "
-            "tuner.search(train=...)"
+            "tuner.search(trainable=...)"
         )
     try:
         find_source(name)

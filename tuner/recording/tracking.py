@@ -9,7 +9,6 @@ Not Ray's WandbLoggerCallback: its two actors per trial cost 2.5 s of Tune's loo
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import queue
@@ -22,15 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from search_spaces.registry import unknown_name
 from search_spaces.trial import TrialConfig
+from tuner.config.tracker_names import TRACKERS
 
-# Name -> the package it needs, and what its process calls with the Destination.
-TRACKERS = {
-    "wandb": ("wandb", "tuner.recording.trackers:_Wandb"),
-    "mlflow": ("mlflow", "tuner.recording.trackers:_Mlflow"),
-    "tensorboard": ("tensorboardX", "tuner.recording.trackers:_Tensorboard"),
-}
 # Where measured; see EpochRecord and Outcome.
 EPOCH_METRICS = (
     *("lr", "batch_size", "momentum", "delta", "train_loss", "train_accuracy", "val_loss"),
@@ -75,21 +68,6 @@ class Destination:
     entity: str | None = None
     mode: str | None = None
     uri: str | None = None
-
-
-def check_trackers(names: Sequence[str]) -> None:
-    """Raise ValueError for an unknown tracker, a repeated one, or one that is not installed."""
-    for name in names:
-        if name not in TRACKERS:
-            raise unknown_name("tracker", name, TRACKERS)
-        package = TRACKERS[name][0]
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:  # without origin: a mere folder, such as ./wandb
-            raise ValueError(
-                f"track=[{name}]: needs the package {package}; pip install 'gradtune[{name}]'"
-            )
-    if len(set(names)) < len(names):
-        raise ValueError(f"track=[{','.join(names)}]: each may be named once")
 
 
 def make_trackers(names: Sequence[str], to: Destination) -> list[Any]:

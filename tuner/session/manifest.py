@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from tuner.config.presets import scale_of
+from tuner.config.schema import plain
 from tuner.plan.plan import Plan
 from tuner.session import cluster
-from tuner.session.resume import plain
 
-PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "hydra-core", "numpy", "scipy")
+PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "PyYAML", "numpy", "scipy")
 
 
 def make_manifest(plan: Plan, slots: cluster.Slots, command: str) -> dict[str, Any]:

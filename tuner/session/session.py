@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.records import ENDED_WELL, LOST
-from tuner.config.schema import ConfigError
+from tuner.config.schema import ConfigError, plain
+from tuner.config.yamltext import write_yaml
 from tuner.plan.plan import Plan
 from tuner.session import cluster
 from tuner.session.interrupts import Interrupts
 from tuner.session.manifest import make_manifest, read_manifest
-from tuner.session.resume import config_yaml, plain
 
 OK, SOME_FAILED, STORAGE_LOST = 0, 1, 4
 # Imported in a helper thread while Ray starts in the main one (3 s on two cores).
@@ -140,7 +140,7 @@ def _run(
         else:
             run_dir = Path(plan.config.runs_dir).resolve() / (plan.config.name or run_id(plan))
             store = RunStore.create(
-                run_dir, make_manifest(plan, slots, command), config_yaml(plan.config)
+                run_dir, make_manifest(plan, slots, command), write_yaml(plain(plan.config))
             )
     except ValueError as error:
         raise ConfigError(str(error)) from None
@@ -213,8 +213,8 @@ def _fit(
         **asdict(plan.config.tracking),
     )
     constants = {"device": slots.device, "checkpoints": str(recorder.checkpoints)}
-    if plan.config.user_function is not None:
-        constants["function"] = ray.put(plan.config.user_function)
+    if plan.config.trainable_function is not None:
+        constants["function"] = ray.put(plan.config.trainable_function)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     scratch = tempfile.mkdtemp(prefix="gradtune-")
     interrupts.install()  # again: Tune takes SIGUSR1

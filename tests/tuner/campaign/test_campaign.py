@@ -13,7 +13,7 @@ from search_spaces.records import Outcome, Status
 from search_spaces.trial import TrialConfig
 from tuner.campaign.campaign import Campaign
 from tuner.config.compose import compose
-from tuner.config.keys import SAMPLERS
+from tuner.config.schema import SAMPLERS
 from tuner.plan.plan import Plan, make_plan
 
 Row = dict[str, object]
