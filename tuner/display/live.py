@@ -239,8 +239,8 @@ class RichDisplay(Display):
         total = f"{elapsed} so far" + (
             "" if left is None else f", about {describe_seconds(left)} left"
         )
-        parts = [self._arm_table(), self._trial_table(), Text(total, style="dim")]
-        return Group(*parts, *([Text(self.last_words, style="bold")] if self.last_words else []))
+        last = [Text(self.last_words, style="bold")] if self.last_words else []
+        return Group(self._arm_table(), self._trial_table(), Text(total, style="dim"), *last)
 
     def _arm_table(self) -> Table:
         table = Table(title=None, box=None, pad_edge=False, header_style="bold")
