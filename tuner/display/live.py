@@ -15,7 +15,7 @@ from rich.text import Text
 
 from search_spaces.records import ENDED_WELL, EpochRecord, Outcome, Status
 from search_spaces.trial import TrialConfig
-from tuner.display.words import (
+from tuner.display.phrases import (
     describe_epoch,
     describe_outcome,
     describe_params,

@@ -16,7 +16,7 @@ from results.statistics.wording import arm_label
 from search_spaces.registry import is_import_path
 from search_spaces.trial import TrialConfig
 from tuner.config.compose import NAMED
-from tuner.display.words import describe_params, describe_path, stage_lines
+from tuner.display.phrases import describe_params, describe_path, stage_lines
 from tuner.plan.usercode import MAIN
 
 

@@ -12,7 +12,7 @@ from search_spaces.space import SearchSpace
 from trainables import TRAINERS
 from tuner.campaign.campaign import Campaign
 from tuner.config.schema import ConfigError
-from tuner.display.words import describe_params, describe_seconds, stage_lines
+from tuner.display.phrases import describe_params, describe_seconds, stage_lines
 from tuner.plan.plan import Plan
 from tuner.session.cluster import settle
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from tuner.display.words import say_at_once
+from tuner.display.phrases import say_at_once
 
 STOPPING = "stopping: keeping everything (again to leave at once)"
 PATIENCE_SECONDS = 6.0  # for Tune's loop to stop after a signal; usually 0.4 s

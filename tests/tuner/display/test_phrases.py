@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fakes.trials import small_trial
-from tuner.display.words import describe_params, describe_seconds, stage_lines
+from tuner.display.phrases import describe_params, describe_seconds, stage_lines
 
 
 @pytest.mark.parametrize(
