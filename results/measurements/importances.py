@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from results.run import Run
+from results.study import quiet_optuna
 
 if TYPE_CHECKING:  # optuna is imported late: `import results` stays cheap
     import optuna
@@ -90,12 +91,8 @@ def _fanova(trials: list[optuna.trial.FrozenTrial], num_trees: int) -> dict[str,
     import optuna
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # or each study announces itself
-    try:
+    with quiet_optuna():
         study = optuna.create_study(direction="maximize")
-    finally:
-        optuna.logging.set_verbosity(verbosity)
     study.add_trials(trials)
     evaluator = FanovaImportanceEvaluator(n_trees=num_trees, seed=SEED)
     found = get_param_importances(study, evaluator=evaluator)

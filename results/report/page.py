@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass
 from importlib import resources
 
@@ -12,6 +11,7 @@ from markupsafe import Markup
 
 from results.arms.choice import group_by_arm
 from results.plots import PLOTS, scale_line
+from results.records.schema import trial_from_row
 from results.report.captions import Exhibit, make_exhibit
 from results.report.provenance import failures_table, provenance
 from results.run import Run
@@ -115,7 +115,7 @@ def _claims(comparison: Comparison) -> list[str]:
 def _own_notes(run: Run) -> list[str]:
     notes = []
     for row in run.trials.to_pylist():
-        if json.loads(row["config_json"])["recipe"].get("trainer") == "function":
+        if trial_from_row(row).recipe.trainer == "function":
             notes.append(IS_FUNCTION)
             break
     statuses = run.trials.column("status").to_pylist()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from results.study import Tried, distributions, make_study
+from results.study import Tried, distributions, make_study, quiet_optuna
 from search_spaces.space import SearchSpace
 from search_spaces.trial import derive_seed
 
@@ -41,7 +41,6 @@ class Suggester:
         default = max(2 * len(space.free) + 1, trials // 4)
         self.num_startup = startup if startup is not None else default
         self.tried: dict[str, Tried] = {}
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def is_model_based(self, number: int) -> bool:
         """True when ask `number` is answered by a model of earlier results."""
@@ -92,8 +91,7 @@ class Suggester:
     def _ask_model(self, seed: int) -> Params:
         """A suggestion of the model."""
         study = make_study(self.space, self.tried.values())
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        with quiet_optuna():
             if self.sampler == "gp":
                 study.sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=1)
             else:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from results.plots.looks import Look, grid_axis, log_axis, ordered_looks
 from results.plots.style import set_size, tidy
-from results.records.schema import Row
+from results.records.schema import Row, trial_from_row
 from results.run import Run
 from results.statistics.correlation import Correlation, spearman
 from search_spaces.records import MEASURED
@@ -150,8 +150,7 @@ def draw_sharpness(info: SharpnessInfo, figure: Figure) -> None:
 
 def _options(row: Row) -> dict[str, object]:
     """How this trial was asked to measure sharpness; empty = not at all."""
-    recipe = json.loads(row["config_json"])["recipe"]
-    return dict(recipe.get("measurements", {}).get("sharpness", {}))
+    return dict(trial_from_row(row).recipe.measurements.get("sharpness", {}))
 
 
 def _is_usable(row: Row) -> bool:
