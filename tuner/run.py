@@ -141,7 +141,7 @@ def run_command(
         print_plan(plan)
         return 0
     check_surroundings(config, request.run_dir)
-    from tuner.session.session import execute
+    from tuner.session.execution import execute
 
     names = [f" {key}={name}" for key, name in foreign_names(config).items()]
     return execute(

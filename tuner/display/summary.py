@@ -58,8 +58,9 @@ def describe_standing(arm: str, claims: Iterable[Claim]) -> str:
     lost = [claim.winner for claim in rivals if claim.winner not in (arm, None)]
     if lost:
         return f"best schedule tried, behind {arm_label(lost[0])}"
-    if not all(claim.winner == arm for claim in rivals):
-        return "best schedule tried, not proven better"
+    equals = [claim.b if claim.a == arm else claim.a for claim in rivals if claim.winner is None]
+    if equals:
+        return f"best schedule tried, not proven better than {', '.join(map(arm_label, equals))}"
     return "best schedule"
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from tuner.display.phrases import say_at_once
 
+# Exit codes; that of an interrupt is 128 + its signal.
+OK, SOME_FAILED, STORAGE_LOST = 0, 1, 4
 STOPPING = "stopping: keeping everything (again to leave at once)"
 PATIENCE_SECONDS = 6.0  # for Tune's loop to stop after a signal; usually 0.4 s
 

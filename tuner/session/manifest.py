@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -62,9 +61,3 @@ def _git() -> dict[str, Any]:
         return {"sha": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
     except OSError:
         return {}
-
-
-def read_manifest(run_dir: Path) -> dict[str, Any]:
-    """The manifest of a run folder."""
-    manifest: dict[str, Any] = json.loads((run_dir / "manifest.json").read_text())
-    return manifest

@@ -39,9 +39,12 @@ def claim(a: str, b: str, outcome: Outcome, winner: str | None = None) -> Claim:
                 claim("cosine", "poly", "undecided"),
                 claim("cosine", "baseline", "better", "baseline"),
             ],
-            "best schedule tried, not proven better",
+            "best schedule tried, not proven better than cosine",
         ),
-        ([claim("poly", "baseline", "equivalent")], "best schedule tried, not proven better"),
+        (
+            [claim("poly", "baseline", "equivalent"), claim("poly", "exp", "undecided")],
+            "best schedule tried, not proven better than your default (not tuned), exp",
+        ),
     ],
 )
 def test_best_is_said_only_of_what_has_won(claims: list[Claim], heading: str) -> None:
