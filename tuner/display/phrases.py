@@ -22,11 +22,11 @@ def describe_rung(horizon: float) -> str:
 
 def describe_params(params: Mapping[str, float]) -> str:
     """'p=0.9 interval=2 delta0=0.31', without a split of 1."""
-    shown = {k: v for k, v in params.items() if not (k == "split" and v == 1)}
+    varied = {k: v for k, v in params.items() if not (k == "split" and v == 1)}
     order = sorted(
-        shown, key=lambda name: SCHEDULE_PARAMS.index(name) if name in SCHEDULE_PARAMS else -1
+        varied, key=lambda name: SCHEDULE_PARAMS.index(name) if name in SCHEDULE_PARAMS else -1
     )
-    return " ".join(f"{name}={shown[name]:.4g}" for name in order)
+    return " ".join(f"{name}={varied[name]:.4g}" for name in order)
 
 
 def describe_epoch(trial: TrialConfig, record: EpochRecord) -> str:
@@ -69,9 +69,9 @@ def say_at_once(text: str) -> None:
 def stage_lines(schedule: Schedule) -> list[str]:
     """A line per stage of a schedule; the middle of a long table is left out."""
     last = schedule.num_stages - 1
-    shown = [stage for stage in range(last) if stage < MAX_STAGES_SHOWN - 1] + [last]
-    lines = [_stage_line(schedule, stage) for stage in shown]
-    if left_out := schedule.num_stages - len(shown):
+    stages = [stage for stage in range(last) if stage < MAX_STAGES_SHOWN - 1] + [last]
+    lines = [_stage_line(schedule, stage) for stage in stages]
+    if left_out := schedule.num_stages - len(stages):
         lines.insert(-1, f"... {left_out} more stages")
     return lines
 

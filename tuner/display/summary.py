@@ -88,10 +88,10 @@ def _search_on(run_dir: str, manifest: Mapping[str, Any]) -> str:
     """The user's own code is named again, which allows its import."""
     config = manifest["config"]
     names = {key: config[key]["name"] for key in NAMED} | {"trainable": config.get("trainable")}
-    own = {key: name for key, name in names.items() if name and is_import_path(name)}
-    if own.get("trainable", "").startswith(f"{MAIN}:"):
+    foreign = {key: name for key, name in names.items() if name and is_import_path(name)}
+    if foreign.get("trainable", "").startswith(f"{MAIN}:"):
         return f"tuner.search(resume={run_dir!r}, trainable=..., trials='+10')   # search on"
-    words = [f"{key}={name}" for key, name in own.items()]
+    words = [f"{key}={name}" for key, name in foreign.items()]
     if any(is_import_path(space["family"]) for space in manifest["spaces"]):
         words += [word for word in manifest["command"].split() if word.startswith("space=")][-1:]
     line = " ".join(["python -m tuner.run", f"resume={run_dir}", *words, "trials=+10"])
@@ -99,9 +99,9 @@ def _search_on(run_dir: str, manifest: Mapping[str, Any]) -> str:
 
 
 def _accuracy_line(rows: list[dict[str, Any]], best: TrialConfig) -> str:
-    own = [row for row in rows if row["config_key"] == best.config_key]
-    searched = [r["objective"] for r in own if r["role"] == "search" and is_full(r)]
-    tests = [r["test_accuracy"] for r in confirm_rows(own) if r["test_accuracy"] is not None]
+    rows = [row for row in rows if row["config_key"] == best.config_key]
+    searched = [r["objective"] for r in rows if r["role"] == "search" and is_full(r)]
+    tests = [r["test_accuracy"] for r in confirm_rows(rows) if r["test_accuracy"] is not None]
     parts = [f"validation accuracy {100 * searched[0]:.2f} % in the search"] if searched else []
     if tests:
         seeds = f"mean of {len(tests)} fresh seed{'s' if len(tests) > 1 else ''}"

@@ -118,7 +118,7 @@ def _time_one_training(plan: Plan, device: str) -> float:
     except Exception as error:  # the user's own code may raise anything
         if plan.recipe.trainer != "user":
             raise
-        told = f"its first epoch raised {type(error).__name__}: {error}"
-        raise ConfigError(f"trainable={plan.recipe.model}: {told}") from None
+        problem = f"its first epoch raised {type(error).__name__}: {error}"
+        raise ConfigError(f"trainable={plan.recipe.model}: {problem}") from None
     epochs = 1 if training.finished else plan.recipe.epochs
     return float((record.seconds + record.eval_seconds) * epochs)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import secrets
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from results.records.segments import read_manifest
 from tuner.config.schema import ConfigError
 from tuner.display.phrases import describe_path
 from tuner.plan.plan import Plan
@@ -106,7 +105,7 @@ def _is_finished(plan: Plan, run_dir: Path) -> bool:
     from results import load
     from tuner.campaign.campaign import Campaign
 
-    if _manifest(run_dir).get("status") != "completed":
+    if read_manifest(run_dir).get("status") != "completed":
         return False
     campaign = Campaign(plan)
     campaign.replay(load(run_dir).search_rows())
@@ -117,7 +116,7 @@ def _check_device(slots: cluster.Slots, resume: Path | None) -> None:
     """A resumed run stays on the kind of device it began on."""
     if resume is None:
         return
-    before = _manifest(resume)["slots"]
+    before = read_manifest(resume)["slots"]
     device = cluster.Slots(**before).device
     if device != slots.device:
         raise ConfigError(
@@ -137,8 +136,3 @@ def _importing(modules: tuple[str, ...]) -> Iterator[None]:
     thread.start()
     yield
     thread.join()
-
-
-def _manifest(run_dir: Path) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads((run_dir / "manifest.json").read_text())
-    return manifest
