@@ -20,6 +20,7 @@ from tests.conftest import ROOT
 from tests.docs.text import blocks, commands
 from tests.fakes.images import encode, random_images, write_parquet
 from tests.fakes.results import make_recipe, write_run
+from tuner import command as gradtune
 from tuner import run as run_command
 from tuner.config.compose import compose
 from tuner.measure import __main__ as measure_command
@@ -62,6 +63,11 @@ def read(words: list[str]) -> None:
     assert results_command.main(words) == expected
 
 
+def tell(words: list[str]) -> None:
+    """--version, --help."""
+    assert gradtune.main(words) == 0
+
+
 def make(words: list[str]) -> None:
     """A target of the Makefile."""
     for target in words:
@@ -80,6 +86,10 @@ def describe_keys(words: list[str]) -> None:
 
 # How a command line begins -> what is done with the words after it; the first that fits counts.
 RULES: dict[str, Callable[[list[str]], None]] = {
+    "gradtune run ": run,
+    "gradtune measure ": measure,
+    "gradtune results ": read,
+    "gradtune ": tell,
     "python -m tuner.run ": run,
     "tuner.run ": run,
     "python -m tuner.measure ": measure,

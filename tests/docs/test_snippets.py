@@ -26,7 +26,7 @@ ONE_LINERS = {"pandas": "", "polars": "pl", "duckdb": "", "results": ""}
 # Blocks that are neither commands nor Python: what a command prints, a formula, the map.
 PRINTED = (
     *("best schedule:", "search_spaces/ ", "search poly:", "e_n =", "shared:"),
-    *("python ", "make ", "GRADTUNE_CIFAR10="),
+    *("python ", "make ", "gradtune ", "GRADTUNE_CIFAR10="),
 )
 
 

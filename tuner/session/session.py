@@ -78,7 +78,7 @@ class Session:
                 problem = said.splitlines()[-1] if said else repr(error)
                 self.store.event("problem", traceback=traceback.format_exc())
             finally:
-                self.interrupts.loop_ended(may_exit=self.again.startswith("python"))
+                self.interrupts.loop_ended(may_exit=not self.again.startswith("tuner.search"))
                 self.recorder.display.stop()
         return self.end(problem)
 
