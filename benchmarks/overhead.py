@@ -88,7 +88,9 @@ def ours(plan: Plan) -> Fit:
     trainable.ScheduledTrainable = NoopTrainable
     slots = cluster.lay_out(plan.config)
     run_dir = Path(plan.config.runs_dir) / f"run{time.time_ns()}"
-    store = RunStore.create(run_dir, make_manifest(plan, slots, ""), write_yaml(plain(plan.config)))
+    store = RunStore.create(
+        run_dir, make_manifest(plan, slots, ""), write_yaml(plain(plan.config))
+    )
     fit = Fit()
     recorder = _clocked_recorder(store, plan, fit)
     Session(

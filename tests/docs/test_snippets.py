@@ -25,7 +25,7 @@ SNIPPETS = ("from search_spaces", "import optuna, results")
 ONE_LINERS = {"pandas": "", "polars": "pl", "duckdb": "", "results": ""}
 # Blocks that are neither commands nor Python: what a command prints, a formula, the map.
 PRINTED = (
-    *("best schedule:", "search_spaces/ ", "search poly:", "e_n =", "shared:"),
+    *("best schedule", "search_spaces/ ", "search poly:", "e_n =", "shared:"),
     *("python ", "make ", "gradtune ", "GRADTUNE_CIFAR10="),
 )
 
