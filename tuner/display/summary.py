@@ -15,7 +15,7 @@ from results.statistics.claims import Claim
 from results.statistics.wording import arm_label
 from search_spaces.registry import is_import_path
 from search_spaces.trial import TrialConfig
-from tuner.config.compose import NAMED
+from tuner.config.schema import NAMED
 from tuner.display.phrases import describe_params, describe_path, stage_lines
 from tuner.plan.usercode import MAIN
 
