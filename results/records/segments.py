@@ -11,7 +11,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from results.records.schema import LATER_PARAMS, SCHEMA_VERSION, SCHEMAS, Row
+from results.records.schema import LATER_COLUMNS, SCHEMA_VERSION, SCHEMAS, Row
 
 TABLES = tuple(SCHEMAS)
 MANIFEST_NAME = "manifest.json"
@@ -154,7 +154,7 @@ def _version(schema: pa.Schema) -> int:
 
 def _conform(table: pa.Table, schema: pa.Schema, version: int) -> pa.Table:
     missing = [name for name in schema.names if name not in table.column_names]
-    lost = [name for name in missing if name not in LATER_PARAMS]
+    lost = [name for name in missing if name not in LATER_COLUMNS]
     if version == SCHEMA_VERSION and lost:
         raise DamagedFile(f"lacks columns {', '.join(lost)}")
     columns = []
