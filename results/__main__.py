@@ -20,7 +20,6 @@ from search_spaces.trial import TrialConfig
 
 MAX_STAGES_SHOWN = 12
 BAD_INPUT = 2
-PROGRAM = "python -m results"
 TABLE_KINDS, FIGURE_KINDS = ("csv", "latex"), ("png", "svg", "pdf")
 
 
@@ -32,11 +31,19 @@ class Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"error: {message}\n")
 
 
-def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 ok, 1 damage under --strict, 2 bad input)."""
-    args = make_parser(program).parse_args(arguments)
+    args = make_parser().parse_args(arguments)
+    commands = {
+        "compare": compare_command,
+        "show": show_command,
+        "verify": verify_command,
+        "export": export_command,
+        "report": report_command,
+        "profile": profile_command,
+    }
     try:
-        return COMMANDS[args.command](args)
+        return commands[args.command](args)
     except BrokenPipeError:  # e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -45,9 +52,9 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         return BAD_INPUT
 
 
-def make_parser(program: str = PROGRAM) -> Parser:
+def make_parser() -> Parser:
     """The command line."""
-    parser = Parser(prog=program, description="What happened in runs.")
+    parser = Parser(prog="python -m results", description="What happened in runs.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     compare = commands.add_parser("compare", help="the arms side by side, verdict, figures")
@@ -114,7 +121,8 @@ def compare_command(args: argparse.Namespace) -> int:
 def profile_command(args: argparse.Namespace) -> int:
     """Print on which share of workloads and seeds each arm is close to the best; draw it."""
     from results.arms.recipes import workload_profiles
-    from results.plots.arms.performance import performance_table, save_profiles
+    from results.plots.arms.performance import draw_profiles, performance_table
+    from results.plots.style import save_figure
 
     run = results.load(args.paths)
     found = workload_profiles(run.rows(), args.metric)
@@ -123,7 +131,7 @@ def profile_command(args: argparse.Namespace) -> int:
     print(f"\n{table.caption}")
     print_notes(run)
     path = Path(args.out) if args.out else run.dirs[0] / "plots" / "profiles.png"
-    save_profiles(found, path)
+    save_figure(functools.partial(draw_profiles, found), path)
     print(f"\nfigure: {path}")
     return 0
 
@@ -343,15 +351,6 @@ def save_figures(run: Run) -> None:
     names = ", ".join(path.name for path in written) or "nothing to draw yet"
     print(f"\nfigures in {directory}: {names}")
 
-
-COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "compare": compare_command,
-    "show": show_command,
-    "verify": verify_command,
-    "export": export_command,
-    "report": report_command,
-    "profile": profile_command,
-}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -27,7 +27,7 @@ SHOWN = ("results.exports", *MEASURED)
 PLANNED = ("tuner.plan", "tuner.config", *TRAINABLES, *TOLD)
 DECIDED = ("tuner.campaign", "results.study", *PLANNED)
 WATCHED = ("tuner.display", *DECIDED, *LOADED)
-EXECUTED = ("tuner.session", "tuner.recording", "tuner.version", "results.report", *WATCHED)
+EXECUTED = ("tuner.session", "tuner.recording", "results.report", *WATCHED)
 ARROWS: dict[str, tuple[str, ...]] = {
     "search_spaces": (),
     "trainables": SPACES,
@@ -50,18 +50,10 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "tuner.campaign": ("results.study", *PLANNED),
     "tuner.display": (*DECIDED, *LOADED),
     "tuner.recording": WATCHED,
-    "tuner.session": ("tuner.recording", "tuner.version", "results.report", *WATCHED),
-    "tuner.version": (),
+    "tuner.session": ("tuner.recording", "results.report", *WATCHED),
     "tuner.run": EXECUTED,
     "tuner.measure": ("tuner.run", "results.plots", *EXECUTED, *SHOWN),
     "tuner.api": ("tuner.run", *EXECUTED),
-    "tuner.command": (
-        "tuner.run",
-        "tuner.measure",
-        "tuner.version",
-        "results.__main__",
-        *EXECUTED,
-    ),
     "tuner": ("tuner.api",),
 }
 # Other packages -> files or folders (of the four packages) that may import them.
@@ -73,16 +65,15 @@ PLACES: dict[str, tuple[str, ...]] = {
     # The study for notebooks and for resuming, its importances, its copy for optuna-dashboard.
     "optuna": (
         *("tuner/", "results/study.py", "results/run.py"),
-        *("results/measurements/importances.py", "results/exports/journal.py"),
+        *("results/plots/search/importances.py", "results/exports/journal.py"),
     ),
     "pyarrow": ("results/", "trainables/"),
     "matplotlib": ("results/",),
 }
 SEARCH_SPACES_MAY_IMPORT = {"numpy", "search_spaces", *sys.stdlib_module_names}
-# A noun has one module. A measurement is trained, read and drawn under one name, and so is a
-# number with its figure.
+# A noun has one module; a measurement is trained, read and drawn under one name.
 MEASUREMENTS = {"noise", "sampling", "critical", "sharpness", "exchange", "functions", "published"}
-SHARED_NAMES = MEASUREMENTS | {"best_of_n", "importances", "run", "schema"}
+SHARED_NAMES = MEASUREMENTS | {"run", "schema"}
 MAX_MODULES = 15
 
 PACKAGES = ("search_spaces", "trainables", "results", "tuner")

@@ -33,14 +33,11 @@ paired seeds, and keep everything as Parquet under runs/.
 """
 
 
-PROGRAM = "python -m tuner.run"
-
-
-def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code (DESIGN.md: 0, 1, 2, 4, 130, 143)."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return run_words(words, program=program)
+        return run_words(words)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -89,7 +86,7 @@ class Request:
 def run_words(
     words: list[str],
     summary: Callable[[Path], None] | None = None,
-    program: str = PROGRAM,
+    program: str = "python -m tuner.run",
 ) -> int:
     """Validate and execute key=value words and options; returns the exit code.
 
@@ -144,7 +141,7 @@ def run_command(
         print_plan(plan)
         return 0
     check_surroundings(config, request.run_dir)
-    from tuner.session.execution import execute
+    from tuner.session.session import execute
 
     names = [f" {key}={name}" for key, name in foreign_names(config).items()]
     return execute(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.arms.choice import is_full
-from results.records.schema import Row, trial_from_row
+from results.records.schema import Row
 from results.run import Run
 from search_spaces.theory import c2_bound, c2_bound_nshb, c2_bound_shb, critical_batch
 
@@ -26,7 +26,7 @@ FLAT = 0.1  # relative; costs this close to the smallest are the flat minimum
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CriticalBatch:
+class Critical:
     """What trainings at one constant lr took to bring the mean gradient norm to epsilon.
 
     Attributes:
@@ -77,7 +77,7 @@ _Setting = tuple[float, str, float]
 _Seed = tuple[int, int]  # replicate, seed
 
 
-def critical_batches(run: Run) -> list[CriticalBatch]:
+def read_critical(run: Run) -> list[Critical]:
     """One entry for each lr, optimizer and epsilon whose stopping rule was looked for.
 
     Of trainings of any role at constant lr and batch; those whose lr or batch changed are left
@@ -92,6 +92,27 @@ def critical_batches(run: Run) -> list[CriticalBatch]:
         for epsilon in sorted(epsilons, key=float, reverse=True):
             found.append(_critical(setting, settings[setting], epsilon))
     return found
+
+
+def describe(run: Run) -> list[str]:
+    """b*, how flat its minimum is, and the bound of C^2, for every epsilon; empty without any."""
+    return [line for critical in read_critical(run) for line in _lines(critical)]
+
+
+def _lines(critical: Critical) -> list[str]:
+    epsilon, b_star = critical.epsilon, critical.b_star
+    if b_star is None:
+        return [f"epsilon {epsilon:g}: no batch got there; train longer or raise it"]
+    flat = ", ".join(map(str, critical.flat_S.tolist()))
+    c2 = critical.c2_bound
+    bound = "no bound follows" if c2 is None else f"C^2 < {c2:.4g}"
+    floored = "  b* stopped at the first step looked at: lower epsilon or critical.min_epochs"
+    return [
+        f"epsilon {epsilon:g}: b* = {b_star} (n={critical.num_seeds} seeds), {bound}; batches "
+        f"within 10% of its cost: {flat}",
+        *([floored] if b_star in critical.floored_S else []),
+        *(f"  batch {b}: only {num} seeds got there" for b, num in critical.left_out.items()),
+    ]
 
 
 def _by_setting(run: Run) -> dict[_Setting, dict[int, list[Row]]]:
@@ -114,7 +135,7 @@ def _by_setting(run: Run) -> dict[_Setting, dict[int, list[Row]]]:
 
 
 def _optimizer(row: Row) -> str:
-    is_nesterov = trial_from_row(row).recipe.nesterov
+    is_nesterov = json.loads(row["config_json"])["recipe"]["nesterov"]
     return f"{row['optimizer']} (nesterov)" if is_nesterov else str(row["optimizer"])
 
 
@@ -122,7 +143,7 @@ def _steps(row: Row) -> dict[str, int | None]:
     return dict(json.loads(row["steps_to_epsilon"]))
 
 
-def _critical(setting: _Setting, by_batch: dict[int, list[Row]], epsilon: str) -> CriticalBatch:
+def _critical(setting: _Setting, by_batch: dict[int, list[Row]], epsilon: str) -> Critical:
     lr, optimizer, momentum = setting
     steps = {
         batch: {(row["replicate"], row["seed"]): _steps(row).get(epsilon) for row in rows}
@@ -135,7 +156,7 @@ def _critical(setting: _Setting, by_batch: dict[int, list[Row]], epsilon: str) -
     b_star = _best(batch_S, mean_S) if len(batch_S) else None
     floor, first_S = _floor(next(iter(by_batch.values()))[0], batch_S)
     floored_S = batch_S[np.nanmin(step_SR, axis=1, initial=np.inf) <= first_S]
-    return CriticalBatch(
+    return Critical(
         lr=lr,
         optimizer=optimizer,
         momentum=momentum,
@@ -175,8 +196,8 @@ def _best(batch_S: NDArray[np.int64], step_S: NDArray[np.float64]) -> int:
 
 def _floor(row: Row, batch_S: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:
     """Samples before the rule is looked at, and the first step of each batch that is."""
-    options = trial_from_row(row).recipe.measurements["critical"]
-    samples = int(options["min_epochs"]) * int(row["train_examples"])
+    recipe = json.loads(row["config_json"])["recipe"]
+    samples = int(recipe["measurements"]["critical"]["min_epochs"]) * int(row["train_examples"])
     return samples, -(-samples // batch_S) + 1
 
 

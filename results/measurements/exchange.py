@@ -15,13 +15,13 @@ Arrays: R seeds, X drops of lr, K growths of the batch.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from results.arms.choice import params_of
 from results.records.schema import Row
 from results.run import Run
 
@@ -94,7 +94,7 @@ class Exchange:
         )
 
 
-def exchange(run: Run) -> Exchange:
+def read_exchange(run: Run) -> Exchange:
     """The exchange rate of a run of `python -m tuner.measure exchange`.
 
     Raises:
@@ -132,6 +132,23 @@ def exchange(run: Run) -> Exchange:
         response_RK=response_RK,
         num_epochs=int(row["epochs"]),
     )
+
+
+def describe(run: Run) -> list[str]:
+    """The exchange rate between batch and lr, of all growths and of each, or why there is none."""
+    try:
+        exchange = read_exchange(run)
+    except ValueError as error:
+        return [f"no exchange rate: {error}"]
+    batches = [round(exchange.batch0 * 2.0 ** r.growths[0]) for r in exchange.by_growth]
+    return [
+        exchange.sentence,
+        *(
+            f"  batch {exchange.batch0} -> {batch} alone: {rate.text}"
+            for batch, rate in zip(batches, exchange.by_growth, strict=True)
+        ),
+        "  (a = 1/2: lr/sqrt(batch) decides; a = 1: lr/batch)",
+    ]
 
 
 def exchange_rate(
@@ -224,7 +241,7 @@ def _responses(run: Run) -> dict[tuple[str, float], dict[int, float]]:
 
 def _drop(row: Row) -> tuple[str, float] | None:
     """What the second half does: divides lr by 2^x, or multiplies the batch by 2^k."""
-    params = params_of(row)
+    params = json.loads(row["config_json"])["params"]
     if row["role"] != "confirm" or "factor" not in params:
         return None
     halvings = round(float(-np.log2(params["factor"])), 6)

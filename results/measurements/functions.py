@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from results.records.schema import trial_from_row
 from results.run import Run
 from results.statistics.intervals import CONFIDENCE
+from results.tables import Table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +44,8 @@ def solved(runs: Iterable[Run]) -> list[Solved]:
     found: dict[tuple[str, str], list[tuple[float, int, int]]] = {}
     for run in runs:
         for row in run.rows():
-            if row["role"] != "confirm" or trial_from_row(row).recipe.trainer != "function":
+            recipe = json.loads(row["config_json"])["recipe"]
+            if row["role"] != "confirm" or recipe.get("trainer") != "function":
                 continue
             if row["test_accuracy"] is None:
                 continue
@@ -68,3 +70,23 @@ def solved(runs: Iterable[Run]) -> list[Solved]:
             )
         )
     return table
+
+
+def functions_table(solved: Iterable[Solved]) -> Table:
+    """Every method on every function: its mean error, and how many starts it solved."""
+    rows = [
+        [
+            entry.function,
+            entry.method,
+            f"{entry.error:.4g}",
+            f"{entry.num_solved}/{entry.num_starts} "
+            f"[{100 * entry.low:.0f} %, {100 * entry.high:.0f} %]",
+        ]
+        for entry in solved
+    ]
+    return Table(
+        caption="Mean f - f* at the end, and starts that ended within tolerance of the minimum "
+        "with 95% Wilson interval",
+        header=["function", "method", "mean f - f*", "solved"],
+        rows=rows,
+    )

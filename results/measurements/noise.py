@@ -6,6 +6,7 @@ stands for an arm is its geometric mean over the measured epochs, and its range 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from results.arms.choice import full_rows, group_by_arm
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.intervals import mean_of
+from results.statistics.wording import arm_label
 from search_spaces.records import OPEN
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NoiseConstant:
+class Noise:
     """C^2 and K of one arm.
 
     Attributes:
@@ -40,14 +42,35 @@ class NoiseConstant:
     num_epochs: int
 
 
-def noise_constant(run: Run) -> dict[str, NoiseConstant]:
+def read_noise(run: Run) -> dict[str, Noise]:
     """C^2 by arm, of the completed trainings that stand for it; arms without any are left out."""
     constants = {}
     for name, trials in measured_trials(run, "noise_c2").items():
         seeds = [epochs for trial, epochs in trials if trial["status"] == "completed"]
         if seeds:
-            constants[name] = _constant(seeds)
+            constants[name] = _noise(seeds)
     return constants
+
+
+def describe(run: Run) -> list[str]:
+    """C^2 and K of each arm, averaged over the training; empty where nothing was measured."""
+    lines = []
+    for arm, noise in read_noise(run).items():
+        interval = "" if noise.low is None else f" [{noise.low:.4g}, {noise.high:.4g}]"
+        lines += [
+            f"{arm_label(arm)}: C^2 = {noise.c2:.4g}{interval}, from {noise.first:.4g} at first "
+            f"to {noise.last:.4g} at last; K = {noise.k:.4g}",
+            f"  (geometric mean over {noise.num_epochs} epochs, n={noise.num_seeds} seeds, 95% "
+            "t-interval of the logarithm over seeds)",
+        ]
+    if lines:
+        options = json.loads(run.rows()[0]["config_json"])["recipe"]["measurements"]["noise"]
+        lines.append(
+            f"estimator {options['estimator']}, BatchNorm in {options['batch_norm']} mode, "
+            "augmented batches drawn with replacement; K is the largest gradient norm of a "
+            "measuring batch"
+        )
+    return lines
 
 
 def measured_trials(run: Run, column: str) -> dict[str, list[tuple[Row, list[Row]]]]:
@@ -80,10 +103,10 @@ def _measured(epochs: Iterable[Row], column: str) -> list[Row]:
     )
 
 
-def _constant(seeds: list[list[Row]]) -> NoiseConstant:
+def _noise(seeds: list[list[Row]]) -> Noise:
     log = mean_of(mean_of(_log(row) for row in epochs).mean for epochs in seeds)
     norms = [row["max_gradient_norm"] for epochs in seeds for row in epochs]
-    return NoiseConstant(
+    return Noise(
         c2=math.exp(log.mean),
         low=None if log.low is None else math.exp(log.low),
         high=None if log.high is None else math.exp(log.high),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -96,3 +98,14 @@ def add_legend(figure: Figure, labels: Iterable[tuple[str, str]]) -> None:
     figure.legend(
         handles=handles, loc="outside lower center", ncols=min(5, len(handles)), frameon=False
     )
+
+
+def save_figure(draw: Callable[[Figure], None], *paths: Path) -> list[Path]:
+    """Draw once and write each of these files; their folders are made where missing."""
+    figure = Figure(dpi=DPI)
+    FigureCanvasAgg(figure)
+    draw(figure)
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+    return list(paths)

@@ -3,42 +3,41 @@
 from __future__ import annotations
 
 import functools
+import json
 from dataclasses import dataclass
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from results.arms.choice import group_by_arm
 from results.plots import PLOTS, scale_line
-from results.records.schema import trial_from_row
-from results.report.captions import Exhibit, make_exhibit
+from results.plots.figure import SECTIONS, arms_of
 from results.report.provenance import failures_table, provenance
+from results.report.svg import inline_svg
 from results.run import Run
 from results.statistics.compare import Comparison
+from results.tables import Table
 from search_spaces.records import LOST
 
-# Heading, what it answers, figures in order. Figures of measurements follow in their own.
-SECTIONS = (
-    ("Curves", "How the chosen schedules trained.", ("curves", "curves_by_cost")),
-    (
-        "Schedules",
-        "What the chosen configs did to lr, batch and noise.",
-        ("schedules", "decay_rates"),
-    ),
-    (
-        "Search",
-        "Where the search looked, what it found, and which parameter mattered.",
-        ("parameter_map", "progress", "best_of_n", "importances", "slices"),
-    ),
-)
-PLACED = {"differences", "time_use", *(name for _, _, names in SECTIONS for name in names)}
-MEASURED = tuple(name for name in PLOTS if name not in PLACED)
+EVIDENCE = next(iter(SECTIONS))  # its figures stand among the tables of the comparison
 MAX_CLAIMS = 50  # told one by one; the table of pairs has more
 IS_FUNCTION = (
     "Known functions were minimised here: accuracy is the share of starts that ended within the "
     "tolerance of the minimum, loss is f - f*."
 )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exhibit:
+    """A figure of the report with its caption and the numbers behind it."""
+
+    name: str
+    title: str
+    caption: str
+    svg: Markup
+    table: Table | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +61,7 @@ def render_report(run: Run) -> str:
         ValueError: the runs trained different workloads.
     """
     comparison = run.compare()
+    tables = [table for table in comparison.tables().values() if table.rows]
     rows = run.rows()
     return _template().render(
         title=", ".join(run.manifests) or "no run",
@@ -70,10 +70,9 @@ def render_report(run: Run) -> str:
         verdict=_sentence(comparison.verdict),
         claims=_claims(comparison),
         warnings=comparison.warnings,
-        tables=list(comparison.tables().values()),
-        differences=make_exhibit(run, "differences"),
-        sections=_sections(run),
-        time_use=make_exhibit(run, "time_use"),
+        tables=tables,
+        evidence=EVIDENCE,
+        sections=_sections(run, has_tables=bool(tables)),
         failures=failures_table(rows),
         provenance=provenance(run),
         num_trials=len(rows),
@@ -91,18 +90,45 @@ def _template() -> Template:
     return environment.from_string((source / "page.html").read_text(encoding="utf-8"))
 
 
-def _sections(run: Run) -> list[Section]:
-    """Those with something to show."""
-    told = (*SECTIONS, ("Measurements", "What was measured along the way.", MEASURED))
+def make_exhibit(run: Run, name: str) -> Exhibit | None:
+    """The figure of this name in PLOTS; None where the run has nothing to show in it."""
+    plot = PLOTS[name]
+    info = plot.info(run)
+    if not arms_of(info):
+        return None
+    figure = Figure()
+    plot.draw(info, figure)
+    told = figure.get_suptitle().replace("\n", ". ")
+    figure.suptitle("")  # the caption says it
+    if not told and len(figure.axes) == 1:
+        told = figure.axes[0].get_title()
+        figure.axes[0].set_title("")
+    caption = f"{told or plot.title}; n={len(arms_of(info))} arms."
+    if plot.caption is not None:
+        caption = plot.caption(info)
+    svg = inline_svg(figure, name, f"{plot.title}. {caption}")
+    return Exhibit(name=name, title=plot.title, caption=caption, svg=svg, table=plot.numbers(info))
+
+
+def _sections(run: Run, *, has_tables: bool) -> list[Section]:
+    """Those with something to show; evidence are tables too."""
     made = [
         Section(
             heading=heading,
             lead=lead,
-            exhibits=tuple(e for name in names if (e := make_exhibit(run, name)) is not None),
+            exhibits=tuple(
+                exhibit
+                for name, plot in PLOTS.items()
+                if plot.section == heading and (exhibit := make_exhibit(run, name)) is not None
+            ),
         )
-        for heading, lead, names in told
+        for heading, lead in SECTIONS.items()
     ]
-    return [section for section in made if section.exhibits]
+    return [
+        section
+        for section in made
+        if section.exhibits or (has_tables and section.heading == EVIDENCE)
+    ]
 
 
 def _claims(comparison: Comparison) -> list[str]:
@@ -115,7 +141,7 @@ def _claims(comparison: Comparison) -> list[str]:
 def _own_notes(run: Run) -> list[str]:
     notes = []
     for row in run.trials.to_pylist():
-        if trial_from_row(row).recipe.trainer == "function":
+        if json.loads(row["config_json"])["recipe"].get("trainer") == "function":
             notes.append(IS_FUNCTION)
             break
     statuses = run.trials.column("status").to_pylist()

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from results.statistics.paired import CONFIDENCE_SEQUENCE, Difference
-from results.statistics.wording import UNKNOWN, p_text, percent, points_interval
+from results.statistics.wording import p_text, percent, points_interval
+from results.tables import UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

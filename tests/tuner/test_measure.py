@@ -15,11 +15,11 @@ import pytest
 import yaml
 
 import results
-from results.measurements.critical import critical_batches
-from results.measurements.exchange import exchange
-from results.measurements.noise import noise_constant
-from results.plots.papers.sampling import noise_sample_info
-from results.plots.papers.sharpness import Panel, sharpness_info
+from results.measurements.critical import read_critical
+from results.measurements.exchange import read_exchange
+from results.measurements.noise import read_noise
+from results.measurements.sampling import read_sampling
+from results.measurements.sharpness import Panel, read_sharpness
 from results.records.store import RunStore
 from tests.conftest import ROOT, ClusterProcess
 from tests.fakes.measurements import (
@@ -252,7 +252,7 @@ def test_every_report_tells_what_was_trained(measured: results.Run, report: Repo
 
 def test_noise_prints_the_constants_of_every_arm(measured: results.Run, report: Report) -> None:
     out = report("noise", measured.dirs[0])
-    found = noise_constant(measured)
+    found = read_noise(measured)
     assert len(found) == 6
     for arm, c in found.items():
         interval = f"[{c.low:.4g}, {c.high:.4g}]"
@@ -266,7 +266,7 @@ def test_critical_prints_b_star_and_what_follows(
 ) -> None:
     out = report("critical", measured.dirs[0])
     assert out.count("epsilon 1: no batch got there; train longer or raise it") == 2
-    for found in critical_batches(measured):
+    for found in read_critical(measured):
         assert found.b_star in (None, 8)
         bound = f"C^2 < {found.c2_bound or math.nan:.4g}; batches within 10% of its cost: 8, 32"
         assert (f"epsilon 0.5: b* = 8 (n=3 seeds), {bound}" in out) == (found.epsilon == 0.5)
@@ -280,7 +280,7 @@ def test_critical_prints_b_star_and_what_follows(
 
 def test_sampling_prints_size_and_shape_by_batch(measured: results.Run, report: Report) -> None:
     out = report("sampling", measured.dirs[0])
-    for arm in noise_sample_info(measured).arms:
+    for arm in read_sampling(measured):
         assert f"batch {arm.batch_size}: sqrt(b)*|noise| (an estimate of C) epoch 2: " in out
         assert f"epoch 6: {arm.scaled_norm[6]}" in out
         assert f"  at epoch 6: {arm.verdict}; skewness {arm.skewness}; " in out
@@ -289,7 +289,7 @@ def test_sampling_prints_size_and_shape_by_batch(measured: results.Run, report: 
 
 def test_sharpness_prints_every_correlation(measured: results.Run, report: Report) -> None:
     out = report("sharpness", measured.dirs[0])
-    info = sharpness_info(measured)
+    info = read_sharpness(measured)
     assert "18 trainings; Spearman's rho between configs" in out
     assert len(info.correlations) == out.count(" against ") == 5
     rho = info.correlations[Panel("batch_size", "sharpness")]
@@ -299,7 +299,7 @@ def test_sharpness_prints_every_correlation(measured: results.Run, report: Repor
 
 def test_exchange_prints_every_rate_or_what_is_missing(report: Report, tmp_path: Path) -> None:
     run_dir = write_experiment(tmp_path / "enough", 4)
-    found = exchange(results.load(run_dir))
+    found = read_exchange(results.load(run_dir))
     out = report("exchange", run_dir)
     assert found.sentence in out
     assert f"  batch 32 -> 64 alone: {found.by_growth[0].text}" in out
@@ -345,7 +345,7 @@ def test_a_lost_and_a_diverged_seed_are_left_out_and_the_figures_drawn(
     assert "4 seeds, 4 trainings, 1 of them diverged" in out
     assert "C^2 = 50, from 50 at first to 50 at last" in out
     assert "over 1 epochs, n=2 seeds" in out
-    for name in ("noise_constant", "noise_sample"):
+    for name in ("noise", "sampling"):
         assert f"figure: {tmp_path / 'run' / 'plots' / name}.png" in out
         assert (tmp_path / "run" / "plots" / f"{name}.png").stat().st_size > 1000
 
@@ -381,9 +381,9 @@ def test_noise_is_measured_told_and_written(tmp_path: Path, cluster: ClusterProc
     assert (c2_E > 0).all()
     assert all(run.trials["status"].to_numpy(zero_copy_only=False) == "completed")
     for arm, label in (("constant", "constant"), ("baseline", "your default (not tuned)")):
-        assert f"{label}: C^2 = {noise_constant(run)[arm].c2:.4g} [" in done.stdout
+        assert f"{label}: C^2 = {read_noise(run)[arm].c2:.4g} [" in done.stdout
     config = compose(["workload=digits_measured"], str(tmp_path / "mine"))
-    assert config.noise.c2 == pytest.approx(noise_constant(run)["baseline"].c2, rel=1e-5)
+    assert config.noise.c2 == pytest.approx(read_noise(run)["baseline"].c2, rel=1e-5)
 
 
 @pytest.mark.slow

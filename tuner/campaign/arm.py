@@ -80,8 +80,7 @@ class Arm:
 
     def best_selected(self, candidates: list[TrialConfig]) -> TrialConfig:
         """Highest mean on the select seeds; the search's best where none was selected."""
-        scored = [trial for trial in candidates if trial.config_key in self.select_scores]
+        scored = [t for t in candidates if t.config_key in self.select_scores]
         if not scored:
             return candidates[0]
-        means = {key: float(np.mean(scores)) for key, scores in self.select_scores.items()}
-        return max(scored, key=lambda trial: means[trial.config_key])
+        return max(scored, key=lambda t: float(np.mean(self.select_scores[t.config_key])))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import results
-from results.measurements.functions import Solved, solved
+from results.measurements.functions import functions_table, solved
 from search_spaces.registry import unknown_name
 from trainables.functions.benchmark import FUNCTIONS
 from tuner.config.compose import compose
@@ -92,7 +93,8 @@ def _check(names: list[str], words: list[str]) -> Config:
 
 
 def _report(run_dirs: list[Path]) -> None:
-    from results.plots.papers.functions import save_functions
+    from results.plots.papers.functions import draw_functions
+    from results.plots.style import save_figure
 
     runs = [results.load(run_dir) for run_dir in run_dirs]
     table = solved(runs)
@@ -106,18 +108,8 @@ def _report(run_dirs: list[Path]) -> None:
     if not table:
         print("no start of any method was finished")
         return
-    _print_table(table)
+    print(functions_table(table).text())
     path = run_dirs[-1] / "plots" / "functions.png"
-    save_functions(table, note, path)
+    save_figure(functools.partial(draw_functions, table, note), path)
     print(f"figure: {path}")
     print(run_dirs[-1])
-
-
-def _print_table(table: list[Solved]) -> None:
-    print(f"{'function':20s} {'method':20s} {'mean f - f*':>12s}  solved")
-    for entry in table:
-        print(
-            f"{entry.function:20s} {entry.method:20s} {entry.error:12.4g}  "
-            f"{entry.num_solved}/{entry.num_starts} "
-            f"[{100 * entry.low:.0f} %, {100 * entry.high:.0f} %]"
-        )

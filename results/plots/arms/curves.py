@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from results.arms.choice import full_rows, group_by_arm
+from results.plots.figure import Plot
 from results.plots.looks import log_axis
 from results.plots.style import add_legend, color_of, line_style, set_size, tidy
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.compare import CONFIDENCE
+from results.statistics.wording import arm_label, counts, number, percent
+from results.tables import Table, thinned
 
 PANELS = {
     "val_accuracy": "validation accuracy [%]",
@@ -48,23 +51,7 @@ class ArmCurves:
     costs: dict[str, NDArray[np.float64]]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CurvesInfo:
-    """Curves of all arms: of the confirm seeds, or of each arm's best search trial."""
-
-    arms: tuple[ArmCurves, ...]
-
-    @property
-    def title(self) -> str:
-        """What lines and bands are, and of which trials."""
-        if not any(arm.role == "confirm" for arm in self.arms):
-            return "Best search trial of each arm by validation (one seed)"
-        if all(arm.num_seeds < 2 for arm in self.arms):
-            return "One confirm seed an arm"
-        return "Line: mean over the confirm seeds; band: 95% t-interval of the mean, by epoch"
-
-
-def curves_info(run: Run) -> CurvesInfo:
+def curves_info(run: Run) -> tuple[ArmCurves, ...]:
     """Accuracies and losses by epoch for the trials that stand for each arm."""
     by_trial = run.epochs_by_trial()
     arms = []
@@ -82,15 +69,24 @@ def curves_info(run: Run) -> CurvesInfo:
                     costs=_costs(max(measured, key=len)),
                 )
             )
-    return CurvesInfo(arms=tuple(arms))
+    return tuple(arms)
 
 
-def costs_info(run: Run) -> CurvesInfo:
+def costs_info(run: Run) -> tuple[ArmCurves, ...]:
     """The same curves; no arms where steps say nothing that epochs do not (equal batches)."""
-    info = curves_info(run)
-    steps = {tuple(arm.costs["steps"] / arm.costs["samples"]) for arm in info.arms}
+    arms = curves_info(run)
+    steps = {tuple(arm.costs["steps"] / arm.costs["samples"]) for arm in arms}
     changes = len({share for arm_steps in steps for share in np.round(arm_steps, 6)}) > 1
-    return info if changes else CurvesInfo(arms=())
+    return arms if changes else ()
+
+
+def title_of(arms: tuple[ArmCurves, ...]) -> str:
+    """What lines and bands are, and of which trials."""
+    if not any(arm.role == "confirm" for arm in arms):
+        return "Best search trial of each arm by validation (one seed)"
+    if all(arm.num_seeds < 2 for arm in arms):
+        return "One confirm seed an arm"
+    return "Line: mean over the confirm seeds; band: 95% t-interval of the mean, by epoch"
 
 
 def mean_band(
@@ -115,39 +111,39 @@ def mean_band(
     return mean_E, mean_E - half_E, mean_E + half_E
 
 
-def draw_curves(info: CurvesInfo, figure: Figure) -> None:
+def draw_curves(arms: tuple[ArmCurves, ...], figure: Figure) -> None:
     """Four panels by epoch: a line an arm, a band where there are several seeds."""
     set_size(figure, 7.2)
     all_axes = figure.subplots(2, 2, sharex=True)
     for axes, metric in zip(all_axes.flat, PANELS, strict=True):
-        for arm in info.arms:
+        for arm in arms:
             _draw_arm(axes, arm, metric, np.arange(1, arm.metrics[metric].shape[1] + 1))
-        _finish(axes, info, metric)
+        _finish(axes, arms, metric)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in all_axes[1]:
         axes.set_xlabel("epoch")
-    figure.suptitle(info.title, fontsize=11)
-    _add_legend(figure, info)
+    figure.suptitle(title_of(arms), fontsize=11)
+    _add_legend(figure, arms)
 
 
-def draw_costs(info: CurvesInfo, figure: Figure) -> None:
+def draw_costs(arms: tuple[ArmCurves, ...], figure: Figure) -> None:
     """Accuracy and loss by samples (left) and by optimizer steps (right)."""
     set_size(figure, 7.2)
     all_axes = figure.subplots(2, 2, sharex="col")
     for row, metric in zip(all_axes, COST_PANELS, strict=True):
         for axes, cost in zip(row, COSTS, strict=True):
-            for arm in info.arms:
+            for arm in arms:
                 _draw_arm(axes, arm, metric, arm.costs[cost])
-            _finish(axes, info, metric)
+            _finish(axes, arms, metric)
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     for axes, cost in zip(all_axes[1], COSTS, strict=True):
         axes.set_xlabel(COSTS[cost])
-    figure.suptitle(info.title, fontsize=11)
-    _add_legend(figure, info)
+    figure.suptitle(title_of(arms), fontsize=11)
+    _add_legend(figure, arms)
 
 
-def _add_legend(figure: Figure, info: CurvesInfo) -> None:
-    add_legend(figure, [(arm.name, f" (n={arm.num_seeds})") for arm in info.arms])
+def _add_legend(figure: Figure, arms: tuple[ArmCurves, ...]) -> None:
+    add_legend(figure, [(arm.name, f" (n={arm.num_seeds})") for arm in arms])
 
 
 def _stack(trials: list[list[Row]], metric: str) -> NDArray[np.float64]:
@@ -184,9 +180,9 @@ def _draw_arm(axes: Axes, arm: ArmCurves, metric: str, x_E: NDArray[np.float64])
         )  # fmt: skip
 
 
-def _finish(axes: Axes, info: CurvesInfo, metric: str) -> None:
+def _finish(axes: Axes, arms: tuple[ArmCurves, ...], metric: str) -> None:
     """Label, and limits by the seeds' values: wide intervals of few seeds do not squeeze them."""
-    values = [_scale(metric) * arm.metrics[metric].ravel() for arm in info.arms]
+    values = [_scale(metric) * arm.metrics[metric].ravel() for arm in arms]
     value_N = np.concatenate([v[np.isfinite(v)] for v in values])
     if value_N.size and "loss" in metric and value_N.max() > LOG_RATIO * value_N.min() > 0:
         lowest = max(float(value_N.min()), value_N.max() / MOST_RATIO)
@@ -201,3 +197,61 @@ def _finish(axes: Axes, info: CurvesInfo, metric: str) -> None:
 
 def _scale(metric: str) -> float:
     return 100.0 if "accuracy" in metric else 1.0
+
+
+def _curves_caption(arms: tuple[ArmCurves, ...]) -> str:
+    seeds = counts([(arm.name, arm.num_seeds) for arm in arms], "seeds")
+    few = any(arm.num_seeds > 1 for arm in arms)
+    shared = " Seeds are paired: what separates arms is the plot of differences." if few else ""
+    return f"{title_of(arms)}, {seeds}.{shared}"
+
+
+def _costs_caption(arms: tuple[ArmCurves, ...]) -> str:
+    return (
+        f"{_curves_caption(arms)} All arms see equally many samples; where batches grow they take "
+        "fewer optimizer steps."
+    )
+
+
+def _curves_table(arms: tuple[ArmCurves, ...]) -> Table:
+    rows = []
+    for arm in arms:
+        bands = {m: mean_band(arm.metrics[m]) for m in PANELS}
+        for epoch in thinned(arm.metrics["val_accuracy"].shape[1]):
+            cells = [arm_label(arm.name), str(epoch + 1)]
+            cells += [number(arm.costs[cost][epoch]) for cost in ("samples", "steps")]
+            for metric, (mean, low, high) in bands.items():
+                form = percent if "accuracy" in metric else number
+                cells.append(form(float(mean[epoch])))
+                if metric == "val_accuracy":
+                    cells += [form(float(low[epoch])), form(float(high[epoch]))]
+            rows.append(cells)
+    header = ["arm", "epoch", "samples", "steps", "val. accuracy %", "low", "high"]
+    header += ["train. accuracy %", "val. loss", "train. loss"]
+    return Table(
+        caption=f"Means over the seeds; low, high: 95% t-interval. {_curves_n(arms)}",
+        header=header,
+        rows=rows,
+    )
+
+
+def _curves_n(arms: tuple[ArmCurves, ...]) -> str:
+    return counts([(arm.name, arm.num_seeds) for arm in arms], "seeds") + "."
+
+
+CURVES = Plot(
+    title="Accuracy and loss by epoch",
+    section="Curves",
+    info=curves_info,
+    draw=draw_curves,
+    caption=_curves_caption,
+    table=_curves_table,
+)
+CURVES_BY_COST = Plot(
+    title="By samples and optimizer steps",
+    section="Curves",
+    info=costs_info,
+    draw=draw_costs,
+    caption=_costs_caption,
+    table=_curves_table,
+)

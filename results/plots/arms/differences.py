@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from results.arms.choice import group_by_arm
 from results.arms.scores import confirm_scores
+from results.plots.figure import Plot
 from results.plots.style import color_of, set_size, tidy
 from results.run import Run
 from results.statistics.claims import Claim
 from results.statistics.compare import Difference, arm_label, interval_text, points
 from results.statistics.paired import T_INTERVAL, paired_scores
+from results.statistics.wording import counts, p_text
+from results.tables import Table
 
 SIDE = 0.3  # of the width; a label takes up to 0.45 of it
 
@@ -118,3 +121,41 @@ def _write_label(axes: Axes, arm: ArmDifference, height: int) -> None:
         ha="left" if place < SIDE else "right" if place > 1 - SIDE else "center",
         fontsize=10,
     )
+
+
+def _differences_caption(info: DifferencesInfo) -> str:
+    kinds = {arm.difference.interval_kind for arm in info.arms}
+    seeds = counts([(arm.name, arm.difference.n) for arm in info.arms], "paired seeds")
+    return (
+        f"Test accuracy of each arm minus {arm_label(info.reference)} on the same seed, {seeds}. "
+        f"Diamond: mean; bar: {' or '.join(sorted(kinds))} of the mean; dots: seeds; grey: below "
+        f"the minimum effect of {points(info.min_effect)[0]} points."
+    )
+
+
+def _differences_table(info: DifferencesInfo) -> Table:
+    rows = [
+        [
+            arm_label(arm.name),
+            str(arm.difference.n),
+            *arm.difference.texts,
+            p_text(arm.difference.p_value),
+            ", ".join(f"{100 * value:.2f}" for value in arm.seed_R),
+        ]
+        for arm in info.arms
+    ]
+    return Table(
+        caption=f"Points of test accuracy minus {arm_label(info.reference)}, by paired seed",
+        header=["arm", "n", "mean", "interval", "p", "by seed"],
+        rows=rows,
+    )
+
+
+DIFFERENCES = Plot(
+    title="Paired differences",
+    section="Evidence",
+    info=differences_info,
+    draw=draw_differences,
+    caption=_differences_caption,
+    table=_differences_table,
+)

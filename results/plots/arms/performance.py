@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from results.plots.style import DPI, add_legend, color_of, line_style, set_size, tidy
+from results.plots.style import add_legend, color_of, line_style, set_size, tidy
 from results.statistics.profiles import Profiles
 from results.statistics.wording import arm_label
 from results.tables import Table
 
 POINTS = (0.0, 0.5, 1.0, 2.0)  # tau in points of accuracy, of the table
-
-
-def save_profiles(info: Profiles, path: Path) -> None:
-    """Draw into this file; its folder is made where missing."""
-    figure = Figure(dpi=DPI)
-    FigureCanvasAgg(figure)
-    draw_profiles(info, figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
 
 
 def performance_table(info: Profiles) -> Table:

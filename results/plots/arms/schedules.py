@@ -10,9 +10,12 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 
 from results.arms.choice import chosen_row, group_by_arm
+from results.plots.figure import Plot
 from results.plots.style import add_legend, color_of, line_style, set_size, tidy
 from results.records.schema import Row
 from results.run import Run
+from results.statistics.wording import arm_label, number
+from results.tables import Table, thinned
 
 PANELS = {
     "lr": "learning rate",
@@ -32,14 +35,7 @@ class ArmSchedule:
     used: dict[str, NDArray[np.float64]]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SchedulesInfo:
-    """The schedules of all arms."""
-
-    arms: tuple[ArmSchedule, ...]
-
-
-def schedules_info(run: Run) -> SchedulesInfo:
+def schedules_info(run: Run) -> tuple[ArmSchedule, ...]:
     """Per arm what its chosen config used, epoch by epoch: the longest recorded of its trainings.
 
     Squeezed and paused ones run through another schedule, or a part, and do not count.
@@ -60,16 +56,16 @@ def schedules_info(run: Run) -> SchedulesInfo:
         if longest:
             used = {key: np.array([row[key] for row in longest], dtype=float) for key in PANELS}
             arms.append(ArmSchedule(name=name, used=used))
-    return SchedulesInfo(arms=tuple(arms))
+    return tuple(arms)
 
 
-def draw_schedules(info: SchedulesInfo, figure: Figure) -> None:
+def draw_schedules(arms: tuple[ArmSchedule, ...], figure: Figure) -> None:
     """Four panels of steps; of coinciding lines the earlier arm shows as a wider one below."""
     set_size(figure, 6.6)
     all_axes = figure.subplots(2, 2, sharex=True)
-    widths = np.linspace(WIDEST if len(info.arms) > 1 else THINNEST, THINNEST, len(info.arms))
+    widths = np.linspace(WIDEST if len(arms) > 1 else THINNEST, THINNEST, len(arms))
     for axes, (column, label) in zip(all_axes.flat, PANELS.items(), strict=True):
-        for arm, width in zip(info.arms, widths, strict=True):
+        for arm, width in zip(arms, widths, strict=True):
             value_E = arm.used[column]
             style = {"color": color_of(arm.name), "linestyle": line_style(arm.name)}
             axes.stairs(
@@ -79,11 +75,41 @@ def draw_schedules(info: SchedulesInfo, figure: Figure) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         tidy(axes)
     all_axes[0, 1].yaxis.set_major_locator(MaxNLocator(integer=True))
-    batches = np.concatenate([arm.used["batch_size"] for arm in info.arms])
+    batches = np.concatenate([arm.used["batch_size"] for arm in arms])
     if batches.max() > MAX_LINEAR_BATCH_RATIO * batches.min():
         all_axes[0, 1].set_yscale("log", base=2)
         all_axes[0, 1].yaxis.set_major_formatter(ScalarFormatter())
     for axes in all_axes[1]:
         axes.set_xlabel("epoch")
     figure.suptitle("Used by each arm's chosen config (last step of each epoch)", fontsize=11)
-    add_legend(figure, [(arm.name, "") for arm in info.arms])
+    add_legend(figure, [(arm.name, "") for arm in arms])
+
+
+def _schedules_caption(arms: tuple[ArmSchedule, ...]) -> str:
+    return (
+        "Learning rate, batch size and noise level delta that each arm's chosen config really "
+        f"used at the last step of each epoch, n=1 training an arm ({len(arms)} arms; every "
+        "seed uses the same schedule)."
+    )
+
+
+def _schedules_table(arms: tuple[ArmSchedule, ...]) -> Table:
+    rows = []
+    for arm in arms:
+        for epoch in thinned(len(arm.used["lr"])):
+            cells = [number(float(value[epoch])) for value in arm.used.values()]
+            rows.append([arm_label(arm.name), str(epoch + 1), *cells])
+    names = [name.replace("_", " ") for name in arms[0].used]
+    return Table(
+        caption="Used at the last step of the epoch", header=["arm", "epoch", *names], rows=rows
+    )
+
+
+SCHEDULES = Plot(
+    title="Schedules used",
+    section="Schedules",
+    info=schedules_info,
+    draw=draw_schedules,
+    caption=_schedules_caption,
+    table=_schedules_table,
+)

@@ -13,10 +13,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from results.arms.choice import group_by_arm
+from results.plots.figure import Plot
 from results.plots.style import BLUE, ORANGE, set_size, tidy
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.compare import arm_label
+from results.statistics.wording import counts, duration
+from results.tables import Table
 
 LIGHT_GREY = "#bdbdbd"
 # Attribute of ArmTime -> its name, colour and hatch (told apart in grey print too).
@@ -175,3 +178,37 @@ def _slot_seconds(run_dir: Path) -> float:
     except (OSError, ValueError, TypeError, KeyError):
         return math.nan
     return seconds if seconds and begin is None else math.nan
+
+
+def _time_caption(info: TimeUseInfo) -> str:
+    trials = counts([(arm.name, arm.num_trials) for arm in info.arms], "trials")
+    idle = info.idle_seconds
+    told = f" Slots without a trial: {duration(idle)} besides." if idle == idle else ""
+    return (
+        f"Wall time of all ended trials added up, {trials}; of trials taken up again (resumed, or "
+        f"promoted) since their last start, and the epochs before it.{told}"
+    )
+
+
+def _time_table(info: TimeUseInfo) -> Table:
+    rows = [
+        [
+            arm_label(arm.name),
+            str(arm.num_trials),
+            *(duration(s) for s in (arm.train_seconds, arm.eval_seconds, arm.other_seconds)),
+            duration(arm.wall_seconds / arm.num_trials),
+        ]
+        for arm in info.arms
+    ]
+    header = ["arm", "trials", "training", "validation", "rest", "mean per trial"]
+    return Table(caption="Time of the trials that have ended", header=header, rows=rows)
+
+
+TIME_USE = Plot(
+    title="Time by arm",
+    section="Where time went",
+    info=time_use_info,
+    draw=draw_time_use,
+    caption=_time_caption,
+    table=_time_table,
+)

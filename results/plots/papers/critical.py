@@ -3,50 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from results.measurements.critical import CriticalBatch, critical_batches
+from results.measurements.critical import Critical, read_critical
+from results.plots.figure import Plot
 from results.plots.looks import Look, grid_axis, log_axis, ordered_looks
 from results.plots.style import GREY, set_size, tidy
-from results.run import Run
 from results.statistics.wording import short_number
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CriticalBatchInfo:
-    """Cost by batch size: an entry for each lr, optimizer and epsilon."""
-
-    arms: tuple[CriticalBatch, ...]
-
-
-def critical_batch_info(run: Run) -> CriticalBatchInfo:
-    """Costs, critical batches and bounds of C^2 of all trainings with the stopping rule."""
-    return CriticalBatchInfo(arms=tuple(critical_batches(run)))
-
-
-def draw_critical_batch(info: CriticalBatchInfo, figure: Figure) -> None:
+def draw_critical(arms: tuple[Critical, ...], figure: Figure) -> None:
     """Samples against batch size; a line an epsilon, star: b*, thick: the flat minimum."""
-    set_size(figure, 5.0 + 0.24 * len(info.arms))
+    set_size(figure, 5.0 + 0.24 * len(arms))
     axes = figure.subplots()
     handles = []
-    for arm, look in zip(info.arms, ordered_looks(len(info.arms)), strict=True):
+    for arm, look in zip(arms, ordered_looks(len(arms)), strict=True):
         if len(arm.batch_S):
             _draw_costs(axes, arm, look)
         handles.append(
             Line2D([], [], color=look.color, marker=look.marker, label=describe(arm), linewidth=2)
         )
-    for floor in sorted({arm.floor for arm in info.arms if len(arm.batch_S) and arm.floor}):
+    for floor in sorted({arm.floor for arm in arms if len(arm.batch_S) and arm.floor}):
         axes.axhline(floor, color=GREY, linestyle=":", linewidth=1.2)
         axes.annotate(
             "floor of the rule", (0, floor), xycoords=("axes fraction", "data"), fontsize=8.5,
             xytext=(4, 3), textcoords="offset points", color=GREY,
         )  # fmt: skip
-    _set_scales(axes, info.arms)
+    _set_scales(axes, arms)
     axes.set_xlabel("batch size b")
     axes.set_ylabel("steps * b until the norm is reached [samples]")
     tidy(axes)
@@ -62,7 +49,7 @@ def draw_critical_batch(info: CriticalBatchInfo, figure: Figure) -> None:
         )
 
 
-def describe(arm: CriticalBatch) -> str:
+def describe(arm: Critical) -> str:
     """b*, its seeds, the flat minimum, the bound of C^2 and what was left out, in one line."""
     momentum = f" beta {arm.momentum:g}" if arm.momentum else ""
     parts = [f"{arm.optimizer}{momentum} lr {arm.lr:g}, epsilon {arm.epsilon:g}, "
@@ -82,7 +69,7 @@ def describe(arm: CriticalBatch) -> str:
     return "".join(parts)
 
 
-def _doubt(arm: CriticalBatch) -> str:
+def _doubt(arm: Critical) -> str:
     if arm.b_star in arm.floored_S:
         return " (the rule's floor)"
     return "" if arm.is_decided else " (an end of the range)"
@@ -92,7 +79,7 @@ def _span(batches: Sequence[int]) -> str:
     return f"{batches[0]}" if len(batches) == 1 else f"{batches[0]} to {batches[-1]}"
 
 
-def _draw_costs(axes: Axes, arm: CriticalBatch, look: Look) -> None:
+def _draw_costs(axes: Axes, arm: Critical, look: Look) -> None:
     mean_S = arm.mean_sfo_S
     axes.plot(
         arm.batch_S, mean_S, color=look.color, marker=look.marker, markersize=6, linewidth=1.5
@@ -117,7 +104,7 @@ def _draw_costs(axes: Axes, arm: CriticalBatch, look: Look) -> None:
     )  # fmt: skip
 
 
-def _set_scales(axes: Axes, arms: Sequence[CriticalBatch]) -> None:
+def _set_scales(axes: Axes, arms: Sequence[Critical]) -> None:
     drawn = [arm for arm in arms if len(arm.batch_S)]
     if not drawn:
         axes.text(0.5, 0.5, "no batch reached epsilon", transform=axes.transAxes, ha="center")
@@ -126,3 +113,8 @@ def _set_scales(axes: Axes, arms: Sequence[CriticalBatch]) -> None:
         return
     grid_axis(axes, np.concatenate([arm.batch_S for arm in drawn]))
     log_axis(axes, "y", np.concatenate([arm.mean_sfo_S for arm in drawn]))
+
+
+CRITICAL = Plot(
+    title="Critical batch", section="Measurements", info=read_critical, draw=draw_critical
+)

@@ -11,7 +11,7 @@ import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 import numpy as np
@@ -26,6 +26,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from results.plots.arms.schedules import schedules_info
+from results.plots.figure import Plot
 from results.plots.style import GREEN, color_of, set_size, tidy
 from results.run import Run
 from results.statistics.compare import arm_label
@@ -45,6 +46,8 @@ DASHES: tuple[Dashes, ...] = (
 MAX_STAIRS = 60  # epochs; more of them only roughen a dashed line
 REGION_ALPHA = 0.13
 # Rates crowd below 1: the axis shows log(1 - gamma + SOFTENING), which keeps 0 and 1 finite.
+ROUNDING = 1e-9  # of a decay rate; closer to 1 is no decay
+ASSUMED_A = 3.0  # radius factor of strong convexity; no source gives its value
 SOFTENING = 0.004
 RATE_TICKS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
 
@@ -150,7 +153,7 @@ def decay_rates_info_of_run(run: Run, a: float | Sequence[float]) -> DecayRatesI
     Raises:
         ValueError: a below sqrt(2), or not one a per epoch.
     """
-    return _info({arm.name: arm.used["delta"] for arm in schedules_info(run).arms}, a)
+    return _info({arm.name: arm.used["delta"] for arm in schedules_info(run)}, a)
 
 
 def draw_decay_rates(info: DecayRatesInfo, figure: Figure) -> None:
@@ -179,6 +182,21 @@ def draw_decay_rates(info: DecayRatesInfo, figure: Figure) -> None:
         handles=handles, loc="outside lower center", ncols=4, frameon=False, handlelength=3.5,
         fontsize=9,
     )  # fmt: skip
+
+
+def decaying_info(run: Run) -> DecayRatesInfo:
+    """The same at the assumed a; without arms where none of them decays."""
+    info = decay_rates_info_of_run(run, ASSUMED_A)
+    decays = any(np.any(arm.decay_rate_E < 1.0 - ROUNDING) for arm in info.arms)
+    return info if decays else replace(info, arms=())
+
+
+def _draw_assuming_a(info: DecayRatesInfo, figure: Figure) -> None:
+    draw_decay_rates(info, figure)
+    figure.suptitle(
+        f"{figure.get_suptitle()}\na = {ASSUMED_A:g} assumed; no source gives its value",
+        fontsize=11,
+    )
 
 
 def _info(
@@ -274,3 +292,8 @@ def _colors(names: Sequence[str]) -> dict[str, str]:
 
 def _label(arm: ArmDecay) -> str:
     return arm_label(arm.name) + ("" if arm.leaves_at is None else f", leaves at {arm.leaves_at}")
+
+
+DECAY_RATES = Plot(
+    title="Decay rates", section="Schedules", info=decaying_info, draw=_draw_assuming_a
+)

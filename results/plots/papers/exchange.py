@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from results.measurements.exchange import Exchange, exchange
+from results.measurements.exchange import Exchange, read_exchange
+from results.plots.figure import Plot
 from results.plots.style import BLUE, GREY, RED, set_size, tidy
 from results.run import Run
 from results.statistics.intervals import mean_of
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExchangeInfo:
-    """The experiment, once; empty where the run holds none."""
-
-    arms: tuple[Exchange, ...]
-
-
-def exchange_info(run: Run) -> ExchangeInfo:
+def exchange_info(run: Run) -> tuple[Exchange, ...]:
     """The exchange experiment of this run."""
     try:
-        return ExchangeInfo(arms=(exchange(run),))
+        return (read_exchange(run),)
     except ValueError:
-        return ExchangeInfo(arms=())
+        return ()
 
 
-def draw_exchange(info: ExchangeInfo, figure: Figure) -> None:
+def draw_exchange(arms: tuple[Exchange, ...], figure: Figure) -> None:
     """Left: the response to lr's drops, and the batches at their equal. Right: the rates."""
-    (found,) = info.arms
+    (found,) = arms
     set_size(figure, 4.4)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _draw_responses(left, found)
@@ -100,3 +92,8 @@ def _draw_rates(axes: Axes, found: Exchange) -> None:
     axes.set_xlim(low_end, high_end)
     axes.set_xlabel("exchange rate a (open ends: nothing tried refuses)")
     tidy(axes)
+
+
+EXCHANGE = Plot(
+    title="Exchange rate", section="Measurements", info=exchange_info, draw=draw_exchange
+)

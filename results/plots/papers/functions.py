@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from results.measurements.functions import Solved
-from results.plots.style import DPI, set_size
+from results.plots.style import set_size
 
 SMALLEST, LARGEST = 1e-6, 1e4  # errors beyond are drawn as these
-
-
-def save_functions(table: Sequence[Solved], note: str, path: Path) -> None:
-    """Draw into this file; its folder is made where missing. Arguments: see `draw_functions`."""
-    figure = Figure(dpi=DPI)
-    FigureCanvasAgg(figure)
-    draw_functions(table, note, figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
 
 
 def draw_functions(table: Sequence[Solved], note: str, figure: Figure) -> None:

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from results.measurements.noise import NoiseConstant, measured_trials, noise_constant
+from results.measurements.noise import Noise, measured_trials, read_noise
+from results.plots.figure import Plot
 from results.plots.looks import (
     Look,
     arm_looks,
@@ -42,7 +43,7 @@ class Series:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ArmNoiseConstant:
+class ArmNoise:
     """C^2 and the gradient's norm along one arm's trainings.
 
     Attributes:
@@ -58,26 +59,19 @@ class ArmNoiseConstant:
     c2: Series
     gradient_norm: Series
     num_seeds: int
-    average: NoiseConstant | None
+    average: Noise | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NoiseConstantInfo:
-    """C^2 of all arms; points of one space ascending."""
-
-    arms: tuple[ArmNoiseConstant, ...]
-
-
-def noise_constant_info(run: Run) -> NoiseConstantInfo:
+def noise_info(run: Run) -> tuple[ArmNoise, ...]:
     """C^2 and gradient norms by epoch of the trainings that stand for each arm."""
-    averages = noise_constant(run)
+    averages = read_noise(run)
     arms = []
     for name, trials in measured_trials(run, "noise_c2").items():
         by_epoch: dict[int, list[Row]] = {}
         for row in sorted((r for _, rows in trials for r in rows), key=lambda r: int(r["epoch"])):
             by_epoch.setdefault(int(row["epoch"]), []).append(row)
         arms.append(
-            ArmNoiseConstant(
+            ArmNoise(
                 name=name,
                 epoch_E=np.array(list(by_epoch), dtype=np.int64),
                 c2=_series(list(by_epoch.values()), "noise_c2", len(trials) == 1),
@@ -86,13 +80,13 @@ def noise_constant_info(run: Run) -> NoiseConstantInfo:
                 average=averages.get(name),
             )
         )
-    return NoiseConstantInfo(arms=tuple(sorted(arms, key=lambda arm: point_of(arm.name))))
+    return tuple(sorted(arms, key=lambda arm: point_of(arm.name)))
 
 
-def draw_noise_constant(info: NoiseConstantInfo, figure: Figure) -> None:
+def draw_noise(arms: tuple[ArmNoise, ...], figure: Figure) -> None:
     """Left C^2, right the gradient's norm; a line an arm."""
-    set_size(figure, 4.6 + 0.24 * len(info.arms))
-    panels: tuple[tuple[Axes, str, Callable[[ArmNoiseConstant], Series]], ...] = tuple(
+    set_size(figure, 4.6 + 0.24 * len(arms))
+    panels: tuple[tuple[Axes, str, Callable[[ArmNoise], Series]], ...] = tuple(
         zip(
             figure.subplots(1, 2),
             ("noise constant C^2", "norm of the whole gradient"),
@@ -100,17 +94,17 @@ def draw_noise_constant(info: NoiseConstantInfo, figure: Figure) -> None:
             strict=True,
         )
     )
-    looks = arm_looks([arm.name for arm in info.arms])
+    looks = arm_looks([arm.name for arm in arms])
     for axes, label, series_of in panels:
-        for place, arm in enumerate(info.arms):
-            x_E = dodge(arm.epoch_E, place, len(info.arms))
+        for place, arm in enumerate(arms):
+            x_E = dodge(arm.epoch_E, place, len(arms))
             _draw_series(axes, x_E, series_of(arm), looks[arm.name])
-        log_axis(axes, "y", np.concatenate([[], *(series_of(a).mean_E for a in info.arms)]))
+        log_axis(axes, "y", np.concatenate([[], *(series_of(a).mean_E for a in arms)]))
         axes.set_ylabel(label)
-        epoch_axis(axes, np.concatenate([np.empty(0), *(arm.epoch_E for arm in info.arms)]))
+        epoch_axis(axes, np.concatenate([np.empty(0), *(arm.epoch_E for arm in arms)]))
         tidy(axes)
-    figure.suptitle(_title(info), fontsize=11)
-    _add_legend(info, looks, figure)
+    figure.suptitle(_title(arms), fontsize=11)
+    _add_legend(arms, looks, figure)
 
 
 def _series(epochs: list[list[Row]], column: str, is_own: bool) -> Series:
@@ -145,9 +139,9 @@ def _draw_series(axes: Axes, x_E: NDArray[np.float64], series: Series, look: Loo
     )  # fmt: skip
 
 
-def _title(info: NoiseConstantInfo) -> str:
-    single = any(arm.num_seeds == 1 for arm in info.arms)
-    several = any(arm.num_seeds > 1 for arm in info.arms)
+def _title(arms: tuple[ArmNoise, ...]) -> str:
+    single = any(arm.num_seeds == 1 for arm in arms)
+    several = any(arm.num_seeds > 1 for arm in arms)
     kinds = ["t-intervals over seeds"] if several else []
     kinds += ["of one seed the measurement's own (C^2 only)"] if single else []
     return (
@@ -156,12 +150,12 @@ def _title(info: NoiseConstantInfo) -> str:
     )
 
 
-def _add_legend(info: NoiseConstantInfo, looks: dict[str, Look], figure: Figure) -> None:
-    labels = short_labels([arm.name for arm in info.arms])
+def _add_legend(arms: tuple[ArmNoise, ...], looks: dict[str, Look], figure: Figure) -> None:
+    labels = short_labels([arm.name for arm in arms])
     handles = [
         Line2D([], [], color=looks[arm.name].color, marker=looks[arm.name].marker, linewidth=2,
                label=f"{labels[arm.name]}: {_average(arm)} (n={arm.num_seeds})")
-        for arm in info.arms
+        for arm in arms
     ]  # fmt: skip
     if handles:
         figure.legend(
@@ -169,9 +163,12 @@ def _add_legend(info: NoiseConstantInfo, looks: dict[str, Look], figure: Figure)
         )  # fmt: skip
 
 
-def _average(arm: ArmNoiseConstant) -> str:
+def _average(arm: ArmNoise) -> str:
     found = arm.average
     if found is None:
         return "not completed"
     interval = interval_text(found.low, found.high)
     return f"geometric mean C^2 = {short_number(found.c2)}{interval}, K = {found.k:.3g}"
+
+
+NOISE = Plot(title="Noise constant", section="Measurements", info=noise_info, draw=draw_noise)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 
@@ -10,8 +11,9 @@ from matplotlib.figure import Figure
 from results.arms.choice import chosen_row, confirm_rows, group_by_arm, params_of
 from results.arms.scores import confirm_scores
 from results.measurements.published import PublishedCurve, published_curves
+from results.plots.figure import Plot
 from results.plots.style import color_of, set_size, tidy
-from results.records.schema import Row, trial_from_row
+from results.records.schema import Row
 from results.run import Run
 from results.statistics.correlation import Correlation, spearman
 from results.statistics.intervals import Mean, mean_of
@@ -108,7 +110,8 @@ def draw_published(info: PublishedInfo, figure: Figure) -> None:
 def _twin(row: Row) -> PublishedCurve | None:
     """The published training with this trial's curve, lowered every epoch by lr alone."""
     params = params_of(row)
-    if trial_from_row(row).recipe.trainer != "network":
+    recipe = json.loads(row["config_json"])["recipe"]
+    if recipe.get("trainer", "network") != "network":
         return None
     if params["split"] != 1 or params["interval"] != 1:
         return None
@@ -128,3 +131,8 @@ def _same(published: dict[str, float], own: dict[str, float]) -> bool:
     return theirs.keys() == own.keys() and all(
         math.isclose(theirs[k], own[k], rel_tol=1e-6) for k in theirs
     )
+
+
+PUBLISHED = Plot(
+    title="Published", section="Measurements", info=published_info, draw=draw_published
+)

@@ -1,17 +1,95 @@
-"""Which of the searched parameters decides about the accuracy?"""
+"""Which of the searched parameters decides about the accuracy? Optuna's fANOVA, and its figure.
+
+Not in results/study.py: resuming needs the study, but never scikit-learn's forests.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.measurements.importances import Importances, importances
+from results.plots.figure import Plot
 from results.plots.style import color_of, set_size, tidy
 from results.run import Run
-from results.statistics.compare import arm_label
+from results.statistics.wording import arm_label, counts, percent
+from results.tables import Table
+
+if TYPE_CHECKING:  # optuna is imported late: `import results` stays cheap
+    import optuna
+
+MIN_TRIALS = 8  # a forest of fewer tells of noise only
+NUM_PARTS = 8  # each left out in turn, to see how far the importances hang on single trials
+SEED = 0  # of the random forests
+# A tree takes 10 ms for 100 trials of 4 parameters, and grows with the square of the trials.
+MAX_TRIALS = 200  # of more a random choice
+MOST_TREES, TREES_OF_PART = 64, 8
+TREES_TIMES_TRIALS = 6400
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Importances:
+    """Share of the variance of the accuracy over the space that each parameter explains.
+
+    Attributes:
+        num_trials: finished full trainings the estimate rests on, at most 200.
+        share: by free parameter, sums to 1, largest first.
+        low, high: smallest and largest share when one eighth of the trials is left out; no
+            confidence interval.
+    """
+
+    space: str
+    num_trials: int
+    share: Mapping[str, float]
+    low: Mapping[str, float]
+    high: Mapping[str, float]
+
+
+def importances(run: Run, space: str) -> Importances:
+    """fANOVA importances (Hutter et al. 2014, as in Optuna) of a space's free parameters.
+
+    Raises:
+        ValueError: no such space; fewer than two free parameters or 8 finished trials; or all
+            accuracies are equal. The message is a sentence for readers.
+    """
+    import optuna
+
+    study = run.to_study(space)
+    trials = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    params = list(run.spaces[space].free)
+    if len(params) < 2:
+        raise ValueError(f"{space}: importances need two free parameters, but it has {params}.")
+    if len(trials) < MIN_TRIALS:
+        raise ValueError(
+            f"{space}: importances need {MIN_TRIALS} finished search trials of full length, "
+            f"but it has {len(trials)}."
+        )
+    if len({trial.value for trial in trials}) < 2:
+        raise ValueError(f"{space}: all search trials reached the same accuracy.")
+    if len(trials) > MAX_TRIALS:
+        rng = np.random.default_rng(SEED)
+        trials = [trials[place] for place in sorted(rng.permutation(len(trials))[:MAX_TRIALS])]
+    whole = _fanova(trials, min(MOST_TREES, TREES_TIMES_TRIALS // len(trials)))
+    parts = [
+        _fanova(
+            [trial for place, trial in enumerate(trials) if place % NUM_PARTS != left_out],
+            TREES_OF_PART,
+        )
+        for left_out in range(NUM_PARTS)
+    ]
+    names = sorted(whole, key=lambda name: -whole[name])
+    return Importances(
+        space=space,
+        num_trials=len(trials),
+        share={name: whole[name] for name in names},
+        low={name: min(_finite(part[name] for part in [*parts, whole])) for name in names},
+        high={name: max(_finite(part[name] for part in [*parts, whole])) for name in names},
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +124,26 @@ def draw_importances(info: ImportancesInfo, figure: Figure) -> None:
     )
 
 
+def _fanova(trials: list[optuna.trial.FrozenTrial], num_trees: int) -> dict[str, float]:
+    import optuna
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # or each study announces itself
+    try:
+        study = optuna.create_study(direction="maximize")
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+    study.add_trials(trials)
+    evaluator = FanovaImportanceEvaluator(n_trees=num_trees, seed=SEED)
+    found = get_param_importances(study, evaluator=evaluator)
+    return {name: float(value) for name, value in found.items()}
+
+
+def _finite(values: Iterable[float]) -> list[float]:
+    return [value for value in values if math.isfinite(value)]
+
+
 def _draw_arm(axes: Axes, arm: Importances, most: int) -> None:
     place_P = np.arange(len(arm.share))
     share_P = 100 * np.array(list(arm.share.values()))
@@ -60,3 +158,40 @@ def _draw_arm(axes: Axes, arm: Importances, most: int) -> None:
     axes.set_title(f"{arm_label(arm.space)} (n={arm.num_trials})", fontsize=10.5)
     tidy(axes)
     axes.grid(visible=False, axis="y")
+
+
+def _importances_caption(info: ImportancesInfo) -> str:
+    trials = counts([(arm.space, arm.num_trials) for arm in info.arms], "configs")
+    told = "".join(f" Not shown: {sentence}" for sentence in info.refused)
+    if any(arm.num_trials == MAX_TRIALS for arm in info.arms):
+        told = f" At most {MAX_TRIALS} configs an arm, drawn at random.{told}"
+    return (
+        "Share of the variance of validation accuracy over the searched ranges that a parameter "
+        f"explains (fANOVA on a random forest, main effects), {trials}, one seed each. Line: "
+        "smallest to largest when an eighth of the configs is left out; no confidence interval."
+        f"{told}"
+    )
+
+
+def _importances_table(info: ImportancesInfo) -> Table:
+    rows = [
+        [
+            arm_label(arm.space),
+            name,
+            *(percent(x, 1) for x in (share, arm.low[name], arm.high[name])),
+        ]
+        for arm in info.arms
+        for name, share in arm.share.items()
+    ]
+    header = ["arm", "parameter", "share %", "smallest", "largest"]
+    return Table(caption="Importances by arm", header=header, rows=rows)
+
+
+IMPORTANCES = Plot(
+    title="Which parameter matters",
+    section="Search",
+    info=importances_info,
+    draw=draw_importances,
+    caption=_importances_caption,
+    table=_importances_table,
+)

@@ -13,11 +13,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from results.arms.choice import group_by_arm, is_full, params_of
+from results.plots.figure import Plot
 from results.plots.search.slices import ArmSlices, parameter_axis, slices_info, visible_floor
 from results.plots.style import GREY, set_size, tidy
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.compare import arm_label
+from results.statistics.wording import counts, percent
+from results.tables import Table, thinned
 from search_spaces.families import CURVE_PARAMETERS
 
 # Of the free parameters the first of each line make the axes.
@@ -55,18 +58,11 @@ class ArmMap:
     short_y_S: NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ParameterMapInfo:
-    """Maps of the arms with two free parameters."""
-
-    arms: tuple[ArmMap, ...]
-
-
-def parameter_map_info(run: Run) -> ParameterMapInfo:
+def parameter_map_info(run: Run) -> tuple[ArmMap, ...]:
     """The full search trials; two axes an arm: the curve's parameter and the interval first."""
-    arms = [arm for arm in slices_info(run).arms if len(arm.params) > 1]
+    arms = [arm for arm in slices_info(run) if len(arm.params) > 1]
     rows = group_by_arm(run.rows())
-    return ParameterMapInfo(arms=tuple(_arm_map(arm, rows[arm.name]) for arm in arms))
+    return tuple(_arm_map(arm, rows[arm.name]) for arm in arms)
 
 
 def main_axes(params: list[str]) -> tuple[str, str]:
@@ -84,17 +80,17 @@ def main_axes(params: list[str]) -> tuple[str, str]:
     return first(FIRST, [name for name in params if name != y_name]), y_name
 
 
-def draw_parameter_map(info: ParameterMapInfo, figure: Figure) -> None:
+def draw_parameter_map(arms: tuple[ArmMap, ...], figure: Figure) -> None:
     """A panel an arm: one dot a config, colour its accuracy; ring: the best, cross: diverged."""
-    columns = min(MAX_COLUMNS, len(info.arms))
-    rows = math.ceil(len(info.arms) / columns)
+    columns = min(MAX_COLUMNS, len(arms))
+    rows = math.ceil(len(arms) / columns)
     set_size(figure, 0.8 + 3.3 * rows)
     all_axes = figure.subplots(rows, columns, squeeze=False)
-    objective_T = np.concatenate([arm.objective_T for arm in info.arms])
+    objective_T = np.concatenate([arm.objective_T for arm in arms])
     norm = Normalize(100 * visible_floor(objective_T), 100 * objective_T.max())
-    for axes, arm in zip(all_axes.flat, info.arms, strict=False):
+    for axes, arm in zip(all_axes.flat, arms, strict=False):
         _draw_arm(axes, arm, norm)
-    for axes in all_axes.flat[len(info.arms) :]:
+    for axes in all_axes.flat[len(arms) :]:
         axes.set_visible(False)
     figure.colorbar(
         ScalarMappable(norm, COLOR_MAP), ax=all_axes, label="validation accuracy [%]",
@@ -102,13 +98,13 @@ def draw_parameter_map(info: ParameterMapInfo, figure: Figure) -> None:
     )  # fmt: skip
     figure.suptitle(
         "Search trials of full length: a dot a config (one seed each); ring: the best; "
-        "cross: diverged" + _grey_dots(info),
+        "cross: diverged" + _grey_dots(arms),
         fontsize=11,
     )
 
 
-def _grey_dots(info: ParameterMapInfo) -> str:
-    has_short = any(arm.short_x_S.size for arm in info.arms)
+def _grey_dots(arms: tuple[ArmMap, ...]) -> str:
+    has_short = any(arm.short_x_S.size for arm in arms)
     return "; grey: shorter trainings only" if has_short else ""
 
 
@@ -155,3 +151,41 @@ def _draw_arm(axes: Axes, arm: ArmMap, norm: Normalize) -> None:
     axes.margins(0.1)
     axes.set_title(f"{arm_label(arm.name)} (n={len(arm.objective_T)})", fontsize=10.5)
     tidy(axes)
+
+
+def _map_caption(arms: tuple[ArmMap, ...]) -> str:
+    configs = counts([(arm.name, len(arm.objective_T)) for arm in arms], "configs")
+    return (
+        "Every dot is a search config trained over all samples with one seed; its colour is the "
+        "validation accuracy, the ring marks the arm's best, a cross diverged; grey dots are "
+        "configs with shorter trainings only. "
+        f"{configs}; single values, no interval."
+    )
+
+
+def _map_table(arms: tuple[ArmMap, ...]) -> Table:
+    rows = []
+    for arm in arms:
+        order_T = sorted(range(len(arm.objective_T)), key=lambda t: -arm.objective_T[t])
+        rows += [
+            [
+                arm_label(arm.name),
+                f"{arm.x_name} = {arm.x_T[t]:.4g}",
+                f"{arm.y_name} = {arm.y_T[t]:.4g}",
+                percent(float(arm.objective_T[t])),
+                "yes" if arm.is_diverged_T[t] else "",
+            ]
+            for t in order_T[: len(thinned(len(order_T)))]
+        ]
+    header = ["arm", "across", "up", "validation accuracy %", "diverged"]
+    return Table(caption="Search configs of full length, best first", header=header, rows=rows)
+
+
+PARAMETER_MAP = Plot(
+    title="Parameter map",
+    section="Search",
+    info=parameter_map_info,
+    draw=draw_parameter_map,
+    caption=_map_caption,
+    table=_map_table,
+)

@@ -10,10 +10,13 @@ from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
 from results.arms.choice import group_by_arm, is_full
+from results.plots.figure import Plot
 from results.plots.search.slices import visible_floor
 from results.plots.style import add_legend, color_of, line_style, set_size, tidy
 from results.records.schema import Row
 from results.run import Run
+from results.statistics.wording import arm_label, counts, number, percent
+from results.tables import Table, thinned
 from search_spaces.records import LOST
 
 
@@ -36,14 +39,7 @@ class ArmProgress:
     samples: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProgressInfo:
-    """The searches of all arms with a full training."""
-
-    arms: tuple[ArmProgress, ...]
-
-
-def progress_info(run: Run) -> ProgressInfo:
+def progress_info(run: Run) -> tuple[ArmProgress, ...]:
     """Best validation accuracy by samples, for the search trials in the order of their ends.
 
     A training by rungs counts its samples where it ended; failures of the machinery cost none.
@@ -65,15 +61,15 @@ def progress_info(run: Run) -> ProgressInfo:
                     samples=int(samples_T[-1]),
                 )
             )
-    return ProgressInfo(arms=tuple(arms))
+    return tuple(arms)
 
 
-def draw_progress(info: ProgressInfo, figure: Figure) -> None:
+def draw_progress(arms: tuple[ArmProgress, ...], figure: Figure) -> None:
     """A stair an arm; dots: single full trainings."""
     set_size(figure, 4.8)
     axes = figure.subplots()
-    floor = visible_floor(np.concatenate([arm.objective_T for arm in info.arms]))
-    for arm in info.arms:
+    floor = visible_floor(np.concatenate([arm.objective_T for arm in arms]))
+    for arm in arms:
         color = color_of(arm.name)
         axes.step(
             np.append(arm.samples_T, arm.samples), 100 * np.append(arm.best_T, arm.best_T[-1]),
@@ -98,9 +94,44 @@ def draw_progress(info: ProgressInfo, figure: Figure) -> None:
         "triangles: below the axis",
         fontsize=11,
     )
-    add_legend(figure, [(arm.name, f" (n={len(arm.objective_T)})") for arm in info.arms])
+    add_legend(figure, [(arm.name, f" (n={len(arm.objective_T)})") for arm in arms])
 
 
 def _counts(row: Row) -> bool:
     is_spent = bool(row["samples_seen"]) and row["status"] not in LOST
     return row["role"] == "search" and row["ended_at"] is not None and is_spent
+
+
+def _progress_caption(arms: tuple[ArmProgress, ...]) -> str:
+    trials = counts([(arm.name, len(arm.objective_T)) for arm in arms], "full trainings")
+    shorter = sum(arm.num_trials - len(arm.objective_T) for arm in arms)
+    more = f" Samples of {shorter} shorter trainings are counted too." if shorter else ""
+    return (
+        f"Best validation accuracy so far by the samples each arm's search has spent, {trials}, "
+        f"one seed each; single values, no interval.{more}"
+    )
+
+
+def _progress_table(arms: tuple[ArmProgress, ...]) -> Table:
+    rows = [
+        [
+            arm_label(arm.name),
+            number(float(arm.samples_T[t])),
+            percent(float(arm.objective_T[t])),
+            percent(float(arm.best_T[t])),
+        ]
+        for arm in arms
+        for t in thinned(len(arm.best_T))
+    ]
+    header = ["arm", "samples", "validation accuracy %", "best so far %"]
+    return Table(caption="Full trainings in the order of their ends", header=header, rows=rows)
+
+
+PROGRESS = Plot(
+    title="Best so far",
+    section="Search",
+    info=progress_info,
+    draw=draw_progress,
+    caption=_progress_caption,
+    table=_progress_table,
+)

@@ -12,10 +12,13 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from results.arms.choice import chosen_row, group_by_arm, is_full, params_of, spaces_of
+from results.plots.figure import Plot
 from results.plots.looks import MAX_TICKS, log_axis
 from results.plots.style import color_of, set_size, tidy
 from results.run import Run
 from results.statistics.compare import arm_label
+from results.statistics.wording import counts, number, percent
+from results.tables import Table, thinned
 from search_spaces.space import INTEGER_PARAMS
 
 UNITS = {"interval": "interval [epochs]"}
@@ -39,14 +42,7 @@ class ArmSlices:
     chosen: dict[str, float]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SlicesInfo:
-    """Search trials of all arms with free parameters."""
-
-    arms: tuple[ArmSlices, ...]
-
-
-def slices_info(run: Run) -> SlicesInfo:
+def slices_info(run: Run) -> tuple[ArmSlices, ...]:
     """Objective against each free parameter, for the search trials over all samples."""
     arms = []
     for name, rows in group_by_arm(run.rows()).items():
@@ -65,16 +61,16 @@ def slices_info(run: Run) -> SlicesInfo:
                     chosen=params_of(chosen),
                 )
             )
-    return SlicesInfo(arms=tuple(arms))
+    return tuple(arms)
 
 
-def draw_slices(info: SlicesInfo, figure: Figure) -> None:
+def draw_slices(arms: tuple[ArmSlices, ...], figure: Figure) -> None:
     """One row an arm, one column a parameter; triangles mark values below the axis."""
-    columns = max(len(arm.params) for arm in info.arms)
-    set_size(figure, 0.7 + 2.3 * len(info.arms))
-    all_axes = figure.subplots(len(info.arms), columns, squeeze=False, sharey=True)
-    floor = visible_floor(np.concatenate([arm.objective_T for arm in info.arms]))
-    for row, arm in zip(all_axes, info.arms, strict=True):
+    columns = max(len(arm.params) for arm in arms)
+    set_size(figure, 0.7 + 2.3 * len(arms))
+    all_axes = figure.subplots(len(arms), columns, squeeze=False, sharey=True)
+    floor = visible_floor(np.concatenate([arm.objective_T for arm in arms]))
+    for row, arm in zip(all_axes, arms, strict=True):
         for axes, param in zip(row, sorted(arm.params), strict=False):
             _draw_slice(axes, arm, param, floor)
         for axes in row[len(arm.params) :]:
@@ -119,3 +115,40 @@ def _draw_slice(axes: Axes, arm: ArmSlices, param: str, floor: float) -> None:
     parameter_axis(axes, "x", param, value_T, is_log=param in arm.logs)
     axes.margins(y=0.12)
     tidy(axes)
+
+
+def count_configs(arms: tuple[ArmSlices, ...]) -> str:
+    """How many configs each arm shows."""
+    return counts([(arm.name, len(arm.objective_T)) for arm in arms], "configs")
+
+
+def _slices_caption(arms: tuple[ArmSlices, ...]) -> str:
+    return (
+        "The same configs against each free parameter alone; ring: the chosen config, triangle: "
+        f"below the axis. {count_configs(arms)}, one seed each; single values, no interval."
+    )
+
+
+def _slices_table(arms: tuple[ArmSlices, ...]) -> Table:
+    names = sorted({name for arm in arms for name in arm.params})
+    rows = []
+    for arm in arms:
+        order_T = sorted(range(len(arm.objective_T)), key=lambda t: -arm.objective_T[t])
+        for t in order_T[: len(thinned(len(order_T)))]:
+            params = [number(float(arm.params[n][t])) if n in arm.params else "-" for n in names]
+            rows.append([arm_label(arm.name), *params, percent(float(arm.objective_T[t]))])
+    return Table(
+        caption="Search configs of full length, best first",
+        header=["arm", *names, "validation accuracy %"],
+        rows=rows,
+    )
+
+
+SLICES = Plot(
+    title="Parameter by parameter",
+    section="Search",
+    info=slices_info,
+    draw=draw_slices,
+    caption=_slices_caption,
+    table=_slices_table,
+)

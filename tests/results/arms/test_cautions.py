@@ -145,7 +145,7 @@ def test_a_config_chosen_without_a_full_training_is_given_in_full(store, capsys)
     assert arm.params["p"] == 0.5
     assert main(["show", str(store.run_dir)]) == 0
     assert f"config {short.config_key}" in capsys.readouterr().out
-    assert (curves_info(run).arms, schedules_info(run).arms) == ((), ())
+    assert (curves_info(run), schedules_info(run)) == ((), ())
 
 
 def test_the_best_of_a_paused_config_is_the_whole_training(store):
@@ -159,7 +159,7 @@ def test_schedules_of_squeezed_trainings_are_not_those_used(store):
     write_trial(store, make_trial(params={"p": 0.5}, horizon=0.5))
     confirm = make_trial(params={"p": 0.5}, role="confirm")
     write_trial(store, confirm, status="running", epochs=1)
-    (arm,) = schedules_info(reload(store)).arms
+    (arm,) = schedules_info(reload(store))
     assert arm.used["lr"].tolist() == [confirm.schedule.lr_S[0]]
 
 

@@ -11,6 +11,7 @@ import pytest
 import results
 from results.__main__ import main
 from results.plots import PLOTS
+from results.plots.figure import arms_of
 from results.records.store import RunStore
 from tests.fakes.results import make_trial, write_run, write_trial
 
@@ -77,7 +78,7 @@ def test_figures_come_in_every_format_asked_for(run_dir, tmp_path):
     arguments = ["--figures", "svg,pdf", "--out", str(tmp_path)]
     assert main(["export", str(run_dir), *arguments]) == 0
     run = results.load(run_dir)
-    shown = {name for name, plot in PLOTS.items() if plot.info(run).arms}
+    shown = {name for name, plot in PLOTS.items() if arms_of(plot.info(run))}
     assert {path.name for path in tmp_path.iterdir()} == {
         f"{name}.{kind}" for name in shown for kind in ("svg", "pdf")
     }

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from results import load
-from results.measurements.exchange import Rate, exchange, exchange_rate
+from results.measurements.exchange import Rate, exchange_rate, read_exchange
 from results.records.schema import epoch_row, trial_row
 from results.records.store import RunStore
 from search_spaces.trial import TrialConfig
@@ -140,7 +140,7 @@ def ended_row(trial: TrialConfig) -> dict[str, object]:
 
 
 def test_the_rate_is_read_from_a_runs_records(tmp_path) -> None:
-    found = exchange(load(write_experiment(tmp_path, 4)))
+    found = read_exchange(load(write_experiment(tmp_path, 4)))
     assert found.rate.a == pytest.approx(1.0, abs=1e-6)
     assert found.drop_X.tolist() == [0.0, 1.0, 2.0]
     assert found.growth_K.tolist() == pytest.approx([1.0])
@@ -151,14 +151,14 @@ def test_the_rate_is_read_from_a_runs_records(tmp_path) -> None:
 
 def test_two_seeds_are_too_few(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"at least 3 seeds in every arm, but got 2"):
-        exchange(load(write_experiment(tmp_path, 2)))
+        read_exchange(load(write_experiment(tmp_path, 2)))
 
 
 def test_other_runs_hold_no_experiment(tmp_path) -> None:
     store = RunStore.create(tmp_path / "run", {"status": "running"}, "")
     store.close()
     with pytest.raises(ValueError, match="no exchange experiment here"):
-        exchange(load(tmp_path / "run"))
+        read_exchange(load(tmp_path / "run"))
 
 
 def test_open_ends_are_told_as_such() -> None:

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import results
-from results.measurements.best_of_n import best_of_n, best_quantile, expected_best
 from results.plots import save_plots
-from results.plots.search.best_of_n import best_of_n_info
+from results.plots.search.best_of_n import best_of_n, best_of_n_info, best_quantile, expected_best
 from results.records.store import RunStore
 from tests.fakes.results import make_space, make_trial, suggest, write_run, write_trial
 
@@ -94,7 +93,7 @@ def test_other_searches_are_refused(tmp_path, search, why):
     run = write_search(tmp_path / "run", **search)
     with pytest.raises(ValueError, match=why):
         best_of_n(run)
-    assert best_of_n_info(run).arms == ()
+    assert best_of_n_info(run) == ()
 
 
 def test_a_run_that_does_not_say_how_it_searched_is_refused(tmp_path):

@@ -13,11 +13,11 @@ from scipy.special import ndtr
 from scipy.stats import spearmanr
 
 import results
-from results.measurements.noise import noise_constant
+from results.measurements.noise import read_noise
+from results.measurements.sampling import read_sampling
+from results.measurements.sharpness import Panel, read_sharpness
 from results.plots import PLOTS, save_plots
-from results.plots.papers.noise import noise_constant_info
-from results.plots.papers.sampling import noise_sample_info
-from results.plots.papers.sharpness import Panel, sharpness_info
+from results.plots.papers.noise import noise_info
 from results.records.schema import epoch_row
 from results.records.store import RunStore
 from tests.fakes.measurements import (
@@ -33,7 +33,7 @@ from tests.fakes.results import make_epochs, write_run, write_trial
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
 
-NEW_FIGURES = ("sharpness", "noise_sample", "noise_constant", "critical_batch")
+NEW_FIGURES = ("sharpness", "sampling", "noise", "critical")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def run(tmp_path_factory):
 
 
 def test_sharpness_is_correlated_between_configs_not_seeds(run):
-    info = sharpness_info(run)
+    info = read_sharpness(run)
     assert (len(info.arms), info.num_trainings, info.num_left_out) == (6, 18, 1)
     # sharpness = batch / lr, delta = lr / sqrt(batch): of configs in the order of the loops
     batch, lr = [8, 32, 128] * 2, [0.1] * 3 + [0.5] * 3
@@ -62,14 +62,14 @@ def test_accuracy_is_best_at_the_delta_of_the_best_mean(tmp_path):
         record(store, constant_trial(0.1, 16), accuracy=0.7, sharpness_loss=0.1)
         record(store, constant_trial(0.4, 16), accuracy=0.9, sharpness_loss=0.2)
         record(store, constant_trial(0.8, 16), accuracy=0.8, sharpness_loss=math.inf)
-    info = sharpness_info(results.load(tmp_path / "run"))
+    info = read_sharpness(results.load(tmp_path / "run"))
     assert info.best_delta == pytest.approx(0.1)
     assert info.num_left_out == 1
     assert [arm.values["test_accuracy"].tolist() for arm in info.arms] == [[0.7], [0.9]]
 
 
 def test_noise_is_described_at_the_last_measured_epoch(run):
-    arms = noise_sample_info(run).arms
+    arms = read_sampling(run)
     assert [arm.batch_size for arm in arms] == [8, 8, 32, 32, 128, 128]
     first = arms[0]
     assert (first.epoch, first.num_batches, first.num_params) == (6, 2, NUM_PARAMS)
@@ -80,7 +80,7 @@ def test_noise_is_described_at_the_last_measured_epoch(run):
 
 def test_scaled_noise_norms_have_t_intervals_over_seeds(run):
     # norms 1, 2, 3 of the three seeds in epoch 2, one more in epoch 6
-    arm = noise_sample_info(run).arms[0]
+    arm = read_sampling(run)[0]
     for epoch, norm in {2: 2.0, 6: 3.0}.items():
         found = arm.scaled_norm[epoch]
         assert found.mean == pytest.approx(math.sqrt(8) * norm)
@@ -90,7 +90,7 @@ def test_scaled_noise_norms_have_t_intervals_over_seeds(run):
 def test_the_density_of_normal_noise_is_normal_and_misses_what_lies_beyond(tmp_path):
     with RunStore.create(tmp_path / "run", {}, "") as store:
         record(store, constant_trial(), epochs={6: sample(scale=2.0)})
-    (arm,) = noise_sample_info(results.load(tmp_path / "run")).arms
+    (arm,) = read_sampling(results.load(tmp_path / "run"))
     inside = float(arm.density @ np.diff(arm.edges))
     assert inside == pytest.approx(ndtr(2.5) - ndtr(-2.5))
     assert arm.density.max() == pytest.approx(1 / (2 * math.sqrt(2 * math.pi)), rel=1e-3)
@@ -105,7 +105,7 @@ def test_noise_is_called_normal_by_its_distance_and_heavy_by_its_kurtosis(
 ):
     with RunStore.create(tmp_path / "run", {}, "") as store:
         record(store, constant_trial(), epochs={6: sample(ks=ks, kurtosis=kurtosis)})
-    (arm,) = noise_sample_info(results.load(tmp_path / "run")).arms
+    (arm,) = read_sampling(results.load(tmp_path / "run"))
     assert arm.ks_of_normal == pytest.approx(0.895 / (100 - 0.01 + 0.0085))  # Stephens 1974
     assert (arm.is_normal, arm.has_heavy_tails) == (is_normal, heavy)
 
@@ -114,17 +114,17 @@ def test_noise_that_is_not_finite_is_left_out(tmp_path):
     with RunStore.create(tmp_path / "run", {}, "") as store:
         record(store, constant_trial(), epochs={2: sample(1.0), 6: sample(math.nan)})
         record(store, constant_trial(0.5), epochs={6: sample(math.nan)})
-    (arm,) = noise_sample_info(results.load(tmp_path / "run")).arms
+    (arm,) = read_sampling(results.load(tmp_path / "run"))
     assert arm.epoch == 2
 
 
 def test_curves_of_the_noise_constant_have_the_measurements_interval_for_one_seed(tmp_path, run):
     with RunStore.create(tmp_path / "run", {}, "") as store:
         record(store, constant_trial(), epochs={2: noise(4.0), 6: noise(8.0)})
-    (arm,) = noise_constant_info(results.load(tmp_path / "run")).arms
+    (arm,) = noise_info(results.load(tmp_path / "run"))
     assert (arm.c2.low_E.tolist(), arm.c2.high_E.tolist()) == ([2.0, 4.0], [6.0, 12.0])
     assert np.isnan(arm.gradient_norm.low_E).all()
-    several = noise_constant_info(run).arms[0]
+    several = noise_info(run)[0]
     assert several.epoch_E.tolist() == [2, 6]
     assert several.c2.mean_E.tolist() == [801, 3 * 801]
     assert several.c2.high_E[0] == pytest.approx(801 + T_2 / math.sqrt(3))
@@ -160,11 +160,11 @@ def test_the_figures_say_n_and_the_kind_of_interval(run):
     }
     assert "n=6" in told["sharpness"]
     assert "Fisher z" in told["sharpness"]
-    for name in ("noise_sample", "noise_constant"):
+    for name in ("sampling", "noise"):
         assert "n=3" in told[name]
         assert "t-intervals over seeds" in told[name]
-    assert "n=3" in told["critical_batch"]
-    assert "smallest to largest seed" in told["critical_batch"]
+    assert "n=3" in told["critical"]
+    assert "smallest to largest seed" in told["critical"]
 
 
 def test_a_run_shows_the_figures_of_what_it_measured(run, tmp_path):
@@ -175,7 +175,8 @@ def test_a_run_shows_the_figures_of_what_it_measured(run, tmp_path):
 
 def test_a_run_without_measurements_has_none_of_their_figures(tmp_path):
     run = results.load(write_run(tmp_path / "run", trials=1, seeds=1))
-    assert all(not PLOTS[name].info(run).arms for name in NEW_FIGURES)
+    assert not any(PLOTS[name].info(run) for name in ("sampling", "noise", "critical"))
+    assert PLOTS["sharpness"].info(run).arms == ()
 
 
 def test_an_unfinished_training_draws(tmp_path):
@@ -185,10 +186,8 @@ def test_an_unfinished_training_draws(tmp_path):
         row = replace(make_epochs(trial, 0.5)[1], **noise(3.0), **sample())
         store.add_epoch(epoch_row(store.run_id, trial, 0, row))
     run = results.load(tmp_path / "run")
-    assert noise_constant(run) == {}
-    assert {"noise_sample", "noise_constant"} <= {
-        path.stem for path in save_plots(run, tmp_path / "plots")
-    }
+    assert read_noise(run) == {}
+    assert {"sampling", "noise"} <= {path.stem for path in save_plots(run, tmp_path / "plots")}
 
 
 def test_decay_rates_are_shown_where_something_decays_and_name_their_assumption(run, tmp_path):
@@ -203,7 +202,7 @@ def test_decay_rates_are_shown_where_something_decays_and_name_their_assumption(
 
 def test_an_empty_run_correlates_nothing(tmp_path):
     RunStore.create(tmp_path / "run", {}, "").close()
-    info = sharpness_info(results.load(tmp_path / "run"))
+    info = read_sharpness(results.load(tmp_path / "run"))
     assert info.arms == ()
     assert all(found.n == 0 for found in info.correlations.values())
 
@@ -212,5 +211,5 @@ def test_points_of_a_space_are_drawn_in_their_order(tmp_path):
     with RunStore.create(tmp_path / "run", {}, "") as store:
         for batch in (32, 8, 128):
             record(store, constant_trial(0.1, batch), epochs={2: noise(1.0)})
-    arms = noise_constant_info(results.load(tmp_path / "run")).arms
+    arms = noise_info(results.load(tmp_path / "run"))
     assert [arm.name for arm in arms] == [f"lr_batch batch0={b},lr0=0.1" for b in (8, 32, 128)]

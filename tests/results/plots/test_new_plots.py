@@ -10,11 +10,11 @@ import pytest
 from matplotlib.figure import Figure
 
 import results
-from results.measurements.importances import MIN_TRIALS, importances
 from results.plots import PLOTS
 from results.plots.arms.curves import costs_info, curves_info, mean_band
 from results.plots.arms.time_use import time_use_info
-from results.plots.search.importances import importances_info
+from results.plots.figure import arms_of
+from results.plots.search.importances import MIN_TRIALS, importances, importances_info
 from results.plots.search.parameter_map import main_axes, parameter_map_info
 from results.plots.search.progress import progress_info
 from results.plots.search.slices import slices_info
@@ -58,7 +58,7 @@ def test_mean_band_is_the_t_interval_by_hand():
 
 
 def test_curves_tell_samples_and_steps_since_the_start(run):
-    for arm in curves_info(run).arms:
+    for arm in curves_info(run):
         table = run.best(arm.name).schedule
         ends = [table.epoch_end(epoch) for epoch in range(1, 7)]
         steps = [len(list(table.steps(0, end))) for end in ends]
@@ -68,12 +68,12 @@ def test_curves_tell_samples_and_steps_since_the_start(run):
 
 
 def test_steps_are_shown_only_where_batches_differ(run, tmp_path):
-    assert costs_info(run).arms == ()
+    assert costs_info(run) == ()
     with RunStore.create(tmp_path / "run", {}, "") as store:
         write_trial(store, make_trial(role="confirm"))
         grown = make_trial("batch", {"interval": 2, "factor": 0.7071, "split": 0.0})
         write_trial(store, grown)
-    lr, batch = costs_info(results.load(tmp_path / "run")).arms
+    lr, batch = costs_info(results.load(tmp_path / "run"))
     assert lr.costs["steps"][-1] > batch.costs["steps"][-1]
     assert lr.costs["samples"][-1] == pytest.approx(batch.costs["samples"][-1], abs=128)
 
@@ -104,13 +104,13 @@ def test_the_map_holds_every_full_search_trial_and_its_best(tmp_path):
             ({"p": 3.7, "interval": 1}, 0.99, {"status": "running"}, {}),
         ],
     )
-    (arm,) = parameter_map_info(run).arms
+    (arm,) = parameter_map_info(run)
     assert (arm.x_name, arm.y_name) == ("p", "interval")
     assert arm.x_T.tolist() == [0.5, 1.5, 2.5]
     assert arm.y_T.tolist() == [2, 1, 3]
     assert arm.is_diverged_T.tolist() == [False, False, True]
     assert arm.best == 1
-    (slices,) = slices_info(run).arms
+    (slices,) = slices_info(run)
     assert slices.objective_T.tolist() == arm.objective_T.tolist()
 
 
@@ -119,8 +119,8 @@ def test_a_space_with_one_free_parameter_has_no_map(tmp_path):
     with RunStore.create(tmp_path / "run", manifest, "") as store:
         write_trial(store, make_trial())
     run = results.load(tmp_path / "run")
-    assert parameter_map_info(run).arms == ()
-    assert len(slices_info(run).arms) == 1
+    assert parameter_map_info(run) == ()
+    assert len(slices_info(run)) == 1
 
 
 ONE_FREE = {
@@ -143,7 +143,7 @@ def test_progress_counts_all_samples_and_shows_full_trainings_only(tmp_path):
             ({"p": 0.8}, 0.99, {}, {"role": "select"}),
         ],
     )
-    (arm,) = progress_info(run).arms
+    (arm,) = progress_info(run)
     expected = FULL_SAMPLES * np.array([1.5, 2.5, 3.5])
     assert (np.abs(arm.samples_T - expected) < 4 * 32).all()
     assert arm.best_T.tolist() == [arm.objective_T[0], arm.objective_T[0], arm.objective_T[2]]
@@ -171,18 +171,18 @@ def test_a_paused_training_spends_samples_but_is_no_result(tmp_path):
         later = START + timedelta(seconds=60)
         write_trial(store, make_trial(params={"p": 1.0}), accuracy=0.8, started_at=later)
     run = results.load(tmp_path / "run")
-    (arm,) = progress_info(run).arms
+    (arm,) = progress_info(run)
     assert arm.samples_T.tolist() == [3600 + FULL_SAMPLES]
     assert arm.best_T.max() < 0.85
-    assert [len(arm.objective_T) for arm in parameter_map_info(run).arms] == [1]
-    assert [len(arm.objective_T) for arm in slices_info(run).arms] == [1]
+    assert [len(arm.objective_T) for arm in parameter_map_info(run)] == [1]
+    assert [len(arm.objective_T) for arm in slices_info(run)] == [1]
 
 
 def test_progress_follows_the_order_of_the_ends(tmp_path):
     with RunStore.create(tmp_path / "run", {}, "") as store:
         write_trial(store, make_trial(params={"p": 1.0}), started_at=START + timedelta(hours=1))
         write_trial(store, make_trial(params={"p": 2.0}), accuracy=0.5)
-    (arm,) = progress_info(results.load(tmp_path / "run")).arms
+    (arm,) = progress_info(results.load(tmp_path / "run"))
     assert arm.objective_T[0] < 0.6 < arm.objective_T[1]
 
 
@@ -272,7 +272,7 @@ def test_a_figure_is_1200_pixels_wide_and_has_a_title(tmp_path, name):
         write_trial(store, make_trial(params={"p": 3.0}), status="diverged")
         write_trial(store, make_trial("batch", {"interval": 2, "factor": 0.7, "split": 0.0}))
     info = PLOTS[name].info(results.load(tmp_path / "run"))
-    assert info.arms
+    assert arms_of(info)
     figure = Figure(dpi=120)
     PLOTS[name].draw(info, figure)
     assert figure.get_size_inches()[0] * figure.dpi == 1200

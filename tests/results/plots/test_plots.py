@@ -30,18 +30,18 @@ def run(tmp_path_factory):
 
 def test_curves_hold_every_confirm_seed(run):
     info = curves_info(run)
-    assert [arm.name for arm in info.arms] == ["poly", "cosine", "baseline"]
-    assert all(arm.metrics["val_accuracy"].shape == (3, 6) for arm in info.arms)
-    assert all(np.isfinite(arm.metrics["train_loss"]).all() for arm in info.arms)
+    assert [arm.name for arm in info] == ["poly", "cosine", "baseline"]
+    assert all(arm.metrics["val_accuracy"].shape == (3, 6) for arm in info)
+    assert all(np.isfinite(arm.metrics["train_loss"]).all() for arm in info)
 
 
 def test_curves_before_confirmation_show_the_best_search_trial(tmp_path):
     run = results.load(write_run(tmp_path / "run", seeds=0, baseline=False))
-    assert [(arm.role, arm.num_seeds) for arm in curves_info(run).arms] == [("search", 1)] * 2
+    assert [(arm.role, arm.num_seeds) for arm in curves_info(run)] == [("search", 1)] * 2
 
 
 def test_schedules_show_what_was_used(run):
-    for arm in schedules_info(run).arms:
+    for arm in schedules_info(run):
         table = run.best(arm.name).schedule
         stage_E = [table.stage_at(1200 * (epoch + 1) - 1) for epoch in range(6)]
         assert arm.used["lr"].tolist() == table.lr_S[stage_E].tolist()
@@ -49,7 +49,7 @@ def test_schedules_show_what_was_used(run):
 
 
 def test_slices_hold_one_point_per_search_trial(run):
-    poly, cosine = slices_info(run).arms
+    poly, cosine = slices_info(run)
     assert set(poly.params) == {"delta0", "interval", "p"}
     assert set(cosine.params) == {"delta0", "interval"}
     assert len(poly.objective_T) == 8
@@ -109,7 +109,7 @@ def test_unbounded_losses_do_not_break_the_curves(tmp_path):
             broken = replace(record, train_loss=float("inf"), val_loss=float("nan"))
             store.add_epoch(epoch_row("run", trial, 0, broken))
     run = results.load(tmp_path / "run")
-    (arm,) = curves_info(run).arms
+    (arm,) = curves_info(run)
     assert np.isfinite(arm.metrics["val_loss"]).sum() == 2
     assert save_plots(run, tmp_path / "plots")
 

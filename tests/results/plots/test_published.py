@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -14,13 +15,14 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 import results
-from results.measurements.exchange import exchange
+from results.measurements.exchange import read_exchange
 from results.measurements.functions import Solved, solved
 from results.measurements.published import published_curves
 from results.plots import PLOTS, save_plots, scale_line
 from results.plots.papers.exchange import draw_exchange, exchange_info
-from results.plots.papers.functions import draw_functions, save_functions
+from results.plots.papers.functions import draw_functions
 from results.plots.papers.published import draw_published, published_info
+from results.plots.style import save_figure
 from results.records.store import RunStore
 from search_spaces.records import Status
 from search_spaces.trial import Recipe, TrialConfig
@@ -181,8 +183,8 @@ def test_the_published_figure_has_a_title_and_a_dot_an_arm(run: results.Run) -> 
 
 def test_the_exchange_figure_holds_the_responses_and_the_rates(tmp_path: Path) -> None:
     run = results.load(write_experiment(tmp_path, 4))
-    found, figure = exchange(run), Figure()
-    assert exchange_info(run).arms[0].sentence == found.sentence
+    found, figure = read_exchange(run), Figure()
+    assert exchange_info(run)[0].sentence == found.sentence
     draw_exchange(exchange_info(run), figure)
     assert "n=4 paired seeds, 6 epochs" in figure.get_suptitle()
     left, right = figure.axes
@@ -213,18 +215,18 @@ def write_exchange(path: Path, factors: Sequence[float]) -> results.Run:
 
 
 def test_a_loss_without_a_logarithm_leaves_its_seed_out(tmp_path: Path) -> None:
-    assert exchange(write_exchange(tmp_path / "run", (1.0, 0.5))).response_RX.shape == (3, 2)
+    assert read_exchange(write_exchange(tmp_path / "run", (1.0, 0.5))).response_RX.shape == (3, 2)
 
 
 def test_without_an_undivided_lr_there_is_no_exchange_rate(tmp_path: Path) -> None:
     run = write_exchange(tmp_path / "run", (0.5, 0.25))
     with pytest.raises(ValueError, match="with factor=1 among them"):
-        exchange(run)
-    assert exchange_info(run).arms == ()
+        read_exchange(run)
+    assert exchange_info(run) == ()
 
 
 def test_a_run_without_an_exchange_experiment_has_no_such_figure(run: results.Run) -> None:
-    assert exchange_info(run).arms == ()
+    assert exchange_info(run) == ()
 
 
 # Functions.
@@ -294,7 +296,7 @@ def test_the_functions_figure_holds_a_field_a_method_and_function(tmp_path: Path
     assert [label.get_text() for label in axes.get_yticklabels()] == ["sphere", "ackley"]
     assert axes.get_xlabel().endswith("D = 3")
     np.testing.assert_array_equal(axes.images[0].get_array(), [[1e-6, 2.5], [np.nan, 1e4]])
-    save_functions(table, "D = 3", tmp_path / "new" / "functions.png")
+    save_figure(partial(draw_functions, table, "D = 3"), tmp_path / "new" / "functions.png")
     assert (tmp_path / "new" / "functions.png").stat().st_size > 1000
 
 

@@ -13,7 +13,6 @@ import results
 from results.__main__ import main
 from results.records.store import RunStore
 from results.report import write_report
-from results.report.captions import TEXTS
 from tests.fakes.results import make_recipe, make_space, make_trial, write_run, write_trial
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
@@ -244,7 +243,3 @@ def test_several_runs_need_a_place_for_their_report(run_dir, tmp_path, capsys):
     both = tmp_path / "both.html"
     assert main(["report", str(run_dir), str(other), "--out", str(both)]) == 0
     assert Page(both.read_text()).texts["h1"] == ["run, other"]
-
-
-def test_every_text_belongs_to_a_figure_of_the_registry():
-    assert set(TEXTS) <= set(results.plots.PLOTS)
