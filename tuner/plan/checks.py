@@ -21,7 +21,6 @@ from tuner.config.schema import KEYS, Config, ConfigError, check_value, value_of
 from tuner.config.tracker_names import check_trackers
 from tuner.plan.usercode import check_trainable, describe_own
 
-VAL_FRACTION = KEYS["dataset.val_fraction"].default
 ANSWER_SECONDS = 8.0  # of a cluster's head
 
 

@@ -1,0 +1,133 @@
+"""Suggestions: start-up points, the model's turn, and what is never suggested twice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import qmc
+
+from search_spaces.space import Range, SearchSpace
+from search_spaces.trial import derive_seed
+from tuner.campaign.suggest import MAX_ATTEMPTS, Params, Suggester
+
+SPACE = SearchSpace(
+    name="mine",
+    family="poly",
+    ranges={
+        "p": Range(low=0.0, high=4.0),
+        "interval": Range(low=1, high=4, integer=True),
+        "delta0": Range(value=0.5),
+        "split": Range(value=1.0),
+    },
+)
+POINTS = SearchSpace(
+    name="points",
+    family="poly",
+    ranges={"p": Range(choices=(1.0, 2.0)), "interval": Range(choices=(1, 3), integer=True)},
+)
+FIXED = {"delta0": 0.5, "split": 1.0}
+SEED = 7
+
+
+def suggester(sampler: str = "tpe", trials: int = 8, startup: int | None = None) -> Suggester:
+    return Suggester(SPACE, seed=SEED, sampler=sampler, trials=trials, startup=startup)
+
+
+def at(unit: np.ndarray) -> Params:
+    """The parameters at this point of the unit square; interval comes before p."""
+    interval, p = unit.tolist()
+    return {**FIXED, "interval": 1 + int(4 * interval), "p": 4 * p}
+
+
+@pytest.mark.parametrize(
+    ("trials", "startup", "num"), [(8, None, 5), (20, None, 5), (24, None, 6), (8, 0, 0)]
+)
+def test_the_model_has_its_turn_after_the_start_up(
+    trials: int, startup: int | None, num: int
+) -> None:
+    # Two free parameters: max(2*2+1, trials//4).
+    made = suggester("tpe", trials, startup)
+    assert made.num_startup == num
+    assert [made.is_model_based(number) for number in (num - 1, num, num + 1)] == [
+        *(False, True, True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "is_model"), [("gp", True), ("random", False), ("qmc", False)]
+)
+def test_only_tpe_and_gp_have_a_model(sampler: str, is_model: bool) -> None:
+    assert suggester(sampler, startup=0).is_model_based(3) == is_model
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "qmc"])
+def test_start_up_points_are_one_scrambled_sobol_sequence(sampler: str) -> None:
+    points = qmc.Sobol(d=2, rng=derive_seed(SEED, "mine", "sobol")).random(4)
+    made = suggester(sampler)
+    assert [made.ask(number, lambda _: False) for number in range(4)] == [
+        pytest.approx(at(point)) for point in points
+    ]
+
+
+@pytest.mark.parametrize(("sampler", "first"), [("random", 0), ("qmc", 1)])
+def test_what_was_tried_is_drawn_again_at_random(sampler: str, first: int) -> None:
+    draws = [
+        at(np.random.default_rng(derive_seed(SEED, "mine", 3, attempt)).random(2))
+        for attempt in range(first, 3)
+    ]
+    refused: list[Params] = []
+
+    def is_tried(params: Params) -> bool:
+        refused.append(params)
+        return len(refused) < 3
+
+    assert suggester(sampler).ask(3, is_tried) == pytest.approx(draws[-1])
+    assert refused[first:] == [pytest.approx(draw) for draw in draws]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_space_without_new_configs_is_given_up_after_some_attempts(sampler: str) -> None:
+    asked: list[Params] = []
+    made = suggester(sampler, startup=0 if sampler == "tpe" else None)
+
+    def is_tried(params: Params) -> bool:
+        asked.append(params)
+        return True
+
+    assert made.ask(0, is_tried) is None
+    assert len(asked) == MAX_ATTEMPTS
+
+
+def test_a_grid_is_asked_point_by_point_whatever_the_number() -> None:
+    made = Suggester(POINTS, seed=SEED, sampler="grid", trials=1, startup=None)
+    points = [{"interval": i, "p": p} for i in (1, 3) for p in (1.0, 2.0)]
+    assert list(made.grid()) == points
+    assert made.ask(9, lambda _: False) == points[0]
+    assert made.ask(0, points[:3].__contains__) == points[3]
+    assert made.ask(0, points.__contains__) is None
+
+
+def test_suggestions_hold_fixed_parameters_and_whole_numbers() -> None:
+    params = suggester(startup=0).ask(0, lambda _: False)
+    assert params is not None
+    assert {name: params[name] for name in FIXED} == FIXED
+    assert isinstance(params["interval"], int)
+    assert isinstance(params["p"], float)
+
+
+def test_a_config_is_running_pruned_complete_or_failed() -> None:
+    made = suggester()
+    for key in "ab":
+        made.attach(key, {**FIXED, "p": 1.0, "interval": 2})
+    assert made.tried["a"].params == {"p": 1.0, "interval": 2}
+    assert made.tried["a"].kind == "running"
+    made.tell("a", 100, 0.5, is_full=False)
+    assert made.tried["a"].kind == "pruned"
+    made.promote("a")
+    assert made.tried["a"].kind == "running"
+    made.tell("a", 300, None, is_full=True)  # lost: what it scored before stays
+    assert made.tried["a"].kind == "pruned"
+    made.tell("a", 300, 0.7, is_full=True)
+    assert (made.tried["a"].kind, made.tried["a"].scores) == ("complete", {100: 0.5, 300: 0.7})
+    made.tell("b", 100, None, is_full=False)
+    assert (made.tried["b"].kind, made.tried["b"].scores) == ("fail", {})
