@@ -7,6 +7,7 @@ difference of two skewed ones of the same shape, or itself skewed (centred).
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -145,27 +146,32 @@ def images_coverage(
 
 def main() -> None:
     """Print the tables in Markdown, shares in percent."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--simulations", type=int, default=SIMULATIONS, help="of a cell")
+    count = parser.parse_args().simulations
+    few = max(1, count // 4)  # where every simulation looks a hundred times
     print_row("differences", *(f"n={n}" for n in SEEDS), "BCa n=20", "sign flips n=10")
     print_row(*["---"] * (len(SEEDS) + 3))
     for name in DISTRIBUTIONS:
-        shares = [t_coverage(name, n) for n in SEEDS]
-        print_row(name, *shares, bca_coverage(name, 20), sign_flip_rate(name, 10))
+        shares = [t_coverage(name, n, count) for n in SEEDS]
+        print_row(name, *shares, bca_coverage(name, 20, count), sign_flip_rate(name, 10, count))
     print()
     print_row("2 to 100 seeds, a look at each", "e-value", "t test")
     print_row(*["---"] * 3)
     for name in DISTRIBUTIONS:
-        print_row(name, sequential_rate(name), fixed_rate_under_looks(name, 500))
-    print_row("normal, any of the 6 pairs of 4 arms", sequential_family_rate(4, 500), "")
+        looks = fixed_rate_under_looks(name, few)
+        print_row(name, sequential_rate(name, count), looks)
+    print_row("normal, any of the 6 pairs of 4 arms", sequential_family_rate(4, few), "")
     print()
     print_row("equal arms, n=5", "any false claim")
     print_row(*["---"] * 2)
     for num_arms in (2, 4, 6):
-        print_row(str(num_arms), family_rate(num_arms, 5))
+        print_row(str(num_arms), family_rate(num_arms, 5, count))
     print()
     print_row("seeds", "images", "seeds x images", "seeds only")
     print_row(*["---"] * 4)
     for seeds, images in IMAGES:
-        print_row(str(seeds), str(images), *images_coverage(seeds, images))
+        print_row(str(seeds), str(images), *images_coverage(seeds, images, count))
 
 
 def print_row(*cells: str | float) -> None:

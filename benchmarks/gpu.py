@@ -7,6 +7,7 @@ the checks run on the CPU and there is no table.
 
 from __future__ import annotations
 
+import argparse
 import io
 import math
 import sys
@@ -27,6 +28,7 @@ from trainables.data.stream import NUM_DRAWS
 from trainables.loop import NetworkTraining
 
 NUM_PAIRS = 5
+NUM_CHECKED = 640
 GEMM_SIZE = 4096
 GEMM_REPEATS = 50
 BACKWARD_FACTOR = 3  # forward and backward cost three times the forward
@@ -66,9 +68,12 @@ HEAD = (
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=NUM_CHECKED, help="of an epoch of a check")
+    images = parser.parse_args().images
     device = "cuda" if torch.cuda.is_available() else "cpu"
     print(surroundings("torch", "torchvision"))
-    failed = [name for name, check in CHECKS.items() if not _passes(name, check, device)]
+    failed = [name for name, check in CHECKS.items() if not _passes(name, check, device, images)]
     if device == "cpu":
         print("no CUDA device here: the checks ran on the CPU, and there is no table")
     else:
@@ -79,27 +84,29 @@ def main() -> int:
 # Checks ---------------------------------------------------------------------------------------
 
 
-def losses_are_finite(device: str) -> str:
+def losses_are_finite(device: str, images: int) -> str:
     """One epoch of ResNet-8 on synthetic images, in both arithmetics."""
     losses = []
     for precision in ("fp32", "bf16"):
-        record = NetworkTraining(_small_trial(precision=precision), device=device).run_epoch()
+        record = NetworkTraining(
+            _small_trial(images, precision=precision), device=device
+        ).run_epoch()
         assert math.isfinite(record.train_loss), f"{precision}: loss {record.train_loss}"
         assert math.isfinite(record.val_loss), f"{precision}: val_loss {record.val_loss}"
         losses.append(f"{precision} {record.train_loss:.4f}")
     return ", ".join(losses)
 
 
-def interruption_changes_nothing(device: str) -> str:
+def interruption_changes_nothing(device: str, images: int) -> str:
     """An epoch after a saved and loaded state equals that of the training that went on."""
     torch.backends.cudnn.deterministic = True
-    whole = NetworkTraining(_small_trial(), device=device)
+    whole = NetworkTraining(_small_trial(images), device=device)
     whole.run_epoch()
     saved = io.BytesIO()
     torch.save(whole.state_dict(), saved)
     expected = whole.run_epoch().train_loss
     saved.seek(0)
-    resumed = NetworkTraining(_small_trial(), device=device)
+    resumed = NetworkTraining(_small_trial(images), device=device)
     resumed.load_state_dict(torch.load(saved, weights_only=True))
     loss = resumed.run_epoch().train_loss
     torch.backends.cudnn.deterministic = False
@@ -108,18 +115,18 @@ def interruption_changes_nothing(device: str) -> str:
     return f"relative difference {abs(loss / expected - 1):.1e}"
 
 
-def augmentation_equals_the_cpus(device: str) -> str:
+def augmentation_equals_the_cpus(device: str, images: int) -> str:
     """Crop and flip to the pixel, whole batch on the device against one by one on the CPU."""
     rng = np.random.default_rng(0)
-    shape = (300, IMAGE_SIZE, IMAGE_SIZE, 3)
-    images = torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8))
-    index = torch.from_numpy(rng.permutation(len(images)))
-    draws = torch.from_numpy(rng.random((len(images), NUM_DRAWS), dtype=np.float32))
+    shape = (images, IMAGE_SIZE, IMAGE_SIZE, 3)
+    pixels = torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8))
+    index = torch.from_numpy(rng.permutation(len(pixels)))
+    draws = torch.from_numpy(rng.random((len(pixels), NUM_DRAWS), dtype=np.float32))
 
     def differing(augmentation: Augmentation) -> float:
-        there = augment(images.to(device), index.to(device), draws.to(device), augmentation).cpu()
+        there = augment(pixels.to(device), index.to(device), draws.to(device), augmentation).cpu()
         singles = zip(index.split(1), draws.split(1), strict=True)
-        here = torch.cat([augment(images, i, d, augmentation) for i, d in singles])
+        here = torch.cat([augment(pixels, i, d, augmentation) for i, d in singles])
         return (there != here).float().mean().item()
 
     assert differing(Augmentation(pad=4, flip=True)) == 0, "crop and flip differ"
@@ -128,9 +135,9 @@ def augmentation_equals_the_cpus(device: str) -> str:
     return f"crop and flip exactly; {rotated:.1e} of the rotated pixels differ"
 
 
-def batch_size_may_change(device: str) -> str:
+def batch_size_may_change(device: str, images: int) -> str:
     """A schedule that decays delta by the batch alone uses every batch size of its table."""
-    training = NetworkTraining(_small_trial(split=0.0, batch_size=32), device=device)
+    training = NetworkTraining(_small_trial(images, split=0.0, batch_size=32), device=device)
     while not training.finished:
         training.run_epoch()
     used = [record.batch_size for record in training.records]
@@ -141,7 +148,7 @@ def batch_size_may_change(device: str) -> str:
     return f"batches {used}"
 
 
-CHECKS: dict[str, Callable[[str], str]] = {
+CHECKS: dict[str, Callable[[str, int], str]] = {
     check.__name__: check
     for check in (
         losses_are_finite,
@@ -152,9 +159,9 @@ CHECKS: dict[str, Callable[[str], str]] = {
 }
 
 
-def _passes(name: str, check: Callable[[str], str], device: str) -> bool:
+def _passes(name: str, check: Callable[[str, int], str], device: str, images: int) -> bool:
     try:
-        said, passed = check(device), True
+        said, passed = check(device, images), True
     except AssertionError as error:
         said, passed = str(error), False
     print(f"{'ok  ' if passed else 'FAIL'} {name.replace('_', ' ')} ({device}): {said}")
@@ -162,11 +169,11 @@ def _passes(name: str, check: Callable[[str], str], device: str) -> bool:
 
 
 def _small_trial(
-    *, precision: str = "fp32", split: float = 1.0, batch_size: int = 64
+    images: int, *, precision: str = "fp32", split: float = 1.0, batch_size: int = 64
 ) -> TrialConfig:
     return timed_trial(
         "resnet8",
-        num_images=640,
+        num_images=images,
         epochs=3,
         batch_size=batch_size,
         dataset="synthetic",

@@ -28,7 +28,9 @@ from tuner.config.schema import plain
 from tuner.config.yamltext import write_yaml
 from tuner.plan.plan import Plan, make_plan
 from tuner.session import cluster
-from tuner.session.session import Interrupts, _fit, _manifest
+from tuner.session.interrupts import Interrupts
+from tuner.session.manifest import make_manifest
+from tuner.session.session import Session
 
 EPOCHS = 3
 OURS, ORDINARY = "GradTune", "function trainable + OptunaSearch"
@@ -86,10 +88,18 @@ def ours(plan: Plan) -> Fit:
     trainable.ScheduledTrainable = NoopTrainable
     slots = cluster.lay_out(plan.config)
     run_dir = Path(plan.config.runs_dir) / f"run{time.time_ns()}"
-    store = RunStore.create(run_dir, _manifest(plan, slots, ""), write_yaml(plain(plan.config)))
+    store = RunStore.create(
+        run_dir, make_manifest(plan, slots, ""), write_yaml(plain(plan.config))
+    )
     fit = Fit()
     recorder = _clocked_recorder(store, plan, fit)
-    _fit(plan, slots, Campaign(plan), recorder, Interrupts())
+    Session(
+        plan=plan,
+        slots=slots,
+        campaign=Campaign(plan),
+        recorder=recorder,
+        interrupts=Interrupts(),
+    ).train()
     store.close()
     assert not recorder.problems, recorder.problems
     return fit

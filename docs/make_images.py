@@ -6,9 +6,9 @@ The schedules come from search_spaces alone, the comparison from a run of
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -87,10 +87,19 @@ def picture_report(run_dir: Path, path: Path) -> None:
     subprocess.run([browser, *options, *size, page], check=True, capture_output=True)
 
 
-if __name__ == "__main__":
-    IMAGES.mkdir(exist_ok=True)
-    draw_schedules(IMAGES / "families.png")
-    for made in save_plots(results.load(sys.argv[1]), IMAGES):
+def main() -> None:
+    """Make them of the run named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures")
+    options = parser.parse_args()
+    options.out.mkdir(exist_ok=True)
+    draw_schedules(options.out / "families.png")
+    for made in save_plots(results.load(options.run), options.out):
         if made.stem != "differences":
             made.unlink()
-    picture_report(Path(sys.argv[1]), IMAGES / "report.png")
+    picture_report(options.run, options.out / "report.png")
+
+
+if __name__ == "__main__":
+    main()

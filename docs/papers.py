@@ -1,12 +1,13 @@
 """Runs what docs/papers.md reports, into runs/papers, and copies its figures to docs/images.
 
 `python docs/papers.py` (or `make papers`) takes about 40 minutes on two CPU cores; with names
-(`python docs/papers.py p1_schedules exchange`) only these. Runs that
-exist are gone on with.
+(`python docs/papers.py p1_schedules exchange`) only these, with key=value words
+(`... p1_methods epochs=2 dry_run=true`) these in another form. Runs that exist are gone on with.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -41,31 +42,38 @@ REFERENCES = {
 }
 
 
-def main(names: list[str]) -> None:
-    """Run these, or all."""
+def main() -> None:
+    """Run the named ones, or all; a dry run prints the plans alone."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("words", nargs="*", help="names, and key=value for every command")
+    parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures")
+    options = parser.parse_args()
+    names = [word for word in options.words if "=" not in word]
+    more = [word for word in options.words if "=" in word]
     for name in names or COMMANDS:
         command, figures = COMMANDS[name]
         run_dir = RUNS / name
         python = [sys.executable, "-m"]
-        words = [*command, f"runs_dir={RUNS}", f"name={name}"]
+        run_words = [*command, f"runs_dir={RUNS}", f"name={name}", *more]
         if (run_dir / "manifest.json").exists():
             what = [word for word in command[:2] if "=" not in word]
-            words = [*what, f"resume={run_dir}"]
-        print("\n$ python -m " + " ".join(words), flush=True)
-        subprocess.run([*python, *words], check=True)
+            run_words = [*what, f"resume={run_dir}"]
+        print("\n$ python -m " + " ".join(run_words), flush=True)
+        subprocess.run([*python, *run_words], check=True)
+        if "dry_run=true" in more:
+            continue
         if name == "functions":
             (table,) = RUNS.glob("functions-*/plots/functions.png")
-            shutil.copy(table, IMAGES / "papers_functions.png")
+            shutil.copy(table, options.out / "papers_functions.png")
             continue
         compare = [*python, "results", "compare", str(run_dir)]
         subprocess.run(compare, check=True, stdout=subprocess.DEVNULL)  # draws the figures
         if name in REFERENCES:
             subprocess.run([*compare, "--reference", REFERENCES[name]], check=True)
         for figure in figures:
-            shutil.copy(
-                run_dir / "plots" / f"{figure}.png", IMAGES / f"papers_{name}_{figure}.png"
-            )
+            picture = options.out / f"papers_{name}_{figure}.png"
+            shutil.copy(run_dir / "plots" / f"{figure}.png", picture)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -127,15 +127,21 @@ def evaluate(model: nn.Module, blocks: Tensor, device: str) -> tuple[float, Tens
 
 
 if __name__ == "__main__":
+    import sys
+
     import tuner
 
-    run = tuner.search(
-        space=["poly", "cosine"],
-        trainable=train,
-        lr=0.01,
-        epochs=6,
-        trials=5,
-        optimizer="adamw",
-        settings={"dataset.train_examples": 1024, "batch.initial": 16, "confirm.seeds": 3},
-    )
+    words = dict(word.split("=", 1) for word in sys.argv[1:])  # e.g. epochs=2
+
+    settings = {
+        "space": ["poly", "cosine"],
+        "dataset.train_examples": 1024,
+        "lr": 0.01,
+        "batch.initial": 16,
+        "epochs": 6,
+        "optimizer": "adamw",
+        "trials": 5,
+        "confirm.seeds": 3,
+    }
+    run = tuner.search(trainable=train, settings=settings | words)
     print(run.compare().verdict)

@@ -20,6 +20,7 @@ from search_spaces.trial import TrialConfig
 
 MAX_STAGES_SHOWN = 12
 BAD_INPUT = 2
+PROGRAM = "python -m results"
 TABLE_KINDS, FIGURE_KINDS = ("csv", "latex"), ("png", "svg", "pdf")
 
 
@@ -31,19 +32,11 @@ class Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"error: {message}\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run one command; returns the exit code (0 ok, 1 damage under --strict, 2 bad input)."""
-    args = make_parser().parse_args(arguments)
-    commands = {
-        "compare": compare_command,
-        "show": show_command,
-        "verify": verify_command,
-        "export": export_command,
-        "report": report_command,
-        "profile": profile_command,
-    }
+    args = make_parser(program).parse_args(arguments)
     try:
-        return commands[args.command](args)
+        return COMMANDS[args.command](args)
     except BrokenPipeError:  # e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -52,9 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_INPUT
 
 
-def make_parser() -> Parser:
+def make_parser(program: str = PROGRAM) -> Parser:
     """The command line."""
-    parser = Parser(prog="python -m results", description="What happened in runs.")
+    parser = Parser(prog=program, description="What happened in runs.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     compare = commands.add_parser("compare", help="the arms side by side, verdict, figures")
@@ -351,6 +344,15 @@ def save_figures(run: Run) -> None:
     names = ", ".join(path.name for path in written) or "nothing to draw yet"
     print(f"\nfigures in {directory}: {names}")
 
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "compare": compare_command,
+    "show": show_command,
+    "verify": verify_command,
+    "export": export_command,
+    "report": report_command,
+    "profile": profile_command,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

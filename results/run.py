@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,13 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from results.arms.choice import spaces_of
 from results.records.lock import lock_holder
-from results.records.schema import KEYS, SCHEMA_VERSION, SCHEMAS, trial_from_row
+from results.records.schema import KEYS, SCHEMAS, trial_from_row
 from results.records.segments import (
+    MANIFEST_NAME,
     TABLES,
     DamagedFile,
     list_segments,
-    newer_version,
+    read_manifest,
     read_segment,
 )
 from search_spaces.records import OPEN
@@ -229,7 +230,7 @@ def _runs_at(path: str) -> list[Path]:
 
 
 def _is_run(path: Path) -> bool:
-    return (path / "manifest.json").is_file() or all((path / name).is_dir() for name in TABLES)
+    return (path / MANIFEST_NAME).is_file() or all((path / name).is_dir() for name in TABLES)
 
 
 def _read_run(run_dir: Path) -> _RunFiles:
@@ -247,19 +248,15 @@ def _read_run(run_dir: Path) -> _RunFiles:
 
 
 def _read_manifest(files: _RunFiles) -> None:
-    path = files.run_dir / "manifest.json"
     try:
-        content = json.loads(path.read_text())
-        files.manifest = dict(content)
-        for space in files.manifest.get("spaces", []):
-            SearchSpace.from_dict(space)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        files.manifest = read_manifest(files.run_dir)
+    except DamagedFile as error:
+        files.damage.append(_skipped(files.run_dir / MANIFEST_NAME, error))
+    try:
+        spaces_of(files.manifest)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         files.manifest = {}
-        files.damage.append(_skipped(path, error))
-        return
-    version = files.manifest.get("schema_version", SCHEMA_VERSION)
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise newer_version(path, version)
+        files.damage.append(_skipped(files.run_dir / MANIFEST_NAME, error))
 
 
 def _skipped(path: Path, error: Exception) -> str:
@@ -282,11 +279,7 @@ def _assemble(runs: list[_RunFiles]) -> Run:
         trials=tables["trials"],
         epochs=tables["epochs"],
         manifests={run_id: run.manifest for run_id, run in by_id.items()},
-        spaces={
-            space["name"]: SearchSpace.from_dict(space)
-            for run in runs
-            for space in run.manifest.get("spaces", [])
-        },
+        spaces={name: space for run in runs for name, space in spaces_of(run.manifest).items()},
         notes=notes,
         dirs=tuple(run.run_dir for run in by_id.values()),
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
-from results.records.schema import Row
+from results.records.schema import Row, trial_from_row
 from search_spaces.records import ENDED_WELL, LOST, MEASURED
 from search_spaces.space import Range, SearchSpace
 
@@ -66,7 +67,7 @@ def tried_configs(space: SearchSpace, rows: Iterable[Row]) -> list[Tried]:
     for row in rows:
         if (row["space"], row["role"]) != (space.name, "search"):
             continue
-        params = json.loads(row["config_json"])["params"]
+        params = trial_from_row(row).params
         if _is_inside(space, known, params):
             free = {name: params[name] for name in known}
             key = (row["run_id"], row["config_key"], row["seed"])
@@ -82,16 +83,27 @@ def make_study(
     """The study of these configs; see build_study."""
     import optuna
 
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # or each study announces itself
-    try:
+    with quiet_optuna():
         study = optuna.create_study(direction="maximize", sampler=sampler, study_name=space.name)
-    finally:
-        optuna.logging.set_verbosity(verbosity)
     known = distributions(space)
     for config in configs:
         study.add_trial(_frozen_trial(config, known))
     return study
+
+
+@contextlib.contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Optuna tells errors only: no line for every study, no warning of experimental parts."""
+    import optuna
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
@@ -121,7 +133,7 @@ def distribution(axis: Range) -> BaseDistribution:
 
 
 def _is_inside(
-    space: SearchSpace, known: dict[str, BaseDistribution], params: dict[str, float]
+    space: SearchSpace, known: dict[str, BaseDistribution], params: Mapping[str, float]
 ) -> bool:
     if any(params.get(name) != value for name, value in space.fixed.items()):
         return False

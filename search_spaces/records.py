@@ -25,7 +25,8 @@ class EpochRecord:
         noise_c2, noise_c2_low, noise_c2_high: measured noise constant C^2 with its 95% interval;
             gradient_norm: of the whole loss, max_gradient_norm: largest of a batch or example;
             mean_batch_norm: mean over all steps since the start of the batch gradient's norm;
-            noise_sample: JSON, distribution of the gradient noise. None unless measured.
+            noise_sample: JSON, distribution of the gradient noise; measured: JSON, what
+            measurements without columns of their own told. None unless measured.
     """
 
     epoch: int
@@ -52,6 +53,7 @@ class EpochRecord:
     max_gradient_norm: float | None = None
     mean_batch_norm: float | None = None
     noise_sample: str | None = None
+    measured: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,8 +67,8 @@ class Outcome:
         test_*: None unless role=confirm; test_correct: one bit per test image, in order.
         train_seconds: epochs without evaluation; peak_memory_bytes of the device (GPU) or process.
         sharpness_loss, sharpness_error: worst increase of loss and error rate near the weights;
-            steps_to_epsilon: JSON, steps until the mean batch gradient norm fell to each epsilon.
-            None unless measured.
+            steps_to_epsilon: JSON, steps until the mean batch gradient norm fell to each epsilon;
+            measured: JSON, as in an EpochRecord. None unless measured.
     """
 
     status: Status
@@ -87,3 +89,4 @@ class Outcome:
     sharpness_loss: float | None = None
     sharpness_error: float | None = None
     steps_to_epsilon: str | None = None
+    measured: str | None = None

@@ -23,15 +23,15 @@ STOPPING = ("critical",)  # measurements that may end a training
 LATER_FIELDS: dict[str, Any] = {"trainer": "network", "smoothing": "ball", "measurements": {}}
 
 
+def canonical_json(data: Mapping[str, Any]) -> str:
+    """Sorted, compact JSON: equal data gives equal text."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def derive_seed(*parts: object) -> int:
     """A 31-bit seed that depends on all parts and on nothing else."""
     digest = hashlib.sha256(json.dumps([str(p) for p in parts]).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
-
-
-def canonical_json(data: Mapping[str, Any]) -> str:
-    """Sorted, compact JSON: equal data gives equal text."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

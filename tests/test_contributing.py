@@ -1,6 +1,7 @@
 """Does what CONTRIBUTING says suffice? One more of each, added to a copy of the packages.
 
-Everything is asked of one process that runs in the copy; each test reads a part of its answer.
+Everything is asked of one process that runs in the copy, and of one that trains in another; each
+test reads a part of an answer.
 """
 
 from __future__ import annotations
@@ -82,6 +83,121 @@ answer["family"] = {
     "docs": [line for line in markdown().splitlines() if line.startswith("| `sine` |")],
 }
 """
+DATASET = '''"""Images whose left or right half is bright, 1x4x4."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trainables.data.sources import Source, SourceInfo, refuse_path
+
+
+def describe(path: str | None) -> SourceInfo:
+    """Their facts."""
+    refuse_path("halves", path)
+    return SourceInfo(
+        name="halves", path=path, num_train=100, num_test=40, num_classes=2,
+        fingerprint="halves-1", channels=1, image_size=4,
+    )
+
+
+def load(path: str | None):
+    """The images."""
+    from trainables.data.datasets import from_arrays
+    from trainables.data.images import Augmentation
+
+    def part(count):
+        labels_N = np.arange(count) % 2
+        images_NHWC = np.zeros((count, 4, 4, 1), dtype=np.uint8)
+        for number, label in enumerate(labels_N):
+            images_NHWC[number, :, 2 * label : 2 * label + 2] = 200
+        return images_NHWC, labels_N
+
+    return from_arrays(part(100), part(40), num_classes=2, augmentation=Augmentation())
+
+
+halves = Source(describe, load)
+'''
+MEASUREMENT = '''"""How long is the vector of all weights?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from trainables.measurements.gradients import flatten, trained_parameters
+from trainables.measurements.probe import Probe, Subject
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthProbe(Probe):
+    """At each epoch's end, in units of `unit`."""
+
+    unit: float = 2.0
+
+    def end_epoch(self, training: Subject, epoch: int) -> dict[str, Any]:
+        """weight_length."""
+        weights_P = flatten(trained_parameters(training.model))
+        return {"weight_length": weights_P.norm().item() / self.unit}
+
+    def end_training(self, training: Subject) -> dict[str, Any]:
+        """last_weight_length."""
+        return {"last_weight_length": self.end_epoch(training, 0)["weight_length"]}
+'''
+ASK_TRAINING = """
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from trainables.data.sources import describe
+from tuner.config.compose import compose
+from tuner.plan.plan import make_plan
+from tuner.session.cluster import settle
+
+info = describe("halves", None)
+words = ["dataset.name=halves", "measure=[length]", "epochs=2", "space=poly", "model.width=4"]
+words += ["dataset.val_fraction=0.2"]
+plan = make_plan(compose([*words, "batch.initial=10"]))
+is_light = "torch" not in sys.modules
+plan = settle(plan, "cpu")
+try:
+    make_plan(compose(["dataset.name=halfs"]))
+except ValueError as error:
+    nearest = str(error)
+
+from results.records.schema import EPOCHS, TRIALS, epoch_row, trial_row
+from results.records.segments import read_segment, to_batch, write_segment
+from trainables.data.stream import in_order
+from trainables.loop import NetworkTraining
+import pyarrow as pa
+
+space = plan.spaces[0]
+ranges = {name: axis.from_unit(0.5) for name, axis in space.ranges.items()}
+trial = plan.trial(space, ranges | {"interval": 1})
+training = NetworkTraining(trial)
+while not training.finished:
+    training.run_epoch()
+rows = [epoch_row("run", trial, 1, record) for record in training.records]
+batches = [to_batch(row, EPOCHS) for row in rows]
+write_segment(Path("epochs.parquet"), pa.Table.from_batches(batches))
+row = trial_row(
+    "run", trial, status="completed", attempt=1, outcome=training.outcome(), epochs_done=2,
+    host="", started_at=datetime(2026, 11, 21, tzinfo=UTC), ended_at=None, error=None,
+)
+print(json.dumps({
+    "num_train": info.num_train,
+    "fingerprint": [info.fingerprint, plan.recipe.data_fingerprint, row["data_fingerprint"]],
+    "is_light": is_light,
+    "nearest": nearest,
+    "options": plan.recipe.measurements,
+    "samples": [r["samples_seen"] for r in rows],
+    "shape": list(next(training.train_set.batches(in_order(1, 1)))[0].shape[1:]),
+    "epochs": [r["measured"] for r in read_segment(Path("epochs.parquet"), EPOCHS).to_pylist()],
+    "end": row["measured"],
+    "length": sum(float(p.detach().square().sum()) for p in training.model.parameters()) ** 0.5,
+}))
+"""
 ASK = f"""
 import json
 from datetime import UTC, datetime
@@ -116,11 +232,34 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         started_at=START, ended_at=None, error=None,
     )  # fmt: skip
     write_segment(root / "old.parquet", pa.Table.from_batches([to_batch(row, TRIALS)]))
+    return ask(ASK, root)
+
+
+def ask(questions: str, root: Path) -> dict[str, Any]:
+    """What one process in this folder answers."""
     asked = subprocess.run(
-        [sys.executable, "-c", ASK], cwd=root, capture_output=True, text=True, check=False
+        [sys.executable, "-c", questions], cwd=root, capture_output=True, text=True, check=False
     )
     assert asked.returncode == 0, asked.stderr
     return dict(json.loads(asked.stdout))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a training tells in a copy with one more dataset and one more measurement."""
+    root = tmp_path_factory.mktemp("workshop")
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, root / name)
+    (root / "trainables" / "data" / "halves.py").write_text(DATASET)
+    (root / "trainables" / "measurements" / "length.py").write_text(MEASUREMENT)
+    registry = root / "trainables" / "__init__.py"
+    digits, noise = (
+        line for line in registry.read_text().splitlines(keepends=True)
+        if line.startswith(('    "digits":', '    "noise":'))
+    )  # fmt: skip
+    add_line(registry, digits, '    "halves": "trainables.data.halves:halves",\n')
+    add_line(registry, noise, '    "length": "trainables.measurements.length:LengthProbe",\n')
+    return ask(ASK_TRAINING, root)
 
 
 def test_a_new_family_is_a_space_of_the_command_line_and_of_files(answer: dict[str, Any]) -> None:
@@ -152,3 +291,23 @@ def test_a_new_family_is_drawn_and_documented(answer: dict[str, Any]) -> None:
     (line,) = told["docs"]
     assert "Sine decay" in line
     assert "`q`: power of the sine" in line
+
+
+@pytest.mark.slow
+def test_a_new_dataset_is_described_without_torch_and_trained_on(trained: dict[str, Any]) -> None:
+    assert trained["is_light"]
+    assert trained["num_train"] == 100
+    assert trained["fingerprint"] == ["halves-1"] * 3
+    assert "did you mean 'halves'?" in trained["nearest"]
+    assert trained["samples"] == [80, 160]  # a fifth of 100 validates
+    assert trained["shape"] == [1, 4, 4]
+
+
+@pytest.mark.slow
+def test_a_new_measurement_is_measured_and_recorded(trained: dict[str, Any]) -> None:
+    assert trained["options"] == {"length": {}}
+    epochs = [json.loads(text) for text in trained["epochs"]]
+    assert [list(measured) for measured in epochs] == [["weight_length"]] * 2
+    end = json.loads(trained["end"])
+    assert end["last_weight_length"] == epochs[-1]["weight_length"]
+    assert end["last_weight_length"] == pytest.approx(trained["length"] / 2.0)

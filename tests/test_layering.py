@@ -27,7 +27,7 @@ SHOWN = ("results.exports", *MEASURED)
 PLANNED = ("tuner.plan", "tuner.config", *TRAINABLES, *TOLD)
 DECIDED = ("tuner.campaign", "results.study", *PLANNED)
 WATCHED = ("tuner.display", *DECIDED, *LOADED)
-EXECUTED = ("tuner.session", "tuner.recording", "results.report", *WATCHED)
+EXECUTED = ("tuner.session", "tuner.recording", "tuner.version", "results.report", *WATCHED)
 ARROWS: dict[str, tuple[str, ...]] = {
     "search_spaces": (),
     "trainables": SPACES,
@@ -50,10 +50,18 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "tuner.campaign": ("results.study", *PLANNED),
     "tuner.display": (*DECIDED, *LOADED),
     "tuner.recording": WATCHED,
-    "tuner.session": ("tuner.recording", "results.report", *WATCHED),
+    "tuner.session": ("tuner.recording", "tuner.version", "results.report", *WATCHED),
+    "tuner.version": (),
     "tuner.run": EXECUTED,
     "tuner.measure": ("tuner.run", "results.plots", *EXECUTED, *SHOWN),
     "tuner.api": ("tuner.run", *EXECUTED),
+    "tuner.command": (
+        "tuner.run",
+        "tuner.measure",
+        "tuner.version",
+        "results.__main__",
+        *EXECUTED,
+    ),
     "tuner": ("tuner.api",),
 }
 # Other packages -> files or folders (of the four packages) that may import them.

@@ -29,7 +29,7 @@ from trainables.data.images import ImageData, ImageSet
 from trainables.data.stream import SampleStream, in_order
 from trainables.measurements.probe import Probes
 from trainables.perturbation import moved
-from trainables.training import device_name, peak_memory
+from trainables.training import device_name, peak_memory, planned
 
 EVAL_BATCH = 500  # images; has no influence on results in eval mode
 
@@ -159,15 +159,10 @@ class NetworkTraining:
 
     def _used(self, step: Step) -> dict[str, Any]:
         """Schedule columns: lr from the optimizer, batch from the loader, the rest by table."""
-        stage = step.stage
-        return {
-            "stage": stage,
+        return planned(self.schedule, step) | {
             "lr": float(self.optimizer.param_groups[0]["lr"]),
             "batch_size": self.batch_size,
-            "batch_capped": bool(self.schedule.capped_S[stage]),
             "momentum": float(self.optimizer.param_groups[0].get("momentum", 0.0)),
-            "delta": float(self.schedule.delta_S[stage]),
-            "decay_rate": float(self.schedule.decay_rate_S[stage]),
         }
 
     @torch.inference_mode()

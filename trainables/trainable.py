@@ -60,10 +60,10 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
     def make_training(self, config: dict[str, Any]) -> Training:
         """The training of this config, at its start."""
         train = lookup("trainer", self.trial.recipe.trainer, TRAINERS)
-        own = {"function": _fetch(config["function"])} if config.get("function") else {}
-        training: Training = train(
-            self.trial, schedule=config.get("schedule"), device=config.get("device", "cpu"), **own
-        )
+        options = {"schedule": config.get("schedule"), "device": config.get("device", "cpu")}
+        if config.get("function"):
+            options["trainable"] = _fetch(config["function"])
+        training: Training = train(self.trial, **options)
         return training
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

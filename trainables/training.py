@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 
 from search_spaces.records import EpochRecord, Outcome
+from search_spaces.schedule import Schedule, Step
 
 
 class Training(Protocol):
@@ -35,6 +36,20 @@ class Training(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()` of the same trial."""
         ...
+
+
+def planned(schedule: Schedule, step: Step) -> dict[str, Any]:
+    """The schedule's columns of an EpochRecord, at the epoch's last step."""
+    stage = step.stage
+    return {
+        "stage": stage,
+        "lr": float(schedule.lr_S[stage]),
+        "batch_size": step.batch_size,
+        "batch_capped": bool(schedule.capped_S[stage]),
+        "momentum": float(schedule.momentum_S[stage]),
+        "delta": float(schedule.delta_S[stage]),
+        "decay_rate": float(schedule.decay_rate_S[stage]),
+    }
 
 
 def pick_device() -> str:

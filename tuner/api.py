@@ -57,7 +57,7 @@ def search(
     from tuner.display.summary import print_summary
     from tuner.plan.checks import check_surroundings
     from tuner.run import make_request
-    from tuner.session.session import execute, run_id
+    from tuner.session.execution import execute, run_id
 
     _check_ray()
     given = {"space": space, "trainable": trainable, **(settings or {}), **keys}

@@ -33,11 +33,14 @@ paired seeds, and keep everything as Parquet under runs/.
 """
 
 
-def main(argv: list[str] | None = None) -> int:
+PROGRAM = "python -m tuner.run"
+
+
+def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
     """Run the command line; returns the exit code (DESIGN.md: 0, 1, 2, 4, 130, 143)."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return run_words(words)
+        return run_words(words, program=program)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -86,7 +89,7 @@ class Request:
 def run_words(
     words: list[str],
     summary: Callable[[Path], None] | None = None,
-    program: str = "python -m tuner.run",
+    program: str = PROGRAM,
 ) -> int:
     """Validate and execute key=value words and options; returns the exit code.
 
@@ -141,7 +144,7 @@ def run_command(
         print_plan(plan)
         return 0
     check_surroundings(config, request.run_dir)
-    from tuner.session.session import execute
+    from tuner.session.execution import execute
 
     names = [f" {key}={name}" for key, name in foreign_names(config).items()]
     return execute(

@@ -89,10 +89,12 @@ def pool_params(plan: Plan, num_configs: int) -> list[tuple[str, dict[str, float
     return pool
 
 
-def tasks(workload: str, plan: Plan, seeds: list[int]) -> Iterator[tuple[int, TrialConfig]]:
+def tasks(
+    workload: str, plan: Plan, seeds: list[int], num_configs: int | None = None
+) -> Iterator[tuple[int, TrialConfig]]:
     """Every training of the pool: (config number, trial); the roles' seeds pair the configs."""
     spaces = {space.name: space for space in plan.spaces}
-    pool = pool_params(plan, WORKLOADS[workload]["configs"])
+    pool = pool_params(plan, num_configs or WORKLOADS[workload]["configs"])
     for seed in seeds:
         for number, (space, params) in enumerate(pool):
             trial = plan.trial(spaces[space], params, role="confirm", replicate=seed)
@@ -133,13 +135,19 @@ def train(task: tuple[str, int, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def collect(workload: str, seeds: list[int], workers: int, journal: Path) -> None:
+def collect(
+    workload: str,
+    seeds: list[int],
+    workers: int,
+    journal: Path,
+    num_configs: int | None = None,
+) -> None:
     """Train what the journal lacks."""
     plan = make_workload_plan(workload)
     done = {_key(row) for row in _read(journal)}
     todo = [
         (workload, number, trial.to_dict())
-        for number, trial in tasks(workload, plan, seeds)
+        for number, trial in tasks(workload, plan, seeds, num_configs)
         if (workload, number, trial.replicate, round(trial.horizon, 6)) not in done
     ]
     print(f"{workload}: {len(todo)} trainings to do, {len(done)} done", flush=True)
@@ -154,15 +162,15 @@ def collect(workload: str, seeds: list[int], workers: int, journal: Path) -> Non
                 print(f"{workload}: {count}/{len(todo)}, {spent:.0f} s", flush=True)
 
 
-def write_pool(journals: list[Path]) -> None:
+def write_pool(journals: list[Path], path: Path) -> None:
     """The Parquet file that replay.py reads."""
     rows = [row for journal in journals for row in _read(journal)]
     rows.sort(key=lambda r: (r["workload"], r["seed"], r["config"], -r["horizon"]))
     columns = ("workload", "config", "space", "params", "seed", "horizon", "status", "samples",
                "steps", "val_accuracy", "test_accuracy", "val_accuracy_E", "seconds")  # fmt: skip
     table = pa.table({name: [row.get(name) for row in rows] for name in columns})
-    pq.write_table(table, POOL, compression="zstd")
-    print(f"{POOL.name}: {table.num_rows} trainings, {POOL.stat().st_size:,} bytes", flush=True)
+    pq.write_table(table, path, compression="zstd")
+    print(f"{path.name}: {table.num_rows} trainings, {path.stat().st_size:,} bytes", flush=True)
 
 
 def _read(journal: Path) -> list[dict[str, Any]]:
@@ -180,16 +188,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--configs", type=int, help="default: those of the published pool")
+    parser.add_argument("--pool", type=Path, default=POOL, help="the file to write")
     parser.add_argument("--journals", type=Path, default=Path("runs/search_efficiency"))
     parser.add_argument("workloads", nargs="*", default=list(WORKLOADS))
     args = parser.parse_args()
     args.journals.mkdir(parents=True, exist_ok=True)
     journals = [args.journals / f"{workload}.jsonl" for workload in WORKLOADS]
     for workload in args.workloads:
-        collect(
-            workload, list(range(args.seeds)), args.workers, args.journals / f"{workload}.jsonl"
-        )
-        write_pool(journals)
+        journal = args.journals / f"{workload}.jsonl"
+        collect(workload, list(range(args.seeds)), args.workers, journal, args.configs)
+        write_pool(journals, args.pool)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from benchmarks.search_efficiency.methods import (
     VARIANTS,
     Method,
 )
-from benchmarks.search_efficiency.pool import POOL, Array, Pool, load_pools
+from benchmarks.search_efficiency.pool import POOL, WORKLOADS, Array, Pool, load_pools
 from benchmarks.search_efficiency.score import Interval, Replays, interval
 
 RANDOM = "random, in full"
@@ -169,10 +169,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replays", type=int, default=200)
     parser.add_argument("--pool", type=Path, default=POOL)
+    parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS), choices=WORKLOADS)
     args = parser.parse_args()
     print(surroundings("numpy", "optuna"))
     for pool in load_pools(args.pool):
-        print_tables(pool, args.replays)
+        if pool.name in args.workloads:
+            print_tables(pool, args.replays)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from results.records.segments import write_text
 from results.run import Run
+from results.study import quiet_optuna
 
 if TYPE_CHECKING:  # optuna is imported late: --help stays fast
     import optuna
@@ -24,7 +25,6 @@ def export_journal(run: Run, path: str | Path) -> Path:
     Raises:
         ValueError: the run has no space.
     """
-    import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
@@ -32,17 +32,12 @@ def export_journal(run: Run, path: str | Path) -> Path:
         raise ValueError("this run names no space: there is no study to export.")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # or each study announces itself
-    try:
-        with tempfile.TemporaryDirectory() as folder:  # a journal only grows; ours is new
-            file = Path(folder) / JOURNAL_NAME
-            storage = JournalStorage(JournalFileBackend(str(file)))
-            for space in run.spaces:
-                _copy(run.to_study(space), storage, run)
-            write_text(path, file.read_text())
-    finally:
-        optuna.logging.set_verbosity(verbosity)
+    with quiet_optuna(), tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / JOURNAL_NAME  # a journal only grows; ours is new
+        storage = JournalStorage(JournalFileBackend(str(file)))
+        for space in run.spaces:
+            _copy(run.to_study(space), storage, run)
+        write_text(path, file.read_text())
     return path
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.arms.choice import is_full
-from results.records.schema import Row
+from results.records.schema import Row, trial_from_row
 from results.run import Run
 from search_spaces.theory import c2_bound, c2_bound_nshb, c2_bound_shb, critical_batch
 
@@ -135,7 +135,7 @@ def _by_setting(run: Run) -> dict[_Setting, dict[int, list[Row]]]:
 
 
 def _optimizer(row: Row) -> str:
-    is_nesterov = json.loads(row["config_json"])["recipe"]["nesterov"]
+    is_nesterov = trial_from_row(row).recipe.nesterov
     return f"{row['optimizer']} (nesterov)" if is_nesterov else str(row["optimizer"])
 
 
@@ -196,8 +196,8 @@ def _best(batch_S: NDArray[np.int64], step_S: NDArray[np.float64]) -> int:
 
 def _floor(row: Row, batch_S: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:
     """Samples before the rule is looked at, and the first step of each batch that is."""
-    recipe = json.loads(row["config_json"])["recipe"]
-    samples = int(recipe["measurements"]["critical"]["min_epochs"]) * int(row["train_examples"])
+    options = trial_from_row(row).recipe.measurements["critical"]
+    samples = int(options["min_epochs"]) * int(row["train_examples"])
     return samples, -(-samples // batch_S) + 1
 
 

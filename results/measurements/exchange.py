@@ -15,13 +15,13 @@ Arrays: R seeds, X drops of lr, K growths of the batch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from results.arms.choice import params_of
 from results.records.schema import Row
 from results.run import Run
 
@@ -241,7 +241,7 @@ def _responses(run: Run) -> dict[tuple[str, float], dict[int, float]]:
 
 def _drop(row: Row) -> tuple[str, float] | None:
     """What the second half does: divides lr by 2^x, or multiplies the batch by 2^k."""
-    params = json.loads(row["config_json"])["params"]
+    params = params_of(row)
     if row["role"] != "confirm" or "factor" not in params:
         return None
     halvings = round(float(-np.log2(params["factor"])), 6)

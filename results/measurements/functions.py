@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from results.records.schema import trial_from_row
 from results.run import Run
 from results.statistics.intervals import CONFIDENCE
 from results.tables import Table
@@ -44,8 +44,7 @@ def solved(runs: Iterable[Run]) -> list[Solved]:
     found: dict[tuple[str, str], list[tuple[float, int, int]]] = {}
     for run in runs:
         for row in run.rows():
-            recipe = json.loads(row["config_json"])["recipe"]
-            if row["role"] != "confirm" or recipe.get("trainer") != "function":
+            if row["role"] != "confirm" or trial_from_row(row).recipe.trainer != "function":
                 continue
             if row["test_accuracy"] is None:
                 continue

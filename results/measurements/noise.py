@@ -6,13 +6,12 @@ stands for an arm is its geometric mean over the measured epochs, and its range 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from results.arms.choice import full_rows, group_by_arm
-from results.records.schema import Row
+from results.records.schema import Row, trial_from_row
 from results.run import Run
 from results.statistics.intervals import mean_of
 from results.statistics.wording import arm_label
@@ -64,7 +63,7 @@ def describe(run: Run) -> list[str]:
             "t-interval of the logarithm over seeds)",
         ]
     if lines:
-        options = json.loads(run.rows()[0]["config_json"])["recipe"]["measurements"]["noise"]
+        options = trial_from_row(run.rows()[0]).recipe.measurements["noise"]
         lines.append(
             f"estimator {options['estimator']}, BatchNorm in {options['batch_norm']} mode, "
             "augmented batches drawn with replacement; K is the largest gradient norm of a "

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from results.records.schema import Row
+from results.records.schema import Row, trial_from_row
 from results.run import Run
 from results.statistics.correlation import Correlation, spearman
 from search_spaces.records import MEASURED
@@ -134,8 +134,7 @@ def describe(run: Run) -> list[str]:
 
 def _options(row: Row) -> dict[str, object]:
     """How this trial was asked to measure sharpness; empty = not at all."""
-    recipe = json.loads(row["config_json"])["recipe"]
-    return dict(recipe.get("measurements", {}).get("sharpness", {}))
+    return dict(trial_from_row(row).recipe.measurements.get("sharpness", {}))
 
 
 def _is_usable(row: Row) -> bool:

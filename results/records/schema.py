@@ -28,6 +28,8 @@ Row = dict[str, Any]
 # may be missing in records of the same version.
 PLACED_PARAMS = ("p", "end_ratio", "f", "base")
 LATER_PARAMS = tuple(name for name in CURVE_PARAMETERS if name not in PLACED_PARAMS)
+# Columns that files of this version may lack: they were written before these came.
+LATER_COLUMNS = ("measured", *LATER_PARAMS)
 PARAMS = ("interval", "delta0", "split", "momentum_share", "radius0", *CURVE_PARAMETERS)
 
 TEXT, INT, FLOAT, BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
@@ -84,6 +86,7 @@ EPOCHS = _schema(
         ("max_gradient_norm", FLOAT, "", "largest measured of a batch or example: K"),
         ("mean_batch_norm", FLOAT, "", "mean over all steps of the batch gradient's norm"),
         ("noise_sample", TEXT, "JSON", "distribution of the gradient noise at one point"),
+        ("measured", TEXT, "JSON", "what measurements without a column told at the epoch's end"),
     ]
 )
 
@@ -156,6 +159,7 @@ TRIALS = _schema(
         ("sharpness_loss", FLOAT, "nats", "largest increase of the loss near the weights"),
         ("sharpness_error", FLOAT, "fraction", "increase of the error rate at that point"),
         ("steps_to_epsilon", TEXT, "JSON", "steps until mean_batch_norm fell to each epsilon"),
+        ("measured", TEXT, "JSON", "what measurements without a column told at the end"),
         *map(_curve_column, LATER_PARAMS),
     ]
 )

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from results.records.schema import LATER_PARAMS, SCHEMA_VERSION, SCHEMAS, Row
+from results.records.schema import LATER_COLUMNS, SCHEMA_VERSION, SCHEMAS, Row
 
 TABLES = tuple(SCHEMAS)
+MANIFEST_NAME = "manifest.json"
 
 
 class DamagedFile(Exception):
-    """A segment that cannot be trusted; the text is the reason."""
+    """A file that cannot be trusted; the text is the reason."""
 
 
 def segment_path(run_dir: Path, table: str, number: int) -> Path:
@@ -86,7 +88,7 @@ def read_segment(path: Path, schema: pa.Schema) -> pa.Table:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             version = _version(file.schema_arrow)
             if version > SCHEMA_VERSION:
-                raise newer_version(path, version)
+                raise _newer_version(path, version)
             table = file.read()
             table.validate(full=True)
     except (pa.ArrowException, OSError, UnicodeError) as error:
@@ -94,7 +96,33 @@ def read_segment(path: Path, schema: pa.Schema) -> pa.Table:
     return _conform(table, schema, version)
 
 
-def newer_version(path: Path, version: int) -> ValueError:
+def read_manifest(run_dir: Path) -> dict[str, Any]:
+    """What a run is: the content of its manifest.json.
+
+    Raises:
+        DamagedFile: missing, or no JSON object.
+        ValueError: written by a newer GradTune.
+    """
+    path = run_dir / MANIFEST_NAME
+    try:
+        manifest = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DamagedFile(_first_line(error)) from error
+    if not isinstance(manifest, dict):
+        raise DamagedFile("no JSON object")
+    version = manifest.get("schema_version", SCHEMA_VERSION)
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise _newer_version(path, version)
+    return manifest
+
+
+def write_manifest(run_dir: Path, manifest: Mapping[str, Any]) -> None:
+    """Replace a run's manifest.json, atomically and durably."""
+    text = json.dumps(manifest, indent=2, sort_keys=True, default=str) + "\n"
+    write_text(run_dir / MANIFEST_NAME, text)
+
+
+def _newer_version(path: Path, version: int) -> ValueError:
     """The error for records that a newer GradTune wrote."""
     return ValueError(
         f"{path} has schema version {version}, but this GradTune reads up to "
@@ -126,7 +154,7 @@ def _version(schema: pa.Schema) -> int:
 
 def _conform(table: pa.Table, schema: pa.Schema, version: int) -> pa.Table:
     missing = [name for name in schema.names if name not in table.column_names]
-    lost = [name for name in missing if name not in LATER_PARAMS]
+    lost = [name for name in missing if name not in LATER_COLUMNS]
     if version == SCHEMA_VERSION and lost:
         raise DamagedFile(f"lacks columns {', '.join(lost)}")
     columns = []

@@ -16,15 +16,17 @@ import pyarrow as pa
 from results.records.lock import RunLock
 from results.records.schema import KEYS, SCHEMA_VERSION, SCHEMAS, Row
 from results.records.segments import (
+    MANIFEST_NAME,
     TABLES,
     DamagedFile,
     list_segments,
-    newer_version,
+    read_manifest,
     read_segment,
     segment_path,
     sweep_temporary,
     sync_directory,
     to_batch,
+    write_manifest,
     write_segment,
     write_text,
 )
@@ -99,7 +101,7 @@ class RunStore:
         store = cls(run_dir, {**manifest, **known})
         try:
             store.write_text("config.yaml", config_yaml)
-            store.write_text("manifest.json", _json(store._manifest))
+            write_manifest(run_dir, store._manifest)
         except OSError:
             store.close()
             raise
@@ -113,14 +115,13 @@ class RunStore:
             ValueError: no such run, unreadable or newer manifest, or another process writes it.
         """
         run_dir = Path(run_dir)
+        path = run_dir / MANIFEST_NAME
+        if not path.exists():
+            raise ValueError(f"no run in {str(run_dir)!r}: {path.name} is missing.")
         try:
-            manifest = json.loads((run_dir / "manifest.json").read_text())
-        except FileNotFoundError:
-            raise ValueError(f"no run in {str(run_dir)!r}: manifest.json is missing.") from None
-        except (OSError, ValueError) as error:
-            raise ValueError(f"cannot read {run_dir / 'manifest.json'}: {error}") from error
-        if manifest["schema_version"] > SCHEMA_VERSION:
-            raise newer_version(run_dir / "manifest.json", manifest["schema_version"])
+            manifest = read_manifest(run_dir)
+        except DamagedFile as error:
+            raise ValueError(f"cannot read {path}: {error}") from error
         for table in TABLES:
             (run_dir / table).mkdir(exist_ok=True)
         return cls(run_dir, manifest)
@@ -243,7 +244,7 @@ class RunStore:
 
     def _write_manifest(self) -> None:
         if self._manifest_dirty:
-            self.write_text("manifest.json", _json(self._manifest))
+            write_manifest(self.run_dir, self._manifest)
             self._manifest_dirty = False
 
 
@@ -316,7 +317,3 @@ def _ends_with_newline(path: Path) -> bool:
         return True
     content = path.read_bytes()
     return not content or content.endswith(b"\n")
-
-
-def _json(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, indent=2, sort_keys=True, default=str) + "\n"

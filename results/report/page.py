@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass
 from importlib import resources
 
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from results.arms.choice import group_by_arm
 from results.plots import PLOTS, scale_line
 from results.plots.figure import SECTIONS, arms_of
+from results.records.schema import trial_from_row
 from results.report.provenance import failures_table, provenance
 from results.report.svg import inline_svg
 from results.run import Run
@@ -141,7 +141,7 @@ def _claims(comparison: Comparison) -> list[str]:
 def _own_notes(run: Run) -> list[str]:
     notes = []
     for row in run.trials.to_pylist():
-        if json.loads(row["config_json"])["recipe"].get("trainer") == "function":
+        if trial_from_row(row).recipe.trainer == "function":
             notes.append(IS_FUNCTION)
             break
     statuses = run.trials.column("status").to_pylist()

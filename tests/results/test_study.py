@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import optuna
 import pytest
 
 from results.records.store import RunStore
-from results.study import build_study, distribution
+from results.study import build_study, distribution, quiet_optuna
 from search_spaces.space import Range
 from tests.fakes.results import make_space, make_trial, suggest, write_trial
 from tests.results.test_run import reload
@@ -90,3 +91,13 @@ def test_ranges_become_optunas_distributions(axis, expected):
 def test_an_unknown_study_is_refused(store):
     with pytest.raises(ValueError, match="unknown space 'wsd'"):
         reload(store).to_study("wsd")
+
+
+def test_optuna_is_quiet_inside_and_as_before_outside():
+    before = optuna.logging.get_verbosity()
+    with warnings.catch_warnings(record=True) as told:
+        with quiet_optuna():
+            assert optuna.logging.get_verbosity() == optuna.logging.ERROR
+            warnings.warn("new", optuna.exceptions.ExperimentalWarning, stacklevel=1)
+        assert optuna.logging.get_verbosity() == before
+    assert told == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import nn
 
 from search_spaces.records import EpochRecord
 from search_spaces.trial import TrialConfig
-from tests.fakes.trials import small_trial
+from tests.fakes import trials as fakes_trials
 from trainables import DATASETS, MODELS, OPTIMIZERS
 from trainables.checkpoints import Checkpoints, SupersededError
 from trainables.data.stream import SampleStream
@@ -21,6 +22,8 @@ from trainables.loop import NetworkTraining
 from trainables.trainable import ScheduledTrainable
 
 TIMES = ("seconds", "eval_seconds", "images_per_second")
+
+small_trial = functools.cache(fakes_trials.small_trial)  # reading the command line takes longest
 
 
 def train(trial: TrialConfig, epochs: int | None = None) -> NetworkTraining:
@@ -48,6 +51,12 @@ def assert_equal(a: NetworkTraining, b: NetworkTraining) -> None:
     for name in ("train_seconds", "peak_memory_bytes"):
         del ours[name], theirs[name]
     assert ours == theirs
+
+
+@pytest.fixture(scope="module")
+def whole() -> NetworkTraining:
+    """The small trial, trained to its end; nobody may change it."""
+    return train(small_trial())
 
 
 def test_what_optimizer_and_loader_really_used_equals_the_table() -> None:
@@ -96,7 +105,9 @@ def test_records_hold_the_values_of_each_epochs_last_step() -> None:
 
 
 @pytest.mark.parametrize("stop_after", [1, 2])
-def test_interrupted_equals_uninterrupted_bit_for_bit(stop_after: int) -> None:
+def test_interrupted_equals_uninterrupted_bit_for_bit(
+    stop_after: int, whole: NetworkTraining
+) -> None:
     trial = small_trial()
     first = train(trial, epochs=stop_after)
     state = json.loads(json.dumps({k: v for k, v in first.state_dict().items() if k == "records"}))
@@ -104,15 +115,13 @@ def test_interrupted_equals_uninterrupted_bit_for_bit(stop_after: int) -> None:
     resumed.load_state_dict(first.state_dict() | state)
     while not resumed.finished:
         resumed.run_epoch()
-    assert_equal(resumed, train(trial))
+    assert_equal(resumed, whole)
 
 
-def test_a_used_process_trains_as_a_fresh_one() -> None:
-    trial = small_trial()
-    fresh = train(trial)
+def test_a_used_process_trains_as_a_fresh_one(whole: NetworkTraining) -> None:
     train(small_trial(space="poly", replicate=3, role="confirm"))
     torch.rand(1000)
-    assert_equal(train(trial), fresh)
+    assert_equal(train(small_trial()), whole)
 
 
 def test_another_replicate_trains_on_another_split_and_order() -> None:
@@ -180,24 +189,25 @@ def test_only_confirm_trials_look_at_the_test_images() -> None:
     assert confirmed.test_accuracy == pytest.approx(bits.mean())
 
 
-def test_final_train_loss_is_measured_in_eval_mode_over_the_whole_training_set() -> None:
-    training = train(small_trial())
-    outcome = training.outcome()
-    training.model.eval()
+def test_final_train_loss_is_measured_in_eval_mode_over_the_whole_training_set(
+    whole: NetworkTraining,
+) -> None:
+    outcome = whole.outcome()
+    whole.model.eval()
     with torch.no_grad():
-        whole = training.train_set.images_NHWC.permute(0, 3, 1, 2).float() / 255
-        normalization = training.train_set.normalization
-        x = (whole - normalization.mean[0]) / normalization.std[0]
-        loss = nn.functional.cross_entropy(training.model(x), training.train_set.labels_N)
+        images_NCHW = whole.train_set.images_NHWC.permute(0, 3, 1, 2).float() / 255
+        normalization = whole.train_set.normalization
+        x = (images_NCHW - normalization.mean[0]) / normalization.std[0]
+        loss = nn.functional.cross_entropy(whole.model(x), whole.train_set.labels_N)
     assert outcome.final_train_loss == pytest.approx(loss.item(), rel=1e-4)
 
 
 @pytest.mark.parametrize(
     "words", [("micro_batch=8",), ("optimizer.clip_norm=0.5",), ("label_smoothing=0.1",)]
 )
-def test_options_change_the_training(words: tuple[str, ...]) -> None:
-    plain, changed = train(small_trial()), train(small_trial(*words))
-    assert plain.records[0].train_loss != changed.records[0].train_loss
+def test_options_change_the_training(words: tuple[str, ...], whole: NetworkTraining) -> None:
+    changed = train(small_trial(*words), epochs=1)
+    assert whole.records[0].train_loss != changed.records[0].train_loss
 
 
 def test_clipping_bounds_the_step() -> None:
@@ -212,11 +222,11 @@ def test_clipping_bounds_the_step() -> None:
     assert moved.sqrt().item() == pytest.approx(1e-3 * trial.lr0, rel=1e-3)
 
 
-def test_bf16_trains_close_to_fp32() -> None:
-    plain = train(small_trial())
+@pytest.mark.slow
+def test_bf16_trains_close_to_fp32(whole: NetworkTraining) -> None:
     bf16 = train(small_trial("precision=bf16"))
-    assert bf16.records[-1].train_loss == pytest.approx(plain.records[-1].train_loss, rel=0.2)
-    assert bf16.records[-1].train_loss != plain.records[-1].train_loss
+    assert bf16.records[-1].train_loss == pytest.approx(whole.records[-1].train_loss, rel=0.2)
+    assert bf16.records[-1].train_loss != whole.records[-1].train_loss
 
 
 def test_adamw_trains_along_a_schedule() -> None:
@@ -260,35 +270,29 @@ def test_a_reused_actor_reports_what_a_fresh_one_does(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_died_is_continued_and_its_epochs_are_told_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: NetworkTraining
 ) -> None:
     monkeypatch.setattr("trainables.trainable.SAVE_PAYS", 0.0)
     trial = small_trial()
-    whole = drive(ScheduledTrainable(trainable_config(trial, tmp_path / "a")))
-    drive(ScheduledTrainable(trainable_config(trial, tmp_path / "b")), steps=2)
-    resumed = drive(ScheduledTrainable(trainable_config(trial, tmp_path / "b")))
+    drive(ScheduledTrainable(trainable_config(trial, tmp_path)), steps=2)
+    resumed = drive(ScheduledTrainable(trainable_config(trial, tmp_path)))
     assert [len(r["records"]) for r in resumed] == [3]
     assert resumed[0]["attempt"] == 2
-    assert all_records(resumed) == all_records(whole)
-    assert resumed[-1]["objective"] == whole[-1]["objective"]
+    assert all_records(resumed) == measured(whole.records)
+    assert resumed[-1]["objective"] == whole.outcome().objective
 
 
-def test_states_are_saved_no_more_often_than_it_pays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_states_are_saved_no_more_often_than_it_pays_and_the_last_is_told_without_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: NetworkTraining
 ) -> None:
     monkeypatch.setattr("trainables.trainable.SAVE_PAYS", 1e9)
     trial = small_trial()
-    drive(ScheduledTrainable(trainable_config(trial, tmp_path)))
+    first = drive(ScheduledTrainable(trainable_config(trial, tmp_path)))
     names = sorted(p.name[:5] for p in (tmp_path / trial.trial_key).glob("*.pt"))
     assert names == ["00001", "00003"]  # the first, before the cost is known, and the last
-
-
-def test_a_finished_checkpoint_is_reported_without_training(tmp_path: Path) -> None:
-    trial = small_trial()
-    whole = drive(ScheduledTrainable(trainable_config(trial, tmp_path)))
     again = drive(ScheduledTrainable(trainable_config(trial, tmp_path)))
     assert len(again) == 1
-    assert all_records(again) == all_records(whole)
+    assert all_records(again) == all_records(first) == measured(whole.records)
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", None])

@@ -17,7 +17,11 @@ MODELS = {n: import_callable(p) for n, p in trainables.MODELS.items()}
 torch.set_num_threads(1)
 
 FIRST_WIDTH = {"resnet34": None}  # torchvision's, fixed; all others are built thin
-WIDTHS = [(name, FIRST_WIDTH.get(name, 8)) for name in MODELS]
+WIDTHS = [
+    # 21 million weights take seconds.
+    pytest.param(name, FIRST_WIDTH.get(name, 8), marks=[pytest.mark.slow] * (name in FIRST_WIDTH))
+    for name in MODELS
+]
 
 
 def num_params(model):
@@ -118,20 +122,21 @@ def test_importing_models_does_not_import_torchvision():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["resnet8", "wrn28x10"])
-def test_strided_shortcuts_of_few_channels_have_the_gradients_of_their_definition(name):
+@pytest.mark.slow  # a process of its own
+def test_strided_shortcuts_of_few_channels_have_the_gradients_of_their_definition():
     """In a process of its own: where this failed, the heap was corrupted."""
-    code = f"""
+    code = """
 import torch
 from torch.nn import functional as F
 from trainables import MODELS
 from search_spaces.registry import lookup
 torch.set_num_threads(1)
 torch.manual_seed(0)
-model = lookup("model", {name!r}, MODELS)(num_classes=2, width=4)
-convs = [m for m in model.modules()
+names = ("resnet8", "wrn28x10")
+models = [lookup("model", name, MODELS)(num_classes=2, width=4) for name in names]
+convs = [m for model in models for m in model.modules()
          if isinstance(m, torch.nn.Conv2d) and m.kernel_size == (1, 1) and m.stride == (2, 2)]
-assert convs
+assert len(convs) == 4
 for conv in convs:
     conv.to(memory_format=torch.channels_last)
     for _ in range(20):

@@ -32,7 +32,7 @@ from trainables import NUM_STARTS, SOLVERS
 from trainables.functions.benchmark import FUNCTIONS, Array, parse_dimension
 from trainables.functions.smoothing import check_kind, smoothed
 from trainables.functions.solvers import PEERS, VALUES_PER_GRADIENT
-from trainables.training import peak_memory
+from trainables.training import peak_memory, planned
 
 GRADUATED = "graduated"
 # A start succeeds at f(x) - f* <= TOLERANCE: below the gap between the lowest and the next minimum
@@ -106,8 +106,6 @@ class ExplicitTraining:
         record = EpochRecord(
             epoch=len(self.records) + 1,
             **used,
-            batch_capped=bool(self.schedule.capped_S[used["stage"]]),
-            momentum=0.0,
             num_steps=self.num_steps - before[0],
             samples_seen=self.samples_seen,
             train_loss=train_loss,
@@ -130,13 +128,7 @@ class ExplicitTraining:
         last = steps[-1]
         smoothed_S = self._smoothed(self.function.value, last)
         self._step(last)
-        used = {
-            "stage": last.stage,
-            "lr": float(self.schedule.lr_S[last.stage]),
-            "batch_size": last.batch_size,
-            "delta": float(self.schedule.delta_S[last.stage]),
-            "decay_rate": float(self.schedule.decay_rate_S[last.stage]),
-        }
+        used = planned(self.schedule, last) | {"momentum": 0.0}
         return used, float(smoothed_S.mean()) - self.function.minimum
 
     def _step(self, step: Step) -> None:
@@ -172,7 +164,12 @@ class ExplicitTraining:
         )
         self.x_SD, self.evaluations_S = solution.x_SD, solution.evaluations_S
         self.num_steps = solution.num_steps
-        used = {"stage": 0, "lr": solution.lr, "batch_size": 1, "delta": 0.0, "decay_rate": 1.0}
+        used = planned(table, next(iter(table.steps()))) | {
+            "lr": solution.lr,
+            "batch_size": 1,
+            "momentum": 0.0,
+            "delta": 0.0,
+        }
         return used, float(self._errors().mean())
 
     def _errors(self) -> Array:

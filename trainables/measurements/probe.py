@@ -1,7 +1,8 @@
 """What is measured along a training besides loss and accuracy? The `measure=` of a run.
 
 A measurement is a `Probe` in a file of its own, named in `trainables.MEASUREMENTS`: its options
-are the arguments of its class, what it returns are fields of EpochRecord and Outcome.
+are the arguments of its class, what it returns are fields of EpochRecord and Outcome, or, with
+names that these lack, entries of their field `measured`.
 
 No probe changes the training, but for the end that `critical` sets (which is refused unless lr
 and batch are constant): random numbers are its own, the model is put back as it was.
@@ -9,13 +10,15 @@ and batch are constant): random numbers are its own, the model is put back as it
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 from torch import nn
 
+from search_spaces.records import EpochRecord, Outcome
 from search_spaces.registry import lookup
 from search_spaces.trial import STOPPING, TrialConfig
 from trainables import MEASUREMENTS
@@ -105,17 +108,11 @@ class Probes:
 
     def end_epoch(self, training: Subject, epoch: int) -> dict[str, Any]:
         """The fields of EpochRecord that were asked for."""
-        fields: dict[str, Any] = {}
-        for probe in self.probes:
-            fields |= probe.end_epoch(training, epoch)
-        return fields
+        return _fields_of(EpochRecord, (p.end_epoch(training, epoch) for p in self.probes))
 
     def end_training(self, training: Subject) -> dict[str, Any]:
         """The fields of Outcome that were asked for."""
-        fields: dict[str, Any] = {}
-        for probe in self.probes:
-            fields |= probe.end_training(training)
-        return fields
+        return _fields_of(Outcome, (p.end_training(training) for p in self.probes))
 
     @property
     def is_done(self) -> bool:
@@ -160,3 +157,10 @@ def draw_batches(
 def first_images(training: Subject, count: int, batch: int) -> Iterator[Batch]:
     """The first `count` training images without augmentation, in batches."""
     return training.train_set.batches(in_order(min(count, len(training.train_set)), batch))
+
+
+def _fields_of(record: type, measured: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """What has no field of its own goes as JSON into the field `measured`."""
+    values = {name: value for fields in measured for name, value in fields.items()}
+    others = {name: values.pop(name) for name in [*values] if not hasattr(record, name)}
+    return values | ({"measured": json.dumps(others)} if others else {})

@@ -1,6 +1,6 @@
-"""How does the user's own training loop become a `Training`? It reports, we ask.
+"""How does the user's own trainable become a `Training`? It reports, we ask.
 
-`train(schedule, seed, report)` runs in a thread of its own: it follows the table and calls
+`trainable(schedule, seed, report)` runs in a thread of its own: it follows the table and calls
 `report(...)` at the end of each epoch. An error of the function is an error of `run_epoch`, and a
 training that nobody wants any more ends inside `report`. What is recorded of lr, batch and
 momentum is the table's; that the function uses it is its side of the contract.
@@ -24,18 +24,17 @@ from search_spaces.records import EpochRecord, Outcome
 from search_spaces.registry import import_callable
 from search_spaces.schedule import Schedule
 from search_spaces.trial import TrialConfig
-from trainables.training import device_name, peak_memory
+from trainables.training import device_name, peak_memory, planned
+from trainables.user import Trainable
 from trainables.user.report import Abandoned, End, EpochReport, Report, Turns, load_state
 
 STOP_SECONDS = 5.0  # an abandoned function has to leave `report` and clean up
 
-TrainFunction = Callable[[Schedule, int, Report], object]
-
 
 class UserTraining:
-    """The user's function, one schedule, one seed; implements `Training`.
+    """The user's trainable, one schedule, one seed; implements `Training`.
 
-    Python's, numpy's and torch's global generators are seeded before the function is called.
+    Python's, numpy's and torch's global generators are seeded before it is called.
     Losses that it does not report are nan; val_accuracy counts as chance in a diverged epoch.
     `seconds` is all the time between two reports, the function's own evaluation included.
     A training interrupted without a `state=` begins anew.
@@ -44,7 +43,7 @@ class UserTraining:
         trial: all that determines the result.
         schedule: its table; None computes it from the trial.
         device: "cpu", "cuda" or "cuda:k".
-        function: train(schedule, seed, report); None imports what the recipe's model names.
+        trainable: None imports what the recipe's model names.
     """
 
     def __init__(
@@ -53,12 +52,12 @@ class UserTraining:
         *,
         schedule: Schedule | None = None,
         device: str = "cpu",
-        function: TrainFunction | None = None,
+        trainable: Trainable | None = None,
     ) -> None:
         self.trial = trial
         self.schedule = schedule or trial.schedule
         self.device = torch.device(device)
-        self.function: TrainFunction = function or import_callable(trial.recipe.model)
+        self.trainable: Trainable = trainable or import_callable(trial.recipe.model)
         self.records: list[EpochRecord] = []
         self.diverged = False
         self.last: EpochReport | None = None  # what the newest epoch told
@@ -81,16 +80,16 @@ class UserTraining:
         """
         start = time.perf_counter()
         turns = self.turns or self._begin()
-        told = turns.ask()
-        if isinstance(told, End):
-            self._fail(told, f"after {len(self.records)} of")
+        answer = turns.ask()
+        if isinstance(answer, End):
+            self._fail(answer, f"after {len(self.records)} of")
         seconds = time.perf_counter() - start
-        self.last = told
-        self.diverged = not told.is_finite
-        record = self._record(told, seconds)
+        self.last = answer
+        self.diverged = not answer.is_finite
+        record = self._record(answer, seconds)
         self.records.append(record)
-        if told.state is not None:
-            self.saved, self.num_saved = told.state, len(self.records)
+        if answer.state is not None:
+            self.saved, self.num_saved = answer.state, len(self.records)
         if self.diverged:
             self.stop()
         elif self.finished:
@@ -112,7 +111,7 @@ class UserTraining:
         # No reference to self: a training that is dropped must end its thread.
         thread = threading.Thread(
             target=_run,
-            args=(self.function, self.schedule, trial.seed, report, turns),
+            args=(self.trainable, self.schedule, trial.seed, report, turns),
             daemon=True,
         )
         thread.start()
@@ -123,10 +122,10 @@ class UserTraining:
 
     def _finish(self, turns: Turns) -> None:
         """After its last epoch the function has to return, or say what is wrong."""
-        told = turns.ask()
-        assert isinstance(told, End), "`report` refuses an epoch too many"
-        if told.error is not None:
-            self._fail(told, "after")
+        answer = turns.ask()
+        assert isinstance(answer, End), "`report` refuses an epoch too many"
+        if answer.error is not None:
+            self._fail(answer, "after")
 
     def _fail(self, end: End, when: str) -> NoReturn:
         self.stop()
@@ -134,34 +133,27 @@ class UserTraining:
         if isinstance(end.error, Exception):
             raise end.error
         name = self.trial.recipe.model
-        told = "returned" if end.error is None else f"ended with {end.error!r}"
+        ending = "returned" if end.error is None else f"ended with {end.error!r}"
         raise ValueError(
-            f"{name} {told} {when} {self.schedule.num_epochs} epochs (schedule.num_epochs); call "
-            "report once at the end of each epoch."
+            f"{name} {ending} {when} {self.schedule.num_epochs} epochs (schedule.num_epochs); "
+            "call report once at the end of each epoch."
         ) from end.error
 
-    def _record(self, told: EpochReport, seconds: float) -> EpochRecord:
+    def _record(self, report: EpochReport, seconds: float) -> EpochRecord:
         """Schedule values are the table's at the epoch's last step."""
         epoch = len(self.records) + 1
-        table, steps = self.schedule, self.schedule.epoch_steps(epoch)
-        stage = steps[-1].stage
+        steps = self.schedule.epoch_steps(epoch)
         num_samples = sum(step.batch_size for step in steps)
-        is_number = math.isfinite(told.val_accuracy)
+        is_number = math.isfinite(report.val_accuracy)
         return EpochRecord(
             epoch=epoch,
-            stage=stage,
-            lr=float(table.lr_S[stage]),
-            batch_size=steps[-1].batch_size,
-            batch_capped=bool(table.capped_S[stage]),
-            momentum=float(table.momentum_S[stage]),
-            delta=float(table.delta_S[stage]),
-            decay_rate=float(table.decay_rate_S[stage]),
+            **planned(self.schedule, steps[-1]),
             num_steps=len(steps),
             samples_seen=steps[-1].first_sample + steps[-1].batch_size,
-            train_loss=_or_nan(told.train_loss),
-            train_accuracy=_or_nan(told.train_accuracy),
-            val_loss=_or_nan(told.val_loss),
-            val_accuracy=told.val_accuracy if is_number else self.trial.recipe.chance,
+            train_loss=_or_nan(report.train_loss),
+            train_accuracy=_or_nan(report.train_accuracy),
+            val_loss=_or_nan(report.val_loss),
+            val_accuracy=report.val_accuracy if is_number else self.trial.recipe.chance,
             seconds=seconds,
             eval_seconds=0.0,
             images_per_second=num_samples / seconds,
@@ -212,7 +204,7 @@ class UserTraining:
 
 
 def _run(
-    function: TrainFunction, schedule: Schedule, seed: int, report: Report, turns: Turns
+    trainable: Trainable, schedule: Schedule, seed: int, report: Report, turns: Turns
 ) -> None:
     """The thread: wait for the first epoch, then let the function report to its end."""
     error: BaseException | None = None
@@ -222,7 +214,7 @@ def _run(
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002  (what the function's libraries draw from)
         torch.manual_seed(seed)
-        function(schedule, seed, report)
+        trainable(schedule, seed, report)
     except Abandoned:
         pass
     except BaseException as raised:

@@ -56,22 +56,22 @@ class Turns:
 
     def __init__(self) -> None:
         self._asked: SimpleQueue[None] = SimpleQueue()
-        self._told: SimpleQueue[EpochReport | End] = SimpleQueue()
+        self._answers: SimpleQueue[EpochReport | End] = SimpleQueue()
         self.is_over = False
 
     def ask(self) -> EpochReport | End:
         """Ask for the next epoch and wait for it."""
         self._asked.put(None)
-        return self._told.get()
+        return self._answers.get()
 
     def give_up(self) -> None:
         """Ask for no more: the other thread is to end."""
         self.is_over = True
         self._asked.put(None)
 
-    def tell(self, told: EpochReport | End) -> None:
+    def tell(self, answer: EpochReport | End) -> None:
         """Answer what was asked."""
-        self._told.put(told)
+        self._answers.put(answer)
 
     def wait(self) -> None:
         """Until the next epoch is asked for.
@@ -148,7 +148,7 @@ class Report:
         """
         if self._turns.is_over:
             raise Abandoned
-        told = self._check(
+        checked = self._check(
             val_accuracy=_accuracy("val_accuracy", val_accuracy, finite=False),
             val_loss=_number("val_loss", val_loss),
             train_loss=_number("train_loss", train_loss),
@@ -159,7 +159,7 @@ class Report:
             state=None if state is None else self._serialize(state),
         )
         self.epoch += 1
-        self._turns.tell(told)
+        self._turns.tell(checked)
         self._turns.wait()
 
     def _check(
@@ -186,20 +186,20 @@ class Report:
                     f"(test_accuracy={test_accuracy:g}, mean={share:g})."
                 )
             test_accuracy = share if test_accuracy is None else test_accuracy
-        told = EpochReport(
+        checked = EpochReport(
             val_accuracy=val_accuracy,
             test_accuracy=test_accuracy,
             test_correct=None if correct is None else np.packbits(correct).tobytes(),
             **others,
         )
-        is_last = self.epoch + 1 == self._num_epochs and told.is_finite
+        is_last = self.epoch + 1 == self._num_epochs and checked.is_finite
         if is_last and test_accuracy is None and (self._confirms or not self._knows_needs_test):
             raise ValueError(
                 "report: the last epoch needs test_accuracy or test_correct, which verdicts are "
                 "judged on (only where report.needs_test is true, if you ask it). Without test "
                 "data pass test_accuracy=val_accuracy."
             )
-        return told
+        return checked
 
     def _serialize(self, state: dict[str, Any]) -> bytes:
         """A copy: the tensors change with the next epoch."""

@@ -80,7 +80,8 @@ class Arm:
 
     def best_selected(self, candidates: list[TrialConfig]) -> TrialConfig:
         """Highest mean on the select seeds; the search's best where none was selected."""
-        scored = [t for t in candidates if t.config_key in self.select_scores]
+        scored = [trial for trial in candidates if trial.config_key in self.select_scores]
         if not scored:
             return candidates[0]
-        return max(scored, key=lambda t: float(np.mean(self.select_scores[t.config_key])))
+        means = {key: float(np.mean(scores)) for key, scores in self.select_scores.items()}
+        return max(scored, key=lambda trial: means[trial.config_key])

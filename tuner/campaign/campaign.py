@@ -55,7 +55,7 @@ class Campaign:
             baseline.chosen = plan.trial(plan.baseline, plan.baseline.fixed)
             self.arms[plan.baseline.name] = baseline
         self.pending: list[TrialConfig] = []
-        self.known: set[str] = set()
+        self.begun: set[str] = set()  # keys of trials queued, handed out or ended
         self.num_live = 0
         self.num_seeds = config.confirm.seeds
         self.num_ended: dict[str, int] = {}
@@ -97,7 +97,7 @@ class Campaign:
         if len(ended) < self.num_seeds - 1:
             return False
         kept = [i for i in ended if all(scores[i] is not None for scores in arms.values())]
-        scores = {name: {i: own[i] or 0.0 for i in kept} for name, own in arms.items()}
+        scores = {name: {i: values[i] or 0.0 for i in kept} for name, values in arms.items()}
         return bool(undecided_pairs(scores, min_effect=self.plan.min_effect))
 
     @property
@@ -160,7 +160,7 @@ class Campaign:
                 self.num_seeds = max(self.num_seeds, trial.replicate + 1)
             if ended:
                 self.sharing.ended(trial.trial_key)
-                self.known.add(trial.trial_key)
+                self.begun.add(trial.trial_key)
                 self.pending = [p for p in self.pending if p.trial_key != trial.trial_key]
                 self._record(trial, row["status"], row["objective"], row["test_accuracy"])
         self._drop_replaced()
@@ -250,7 +250,7 @@ class Campaign:
     def _ask(self, arm: Arm) -> TrialConfig | None:
         """A new config, on the lowest rung; None when the arm has no more."""
         assert arm.suggester is not None, "only searched arms can be asked"
-        params = arm.suggester.ask(arm.num_asked, functools.partial(self._is_known, arm))
+        params = arm.suggester.ask(arm.num_asked, functools.partial(self._is_tried, arm))
         if params is None:
             arm.exhausted = True
             self._advance(arm)
@@ -266,13 +266,13 @@ class Campaign:
         self._commit(arm, trial)
         return trial
 
-    def _is_known(self, arm: Arm, params: Mapping[str, float]) -> bool:
+    def _is_tried(self, arm: Arm, params: Mapping[str, float]) -> bool:
         return self.plan.trial(arm.space, params).config_key in arm.configs
 
     def _commit(self, arm: Arm, trial: TrialConfig) -> None:
         """A training of the search begins."""
         key, rung = trial.config_key, self.ladder.rung_of(trial)
-        self.known.add(trial.trial_key)
+        self.begun.add(trial.trial_key)
         if arm.suggester is not None and key not in arm.suggester.tried:
             arm.suggester.attach(key, trial.params)
         elif arm.suggester is not None:
@@ -341,10 +341,10 @@ class Campaign:
         self._queue(arm, [arm.chosen], "confirm", self.num_seeds)
 
     def _queue(self, arm: Arm, configs: list[TrialConfig], role: Role, num_seeds: int) -> None:
-        """Queue the trials of these configs on seeds 0 ... num_seeds-1 that are not known yet."""
+        """Queue the trials of these configs on seeds 0 ... num_seeds-1 that are not begun yet."""
         for replicate in range(num_seeds):
             for config in configs:
                 trial = self.plan.trial(arm.space, config.params, role=role, replicate=replicate)
-                if trial.trial_key not in self.known:
-                    self.known.add(trial.trial_key)
+                if trial.trial_key not in self.begun:
+                    self.begun.add(trial.trial_key)
                     self.pending.append(trial)

@@ -62,7 +62,7 @@ class Sharing:
         """A training has ended, well or not: nobody waits for it any longer."""
         self._reached[trial_key] = math.inf
 
-    def told(self, trial: TrialConfig) -> dict[str, Any]:
+    def orders(self, trial: TrialConfig) -> dict[str, Any]:
         """What the worker has to know: `keep` (state's key by epoch) and `begin` (a key)."""
         begin = self.beginnings.get(trial.trial_key)
         keep = self.kept.get(trial.trial_key, {})

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from results.study import Tried, distributions, make_study
+from results.study import Tried, distributions, make_study, quiet_optuna
 from search_spaces.space import SearchSpace
 from search_spaces.trial import derive_seed
 
@@ -41,20 +41,19 @@ class Suggester:
         default = max(2 * len(space.free) + 1, trials // 4)
         self.num_startup = startup if startup is not None else default
         self.tried: dict[str, Tried] = {}
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def is_model_based(self, number: int) -> bool:
         """True when ask `number` is answered by a model of earlier results."""
         return self.sampler in ("tpe", "gp") and number >= self.num_startup
 
-    def ask(self, number: int, is_known: Callable[[Params], bool]) -> Params | None:
+    def ask(self, number: int, is_tried: Callable[[Params], bool]) -> Params | None:
         """Parameters of ask `number` (from 0), or None when the space has no new ones.
 
         Args:
-            is_known: True for parameters that were trained already; those are not repeated.
+            is_tried: True for parameters that were trained already; those are not repeated.
         """
         if self.sampler == "grid":
-            return self._ask_grid(is_known)
+            return self._ask_grid(is_tried)
         for attempt in range(MAX_ATTEMPTS):
             seed = derive_seed(self.seed, self.space.name, number, attempt)
             if self.is_model_based(number) and attempt < MAX_ATTEMPTS // 2:
@@ -63,7 +62,7 @@ class Suggester:
                 params = self._at(np.random.default_rng(seed).random(len(self.space.free)))
             else:
                 params = self._at(self._sobol(number))
-            if not is_known(params):
+            if not is_tried(params):
                 return params
         return None
 
@@ -92,8 +91,7 @@ class Suggester:
     def _ask_model(self, seed: int) -> Params:
         """A suggestion of the model."""
         study = make_study(self.space, self.tried.values())
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        with quiet_optuna():
             if self.sampler == "gp":
                 study.sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=1)
             else:
@@ -103,8 +101,8 @@ class Suggester:
             trial = study.ask(distributions(self.space))
         return self._complete({name: float(value) for name, value in trial.params.items()})
 
-    def _ask_grid(self, is_known: Callable[[Params], bool]) -> Params | None:
-        return next((params for params in self.grid() if not is_known(params)), None)
+    def _ask_grid(self, is_tried: Callable[[Params], bool]) -> Params | None:
+        return next((params for params in self.grid() if not is_tried(params)), None)
 
     def _sobol(self, number: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         from scipy.stats import qmc  # 0.7 s, loaded while the cluster starts

@@ -7,8 +7,7 @@ is one line. Neither torch nor ray is imported here.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,13 @@ from tuner.config.presets import PRESETS, Preset
 from tuner.config.schema import (
     KEYS,
     MISSING,
+    NAMED,
     RANGE_KEYS,
     Config,
     ConfigError,
     RangeConfig,
     convert,
+    flatten,
     make_config,
     show,
 )
@@ -31,10 +32,6 @@ from tuner.config.userfiles import load_space, load_yaml
 from tuner.config.words import parse_words
 from tuner.config.workloads import WORKLOADS
 
-# Shorthands for `<key>.name=...`.
-NAMED = ("dataset", "model", "optimizer")
-# Earlier names of keys, which go on working.
-ALIASES = {"train": "trainable"}
 # Keys whose value may name code to import.
 NAMES_OF_CODE = (*(f"{key}.name" for key in NAMED), "recipe.family", "trainable")
 SPACE_FILES = (".py", ".yaml", ".yml")
@@ -105,7 +102,7 @@ def read_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: an unknown key, or a value of another type.
     """
     values = {}
-    for key, value in _flat(settings):
+    for key, value in flatten(settings):
         if key in ("workload", "preset") and isinstance(value, list | tuple):
             if len(value) != 1:
                 raise ConfigError(f"{key}={show(list(value))}: name one")
@@ -114,18 +111,6 @@ def read_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"unknown key {key!r}{nearest(key, KEYS)}")
         values[key] = convert(key, KEYS[key], value) if key in KEYS else value
     return values
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        key = f"{prefix}{name}"
-        if key in ALIASES:
-            print(f"note: {key}= is now called {ALIASES[key]}=", file=sys.stderr)
-            key = ALIASES[key]
-        if isinstance(value, Mapping) and key not in KEYS:
-            yield from _flat(value, f"{key}.")
-        else:
-            yield f"{key}.name" if key in NAMED else key, value
 
 
 def _layer(

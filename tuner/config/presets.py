@@ -9,13 +9,13 @@ lr and batch change at the same sample, validation and test images are apart.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from search_spaces import BATCH, HYBRID, LR, PAPER_STAGES
 from search_spaces.space import Range, SearchSpace
 from trainables import SOLVERS
-from tuner.config.schema import Config
+from tuner.config.schema import KEYS, Config, flatten, value_of
 from tuner.config.workloads import WORKLOADS
 
 PAPERS_POWERS = (0.1, 0.5, 0.9, 1.0, 2.0, 4.0, 8.0)
@@ -63,6 +63,8 @@ P1_RECIPE: dict[str, Any] = {
 }
 DIGITS: dict[str, Any] = {"workload": "digits", "epochs": 20, "batch": {"initial": 32},
                           "confirm": {"seeds": 5}}  # fmt: skip
+EACH = {"confirm": {"seeds": 3, "each": True}}
+DIGITS_EACH = DIGITS | {"confirm": {"seeds": 5, "each": True}}
 
 
 def _arm(name: str, family: str, **ranges: Range) -> SearchSpace:
@@ -136,9 +138,9 @@ PAPER_PRESETS: dict[str, Preset] = {
     "p1_schedules": Preset(
         shows="2311.08745 Figs 4-7, 13, 14: eleven decay curves; p <= 1 is claimed best",
         workload="cifar100_resnet18",
-        settings={**P1_RECIPE, "confirm": {"seeds": 3, "each": True}},
+        settings=P1_RECIPE | EACH,
         arms=SCHEDULE_ARMS,
-        cpu=DIGITS | {"confirm": {"seeds": 5, "each": True}},
+        cpu=DIGITS_EACH,
     ),
     "p1_methods": Preset(
         shows="2311.08745 Figs 10-12: constant, lr, batch, hybrid on one path of delta",
@@ -155,32 +157,24 @@ PAPER_PRESETS: dict[str, Preset] = {
     "p1_noise": Preset(
         shows="2311.08745 Fig 8: distribution of the gradient noise at one point",
         workload="cifar100_resnet18",
-        settings={
-            **P1_RECIPE,
-            "epochs": 2,
-            "measure": ["sampling", "noise"],
-            "confirm": {"each": True, "seeds": 3},
-        },
+        settings=P1_RECIPE | EACH | {"epochs": 2, "measure": ["sampling", "noise"]},
         arms=(_constants((0.1,), (8, 32, 128)),),
-        cpu=DIGITS | {"epochs": 8, "noise": {"every": 4}, "confirm": {"each": True, "seeds": 3}},
+        cpu=DIGITS | EACH | {"epochs": 8, "noise": {"every": 4}},
     ),
     "p1_sharpness": Preset(
         shows="2311.08745 Fig 9: sharpness, noise level and accuracy over lr x batch",
         workload="cifar100_resnet18",
-        settings={**P1_RECIPE, "measure": ["sharpness"], "confirm": {"each": True, "seeds": 3}},
+        settings=P1_RECIPE | EACH | {"measure": ["sharpness"]},
         arms=(_constants(PAPERS_LRS, tuple(2**k for k in range(1, 14))),),
-        cpu=DIGITS | {"epochs": 15, "confirm": {"each": True, "seeds": 3}},
+        cpu=DIGITS | EACH | {"epochs": 15},
         cpu_arms=(_constants(PAPERS_LRS, (4, 16, 64, 256)),),
     ),
     "p1_critical": Preset(
         shows="2311.08745 appendix C, Table 2: critical batch size, and the bound of C^2 from it",
         workload="cifar100_resnet18",
-        settings={
-            **P1_RECIPE,
-            "measure": ["critical"],
-            "critical": {"epsilon": [0.5, 0.7, 1.0]},
-            "confirm": {"each": True, "seeds": 3},
-        },
+        settings=P1_RECIPE
+        | EACH
+        | {"measure": ["critical"], "critical": {"epsilon": [0.5, 0.7, 1.0]}},
         arms=(_at_recipe_lr(tuple(2**k for k in range(3, 14))),),
         cpu={
             "workload": "digits",
@@ -194,13 +188,13 @@ PAPER_PRESETS: dict[str, Preset] = {
     "aaai_explicit": Preset(
         shows="2412.11501 Fig 2: explicit smoothing of a network's loss does not help",
         workload="cifar100_resnet18",
-        settings={**P1_RECIPE, "confirm": {"each": True, "seeds": 3}},
+        settings=P1_RECIPE | EACH,
         arms=(
             _arm("constant", "constant"),
             _poly("poly", 0.9),
             _poly("explicit", 0.9, radius0=Range(choices=(0.1, 0.3, 1.0, 3.0))),
         ),
-        cpu=DIGITS | {"confirm": {"each": True, "seeds": 5}},
+        cpu=DIGITS_EACH,
     ),
     "aaai_functions": Preset(
         shows="2412.11501: explicit graduated optimization against other global methods",
@@ -226,18 +220,16 @@ PAPER_PRESETS: dict[str, Preset] = {
     "aaai_shb": Preset(
         shows="2412.11501 Fig 6: decay curves under SHB; p <= 1 is claimed best",
         workload="cifar100_resnet18",
-        settings={**_heavy_ball("shb", 25.318, 1.77, "shb"),
-                  "confirm": {"seeds": 3, "each": True}},
+        settings=_heavy_ball("shb", 25.318, 1.77, "shb") | EACH,
         arms=POWER_ARMS,
-        cpu=DIGITS | {"lr": 0.02, "confirm": {"seeds": 5, "each": True}},
+        cpu=DIGITS_EACH | {"lr": 0.02},
     ),
     "aaai_nshb": Preset(
         shows="2412.11501: the same under NSHB (noise.law=nshb_a for the other formula)",
         workload="cifar100_resnet18",
-        settings={**_heavy_ball("nshb", 128.0, 4.5, "nshb_b"),
-                  "confirm": {"seeds": 3, "each": True}},
+        settings=_heavy_ball("nshb", 128.0, 4.5, "nshb_b") | EACH,
         arms=POWER_ARMS,
-        cpu=DIGITS | {"lr": 0.2, "confirm": {"seeds": 5, "each": True}},
+        cpu=DIGITS_EACH | {"lr": 0.2},
     ),
     "aaai_algorithm6": Preset(
         shows="2412.11501 Figs 3, 4: SHB with lr, batch and momentum sharing one path of delta",
@@ -264,20 +256,12 @@ MEASURE_PRESETS: dict[str, Preset] = {
     ),
     "measure_sampling": Preset(
         shows="distribution of the gradient noise at one point, by batch size",
-        settings={
-            **MEASURE_SETTINGS,
-            "measure": ["sampling", "noise"],
-            "confirm": {"seeds": 3, "each": True},
-        },
+        settings=MEASURE_SETTINGS | EACH | {"measure": ["sampling", "noise"]},
         arms=(_at_recipe_lr(tuple(2**k for k in (3, 5, 7))),),
     ),
     "measure_sharpness": Preset(
         shows="worst-case sharpness over lr x batch",
-        settings={
-            **MEASURE_SETTINGS,
-            "measure": ["sharpness"],
-            "confirm": {"seeds": 3, "each": True},
-        },
+        settings=MEASURE_SETTINGS | EACH | {"measure": ["sharpness"]},
         arms=(_constants(PAPERS_LRS, (4, 16, 64, 256)),),
     ),
     "measure_critical": Preset(
@@ -287,7 +271,7 @@ MEASURE_PRESETS: dict[str, Preset] = {
             "measure": ["critical"],
             "epochs": 100,
             "recipe": {"family": "constant"},
-            "confirm": {"seeds": 3, "each": True},
+            **EACH,
         },
         arms=(_at_recipe_lr(tuple(2**k for k in range(3, 14))),),
     ),
@@ -348,19 +332,19 @@ def scale_of(config: Config) -> str:
     preset = PAPER_PRESETS.get(config.preset.removesuffix("_cpu"))
     if preset is None:
         return ""
-    published = merged(WORKLOADS[preset.workload], preset.settings)
-    ours, defaults = asdict(config), asdict(Config())
+    published = dict(flatten(merged(WORKLOADS[preset.workload], preset.settings)))
+    sections = {key.partition(".")[0] for key in published} & set(SCALE)
+    expected = {
+        key: published.get(key, known.default)
+        for key, known in KEYS.items()
+        if key.partition(".")[0] in sections
+        or key in ("warmup_epochs", "label_smoothing", "split")
+        or (key in published and key.startswith("noise."))
+    }
     if config.trainer == "network":
-        ours["dataset"]["path"] = None  # where it lies; of a function it is the dimension
-    same = all(
-        ours[key] == (merged(defaults[key], value) if isinstance(value, dict) else value)
-        for key, value in published.items()
-        if key in SCALE
-    )
+        del expected["dataset.path"]  # where it lies; of a function it is the dimension
+    same = all(value_of(config, key) == value for key, value in expected.items())
     arms = {arm.name: arm for arm in preset.arms}
     same = same and all(config.user_spaces.get(name) == arms.get(name) for name in config.space)
-    same = same and (config.warmup_epochs, config.label_smoothing, config.split) == (0, 0, None)
-    law = published.get("noise", {})
-    same = same and all(ours["noise"][key] == law.get(key, ours["noise"][key]) for key in law)
-    enough = config.confirm.seeds >= published["confirm"]["seeds"]
+    enough = config.confirm.seeds >= published["confirm.seeds"]
     return "the paper's scale" if same and enough else "not the paper's scale"

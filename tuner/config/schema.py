@@ -7,6 +7,7 @@ read `KEYS`, which is derived from them.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
@@ -20,6 +21,10 @@ from tuner.config.tracker_names import TRACKERS
 MISSING: Any = "???"  # the workload decides, or the user must
 SAMPLERS = ("tpe", "random", "qmc", "gp", "grid")
 FIDELITIES = ("full", "squeezed", "prefix")
+# Shorthands for `<key>.name=...`.
+NAMED = ("dataset", "model", "optimizer")
+# Earlier names of keys, which go on working.
+ALIASES = {"train": "trainable"}
 SHOWN_LENGTH = 100  # characters of a value in a message
 YES, NO = ("true", "yes", "on", "y", "1"), ("false", "no", "off", "n", "0")
 
@@ -96,6 +101,7 @@ SWITCH = Allowed("true | false")
 WANTED = {"int": "a whole number", "float": "a number", "str": "text"}  # of a type
 
 
+# fmt: off
 @dataclass
 class RangeConfig:
     """One parameter's range as the user may override it; null = the space's default."""
@@ -114,9 +120,8 @@ class DatasetConfig:
 
     name: str = _key(MISSING, "name", "known dataset or package.module:callable", "the images")
     path: str | None = _key(None, "path", "existing folder", "where the images lie")
-    train_examples: int | None = _key(
-        None, "images", _at_least(10), "training images used, validation included; null = all"
-    )
+    train_examples: int | None = _key(None, "images", _at_least(10),
+        "training images used, validation included; null = all")
     val_fraction: float = _key(0.1, "share", INSIDE, "of the training images, to validate")
 
 
@@ -125,9 +130,8 @@ class ModelConfig:
     """The network."""
 
     name: str = _key(MISSING, "name", "known model or package.module:callable", "the network")
-    width: int | None = _key(
-        None, "channels", _within(1, 4096), "of the first stage; null = standard"
-    )
+    width: int | None = _key(None, "channels", _within(1, 4096),
+        "of the first stage; null = standard")
 
 
 @dataclass
@@ -138,61 +142,37 @@ class OptimizerConfig:
     momentum: float = _key(0.0, "", BELOW_1, "beta of heavy ball")
     nesterov: bool = _key(False, "", SWITCH, "Nesterov's form of momentum")
     weight_decay: float = _key(0.0, "1/step/lr", _at_least(0), "L2 (sgd), decoupled (adamw)")
-    clip_norm: float | None = _key(
-        None, "", _above(0), "largest gradient norm; null = no clipping"
-    )
+    clip_norm: float | None = _key(None, "", _above(0),
+        "largest gradient norm; null = no clipping")
 
 
 @dataclass
 class BatchConfig:
     """Batch sizes in samples."""
 
-    initial: int = _key(
-        MISSING,
-        "images",
-        Allowed("1 to the training images", lambda x: x >= 1),
-        "first batch size",
-    )
-    max: int | None = _key(
-        None,
-        "images",
-        Allowed(">= batch.initial", lambda x: x >= 1),
-        "largest batch; null = no cap",
-    )
+    initial: int = _key(MISSING, "images", Allowed("1 to the training images", lambda x: x >= 1),
+        "first batch size")
+    max: int | None = _key(None, "images", Allowed(">= batch.initial", lambda x: x >= 1),
+        "largest batch; null = no cap")
 
 
 @dataclass
 class NoiseConfig:
     """The noise law and its constants."""
 
-    c2: float | None = _key(
-        None,
-        "",
-        _above_to(1e24, "1e24"),
-        "C^2 of the noise law; null = 1, delta in units of C",
-    )
+    c2: float | None = _key(None, "", _above_to(1e24, "1e24"),
+        "C^2 of the noise law; null = 1, delta in units of C")
     k: float = _key(0.0, "", _within(0, 10**12, "1e12"), "K of the laws shb and nshb_a")
-    law: str | None = _key(
-        None,
-        "name",
-        _one_of(LAWS),
-        "how delta follows from lr, batch, momentum; null = optimizer's",
-    )
-    source: str | None = _key(
-        None,
-        "name",
-        _one_of(("given", "measured")),
-        "of noise.c2; null = given where there is one",
-    )
-    estimator: str = _key(
-        "two_batch", "name", _one_of(("two_batch", "per_example")), "of C^2 (measure=[noise])"
-    )
-    batch_norm: str = _key(
-        "eval", "name", _one_of(("eval", "train")), "statistics while measuring"
-    )
-    batch: int | None = _key(
-        None, "images", _at_least(1), "of a measuring batch; null = the first batch"
-    )
+    law: str | None = _key(None, "name", _one_of(LAWS),
+        "how delta follows from lr, batch, momentum; null = optimizer's")
+    source: str | None = _key(None, "name", _one_of(("given", "measured")),
+        "of noise.c2; null = given where there is one")
+    estimator: str = _key("two_batch", "name", _one_of(("two_batch", "per_example")),
+        "of C^2 (measure=[noise])")
+    batch_norm: str = _key("eval", "name", _one_of(("eval", "train")),
+        "statistics while measuring")
+    batch: int | None = _key(None, "images", _at_least(1),
+        "of a measuring batch; null = the first batch")
     pairs: int = _key(32, "batches", _within(2, 100_000), "pairs of measuring batches")
     every: int = _key(1, "epochs", _at_least(1), "between measurements; the last always")
 
@@ -201,10 +181,8 @@ class NoiseConfig:
 class CriticalConfig:
     """The stopping rule that the critical batch size is found with."""
 
-    epsilon: list[float] = field(
-        default_factory=lambda: [0.5],
-        metadata=_about("", EPSILONS, "mean gradient norms that end a training"),
-    )
+    epsilon: list[float] = field(default_factory=lambda: [0.5],
+        metadata=_about("", EPSILONS, "mean gradient norms that end a training"))
     min_epochs: int = _key(10, "epochs", _at_least(0), "before the rule is looked at")
 
 
@@ -224,9 +202,8 @@ class RecipeConfig:
     """The schedule the workload's users would take without a search."""
 
     family: str = _key("cosine", "name", "known family", "decay curve of the baseline")
-    interval: int = _key(
-        1, "epochs", Allowed("1 to epochs", lambda x: x >= 1), "decay interval of the baseline"
-    )
+    interval: int = _key(1, "epochs", Allowed("1 to epochs", lambda x: x >= 1),
+        "decay interval of the baseline")
 
 
 @dataclass
@@ -234,92 +211,64 @@ class SearchConfig:
     """How an arm's configs are chosen."""
 
     sampler: str = _key("tpe", "name", _one_of(SAMPLERS), "how configs are suggested")
-    fidelity: str = _key(
-        "full",
-        "name",
-        _one_of(FIDELITIES),
-        "full = every config trained in full; squeezed = short complete trainings first; "
-        "prefix = the first epochs of a full training first (ASHA)",
-    )
+    fidelity: str = _key("full", "name", _one_of(FIDELITIES),
+        "full = every config trained in full; squeezed = short complete trainings first; prefix "
+        "= the first epochs of a full training first (ASHA)")
     budget: int | None = _key(None, "samples", _above(0), "per space; replaces trials")
-    startup: int | None = _key(
-        None, "configs", _at_least(0), "Sobol points first; null = max(2*dims+1, trials/4)"
-    )
+    startup: int | None = _key(None, "configs", _at_least(0),
+        "Sobol points first; null = max(2*dims+1, trials/4)")
     eta: int = _key(3, "", _within(2, 100), "one config in eta is promoted to the next rung")
     rungs: int = _key(3, "rungs", _within(2, 10), "the full training included")
-    min_horizon: float | None = _key(
-        None,
-        "share",
-        INSIDE,
-        "of a full training's samples at the lowest rung; null = eta^-(rungs-1)",
-    )
-    promote: str = _key(
-        "late",
-        "name",
-        _one_of(("late", "early")),
-        "late = when all configs have started, ends better; early = at once, good sooner",
-    )
-    share_prefix: bool = _key(
-        False, "", SWITCH, "trainings that begin alike continue from one state (grids)"
-    )
+    min_horizon: float | None = _key(None, "share", INSIDE,
+        "of a full training's samples at the lowest rung; null = eta^-(rungs-1)")
+    promote: str = _key("late", "name", _one_of(("late", "early")),
+        "late = when all configs have started, ends better; early = at once, good sooner")
+    share_prefix: bool = _key(False, "", SWITCH,
+        "trainings that begin alike continue from one state (grids)")
 
 
 @dataclass
 class ConfirmConfig:
     """How the chosen configs are judged."""
 
-    top_k: int = _key(
-        1, "configs", Allowed("1 to trials", lambda x: x >= 1), "of each arm to select among"
-    )
+    top_k: int = _key(1, "configs", Allowed("1 to trials", lambda x: x >= 1),
+        "of each arm to select among")
     seeds: int = _key(5, "seeds", _within(0, 1000), "fresh paired seeds of the verdict")
     select_seeds: int = _key(2, "seeds", _at_least(1), "to select with (top_k > 1)")
     each: bool = _key(False, "", SWITCH, "every config of a grid is an arm of its own")
-    until: str = _key(
-        "seeds",
-        "name",
-        _one_of(("seeds", "decided")),
-        "seeds = confirm.seeds; decided = more where needed",
-    )
-    max_seeds: int = _key(
-        30, "seeds", _within(3, 1000), "the most that confirm.until=decided may use"
-    )
+    until: str = _key("seeds", "name", _one_of(("seeds", "decided")),
+        "seeds = confirm.seeds; decided = more where needed")
+    max_seeds: int = _key(30, "seeds", _within(3, 1000),
+        "the most that confirm.until=decided may use")
 
 
 @dataclass
 class ResourcesConfig:
     """What one trial occupies; null = found out from the cluster."""
 
-    cpus_per_trial: float = _key(
-        1.0, "CPUs", _above_to(1024, "1,024"), "also the threads of a trial"
-    )
-    gpus_per_trial: float | None = _key(
-        None, "GPUs", _at_least(0), "may be a fraction; null = 1 where the cluster has GPUs"
-    )
+    cpus_per_trial: float = _key(1.0, "CPUs", _above_to(1024, "1,024"),
+        "also the threads of a trial")
+    gpus_per_trial: float | None = _key(None, "GPUs", _at_least(0),
+        "may be a fraction; null = 1 where the cluster has GPUs")
 
 
 @dataclass
 class ClusterConfig:
     """Where to run."""
 
-    address: str | None = _key(
-        None, "", "auto | host:port", "running cluster; null = start one here"
-    )
+    address: str | None = _key(None, "", "auto | host:port",
+        "running cluster; null = start one here")
 
 
 @dataclass
 class TrackingConfig:
     """Where the trackers put the run; null = their own environment variables."""
 
-    project: str | None = _key(
-        None, "name", "any", "wandb's project, mlflow's experiment; null = gradtune"
-    )
+    project: str | None = _key(None, "name", "any",
+        "wandb's project, mlflow's experiment; null = gradtune")
     entity: str | None = _key(None, "name", "any", "wandb's user or team; null = your default")
-    mode: str | None = _key(
-        None,
-        "name",
-        _one_of(("online", "offline", "disabled")),
-        "of wandb; null = WANDB_MODE or online",
-    )
+    mode: str | None = _key(None, "name", _one_of(("online", "offline", "disabled")),
+        "of wandb; null = WANDB_MODE or online")
     uri: str | None = _key(None, "uri", "any of mlflow's", "its store; null = in the run folder")
 
 
@@ -329,112 +278,71 @@ class Config:
 
     workload: str = _key("digits", "name", "known workload", "dataset, model and recipe")
     preset: str = _key("none", "name", "known preset", "a configuration that reproduces something")
-    space: list[str] = field(
-        default_factory=lambda: ["poly"],
-        metadata=_about(
-            "names", "known space, list of them, or a .yaml/.py file", "arms searched"
-        ),
-    )
+    space: list[str] = field(default_factory=lambda: ["poly"],
+        metadata=_about("names", "known space, list of them, or a .yaml/.py file",
+        "arms searched"))
     spaces: dict[str, dict[str, Any]] = field(default_factory=dict)  # family, RangeConfigs
-    split: float | None = _key(
-        None,
-        "share",
-        Allowed("0 to 1", lambda x: 0 <= x <= 1),
-        "1 decays lr, 0 grows the batch",
-    )
+    split: float | None = _key(None, "share", Allowed("0 to 1", lambda x: 0 <= x <= 1),
+        "1 decays lr, 0 grows the batch")
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    lr: float = _key(
-        MISSING,
-        "",
-        _above_to(1e12, "1e12"),
-        "the recipe's initial lr; places the range of delta0",
-    )
+    lr: float = _key(MISSING, "", _above_to(1e12, "1e12"),
+        "the recipe's initial lr; places the range of delta0")
     batch: BatchConfig = field(default_factory=BatchConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
-    measure: list[str] = field(
-        default_factory=list,
-        metadata=_about("names", f"list of {', '.join(MEASUREMENTS)}", "also measured"),
-    )
+    measure: list[str] = field(default_factory=list,
+        metadata=_about("names", f"list of {', '.join(MEASUREMENTS)}", "also measured"))
     critical: CriticalConfig = field(default_factory=CriticalConfig)
     sharpness: SharpnessConfig = field(default_factory=SharpnessConfig)
-    trainer: str = _key(
-        "network",
-        "name",
-        _one_of(TRAINERS),
-        "a network, a known function (Algorithm 1), or your own training (trainable)",
-    )
-    trainable: str | None = _key(
-        None,
-        "name",
-        "package.module:function",
-        "your own training loop, train(schedule, seed, report); docs/any_training.md",
-    )
-    smoothing: str = _key(
-        "ball", "name", _one_of(SMOOTHINGS), "distribution of explicit smoothing"
-    )
+    trainer: str = _key("network", "name", _one_of(TRAINERS),
+        "a network, a known function (Algorithm 1), or your own training (trainable)")
+    trainable: str | None = _key(None, "name", "package.module:function",
+        "your own training loop, train(schedule, seed, report); docs/any_training.md")
+    smoothing: str = _key("ball", "name", _one_of(SMOOTHINGS),
+        "distribution of explicit smoothing")
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     epochs: int = _key(MISSING, "epochs", _within(1, 100_000), "length of a full training")
-    warmup_epochs: float = _key(
-        0.0,
-        "epochs",
+    warmup_epochs: float = _key(0.0, "epochs",
         Allowed("0 to below epochs", lambda x: math.isfinite(x) and x >= 0),
-        "linear warmup; 0 = none",
-    )
+        "linear warmup; 0 = none")
     label_smoothing: float = _key(0.0, "share", BELOW_1, "of the training loss")
-    precision: str = _key(
-        "auto",
-        "name",
-        _one_of(("auto", "fp32", "bf16")),
-        "auto = bf16 where the hardware has it",
-    )
-    micro_batch: int | None = _key(
-        None, "images", _at_least(2), "largest batch of one backward pass (BatchNorm sees it)"
-    )
+    precision: str = _key("auto", "name", _one_of(("auto", "fp32", "bf16")),
+        "auto = bf16 where the hardware has it")
+    micro_batch: int | None = _key(None, "images", _at_least(2),
+        "largest batch of one backward pass (BatchNorm sees it)")
     trials: int = _key(20, "configs", _within(1, 1_000_000), "configs searched per space")
     seed: int = _key(0, "", _within(0, 2**63 - 1, "2^63-1"), "everything random derives from it")
     search: SearchConfig = field(default_factory=SearchConfig)
     confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
     baseline: bool = _key(True, "", SWITCH, "confirm the recipe's own schedule as an arm")
-    min_effect: float | None = _key(
-        None, "share", BELOW_1, "that matters; null = 0.2 points or 2 test images"
-    )
-    max_concurrent: int | None = _key(
-        None, "trials", _at_least(1), "trained at once; null = what fits"
-    )
+    min_effect: float | None = _key(None, "share", BELOW_1,
+        "that matters; null = 0.2 points or 2 test images")
+    max_concurrent: int | None = _key(None, "trials", _at_least(1),
+        "trained at once; null = what fits")
     max_failures: int = _key(3, "retries", _at_least(0), "of a trial whose worker died")
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
-    track: list[str] = field(
-        default_factory=list,
-        metadata=_about("names", f"list of {', '.join(TRACKERS)}", "who else is told (extras)"),
-    )
+    track: list[str] = field(default_factory=list,
+        metadata=_about("names", f"list of {', '.join(TRACKERS)}", "who else is told (extras)"))
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     runs_dir: str = _key("runs", "path", "writable folder", "where run folders are made")
-    name: str | None = _key(
-        None, "", "[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "of the run; null = made up"
-    )
-    resume: str | None = _key(
-        None, "path", "a run folder or its name", "go on with an earlier run"
-    )
-    display: str = _key(
-        "auto",
-        "name",
-        _one_of(("auto", "rich", "plain", "none")),
-        "while it runs; auto = rich in a terminal, plain elsewhere",
-    )
+    name: str | None = _key(None, "", "[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+        "of the run; null = made up")
+    resume: str | None = _key(None, "path", "a run folder or its name",
+        "go on with an earlier run")
+    display: str = _key("auto", "name", _one_of(("auto", "rich", "plain", "none")),
+        "while it runs; auto = rich in a terminal, plain elsewhere")
     report: bool = _key(True, "", SWITCH, "write report.html into the run folder at the end")
     dry_run: bool = _key(False, "", SWITCH, "print the plan and stop")
     # Not keys: spaces from files and presets, a trainable that cannot be imported, keys typed.
     user_spaces: dict[str, Any] = field(default_factory=dict)
     trainable_function: Any = None
     given: frozenset[str] = frozenset()
+# fmt: on
 
 
 NOT_KEYS = ("user_spaces", "trainable_function", "given")
-
-RANGE_FIELDS = tuple(item.name for item in fields(RangeConfig))
 
 
 def _make_key(item: Any) -> Key:
@@ -461,6 +369,19 @@ def _keys(schema: Any, prefix: str = "") -> Iterator[tuple[str, Key]]:
 
 KEYS: dict[str, Key] = dict(_keys(Config))
 RANGE_KEYS = {item.name: _make_key(item) for item in fields(RangeConfig)}
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Values by full dotted key; an earlier name is told of on stderr, a shorthand written out."""
+    for name, value in settings.items():
+        key = f"{prefix}{name}"
+        if key in ALIASES:
+            print(f"note: {key}= is now called {ALIASES[key]}=", file=sys.stderr)
+            key = ALIASES[key]
+        if isinstance(value, Mapping) and key not in KEYS:
+            yield from flatten(value, f"{key}.")
+        else:
+            yield f"{key}.name" if key in NAMED else key, value
 
 
 def convert(name: str, key: Key, value: Any) -> Any:

@@ -14,9 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from search_spaces.records import ENDED_WELL, EpochRecord, Outcome, Status
-from search_spaces.space import SCHEDULE_PARAMS
 from search_spaces.trial import TrialConfig
-from tuner.plan.ladder import share
+from tuner.display.phrases import (
+    describe_epoch,
+    describe_outcome,
+    describe_params,
+    describe_rung,
+    describe_seconds,
+    say_at_once,
+)
 
 REFRESH_PER_SECOND = 4
 HEARTBEAT_SECONDS = 30.0  # between lines when nothing else is to be said
@@ -24,20 +30,24 @@ HEARTBEAT_SECONDS = 30.0  # between lines when nothing else is to be said
 
 @dataclass
 class ArmState:
-    """Counts of one arm and its best validation accuracy, among the longest trainings so far."""
+    """Counts of one arm and its best validation accuracy, among the longest trainings so far.
+
+    confirmed: validation accuracies of its confirm trials, all there is of an arm not searched.
+    """
 
     planned: int
     counts: Counter[str] = field(default_factory=Counter)
     best: float | None = None
     best_horizon: float = 0.0
     best_params: Mapping[str, float] = field(default_factory=dict)
+    confirmed: list[float] = field(default_factory=list)
 
 
 @dataclass
-class LiveTrial:
-    """A running trial and its newest epoch."""
+class Running:
+    """A trial under way and its newest epoch."""
 
-    config: TrialConfig
+    trial: TrialConfig
     started: float
     record: EpochRecord | None = None
 
@@ -52,7 +62,7 @@ class Display:
 
     def __init__(self, planned: Mapping[str, int], num_samples: int) -> None:
         self.arms = {name: ArmState(planned=count) for name, count in planned.items()}
-        self.live: dict[str, LiveTrial] = {}
+        self.live: dict[str, Running] = {}
         self.num_samples = num_samples
         self.samples_by_trial: dict[str, int] = {}
         self.samples_seen = 0  # by this process
@@ -70,49 +80,53 @@ class Display:
     def say(self, text: str) -> None:
         """A message for the person."""
 
+    def notice(self, text: str) -> None:
+        """A message out of a signal handler, at once and past all buffers."""
+        say_at_once(text)
+
     def refresh(self) -> None:
         """Called whenever something changed."""
 
     def resumed(
-        self, config: TrialConfig, status: str, objective: float | None, num_rungs: int = 1
+        self, trial: TrialConfig, status: str, objective: float | None, num_rungs: int = 1
     ) -> None:
         """Count a trial that ended before the resume, and the rungs that it passed."""
-        arm = self.arms.setdefault(config.space, ArmState(planned=0))
+        arm = self.arms.setdefault(trial.space, ArmState(planned=0))
         arm.counts[status] += 1
         arm.counts["paused"] += num_rungs - 1
-        self.samples_by_trial[config.trial_key] = _num_samples(config)
-        self._note_best(arm, config, objective)
+        self.samples_by_trial[trial.trial_key] = _num_samples(trial)
+        self._note_score(arm, trial, objective)
 
-    def trial_started(self, config: TrialConfig) -> None:
+    def trial_started(self, trial: TrialConfig) -> None:
         """A training begins."""
-        self.live[config.trial_key] = LiveTrial(config=config, started=time.monotonic())
+        self.live[trial.trial_key] = Running(trial=trial, started=time.monotonic())
         self.most_live = max(self.most_live, len(self.live))
         self.refresh()
 
-    def epoch_ended(self, config: TrialConfig, record: EpochRecord) -> None:
+    def epoch_ended(self, trial: TrialConfig, record: EpochRecord) -> None:
         """A training finished an epoch."""
-        trial = self.live.get(config.trial_key)
-        if trial is None:
+        running = self.live.get(trial.trial_key)
+        if running is None:
             return
-        trial.record = record
-        fresh = record.samples_seen - self.samples_by_trial.get(config.trial_key, 0)
+        running.record = record
+        fresh = record.samples_seen - self.samples_by_trial.get(trial.trial_key, 0)
         if fresh > 0:  # not an epoch told again by a worker that went on from a state
-            self.samples_by_trial[config.trial_key] = record.samples_seen
+            self.samples_by_trial[trial.trial_key] = record.samples_seen
             self.samples_seen += fresh
             self.busy_seconds += record.seconds + record.eval_seconds
         self.refresh()
 
     def trial_ended(
-        self, config: TrialConfig, status: Status, outcome: Outcome | None, error: str | None
+        self, trial: TrialConfig, status: Status, outcome: Outcome | None, error: str | None
     ) -> None:
         """A training ended, well or not."""
-        self.live.pop(config.trial_key, None)
-        arm = self.arms.setdefault(config.space, ArmState(planned=0))
+        self.live.pop(trial.trial_key, None)
+        arm = self.arms.setdefault(trial.space, ArmState(planned=0))
         arm.counts[status] += 1
-        self.samples_by_trial[config.trial_key] = _num_samples(config)
-        self._note_best(arm, config, outcome.objective if outcome else None)
+        self.samples_by_trial[trial.trial_key] = _num_samples(trial)
+        self._note_score(arm, trial, outcome.objective if outcome else None)
         if error:
-            self._say_failure(config, status, error)
+            self._say_failure(trial, status, error)
         self.refresh()
 
     def seconds_left(self) -> float | None:
@@ -123,20 +137,23 @@ class Display:
         rate = self.samples_seen / self.busy_seconds * self.most_live
         return max(0.0, left / rate)
 
-    def _note_best(self, arm: ArmState, config: TrialConfig, objective: float | None) -> None:
-        """Of the search alone: other roles train on other seeds. Longer trainings come first."""
-        if config.role != "search" or objective is None or config.until is not None:
+    def _note_score(self, arm: ArmState, trial: TrialConfig, objective: float | None) -> None:
+        """The best of the search alone: other roles have other seeds. Longer trainings first."""
+        if objective is None or trial.until is not None:
             return
-        if (config.horizon, objective) > (arm.best_horizon, arm.best or 0.0):
-            arm.best, arm.best_horizon, arm.best_params = objective, config.horizon, config.params
+        if trial.role == "confirm":
+            arm.confirmed.append(objective)
+        is_best = (trial.horizon, objective) > (arm.best_horizon, arm.best or 0.0)
+        if trial.role == "search" and is_best:
+            arm.best, arm.best_horizon, arm.best_params = objective, trial.horizon, trial.params
 
-    def _say_failure(self, config: TrialConfig, status: str, error: str) -> None:
+    def _say_failure(self, trial: TrialConfig, status: str, error: str) -> None:
         """The first failure of a kind in full, later ones counted."""
         kind = error.strip().splitlines()[-1] if error.strip() else status
         self.failures[kind] += 1
-        who = f"{config.space} trial {config.trial_key} {status}"
+        who = f"{trial.space} trial {trial.trial_key} {status}"
         if self.failures[kind] == 1:
-            self.say(f"{who} with {describe_params(config.params)}:\n{error.strip()}")
+            self.say(f"{who} with {describe_params(trial.params)}:\n{error.strip()}")
         else:
             self.say(f"{who}: {kind} ({self.failures[kind]} times)")
 
@@ -154,28 +171,28 @@ class PlainDisplay(Display):
         print(text, flush=True)
         self.last_line = time.monotonic()
 
-    def epoch_ended(self, config: TrialConfig, record: EpochRecord) -> None:
+    def epoch_ended(self, trial: TrialConfig, record: EpochRecord) -> None:
         """Say the first epoch of the run, and one now and then."""
-        super().epoch_ended(config, record)
+        super().epoch_ended(trial, record)
         quiet = time.monotonic() - self.last_line > HEARTBEAT_SECONDS
         if quiet or not self.said_first_epoch:
             self.said_first_epoch = True
-            self.say(f"  {config.space} {describe_epoch(config, record)}{self._left()}")
+            self.say(f"  {trial.space} {describe_epoch(trial, record)}{self._left()}")
 
     def trial_ended(
-        self, config: TrialConfig, status: Status, outcome: Outcome | None, error: str | None
+        self, trial: TrialConfig, status: Status, outcome: Outcome | None, error: str | None
     ) -> None:
         """One line for the trial."""
-        super().trial_ended(config, status, outcome, error)
+        super().trial_ended(trial, status, outcome, error)
         done = sum(sum(arm.counts.values()) for arm in self.arms.values())
         planned = sum(arm.planned for arm in self.arms.values())
         result = status if outcome is None else describe_outcome(status, outcome)
         if status == "paused":
-            result = f"paused after epoch {config.until}"
+            result = f"paused after epoch {trial.until}"
         self.say(
-            f"[{done}/{max(done, planned)}] {config.space} {config.role} "
-            f"{config.replicate}{_rung(config.horizon)} "
-            f"{describe_params(config.params)}: {result}{self._left()}"
+            f"[{done}/{max(done, planned)}] {trial.space} {trial.role} "
+            f"{trial.replicate}{describe_rung(trial.horizon)} "
+            f"{describe_params(trial.params)}: {result}{self._left()}"
         )
 
     def _left(self) -> str:
@@ -189,6 +206,7 @@ class RichDisplay(Display):
     def __init__(self, planned: Mapping[str, int], num_samples: int) -> None:
         super().__init__(planned, num_samples)
         self.console = Console()
+        self.last_words = ""
         self.view = Live(
             get_renderable=self.render,
             console=self.console,
@@ -207,6 +225,13 @@ class RichDisplay(Display):
         """Print it above the table."""
         self.console.print(Text(text))
 
+    def notice(self, text: str) -> None:
+        """Below the table, which would be drawn over anything else; the next frame shows it."""
+        if self.view.is_started:
+            self.last_words = text
+        else:
+            super().notice(text)
+
     def render(self) -> RenderableType:
         """The screen: arms, running trials, time."""
         elapsed = describe_seconds(time.monotonic() - self.begun)
@@ -214,13 +239,14 @@ class RichDisplay(Display):
         total = f"{elapsed} so far" + (
             "" if left is None else f", about {describe_seconds(left)} left"
         )
-        return Group(self._arm_table(), self._trial_table(), Text(total, style="dim"))
+        last = [Text(self.last_words, style="bold")] if self.last_words else []
+        return Group(self._arm_table(), self._trial_table(), Text(total, style="dim"), *last)
 
     def _arm_table(self) -> Table:
         table = Table(title=None, box=None, pad_edge=False, header_style="bold")
         for name in ("space", "done", "running", "failed", "best val", "with"):
             table.add_column(name, justify="left" if name in ("space", "with") else "right")
-        running = Counter(t.config.space for t in self.live.values())
+        running = Counter(live.trial.space for live in self.live.values())
         for name, arm in self.arms.items():
             done = sum(arm.counts[s] for s in ENDED_WELL)
             failed = sum(arm.counts.values()) - done
@@ -229,7 +255,7 @@ class RichDisplay(Display):
                 f"{done}/{max(arm.planned, done + running[name])}",
                 str(running[name]),
                 Text(str(failed), style="red" if failed else ""),
-                "-" if arm.best is None else f"{100 * arm.best:.2f} %{_rung(arm.best_horizon)}",
+                _score(arm),
                 describe_params(arm.best_params),
             )
         return table
@@ -238,16 +264,16 @@ class RichDisplay(Display):
         table = Table(title=None, box=None, pad_edge=False, header_style="bold")
         for name in ("running", "role", "epoch", "lr", "batch", "delta", "val", "left"):
             table.add_column(name, justify="left" if name in ("running", "role") else "right")
-        for trial in list(self.live.values()):
-            config, record = trial.config, trial.record
-            epochs = config.num_epochs
+        for live in list(self.live.values()):
+            trial, record = live.trial, live.record
+            epochs = trial.num_epochs
             if record is None:
-                table.add_row(config.space, config.role, f"0/{epochs}", *["-"] * 5)
+                table.add_row(trial.space, trial.role, f"0/{epochs}", *["-"] * 5)
                 continue
-            pace = (time.monotonic() - trial.started) / record.epoch
+            pace = (time.monotonic() - live.started) / record.epoch
             table.add_row(
-                config.space,
-                config.role,
+                trial.space,
+                trial.role,
                 f"{record.epoch}/{epochs}",
                 f"{record.lr:.4g}",
                 str(record.batch_size),
@@ -266,49 +292,17 @@ def make_display(kind: str, planned: Mapping[str, int], num_samples: int) -> Dis
     return classes[kind](planned, num_samples)
 
 
-def _num_samples(config: TrialConfig) -> int:
+def _num_samples(trial: TrialConfig) -> int:
     """Samples of this training, or until it pauses."""
-    recipe = config.recipe
-    epochs = recipe.epochs * config.horizon if config.until is None else config.until
+    recipe = trial.recipe
+    epochs = recipe.epochs * trial.horizon if trial.until is None else trial.until
     return round(epochs * recipe.train_examples)
 
 
-def _rung(horizon: float) -> str:
-    """How short a squeezed training is; nothing for a full one."""
-    return "" if horizon == 1.0 else f" at {share(horizon)}"
-
-
-def describe_params(params: Mapping[str, float]) -> str:
-    """'p=0.9 interval=2 delta0=0.31', without a split of 1."""
-    shown = {k: v for k, v in params.items() if not (k == "split" and v == 1)}
-    order = sorted(
-        shown, key=lambda name: SCHEDULE_PARAMS.index(name) if name in SCHEDULE_PARAMS else -1
-    )
-    return " ".join(f"{name}={shown[name]:.4g}" for name in order)
-
-
-def describe_epoch(config: TrialConfig, record: EpochRecord) -> str:
-    """One epoch in words."""
-    return (
-        f"epoch {record.epoch}/{config.num_epochs}: lr {record.lr:.4g}, batch "
-        f"{record.batch_size}, delta {record.delta:.4g}, val {100 * record.val_accuracy:.2f} %"
-    )
-
-
-def describe_outcome(status: str, outcome: Outcome) -> str:
-    """The result of a trial in words."""
-    text = f"val {100 * outcome.objective:.2f} %"
-    if outcome.test_accuracy is not None:
-        text += f", test {100 * outcome.test_accuracy:.2f} %"
-    text += f", {outcome.train_seconds:.1f} s"
-    return text if status == "completed" else f"{status}, {text}"
-
-
-def describe_seconds(seconds: float) -> str:
-    """'42 s', '3 min 05 s', '2 h 10 min'."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+def _score(arm: ArmState) -> str:
+    """The best of the search; of an arm that is not searched the mean of its confirm trials."""
+    if arm.best is not None:
+        return f"{100 * arm.best:.2f} %{describe_rung(arm.best_horizon)}"
+    if not arm.confirmed:
+        return "-"
+    return f"{100 * sum(arm.confirmed) / len(arm.confirmed):.2f} % mean of {len(arm.confirmed)}"

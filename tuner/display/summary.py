@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,13 @@ from rich.console import Console
 
 from results import Run, load
 from results.arms.choice import confirm_rows, is_full
+from results.statistics.claims import Claim
+from results.statistics.wording import arm_label
 from search_spaces.registry import is_import_path
-from search_spaces.schedule import Schedule
 from search_spaces.trial import TrialConfig
-from tuner.config.compose import NAMED
-from tuner.display.live import describe_params
+from tuner.config.schema import NAMED
+from tuner.display.phrases import describe_params, describe_path, stage_lines
 from tuner.plan.usercode import MAIN
-
-MAX_STAGES_SHOWN = 6
 
 
 def print_summary(run_dir: Path) -> None:
@@ -30,8 +30,11 @@ def print_summary(run_dir: Path) -> None:
     except ValueError as error:
         console.print(f"no schedule found: {error}", markup=False)
         return
+    is_confirmed = any(row["role"] == "confirm" for row in rows)
+    comparison = run.compare() if is_confirmed else None
+    heading = describe_standing(best.space, comparison.claims if comparison else ())
     console.print()
-    console.print(f"best schedule: {best.space} {describe_params(best.params)}", markup=False)
+    console.print(f"{heading}: {best.space} {describe_params(best.params)}", markup=False)
     for line in stage_lines(best.schedule):
         console.print(f"  {line}", markup=False)
     console.print(_accuracy_line(rows, best), markup=False)
@@ -39,68 +42,66 @@ def print_summary(run_dir: Path) -> None:
     (manifest,) = run.manifests.values()
     if shared := manifest.get("shared_samples"):
         console.print(f"{shared:,} samples were shared: trained once, used by several trainings")
-    if any(row["role"] == "confirm" for row in rows):
-        comparison = run.compare()
+    if comparison is not None:
         console.print(comparison.verdict, markup=False, style="bold")
         for warning in comparison.warnings:
             console.print(f"note: {warning}", markup=False)
     console.print()
     has_search = any(row["role"] == "search" for row in rows)
-    for command in next_commands(run_dir, manifest["config"], has_search=has_search):
+    for command in next_commands(run_dir, manifest, best.family, has_search=has_search):
         console.print(f"  {command}", markup=False)
 
 
-def stage_lines(schedule: Schedule) -> list[str]:
-    """lr, batch and delta by stage; the middle of a long table is left out."""
-    lines = []
-    last = schedule.num_stages - 1
-    has_momentum = bool((schedule.momentum_S != schedule.momentum_S[0]).any())
-    for stage in range(schedule.num_stages):
-        if MAX_STAGES_SHOWN - 2 < stage < last:
-            if stage == last - 1:
-                lines.append(f"... {last - MAX_STAGES_SHOWN + 1} more stages")
-            continue
-        momentum = f"  momentum {schedule.momentum_S[stage]:.4g}" if has_momentum else ""
-        lines.append(
-            f"epoch {schedule.start_S[stage] / schedule.epoch_samples:<5.4g} "
-            f"lr {schedule.lr_S[stage]:<9.4g} batch {schedule.batch_size_S[stage]:<5} "
-            f"delta {schedule.delta_S[stage]:.4g}{momentum}"
-        )
-    return lines
+def describe_standing(arm: str, claims: Iterable[Claim]) -> str:
+    """What may be said of the searched arm with the highest mean: "best schedule" is a claim."""
+    rivals = [claim for claim in claims if claim.difference.n and arm in (claim.a, claim.b)]
+    lost = [claim.winner for claim in rivals if claim.winner not in (arm, None)]
+    if lost:
+        return f"best schedule tried, behind {arm_label(lost[0])}"
+    equals = [claim.b if claim.a == arm else claim.a for claim in rivals if claim.winner is None]
+    if equals:
+        return f"best schedule tried, not proven better than {', '.join(map(arm_label, equals))}"
+    return "best schedule"
 
 
-def shown(path: Path) -> str:
-    """Relative to the working directory where it lies below."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+def next_commands(
+    run_dir: Path, manifest: Mapping[str, Any], family: str, *, has_search: bool = True
+) -> list[str]:
+    """What a person would type next.
 
-
-def next_commands(run_dir: Path, config: dict[str, Any], *, has_search: bool = True) -> list[str]:
-    """What a person would type next."""
-    where = shown(run_dir)
+    Args:
+        family: of the best schedule; one of the user's own is named again, which allows its code.
+    """
+    where, config = describe_path(run_dir), manifest["config"]
+    own = f" --family {family}" if is_import_path(family) else ""
     commands = [
         f"python -m results compare {where}                  # table, verdict and plots",
-        f"python -m results export {where} --schedule best   # CSV, JSON and a torch snippet",
+        f"python -m results export {where} --schedule best{own}   # CSV, JSON and a torch snippet",
     ]
     is_open = config["search"]["sampler"] != "grid" and config["search"]["budget"] is None
     if is_open and has_search:
-        commands.append(_search_on(where, config))
+        commands.append(_search_on(where, manifest))
     return commands
 
 
-def _search_on(run_dir: str, config: dict[str, Any]) -> str:
+def _search_on(run_dir: str, manifest: Mapping[str, Any]) -> str:
     """The user's own code is named again, which allows its import."""
+    config = manifest["config"]
     names = {key: config[key]["name"] for key in NAMED} | {"trainable": config.get("trainable")}
-    own = {key: name for key, name in names.items() if name and is_import_path(name)}
-    if own.get("trainable", "").startswith(f"{MAIN}:"):
+    foreign = {key: name for key, name in names.items() if name and is_import_path(name)}
+    if foreign.get("trainable", "").startswith(f"{MAIN}:"):
         return f"tuner.search(resume={run_dir!r}, trainable=..., trials='+10')   # search on"
-    words = "".join(f" {key}={name}" for key, name in own.items())
-    return f"python -m tuner.run resume={run_dir}{words} trials=+10      # search on"
+    words = [f"{key}={name}" for key, name in foreign.items()]
+    if any(is_import_path(space["family"]) for space in manifest["spaces"]):
+        words += [word for word in manifest["command"].split() if word.startswith("space=")][-1:]
+    line = " ".join(["python -m tuner.run", f"resume={run_dir}", *words, "trials=+10"])
+    return f"{line}      # search on"
 
 
 def _accuracy_line(rows: list[dict[str, Any]], best: TrialConfig) -> str:
-    own = [row for row in rows if row["config_key"] == best.config_key]
-    searched = [r["objective"] for r in own if r["role"] == "search" and is_full(r)]
-    tests = [r["test_accuracy"] for r in confirm_rows(own) if r["test_accuracy"] is not None]
+    rows = [row for row in rows if row["config_key"] == best.config_key]
+    searched = [r["objective"] for r in rows if r["role"] == "search" and is_full(r)]
+    tests = [r["test_accuracy"] for r in confirm_rows(rows) if r["test_accuracy"] is not None]
     parts = [f"validation accuracy {100 * searched[0]:.2f} % in the search"] if searched else []
     if tests:
         seeds = f"mean of {len(tests)} fresh seed{'s' if len(tests) > 1 else ''}"

@@ -41,11 +41,11 @@ Keys are those of tuner.run (python -m tuner.run --help); resume=RUN reports on 
 """
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, program: str = "python -m tuner.measure") -> int:
     """Run the command line; returns the exit code of `python -m tuner.run`."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _main(words)
+        return _main(words, program)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _main(words: list[str]) -> int:
+def _main(words: list[str], program: str) -> int:
     from tuner.measure.reports import MEASURES
 
     if not words or "--help" in words or "-h" in words:
@@ -97,7 +97,7 @@ def _main(words: list[str]) -> int:
 
             print(f"written: {write_workload(run_dir, Path(write))}")
 
-    return run_command(command, report, f"python -m tuner.measure {what}", adjust)
+    return run_command(command, report, f"{program} {what}", adjust)
 
 
 def _check_exchange(config: Config) -> None:

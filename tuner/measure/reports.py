@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import results
-from results.records.schema import Row
+from results.records.schema import Row, trial_from_row
 from results.run import Run
 from search_spaces.registry import is_import_path
 from search_spaces.space import BASELINE
+from search_spaces.trial import Recipe
 from tuner.config.presets import merged
 from tuner.config.schema import ConfigError
 from tuner.config.yamltext import write_yaml
@@ -107,16 +107,15 @@ def _opened(run_dir: Path) -> Run:
     diverged = sum(row["status"] == "diverged" for row in trials)
     recipe = _recipe(run)
     print(
-        f"\n{recipe['model']} on {recipe['dataset']}, {recipe['epochs']} epochs, "
+        f"\n{recipe.model} on {recipe.dataset}, {recipe.epochs} epochs, "
         f"{len({row['replicate'] for row in trials})} seeds, {len(trials)} trainings"
         + (f", {diverged} of them diverged" if diverged else "")
     )
     return run
 
 
-def _recipe(run: Run) -> dict[str, Any]:
-    recipe: dict[str, Any] = json.loads(_trials(run)[0]["config_json"])["recipe"]
-    return recipe
+def _recipe(run: Run) -> Recipe:
+    return trial_from_row(_trials(run)[0]).recipe
 
 
 def _trials(run: Run) -> list[Row]:

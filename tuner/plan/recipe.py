@@ -113,8 +113,9 @@ def curve_digest(family: str, params: Mapping[str, float]) -> str:
     """Identifies a user's curve by its values; '' for the built-in families."""
     if family in FAMILIES:
         return ""
-    own = {k: v for k, v in params.items() if k not in SCHEDULE_PARAMS}
-    values = np.asarray(lookup("family", family, FAMILIES)(np.linspace(0, 0.999, 1000), **own))
+    curve = lookup("family", family, FAMILIES)
+    curve_params = {k: v for k, v in params.items() if k not in SCHEDULE_PARAMS}
+    values = np.asarray(curve(np.linspace(0, 0.999, 1000), **curve_params))
     return hashlib.sha256(np.round(values, 12).tobytes()).hexdigest()[:12]
 
 

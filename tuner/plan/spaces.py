@@ -43,11 +43,11 @@ def make_baseline(config: Config, delta_ref: float) -> SearchSpace:
     Raises:
         ConfigError: a family that needs parameters of its own.
     """
-    family, own = config.recipe.family, RECIPES.get(config.recipe.family)
-    if own is None:
+    family, fixed = config.recipe.family, RECIPES.get(config.recipe.family)
+    if fixed is None:
         allowed = ", ".join(map(_describe_recipe, RECIPES))
         raise ConfigError(f"recipe.family={family}: allowed are {allowed}")
-    values = {"delta0": delta_ref, "split": 1.0, **own}
+    values = {"delta0": delta_ref, "split": 1.0, **fixed}
     ranges = {name: Range(value=value) for name, value in values.items()}
     ranges["interval"] = Range(value=config.recipe.interval, integer=True)
     return SearchSpace(name=BASELINE, family=family, ranges=ranges)

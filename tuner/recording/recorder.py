@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import json
-import re
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,10 +21,10 @@ from results.records.store import RunStore
 from search_spaces.records import EpochRecord, Outcome, Status
 from search_spaces.trial import TrialConfig
 from tuner.display.live import Display
+from tuner.recording.tune_trial import error_of, trial_of
 
 # What a paused training has taken so far: it stays taken, whatever becomes of the next rung.
 SPENT = ("samples_seen", "optimizer_steps", "train_seconds")
-ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # The run ends (exit 4) when nothing could be written for this long.
 STORAGE_PATIENCE_SECONDS = 60.0
 
@@ -109,90 +109,89 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         return time.monotonic() - self.failing_since > STORAGE_PATIENCE_SECONDS
 
     @_guarded
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_start(self, **event: Any) -> None:
         """A training begins, or begins again after its worker died."""
-        config = _config_of(trial)
-        self.open[config.trial_key] = config
-        self._state(config).started_at = datetime.now(UTC)
-        self._write(config, "running")
-        self._show("trial_started", config)
+        trial = trial_of(event["trial"])
+        self.open[trial.trial_key] = trial
+        self._state(trial).started_at = datetime.now(UTC)
+        self._write(trial, "running")
+        self._show("trial_started", trial)
 
     @_guarded
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
+    def on_trial_result(self, **event: Any) -> None:
         """One epoch, or all epochs after a restart; the last result has the outcome."""
-        config = _config_of(trial)
-        state = self._state(config)
+        trial, result = trial_of(event["trial"]), event["result"]
+        state = self._state(trial)
         state.attempt, state.host = max(state.attempt, result["attempt"]), result["host"]
         for fields in result["records"]:
             record = EpochRecord(**fields)
-            self.store.add_epoch(epoch_row(self.store.run_id, config, result["attempt"], record))
+            self.store.add_epoch(epoch_row(self.store.run_id, trial, result["attempt"], record))
             state.epochs_done = record.epoch
-            self._show("epoch_ended", config, record)
-        if result["num_shared"] and config.trial_key not in self.shared_samples:
-            self.shared_samples[config.trial_key] = result["num_shared"] * _epoch_samples(config)
+            self._show("epoch_ended", trial, record)
+        if result["num_shared"] and trial.trial_key not in self.shared_samples:
+            self.shared_samples[trial.trial_key] = (
+                result["num_shared"] * trial.recipe.train_examples
+            )
         if result["warning"] and not self.warned:
             self.warned = True
             self._show("say", f"warning: {result['warning']}; trained on without")
         if result["outcome"]:
             outcome = Outcome(**result["outcome"])
-            self._end(config, outcome.status, outcome=outcome)
+            self._end(trial, outcome.status, outcome=outcome)
         elif result["failure"]:
             failure = result["failure"]
-            self._end(config, failure["status"], error=failure["error"])
+            self._end(trial, failure["status"], error=failure["error"])
         elif result["done"]:
-            self._end(config, result["status"], so_far=result["so_far"])
+            self._end(trial, result["status"], so_far=result["so_far"])
 
     @_guarded
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_error(self, **event: Any) -> None:
         """A training whose worker died or raised more often than max_failures."""
-        config = _config_of(trial)
-        self._end(config, "failed", error=_error_text(trial))
+        self._end(trial_of(event["trial"]), "failed", error=error_of(event["trial"]))
 
     @_guarded
     def interrupt(self) -> None:
         """Mark what is still running as interrupted; its checkpoints stay."""
-        for config in list(self.open.values()):
-            self._write(config, "interrupted")
+        for trial in list(self.open.values()):
+            self._write(trial, "interrupted")
 
     def _end(
         self,
-        config: TrialConfig,
+        trial: TrialConfig,
         status: Status,
         *,
         outcome: Outcome | None = None,
         so_far: Mapping[str, Any] | None = None,
         error: str | None = None,
     ) -> None:
-        self._write(config, status, outcome=outcome, so_far=so_far, error=error)
+        self._write(trial, status, outcome=outcome, so_far=so_far, error=error)
         if error and not self.first_error:
             self.first_error = error.strip().splitlines()[-1][:300]
-        self.open.pop(config.trial_key, None)
-        self._show("trial_ended", config, status, outcome, error)
+        self.open.pop(trial.trial_key, None)
+        self._show("trial_ended", trial, status, outcome, error)
         durable = self.store.flush()
         if outcome is not None:
             # On a full disk too: the row needs the space more than the state of an ended trial.
-            shutil.rmtree(self.checkpoints / config.trial_key, ignore_errors=True)
+            shutil.rmtree(self.checkpoints / trial.trial_key, ignore_errors=True)
             if not durable:
                 self.store.flush()
 
     def _write(
         self,
-        config: TrialConfig,
+        trial: TrialConfig,
         status: Status,
         *,
         outcome: Outcome | None = None,
         so_far: Mapping[str, Any] | None = None,
         error: str | None = None,
     ) -> None:
-        state = self._state(config)
+        state = self._state(trial)
         if so_far:
             state.spent = {name: so_far[name] for name in SPENT}
         self.store.add_trial(
             trial_row(
                 self.store.run_id,
-                config,
+                trial,
                 status=status,
                 attempt=state.attempt,
                 outcome=outcome,
@@ -205,27 +204,17 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             )
         )
 
-    def _state(self, config: TrialConfig) -> TrialState:
-        return self.state.setdefault(config.trial_key, TrialState())
+    def _state(self, trial: TrialConfig) -> TrialState:
+        return self.state.setdefault(trial.trial_key, TrialState())
 
     def _show(self, method: str, *args: Any) -> None:
-        """A display that fails (a closed pipe) costs the sight, not the record or the run."""
+        """A display that fails costs the sight, not the record or the run; it is said once."""
         try:
             getattr(self.display, method)(*args)
-        except Exception:
-            self.display = Display({}, 1)
-
-
-def _epoch_samples(config: TrialConfig) -> int:
-    return config.recipe.train_examples
-
-
-def _config_of(trial: Any) -> TrialConfig:
-    return TrialConfig.from_dict(json.loads(trial.config["trial"]))
-
-
-def _error_text(trial: Any) -> str:
-    """What Tune kept of the exception: the traceback's text."""
-    if trial.error_file and Path(trial.error_file).exists():
-        return ANSI.sub("", Path(trial.error_file).read_text(errors="replace"))
-    return "the worker died"
+        except Exception as error:
+            failed, self.display = self.display, Display({}, 1)
+            self.store.event("display failed", method=method, traceback=traceback.format_exc())
+            with contextlib.suppress(Exception):  # a closed pipe, where nothing can be shown
+                failed.stop()
+                text = f"{type(error).__name__}: {error}"
+                print(f"warning: nothing more is shown ({text}); the run goes on", file=sys.stderr)

@@ -94,10 +94,10 @@ class _Mlflow:
         # Not a folder of files: mlflow 3.7 and later refuse it.
         self.client = mlflow.MlflowClient(uri or f"sqlite:///{to.folder}/mlflow.db")
         project = to.project or os.environ.get("MLFLOW_EXPERIMENT_NAME", "gradtune")
-        known = self.client.get_experiment_by_name(project)
+        existing = self.client.get_experiment_by_name(project)
         files = None if uri else f"{to.folder}/mlruns"
-        made = None if known else self.client.create_experiment(project, files)
-        self.experiment = known.experiment_id if known else made
+        created = None if existing else self.client.create_experiment(project, files)
+        self.experiment = existing.experiment_id if existing else created
         self.runs: dict[str, str] = {}
 
     def start(self, trial: str, name: str, config: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from typing import IO, Any
 
 from search_spaces.trial import TrialConfig
 from tuner.config.tracker_names import TRACKERS
+from tuner.recording.tune_trial import trial_of
 
 # Where measured; see EpochRecord and Outcome.
 EPOCH_METRICS = (
@@ -165,41 +166,39 @@ class Tracking:
         """Nothing: Tune pickles its callbacks, and nobody reads that pickle."""
         return {}
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_start(self, **event: Any) -> None:
         """A training begins, or begins again after its worker died."""
         with self._guard():
-            of = _config_of(trial)
-            self.paused.pop(of.trial_key, None)
-            if of.trial_key not in self.epochs:
-                self.epochs[of.trial_key] = 0
-                name = f"{of.space}-{of.trial_key[:8]}"
-                self._tell(of, "start", name=name, config=readable_config(of))
+            trial = trial_of(event["trial"])
+            self.paused.pop(trial.trial_key, None)
+            if trial.trial_key not in self.epochs:
+                self.epochs[trial.trial_key] = 0
+                name = f"{trial.space}-{trial.trial_key[:8]}"
+                self._tell(trial, "start", name=name, config=readable_config(trial))
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
+    def on_trial_result(self, **event: Any) -> None:
         """One epoch, or all epochs after a restart; the last result has the outcome."""
         with self._guard():
-            of = _config_of(trial)
+            trial, result = trial_of(event["trial"]), event["result"]
             for record in result["records"]:
-                if record["epoch"] > self.epochs[of.trial_key]:
-                    self.epochs[of.trial_key] = record["epoch"]
+                if record["epoch"] > self.epochs[trial.trial_key]:
+                    self.epochs[trial.trial_key] = record["epoch"]
                     values = _numbers(record, EPOCH_METRICS)
-                    self._tell(of, "log", step=record["epoch"], values=values)
+                    self._tell(trial, "log", step=record["epoch"], values=values)
             if outcome := result["outcome"]:
                 values = _numbers(outcome, FINAL_METRICS)
-                self._tell(of, "log", step=self.epochs[of.trial_key], values=values)
+                self._tell(trial, "log", step=self.epochs[trial.trial_key], values=values)
             if outcome or result["failure"]:
-                self._tell(of, "end", status=result["status"])
+                self._tell(trial, "end", status=result["status"])
             elif result["status"] == "paused":
-                self.paused[of.trial_key] = of
+                self.paused[trial.trial_key] = trial
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_error(self, **event: Any) -> None:
         """A training whose worker died or raised more often than max_failures."""
         with self._guard():
-            self._tell(_config_of(trial), "end", status="failed")
+            self._tell(trial_of(event["trial"]), "end", status="failed")
 
-    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+    def on_experiment_end(self, **event: Any) -> None:
         """No more will come: wait for the trackers, but not long."""
         self.close(CLOSE_SECONDS)
 
@@ -207,15 +206,15 @@ class Tracking:
         """End the trackers; wait this long at most, for all together."""
         deadline = time.monotonic() + seconds
         with self._guard():
-            for of in self.paused.values():
-                self._tell(of, "end", status="paused")
+            for trial in self.paused.values():
+                self._tell(trial, "end", status="paused")
         for tracker in self.trackers:
             tracker.send(None)
         for tracker in self.trackers:
             tracker.join(deadline - time.monotonic())
 
-    def _tell(self, of: TrialConfig, do: str, **details: Any) -> None:
-        line = json.dumps({"do": do, "trial": of.trial_key, **details}) + "\n"
+    def _tell(self, trial: TrialConfig, do: str, **details: Any) -> None:
+        line = json.dumps({"do": do, "trial": trial.trial_key, **details}) + "\n"
         for tracker in self.trackers:
             tracker.send(line)
 
@@ -246,7 +245,3 @@ def readable_config(trial: TrialConfig) -> dict[str, Any]:
 
 def _numbers(fields: dict[str, Any], names: Sequence[str]) -> dict[str, float]:
     return {name: fields[name] for name in names if fields.get(name) is not None}
-
-
-def _config_of(trial: Any) -> TrialConfig:
-    return TrialConfig.from_dict(json.loads(trial.config["trial"]))

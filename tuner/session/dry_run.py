@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from rich.console import Console
-from rich.table import Table
 
 from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule
@@ -13,11 +12,9 @@ from search_spaces.space import SearchSpace
 from trainables import TRAINERS
 from tuner.campaign.campaign import Campaign
 from tuner.config.schema import ConfigError
-from tuner.display.live import describe_params, describe_seconds
+from tuner.display.phrases import describe_params, describe_seconds, stage_lines
 from tuner.plan.plan import Plan
 from tuner.session.cluster import settle
-
-MAX_STAGES_SHOWN = 8
 
 
 def print_plan(plan: Plan) -> None:
@@ -70,7 +67,8 @@ def print_plan(plan: Plan) -> None:
         )
     for title, table in _first_schedules(plan, campaign):
         console.print(f"\n{title}", markup=False, soft_wrap=True)
-        console.print(_stage_table(table))
+        for line in stage_lines(table):
+            console.print(f"  {line}")
     seconds = _time_one_training(plan, device)
     fits = max(1, int((os.cpu_count() or 1) / config.resources.cpus_per_trial))
     workers = min(fits, config.max_concurrent or fits)
@@ -106,33 +104,6 @@ def _first_schedules(plan: Plan, campaign: Campaign) -> list[tuple[str, Schedule
     return tables
 
 
-def _stage_table(schedule: Schedule) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("stage", "from epoch", "lr", "batch", "delta", "decay rate"):
-        table.add_column(name, justify="right")
-    has_momentum = bool((schedule.momentum_S != schedule.momentum_S[0]).any())
-    if has_momentum:
-        table.add_column("momentum", justify="right")
-    last = schedule.num_stages - 1
-    for stage in range(schedule.num_stages):
-        if MAX_STAGES_SHOWN - 2 < stage < last:
-            if stage == MAX_STAGES_SHOWN - 1:
-                table.add_row("...")
-            continue
-        capped = " (capped)" if schedule.capped_S[stage] else ""
-        floored = " (floored)" if schedule.floored_S[stage] else ""
-        table.add_row(
-            str(stage),
-            f"{schedule.start_S[stage] / schedule.epoch_samples:g}",
-            f"{schedule.lr_S[stage]:.4g}",
-            f"{schedule.batch_size_S[stage]}{capped}",
-            f"{schedule.delta_S[stage]:.4g}",
-            f"{schedule.decay_rate_S[stage]:.4g}",
-            *([f"{schedule.momentum_S[stage]:.4g}{floored}"] if has_momentum else []),
-        )
-    return table
-
-
 def _time_one_training(plan: Plan, device: str) -> float:
     """Seconds of one full training, from its first epoch."""
     make_training = lookup("trainer", plan.recipe.trainer, TRAINERS)
@@ -147,7 +118,7 @@ def _time_one_training(plan: Plan, device: str) -> float:
     except Exception as error:  # the user's own code may raise anything
         if plan.recipe.trainer != "user":
             raise
-        told = f"its first epoch raised {type(error).__name__}: {error}"
-        raise ConfigError(f"trainable={plan.recipe.model}: {told}") from None
+        problem = f"its first epoch raised {type(error).__name__}: {error}"
+        raise ConfigError(f"trainable={plan.recipe.model}: {problem}") from None
     epochs = 1 if training.finished else plan.recipe.epochs
     return float((record.seconds + record.eval_seconds) * epochs)

@@ -8,6 +8,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from tuner.display.phrases import say_at_once
+
+# Exit codes; that of an interrupt is 128 + its signal.
+OK, SOME_FAILED, STORAGE_LOST = 0, 1, 4
+STOPPING = "stopping: keeping everything (again to leave at once)"
 PATIENCE_SECONDS = 6.0  # for Tune's loop to stop after a signal; usually 0.4 s
 
 
@@ -16,11 +21,12 @@ class Interrupts:
 
     A signal to the whole process group (timeout, systemd, SLURM) also ends Ray's processes, and
     Tune's loop, or Ray's shutdown after it, then waits for them without end: `leave` is called
-    when all has not stopped soon.
+    when all has not stopped soon. `notice` tells the person, out of the signal's handler.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.notice: Callable[[str], None] = say_at_once
         self.before: dict[int, Any] = {}
         self.leave: Callable[[], None] | None = None
         self.watchdog: threading.Timer | None = None
@@ -72,4 +78,4 @@ class Interrupts:
         self.received = number
         if self.leave is not None:
             self._watch(self.leave)
-        os.write(2, b"\nstopping: keeping everything (again to leave at once)\n")
+        self.notice(STOPPING)

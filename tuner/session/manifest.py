@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import subprocess
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from tuner.config.presets import scale_of
 from tuner.config.schema import plain
 from tuner.plan.plan import Plan
 from tuner.session import cluster
+from tuner.version import revision
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "PyYAML", "numpy", "scipy")
 
@@ -37,7 +35,7 @@ def make_manifest(plan: Plan, slots: cluster.Slots, command: str) -> dict[str, A
         "looked": plan.config.confirm.until == "decided",
         "slots": asdict(slots),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
-        "git": _git(),
+        "git": revision(),
         "hardware": {"machine": platform.machine(), "cpus": os.cpu_count(), **_gpus()},
     }
 
@@ -48,23 +46,3 @@ def _gpus() -> dict[str, Any]:
     total = ray.cluster_resources()
     kinds = [k.partition(":")[2] for k in total if k.startswith("accelerator_type:")]
     return {"gpus": total.get("GPU", 0.0), "gpu_kinds": kinds}
-
-
-def _git() -> dict[str, Any]:
-    """Commit of the code and whether it was changed; empty outside a checkout."""
-
-    def ask(*words: str) -> str:
-        root = Path(__file__).parent
-        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    try:
-        return {"sha": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
-    except OSError:
-        return {}
-
-
-def read_manifest(run_dir: Path) -> dict[str, Any]:
-    """The manifest of a run folder."""
-    manifest: dict[str, Any] = json.loads((run_dir / "manifest.json").read_text())
-    return manifest

@@ -6,21 +6,21 @@ manifest.json and config.yaml, never from a pickle, and refuses to become anothe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from results.records.lock import lock_holder
+from results.records.segments import DamagedFile, read_manifest
 from search_spaces import SPACES
 from search_spaces.registry import is_import_path
 from search_spaces.space import SearchSpace
 from search_spaces.trial import Recipe
-from tuner.config.compose import NAMED, find_spaces, read_keys, restore
+from tuner.config.compose import find_spaces, read_keys, restore
 from tuner.config.effects import check_effects
 from tuner.config.presets import PRESETS
-from tuner.config.schema import Config, ConfigError, check_value, plain, show, value_of
+from tuner.config.schema import NAMED, Config, ConfigError, check_value, plain, show, value_of
 from tuner.config.tracker_names import check_trackers
 from tuner.config.yamltext import read_yaml
 from tuner.plan.checks import check_confirm, describe_data
@@ -65,7 +65,7 @@ def resume_run(
     run_dir = _find(target)
     try:
         stored, manifest = _load(run_dir)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (DamagedFile, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"resume={target}: unreadable run folder: {show(error)}") from None
     holder = lock_holder(run_dir)
     if holder is not None and holder.alive:
@@ -110,7 +110,7 @@ def _find(target: str) -> Path:
 
 def _load(run_dir: Path) -> tuple[Config, dict[str, Any]]:
     """The run's configuration as extended so far, and its manifest."""
-    manifest: dict[str, Any] = json.loads((run_dir / "manifest.json").read_text())
+    manifest = read_manifest(run_dir)
     stored = read_yaml((run_dir / "config.yaml").read_text())
     # Earlier extensions are in the manifest; config.yaml is as the run began.
     now = manifest.get("config", {})

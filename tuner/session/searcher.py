@@ -52,7 +52,7 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
         return {
             "trial": canonical_json(trial.to_dict()),
             "schedule": table,
-            "share": self.campaign.sharing.told(trial),
+            "share": self.campaign.sharing.orders(trial),
             **self.constants,
         }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from results.arms.scores import confirm_scores
 from results.measurements.published import PublishedCurve, published_curves
 from results.plots.figure import Plot
 from results.plots.style import color_of, set_size, tidy
-from results.records.schema import Row
+from results.records.schema import Row, trial_from_row
 from results.run import Run
 from results.statistics.correlation import Correlation, spearman
 from results.statistics.intervals import Mean, mean_of
@@ -110,8 +109,7 @@ def draw_published(info: PublishedInfo, figure: Figure) -> None:
 def _twin(row: Row) -> PublishedCurve | None:
     """The published training with this trial's curve, lowered every epoch by lr alone."""
     params = params_of(row)
-    recipe = json.loads(row["config_json"])["recipe"]
-    if recipe.get("trainer", "network") != "network":
+    if trial_from_row(row).recipe.trainer != "network":
         return None
     if params["split"] != 1 or params["interval"] != 1:
         return None

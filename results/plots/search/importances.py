@@ -18,6 +18,7 @@ from results.plots.figure import Plot
 from results.plots.style import color_of, set_size, tidy
 from results.run import Run
 from results.statistics.wording import arm_label, counts, percent
+from results.study import quiet_optuna
 from results.tables import Table
 
 if TYPE_CHECKING:  # optuna is imported late: `import results` stays cheap
@@ -128,12 +129,8 @@ def _fanova(trials: list[optuna.trial.FrozenTrial], num_trees: int) -> dict[str,
     import optuna
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # or each study announces itself
-    try:
+    with quiet_optuna():
         study = optuna.create_study(direction="maximize")
-    finally:
-        optuna.logging.set_verbosity(verbosity)
     study.add_trials(trials)
     evaluator = FanovaImportanceEvaluator(n_trees=num_trees, seed=SEED)
     found = get_param_importances(study, evaluator=evaluator)

@@ -14,7 +14,6 @@ import results
 from results.__main__ import main
 from results.records.schema import trial_row
 from results.records.store import RunStore
-from results.statistics.compare import compare
 from tests.fakes.results import make_epochs, make_outcome, make_trial, write_run
 
 T_2 = 4.302652729911275  # Student's 0.975 quantile, 2 degrees of freedom
@@ -108,11 +107,3 @@ def test_seeds_of_other_runs_are_not_paired(tmp_path, capsys):
     assert math.isnan(other.loss_ratio)
     assert main(["compare", str(tmp_path), "--reference", "poly@aaaa", "--no-plots"]) == 0
     assert "nan" not in capsys.readouterr().out
-
-
-def test_an_arms_own_loss_is_told_where_another_seed_has_none():
-    scores = {"a": {0: 0.9, 1: 0.8}, "b": {0: 0.9, 1: 0.7}}
-    a, b = compare(scores, reference="b", losses={"a": {0: 1.0, 1: 4.0}, "b": {0: 1.0}}).arms
-    assert a.loss == pytest.approx(2.0)  # sqrt(1 * 4)
-    assert math.isnan(b.loss)
-    assert math.isnan(a.loss_ratio)

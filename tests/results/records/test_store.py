@@ -322,3 +322,10 @@ def run(code: str, run_dir: Path) -> None:
     process = start(code, run_dir)
     process.communicate()
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "{", '"run"', ""])
+def test_a_manifest_that_is_no_object_is_one_sentence(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(ValueError, match=r"^cannot read .*manifest.json: [^\n]+$"):
+        RunStore.open(tmp_path)

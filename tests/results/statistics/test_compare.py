@@ -198,3 +198,11 @@ def test_pairs_share_their_errors_where_they_have_a_seed_in_common():
     arms = {"a": {0: 0.9, 1: 0.8}, "b": {0: 0.9}, "c": {1: 0.9}}
     assert pair_level(arms) == pytest.approx(0.05 / 2)
     assert pair_level({"a": {0: 0.9}}) == 0.05
+
+
+def test_an_arms_own_loss_is_told_where_another_seed_has_none():
+    scores = {"a": {0: 0.9, 1: 0.8}, "b": {0: 0.9, 1: 0.7}}
+    a, b = compare(scores, reference="b", losses={"a": {0: 1.0, 1: 4.0}, "b": {0: 1.0}}).arms
+    assert a.loss == pytest.approx(2.0)  # sqrt(1 * 4)
+    assert math.isnan(b.loss)
+    assert math.isnan(a.loss_ratio)

@@ -63,18 +63,17 @@ def data_root(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def located(tmp_path_factory):
+def located(tmp_path_factory, imagenet_path):
     """A path at which each data set that needs no download can be loaded, small."""
     root = tmp_path_factory.mktemp("located")
     parquet_directory(root / "parquet", num_train=40)
     parquet_directory(root / "ten", num_train=40, size=32, names=list("abcdefghij"))
     parquet_directory(root / "hundred", num_train=40, size=32, names=[str(i) for i in range(100)])
     image_folder(root / "folder")
-    image_folder(root / "imagenet", classes=[f"n{i:04}" for i in range(1000)], per_class=1)
     folders = {"parquet": "parquet", "cifar10": "ten", "cifar100": "hundred"}
-    folders |= {"imagefolder": "folder", "imagenet": "imagenet"}
+    folders |= {"imagefolder": "folder"}
     paths = {name: str(root / folder) for name, folder in folders.items()}
-    return {"digits": None, "synthetic": "200:50", **paths}
+    return {"digits": None, "synthetic": "200:50", "imagenet": str(imagenet_path), **paths}
 
 
 def tensor_images(count=64, size=32, augmentation=EVERYTHING):

@@ -30,14 +30,13 @@ TRAIN = "train-00000-of-00001.parquet"
 
 
 @pytest.fixture(scope="module")
-def located(tmp_path_factory):
+def located(tmp_path_factory, imagenet_path):
     """A path at which each data set can be described."""
     tmp_path = tmp_path_factory.mktemp("located")
     parquet_directory(tmp_path / "parquet")
     folder = str(image_folder(tmp_path / "folder"))
-    image_folder(tmp_path / "imagenet", classes=[f"n{i:04}" for i in range(1000)], per_class=1)
     paths = {"parquet": str(tmp_path / "parquet"), "imagefolder": folder}
-    return {**dict.fromkeys(DATASETS), **paths, "imagenet": str(tmp_path / "imagenet")}
+    return {**dict.fromkeys(DATASETS), **paths, "imagenet": str(imagenet_path)}
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -103,7 +103,7 @@ def reporting(*epochs: dict[str, Any]) -> Train:
 def train(
     function: Train | None = None, trial: TrialConfig | None = None, epochs: int = 99
 ) -> UserTraining:
-    training = UserTraining(trial or user_trial(), function=function)
+    training = UserTraining(trial or user_trial(), trainable=function)
     while not training.finished and len(training.records) < epochs:
         training.run_epoch()
     return training
@@ -168,7 +168,7 @@ def test_an_epoch_begins_only_when_it_is_asked_for() -> None:
             report(val_accuracy=0.5, test_accuracy=0.5)
         begun.append("the end")
 
-    training = UserTraining(user_trial(), function=function)
+    training = UserTraining(user_trial(), trainable=function)
     assert begun == []
     for epoch in range(EPOCHS - 1):
         training.run_epoch()
@@ -388,7 +388,7 @@ def test_a_training_goes_on_bit_identically_from_every_epoch(role: str, horizon:
     whole = train(descend, trial)
     for epochs in range(len(whole.records) + 1):
         state = saved(train(descend, trial, epochs))
-        training = UserTraining(trial, function=descend)
+        training = UserTraining(trial, trainable=descend)
         training.load_state_dict(state)
         assert len(training.records) == epochs
         while not training.finished:
@@ -407,7 +407,7 @@ def test_the_newest_state_counts_where_not_every_epoch_has_one() -> None:
             state = {"weight": weight} if epoch == 2 else None
             report(val_accuracy=float(weight) / 10, test_accuracy=0.5, state=state)
 
-    training = UserTraining(user_trial(), function=function)
+    training = UserTraining(user_trial(), trainable=function)
     training.load_state_dict(saved(train(function, epochs=3)))
     assert len(training.records) == 2
     while not training.finished:
@@ -423,7 +423,7 @@ def test_without_a_state_a_training_begins_anew() -> None:
         for _ in range(schedule.num_epochs):
             report(val_accuracy=0.5, test_accuracy=0.5)
 
-    training = UserTraining(user_trial(), function=function)
+    training = UserTraining(user_trial(), trainable=function)
     training.load_state_dict(saved(train(function, epochs=3)))
     assert training.records == []
     training.run_epoch()
@@ -439,7 +439,7 @@ def test_a_diverged_training_stays_diverged() -> None:
 
 
 def test_the_function_is_imported_by_the_recipes_model() -> None:
-    assert UserTraining(user_trial()).function is descend
+    assert UserTraining(user_trial()).trainable is descend
     with pytest.raises(ValueError, match=r"cannot import 'tests.fakes.users_code:nothing'"):
         UserTraining(user_trial(recipe={"model": "tests.fakes.users_code:nothing"}))
 
@@ -450,7 +450,7 @@ def test_a_last_epoch_without_samples_of_its_own_is_none() -> None:
     table = dataclasses.replace(trial.schedule, batch_size_S=np.full(4, 60))
     assert [len(table.epoch_steps(epoch)) for epoch in (1, 2, 3)] == [2, 2, 0]
     assert table.num_epochs == 2
-    training = UserTraining(trial, schedule=table, function=descend)
+    training = UserTraining(trial, schedule=table, trainable=descend)
     while not training.finished:
         training.run_epoch()
     assert [r.samples_seen for r in training.records] == [120, 240]

@@ -36,7 +36,7 @@ def test_schedules_that_agree_for_two_epochs_share_two() -> None:
     assert sharing.saved_samples == 2 * N
     assert sharing.total_samples == 2 * 6 * N
     assert sharing.beginnings[batch.trial_key].epoch == 2
-    assert sharing.told(lr)["keep"] == {2: sharing.told(batch)["begin"]}
+    assert sharing.orders(lr)["keep"] == {2: sharing.orders(batch)["begin"]}
 
 
 @pytest.mark.parametrize("changed", [{"seed": 5}, {"lr0": 0.2}], ids=["seed", "lr0"])
@@ -92,8 +92,8 @@ def test_a_shared_beginning_changes_nothing_to_the_last_bit(tmp_path: Path) -> N
     lr, batch = trials()
     sharing = Sharing([lr, batch])
     alone = train(batch, tmp_path / "alone", {})
-    train(lr, tmp_path / "shared", sharing.told(lr))
-    shared = train(batch, tmp_path / "shared", sharing.told(batch))
+    train(lr, tmp_path / "shared", sharing.orders(lr))
+    shared = train(batch, tmp_path / "shared", sharing.orders(batch))
     assert (alone.num_shared, shared.num_shared) == (0, 2)
     assert shared.training is not None
     assert alone.training is not None

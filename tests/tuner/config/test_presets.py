@@ -338,7 +338,7 @@ def test_a_dry_run_tells_momentum_and_no_search_of_fixed_arms(
     out = capsys.readouterr().out
     assert "search " not in out
     lr_only, beta = out.split("lr_only: ")[1].split("beta: ")
-    assert ("momentum" in lr_only, "decay rate  momentum" in beta) == (False, True)
+    assert ("momentum" in lr_only, "decay rate 1  momentum 0.9\n" in beta) == (False, True)
 
 
 def test_a_dry_run_times_a_function(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -74,11 +74,11 @@ def poly(replicate: int = 0) -> TrialConfig:
     return small_trial(space="poly", replicate=replicate)
 
 
-class Trial:
+class TuneTrial:
     """What a callback reads of Tune's trial."""
 
-    def __init__(self, of: TrialConfig) -> None:
-        self.config = {"trial": json.dumps(of.to_dict())}
+    def __init__(self, trial: TrialConfig) -> None:
+        self.config = {"trial": json.dumps(trial.to_dict())}
 
 
 def epoch(number: int) -> dict[str, Any]:
@@ -107,14 +107,16 @@ class Run:
             names, Destination(run_id="run-1", folder=str(self.folder), **options)
         )[0]
 
-    def start(self, of: TrialConfig) -> None:
-        self.callback.on_trial_start(1, [], Trial(of))
+    def start(self, trial: TrialConfig) -> None:
+        self.callback.on_trial_start(iteration=1, trials=[], trial=TuneTrial(trial))
 
-    def report(self, of: TrialConfig, report: dict[str, Any]) -> None:
-        self.callback.on_trial_result(1, [], Trial(of), report)
+    def report(self, trial: TrialConfig, report: dict[str, Any]) -> None:
+        self.callback.on_trial_result(
+            iteration=1, trials=[], trial=TuneTrial(trial), result=report
+        )
 
-    def fail(self, of: TrialConfig) -> None:
-        self.callback.on_trial_error(1, [], Trial(of))
+    def fail(self, trial: TrialConfig) -> None:
+        self.callback.on_trial_error(iteration=1, trials=[], trial=TuneTrial(trial))
 
     def finish(self) -> None:
         """Wait for the trackers as long as it takes."""

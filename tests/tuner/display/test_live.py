@@ -1,28 +1,24 @@
-"""What the person sees: lines and tables while a run goes on, the plan, the last screen."""
+"""What a person sees while a run goes on: lines and tables."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
 from dataclasses import replace
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from search_spaces.records import EpochRecord, Outcome
 from search_spaces.trial import TrialConfig
-from tests.fakes.trials import SMALL, small_trial
+from tests.fakes.trials import small_trial
 from tuner.display.live import (
     Display,
     PlainDisplay,
     RichDisplay,
-    describe_params,
-    describe_seconds,
     make_display,
 )
-from tuner.display.summary import stage_lines
-from tuner.run import main
 
 PLANNED = {"poly": 4, "baseline": 2}
 TRAINING = 3 * 240  # samples of a full training of small_trial
@@ -147,15 +143,20 @@ def test_the_first_failure_of_a_kind_is_told_in_full_and_later_ones_counted(
     assert "RuntimeError: broken (3 times)" in text
 
 
+def screen(display: RichDisplay, width: int = 100) -> list[str]:
+    """The lines that it would draw."""
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(display.render())
+    return console.export_text().rstrip().splitlines()
+
+
 def test_the_rich_screen_shows_arms_and_running_trials() -> None:
     display = RichDisplay(PLANNED, SAMPLES)
     finish(display, poly(0), 0.8)
     running = dataclasses.replace(poly(1), role="confirm")
     display.trial_started(running)
     display.epoch_ended(running, epoch(2))
-    console = Console(width=100, record=True, file=io.StringIO())
-    console.print(display.render())
-    lines = console.export_text().splitlines()
+    lines = screen(display)
     assert lines[1].split()[:6] == ["poly", "1/4", "1", "0", "80.00", "%"]
     (trial,) = [line for line in lines if "confirm" in line]
     assert trial.split()[:8] == ["poly", "confirm", "2/3", "0.1", "32", "0.2", "75.00", "%"]
@@ -172,38 +173,18 @@ def test_auto_display_is_plain_without_a_terminal(capsys: pytest.CaptureFixture[
     assert type(make_display("auto", PLANNED, SAMPLES)) is PlainDisplay
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
-)
-def test_seconds_are_told_in_words(seconds: float, text: str) -> None:
-    assert describe_seconds(seconds) == text
+def test_an_arm_that_is_not_searched_shows_the_mean_of_its_confirm_trials() -> None:
+    display = RichDisplay({"poly": 3}, SAMPLES)
+    for replicate, objective in enumerate((0.8, 0.9)):
+        finish(display, poly(replicate, role="confirm"), objective)
+    assert "85.00 % mean of 2" in screen(display)[1]
 
 
-def test_params_are_told_curve_first_and_without_a_split_of_one() -> None:
-    params = {"split": 1.0, "delta0": 0.25, "interval": 3, "p": 0.5}
-    assert describe_params(params) == "p=0.5 interval=3 delta0=0.25"
-    assert describe_params(params | {"split": 0.0}).endswith("interval=3 delta0=0.25 split=0")
-
-
-def test_long_stage_tables_leave_out_the_middle_and_keep_the_end() -> None:
-    lines = stage_lines(small_trial("epochs=20", space="poly").schedule)
-    assert len(lines) == 7
-    assert lines[0].startswith("epoch 0 ")
-    assert lines[5] == "... 14 more stages"
-    assert lines[6].startswith("epoch 19 ")
-
-
-def test_a_dry_run_prints_budget_schedules_and_time(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    words = [*SMALL, "space=[poly,cosine]", "trials=5", "confirm.seeds=2"]
-    assert main([*words, "dry_run=true", f"runs_dir={tmp_path / 'runs'}"]) == 0
-    out = capsys.readouterr().out
-    # 300 images, a fifth of them to validate: 240 a training epoch, 3 epochs.
-    assert "search poly: 5 configs x 3 epochs = 3,600 samples" in out
-    assert "confirm poly, cosine, baseline: 1 config x 2 seeds x 3 epochs each" in out
-    assert "in total 16 trainings (10 searched), 11,520 samples" in out
-    assert "decay rate" in out
-    assert "estimated time: " in out
-    assert not (tmp_path / "runs").exists()
+def test_a_message_while_the_screen_is_drawn_is_part_of_it(capfd: pytest.CaptureFixture) -> None:
+    display = RichDisplay(PLANNED, SAMPLES)
+    display.notice("before")
+    assert capfd.readouterr().err == "\nbefore\n"
+    display.view = SimpleNamespace(is_started=True)
+    display.notice("stopping")
+    assert capfd.readouterr().err == ""
+    assert screen(display)[-1] == "stopping"

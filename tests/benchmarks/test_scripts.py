@@ -1,0 +1,73 @@
+"""Does every script still run? Each in its smallest form, as its reader starts it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+# Module -> its smallest form: words after it, with {} for a folder of its own.
+SCRIPTS: dict[str, list[str]] = {
+    "benchmarks.coverage": ["--simulations", "4"],
+    "benchmarks.gpu": ["--images", "64"],
+    "benchmarks.overhead": ["--trials", "3", "--fits", "1"],
+    "benchmarks.throughput": ["--images", "128", "--pairs", "1", "--model", "resnet8"],
+    "benchmarks.search_efficiency.collect": [
+        *("--seeds", "1", "--configs", "3", "--workers", "1", "digits"),
+        *("--journals", "{}", "--pool", "{}/pool.parquet"),
+    ],
+    "benchmarks.search_efficiency.replay": ["--replays", "1", "--workloads", "cifar10_16px"],
+}
+# The scripts that are files: path -> the same.
+FILES: dict[str, list[str]] = {
+    "docs/make_images.py": ["tests/data/runs/ordinary", "--out", "{}/images"],
+    "docs/papers.py": [
+        *("p1_methods", "--out", "{}", "runs_dir={}", "epochs=2", "confirm.seeds=2"),
+        *("dataset.train_examples=200", "spaces.lr.interval.value=1"),
+    ],
+    "examples/char_transformer.py": [
+        *("epochs=1", "trials=1", "confirm.seeds=2", "dataset.train_examples=64"),
+        *("space=poly", "runs_dir={}"),
+    ],
+}
+# What the others import.
+HELPERS = {"measure", "noop", "plain_loop", "trials", "cifar16", "methods", "pool", "score"}
+
+
+def test_every_script_has_its_smallest_form_here() -> None:
+    files = {path for path in (ROOT / "benchmarks").rglob("*.py") if path.stem != "__init__"}
+    scripts = {path for path in files if 'if __name__ == "__main__":' in path.read_text()}
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in scripts}
+    assert modules == {*SCRIPTS}
+    assert {path.stem for path in files - scripts} == HELPERS
+    others = [path for name in ("docs", "examples") for path in (ROOT / name).glob("*.py")]
+    names = {str(path.relative_to(ROOT)) for path in others if path.stem != "__init__"}
+    assert names == {*FILES}
+
+
+@pytest.mark.parametrize("module", SCRIPTS)
+def test_what_a_script_imports_is_there(module: str) -> None:
+    importlib.import_module(module)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", [*SCRIPTS, *FILES])
+def test_the_script_runs_in_its_smallest_form(script: str, tmp_path: Path) -> None:
+    start = ["-m", script] if script in SCRIPTS else [script]
+    words = [word.replace("{}", str(tmp_path)) for word in (SCRIPTS | FILES)[script]]
+    done = subprocess.run(
+        [sys.executable, *start, *words],
+        cwd=ROOT,
+        env=os.environ | {"RAY_AUTH_TOKEN": "0" * 64, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout

@@ -1,0 +1,56 @@
+"""Rank correlations: against scipy and by formula."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from scipy.stats import spearmanr
+
+from results.statistics.correlation import spearman
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ([1, 2, 3, 4, 5], [2, 1, 4, 3, 5]),
+        ([1, 1, 2, 2, 3, 3], [0.3, 0.1, 0.2, 0.2, 0.9, 0.7]),
+        ([0.1, 0.5, 0.01, 0.05], [4.0, 3.0, 2.0, 1.0]),
+    ],
+)
+def test_rho_is_scipys(x, y):
+    assert spearman(x, y).rho == pytest.approx(spearmanr(x, y).statistic, abs=1e-12)
+
+
+def test_values_that_differ_by_rounding_tie():
+    y = [1, 2, 3, 4, 5]
+    assert spearman([0.1 + 0.2, 0.3, 0.1, 1, 2], y) == spearman([0.3, 0.3, 0.1, 1, 2], y)
+
+
+def test_the_interval_is_fishers_with_bonett_and_wrights_error():
+    found = spearman([1, 2, 3, 4, 5], [2, 1, 4, 3, 5])
+    # d = (1, 1, 1, 1, 0): rho = 1 - 6 * 4 / (5 * 24)
+    assert found.rho == pytest.approx(0.8)
+    half = 1.959963984540054 * math.sqrt((1 + 0.8**2 / 2) / 2)
+    assert found.low == pytest.approx(math.tanh(math.atanh(0.8) - half))
+    assert found.high == pytest.approx(math.tanh(math.atanh(0.8) + half))
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [([1, 2, 3], [1, 3, 2]), ([1, 2, 3, 4], [2, 4, 6, 9]), ([1, 2, 3, 4], [5, 5, 5, 5])],
+)
+def test_few_perfect_and_constant_pairs_have_no_interval(x, y):
+    found = spearman(x, y)
+    assert (found.low, found.high, found.n) == (None, None, len(x))
+
+
+def test_no_rho_where_one_side_does_not_vary():
+    assert math.isnan(spearman([1, 2, 3, 4], [5, 5, 5, 5]).rho)
+    assert math.isnan(spearman([], []).rho)
+
+
+@pytest.mark.parametrize(("x", "y"), [([1, 2], [1, 2, 3]), ([1, math.nan], [1, 2])])
+def test_a_correlation_refuses_what_has_no_ranks(x, y):
+    with pytest.raises(ValueError, match="but got"):
+        spearman(x, y)

@@ -1,0 +1,43 @@
+"""The interval over seeds x test images, by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from results.statistics.image_interval import examples_interval
+from results.statistics.paired import paired_difference
+
+
+def test_two_seeds_and_two_images_by_hand():
+    # cells 3 1 / 0 0: mean 1; seeds 2, 0: SS = 2 * (1 + 1) = 4; images 1.5, 0.5: SS = 2 * 0.5 = 1;
+    # all: 4 + 0 + 1 + 1 = 6, rest 1. MS 4, 1, 1: the images add nothing.
+    low, high = examples_interval(np.array([[3.0, 1.0], [0.0, 0.0]]))
+    half = stats.t.ppf(0.975, 1) * math.sqrt(4 / 4)
+    assert (low, high) == pytest.approx((1 - half, 1 + half))
+
+
+def test_images_that_differ_widen_the_interval_by_hand():
+    # cells 4 0 / 2 0: mean 1.5; seeds 2, 1: SS = 2 * 0.5 = 1; images 3, 0: SS = 2 * 4.5 = 9;
+    # all: 6.25 + 2.25 + 0.25 + 2.25 = 11, rest 1. MS 1, 9, 1: t^2 * 1 / 4 + 1.96^2 * (9 - 1) / 4
+    low, high = examples_interval(np.array([[4.0, 0.0], [2.0, 0.0]]))
+    half = math.sqrt(stats.t.ppf(0.975, 1) ** 2 / 4 + stats.norm.ppf(0.975) ** 2 * 8 / 4)
+    assert (low, high) == pytest.approx((1.5 - half, 1.5 + half))
+
+
+def test_images_without_a_say_leave_the_t_interval():
+    """Every image follows its seed: exactly the paired t-interval."""
+    seed_S = np.array([0.02, 0.05, -0.01, 0.03])
+    low, high = examples_interval(np.repeat(seed_S[:, None], 50, axis=1))
+    expected = paired_difference(dict(enumerate(seed_S)), dict.fromkeys(range(4), 0.0))
+    assert (low, high) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize(
+    "cells", [[[0.0, 1.0, 0.0]], [[0.0], [1.0]], [[1.0, 0.0], [0.0, 1.0]], [[0.1], [0.1]]]
+)
+def test_one_seed_one_image_or_equal_seeds_have_no_interval(cells):
+    assert examples_interval(np.array(cells)) is None

@@ -1,0 +1,112 @@
+"""How names become things: registered ones, import paths, files, and mistakes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from search_spaces import registry
+from search_spaces.registry import (
+    check_name,
+    find_source,
+    import_callable,
+    is_import_path,
+    load_module,
+    lookup,
+    nearest,
+    unknown_name,
+)
+
+KNOWN = {"cosine": math.cos, "sine": "math:sin"}
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "text"),
+    [
+        ("cosin", ["sine", "cosine"], "; did you mean 'cosine'?"),
+        ("zzz", ["sine", "cosine"], ""),
+        ("abxy", ["abcd"], "; did you mean 'abcd'?"),  # half of the letters
+        ("abxyz", ["abcdef"], ""),  # 4/11
+    ],
+)
+def test_the_nearest_name_is_offered_where_half_of_it_agrees(
+    name: str, known: list[str], text: str
+) -> None:
+    assert nearest(name, iter(known)) == text
+
+
+def test_an_unknown_name_lists_all_in_order() -> None:
+    error = unknown_name("curve", "cosin", iter(["sine", "cosine"]))
+    expected = "unknown curve 'cosin'; did you mean 'cosine'? (known: cosine, sine)"
+    assert str(error) == expected
+    with pytest.raises(ValueError, match="unknown curve 'cosin'"):
+        check_name("curve", "cosin", KNOWN)
+    with pytest.raises(ValueError, match="unknown curve 'cosin'"):
+        lookup("curve", "cosin", KNOWN)
+
+
+def test_registered_names_and_import_paths_pass() -> None:
+    check_name("curve", "cosine", KNOWN)
+    check_name("curve", "no.such:thing", KNOWN)  # imported later
+    assert (is_import_path("math:cos"), is_import_path("cosine")) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "function"), [("cosine", math.cos), ("sine", math.sin), ("math:tan", math.tan)]
+)
+def test_a_name_is_looked_up_here_and_imported_there(name: str, function: object) -> None:
+    assert lookup("curve", name, KNOWN) is function
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_module:f", "^cannot import 'no_such_module:f': No module named"),
+        ("math:no_such", "^cannot import 'math:no_such': module 'math' has no attribute"),
+        (":f", "^cannot import ':f': "),
+        ("no/such.py:f", r"^cannot import 'no/such.py:f': .*No such file"),
+        ("math:pi", r"^'math:pi' is not callable\.$"),
+    ],
+)
+def test_what_cannot_be_imported_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        import_callable(name)
+
+
+def test_a_file_is_imported_by_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text("LOADED = []\ndef curve(u):\n    return u + 1\n")
+    assert import_callable(f"{path}:curve")(1) == 2
+    first, second = load_module(path), load_module(path)
+    assert (first.__name__, first.LOADED is second.LOADED) == ("own", False)
+    assert find_source(f"{path}:curve") == path
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("cosine", None),
+        ("search_spaces.registry:lookup", Path(registry.__file__)),
+        ("sys:exit", None),  # without a file
+    ],
+)
+def test_the_source_of_a_name_is_found_without_running_it(name: str, source: Path | None) -> None:
+    assert find_source(name) == source
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no/such.py:f", "^cannot import 'no/such.py:f': no such file$"),
+        ("no_such_module:f", "^cannot import 'no_such_module:f': write package.module:callable$"),
+        ("no_such.module:f", "write package.module:callable"),
+        (":f", "^cannot import ':f': write package.module:callable$"),
+        ("math:", "^cannot import 'math:': write package.module:callable$"),
+        ("..math:f", "write package.module:callable"),
+    ],
+)
+def test_a_source_that_is_none_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        find_source(name)

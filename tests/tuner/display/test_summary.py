@@ -1,0 +1,78 @@
+"""The last screen: what may be said of the best schedule, and commands that work as printed."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from results.__main__ import make_parser
+from results.statistics.claims import Claim, Outcome
+from results.statistics.paired import paired_difference
+from tuner.display.summary import describe_standing, next_commands
+
+OPEN_SEARCH = {"search": {"sampler": "tpe", "budget": None}}
+BUILT_IN = {key: {"name": "built_in"} for key in ("dataset", "model", "optimizer")}
+CURVE = "my/knee.py:curve"
+
+
+def claim(a: str, b: str, outcome: Outcome, winner: str | None = None) -> Claim:
+    scores = {seed: 0.5 + 0.1 * seed for seed in range(5)}
+    difference = paired_difference(scores, scores)
+    return Claim(a=a, b=b, difference=difference, outcome=outcome, winner=winner)
+
+
+@pytest.mark.parametrize(
+    ("claims", "heading"),
+    [
+        ([], "best schedule"),
+        ([claim("poly", "baseline", "better", "poly")], "best schedule"),
+        (
+            [claim("poly", "baseline", "better", "baseline")],
+            "best schedule tried, behind your default (not tuned)",
+        ),
+        (
+            [
+                claim("poly", "baseline", "better", "poly"),
+                claim("cosine", "poly", "undecided"),
+                claim("cosine", "baseline", "better", "baseline"),
+            ],
+            "best schedule tried, not proven better than cosine",
+        ),
+        (
+            [claim("poly", "baseline", "equivalent"), claim("poly", "exp", "undecided")],
+            "best schedule tried, not proven better than your default (not tuned), exp",
+        ),
+    ],
+)
+def test_best_is_said_only_of_what_has_won(claims: list[Claim], heading: str) -> None:
+    assert describe_standing("poly", claims) == heading
+
+
+def manifest(family: str, command: str) -> dict[str, Any]:
+    return {
+        "config": {**OPEN_SEARCH, **BUILT_IN, "trainable": None},
+        "spaces": [{"family": "poly"}, {"family": family}],
+        "command": command,
+    }
+
+
+def test_the_commands_name_a_family_of_ones_own_which_allows_its_code() -> None:
+    run = manifest(CURVE, "python -m tuner.run space=[poly,my/knee.py] trials=4")
+    _, export, more = next_commands(Path("runs/a"), run, CURVE)
+    words = shlex.split(export, comments=True)
+    assert words[:3] == ["python", "-m", "results"]
+    args = make_parser().parse_args(words[3:])
+    assert (args.command, args.schedule, args.family) == ("export", "best", CURVE)
+    assert shlex.split(more, comments=True)[3:] == [
+        *("resume=runs/a", "space=[poly,my/knee.py]", "trials=+10")
+    ]
+
+
+def test_built_in_families_need_no_words_of_their_own() -> None:
+    run = manifest("cosine", "python -m tuner.run space=[poly,cosine]")
+    _, export, more = next_commands(Path("runs/a"), run, "cosine")
+    assert "--family" not in export
+    assert "space=" not in more

@@ -1,0 +1,113 @@
+"""One command for all of it: `gradtune run space=poly`, `gradtune results compare RUN`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+USAGE = """usage: gradtune COMMAND [words ...]
+
+  run       search schedules, confirm the best, keep everything   (python -m tuner.run)
+  measure   noise, critical batch, sharpness ... of a training    (python -m tuner.measure)
+  results   compare, show, report, export, verify finished runs   (python -m results)
+
+  gradtune COMMAND --help            what a command takes
+  gradtune --version                 version and git revision
+  gradtune --print-completion SHELL  completion of commands, keys and names (bash or zsh):
+                                     eval "$(gradtune --print-completion bash)"
+"""
+# bash breaks words at "=" and wants only what follows it; zsh does not.
+COMPLETION = """\
+_gradtune() {{
+  local line=${{COMP_LINE:0:$COMP_POINT}}
+  local cur=${{line##*[[:space:]]}}
+  local words="{commands}"
+  case $line in
+    *" results "*) words="{results}" ;;
+    *" measure "*) words="{measures} {keys}" ;;
+    *" run "*) words="{keys}" ;;
+  esac
+  COMPREPLY=( $(compgen -W "$words" -- "$cur") )
+  [[ $cur == *=* && $COMP_WORDBREAKS == *=* ]] && COMPREPLY=( "${{COMPREPLY[@]#*=}}" )
+  return 0
+}}
+complete -o default -o nospace -F _gradtune gradtune
+"""
+SHELLS = {"bash": "", "zsh": "autoload -U +X bashcompinit && bashcompinit\n"}
+
+
+def run(words: list[str]) -> int:
+    """`gradtune run`."""
+    from tuner.run import main
+
+    return main(words, program="gradtune run")
+
+
+def measure(words: list[str]) -> int:
+    """`gradtune measure`."""
+    from tuner.measure.__main__ import main
+
+    return main(words, program="gradtune measure")
+
+
+def read(words: list[str]) -> int:
+    """`gradtune results`."""
+    from results.__main__ import main
+
+    return main(words, program="gradtune results")
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"run": run, "measure": measure, "results": read}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit code, 2 for a mistake in the words before it."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("--help", "-h"):
+        print(USAGE, end="")
+        return 0 if words else 2
+    if words[0] == "--version":
+        from tuner.version import describe_version
+
+        print(describe_version())
+        return 0
+    if words[0] == "--print-completion" and words[1:2] and words[1] in SHELLS:
+        print(completion(words[1]), end="")
+        return 0
+    if words[0] in COMMANDS:
+        # As `python -m` does: names of the reader's own are found where the reader is.
+        sys.path.insert(0, os.getcwd())
+        return COMMANDS[words[0]](words[1:])
+    from search_spaces.registry import nearest
+
+    known = ", ".join((*COMMANDS, "--version", "--print-completion bash|zsh"))
+    said = " ".join(words[:2] if words[0].startswith("-") else words[:1])
+    hint = nearest(said, COMMANDS)
+    print(f"error: unknown command {said!r}{hint} (known: {known})", file=sys.stderr)
+    return 2
+
+
+def completion(shell: str) -> str:
+    """A script for this shell that completes commands, keys and the names of the registries."""
+    from results.__main__ import COMMANDS as RESULTS
+    from search_spaces import SPACES
+    from tuner.config.presets import PRESETS
+    from tuner.config.schema import KEYS
+    from tuner.config.workloads import WORKLOADS
+    from tuner.measure.reports import MEASURES
+
+    named = {"space": SPACES, "workload": WORKLOADS, "preset": PRESETS}
+    words = [f"{key}={name}" for key, names in named.items() for name in names]
+    keys = [f"{key}=" for key in KEYS if key not in named]
+    script = COMPLETION.format(
+        commands=" ".join((*COMMANDS, "--help", "--version")),
+        results=" ".join(RESULTS),
+        measures=" ".join((*MEASURES, "functions")),
+        keys=" ".join((*words, *keys, "--help", "--cfg", "--config-dir")),
+    )
+    return SHELLS[shell] + script
+
+
+if __name__ == "__main__":
+    sys.exit(main())

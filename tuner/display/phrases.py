@@ -1,0 +1,89 @@
+"""How is it said on the terminal? Parameters, stages, epochs, results, seconds, paths in words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from search_spaces.records import EpochRecord, Outcome
+from search_spaces.schedule import Schedule
+from search_spaces.space import SCHEDULE_PARAMS
+from search_spaces.trial import TrialConfig
+from tuner.plan.ladder import share
+
+MAX_STAGES_SHOWN = 6
+
+
+def describe_rung(horizon: float) -> str:
+    """How short a squeezed training is; nothing for a full one."""
+    return "" if horizon == 1.0 else f" at {share(horizon)}"
+
+
+def describe_params(params: Mapping[str, float]) -> str:
+    """'p=0.9 interval=2 delta0=0.31', without a split of 1."""
+    varied = {k: v for k, v in params.items() if not (k == "split" and v == 1)}
+    order = sorted(
+        varied, key=lambda name: SCHEDULE_PARAMS.index(name) if name in SCHEDULE_PARAMS else -1
+    )
+    return " ".join(f"{name}={varied[name]:.4g}" for name in order)
+
+
+def describe_epoch(trial: TrialConfig, record: EpochRecord) -> str:
+    """One epoch in words."""
+    return (
+        f"epoch {record.epoch}/{trial.num_epochs}: lr {record.lr:.4g}, batch "
+        f"{record.batch_size}, delta {record.delta:.4g}, val {100 * record.val_accuracy:.2f} %"
+    )
+
+
+def describe_outcome(status: str, outcome: Outcome) -> str:
+    """The result of a trial in words."""
+    text = f"val {100 * outcome.objective:.2f} %"
+    if outcome.test_accuracy is not None:
+        text += f", test {100 * outcome.test_accuracy:.2f} %"
+    text += f", {outcome.train_seconds:.1f} s"
+    return text if status == "completed" else f"{status}, {text}"
+
+
+def describe_seconds(seconds: float) -> str:
+    """'42 s', '3 min 05 s', '2 h 10 min'."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def describe_path(path: Path) -> str:
+    """Relative to the working directory where it lies below."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def say_at_once(text: str) -> None:
+    """Past all buffers and locks: out of a signal's handler."""
+    os.write(2, f"\n{text}\n".encode())
+
+
+def stage_lines(schedule: Schedule) -> list[str]:
+    """A line per stage of a schedule; the middle of a long table is left out."""
+    last = schedule.num_stages - 1
+    stages = [stage for stage in range(last) if stage < MAX_STAGES_SHOWN - 1] + [last]
+    lines = [_stage_line(schedule, stage) for stage in stages]
+    if left_out := schedule.num_stages - len(stages):
+        lines.insert(-1, f"... {left_out} more stages")
+    return lines
+
+
+def _stage_line(schedule: Schedule, stage: int) -> str:
+    capped = " (capped)" if schedule.capped_S[stage] else ""
+    floored = " (floored)" if schedule.floored_S[stage] else ""
+    has_momentum = bool((schedule.momentum_S != schedule.momentum_S[0]).any())
+    momentum = f"  momentum {schedule.momentum_S[stage]:.4g}{floored}" if has_momentum else ""
+    return (
+        f"epoch {schedule.start_S[stage] / schedule.epoch_samples:<5.4g} "
+        f"lr {schedule.lr_S[stage]:<9.4g} batch {schedule.batch_size_S[stage]:<5}{capped} "
+        f"delta {schedule.delta_S[stage]:<9.4g} decay rate "
+        f"{schedule.decay_rate_S[stage]:.4g}{momentum}"
+    )

@@ -1,0 +1,138 @@
+"""How is a plan executed? Ray comes up, the run's books are opened, Tune's loop runs, and ends."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from results.records.segments import read_manifest
+from tuner.config.schema import ConfigError
+from tuner.display.phrases import describe_path
+from tuner.plan.plan import Plan
+from tuner.session import cluster
+from tuner.session.interrupts import OK, Interrupts
+
+MAX_NAME_LENGTH = 30  # of the arms' names in a run's name
+# Imported in a helper thread while Ray starts in the main one (3 s on two cores).
+HEAVY = (
+    "ray.tune",
+    "optuna",
+    "scipy.stats",
+    "pyarrow.parquet",
+    "tuner.session.books",
+    "tuner.session.session",
+)
+
+
+def execute(
+    plan: Plan,
+    *,
+    command: str,
+    resume: Path | None,
+    summary: Callable[[Path], None] | None = None,
+    again: str,
+) -> int:
+    """Run the plan; returns the exit code. The last line on success names the run folder.
+
+    Args:
+        command: as typed. resume: the folder of the run that goes on.
+        summary: prints what a finished run found; None = the best schedule and the verdict.
+        again: what goes on with the run, with {} for its folder.
+
+    Raises:
+        ConfigError: the cluster cannot be used like this; nothing has been written.
+    """
+    if resume is not None and _is_finished(plan, resume):
+        from tuner.display.summary import print_summary
+
+        (summary or print_summary)(resume)
+        print(describe_path(resume))
+        return OK
+    if plan.config.display != "none":
+        print("starting Ray ...", flush=True)
+    cluster.set_environment()
+    with _importing(HEAVY):
+        cluster.start(plan.config.cluster.address)
+    from tuner.display.summary import print_summary
+    from tuner.session.books import begin, take_up
+    from tuner.session.session import Session
+
+    interrupts = Interrupts()
+    interrupts.install()
+    try:
+        slots = cluster.lay_out(plan.config)
+        _check_device(slots, resume)
+        plan = cluster.settle(plan, slots.device)
+        if resume is None:
+            run_dir = Path(plan.config.runs_dir).resolve() / (plan.config.name or run_id(plan))
+            campaign, recorder = begin(plan, slots, command, run_dir)
+        else:
+            campaign, recorder = take_up(plan, resume)
+        recorder.store.event("start", command=command, slots=asdict(slots))
+        return Session(
+            plan=plan,
+            slots=slots,
+            campaign=campaign,
+            recorder=recorder,
+            interrupts=interrupts,
+            again=again,
+            summary=summary or print_summary,
+        ).run()
+    finally:
+        import ray
+
+        ray.shutdown()
+        interrupts.restore()
+
+
+def run_id(plan: Plan) -> str:
+    """A new name for a run folder: UTC time, the preset or the arms, and something random."""
+    preset = plan.config.preset
+    arms = "-".join(space.name for space in plan.spaces)[:MAX_NAME_LENGTH].strip("-")
+    name = arms if preset == "none" else preset
+    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{safe}-{secrets.token_hex(2)}"
+
+
+def _is_finished(plan: Plan, run_dir: Path) -> bool:
+    """True when the run was completed and nothing is left to train."""
+    from results import load
+    from tuner.campaign.campaign import Campaign
+
+    if read_manifest(run_dir).get("status") != "completed":
+        return False
+    campaign = Campaign(plan)
+    campaign.replay(load(run_dir).search_rows())
+    return campaign.finished
+
+
+def _check_device(slots: cluster.Slots, resume: Path | None) -> None:
+    """A resumed run stays on the kind of device it began on."""
+    if resume is None:
+        return
+    before = read_manifest(resume)["slots"]
+    device = cluster.Slots(**before).device
+    if device != slots.device:
+        raise ConfigError(
+            f"resume={resume}: the run used {device}, but this would use {slots.device}"
+        )
+
+
+@contextlib.contextmanager
+def _importing(modules: tuple[str, ...]) -> Iterator[None]:
+    """Import modules in a helper thread while the body runs."""
+
+    def work() -> None:
+        for module in modules:
+            importlib.import_module(module)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    yield
+    thread.join()
