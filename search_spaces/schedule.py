@@ -181,7 +181,7 @@ def make_schedule(
     d_S = _read_curve(decay, progress_S)
 
     limit = min(train_examples, batch_max or train_examples)
-    with np.errstate(over="ignore", divide="ignore"):
+    with np.errstate(over="ignore"):
         rest_S = d_S ** (1.0 - momentum_share)  # what lr and batch are to lower
         target_S = batch0 * rest_S ** (-2.0 * (1.0 - split))
     if split == 0 and momentum_share == 0:
@@ -234,7 +234,7 @@ def _stage_starts(
     is_new = np.abs(decays[:, None] - rungs[None, :]).min(axis=1) > EPS
     starts = np.sort(np.concatenate([decays[is_new], rungs[rungs < epochs]]))
     rung_S = np.searchsorted(rungs, starts, side="right") - 1
-    return starts, np.minimum(1.0, (rung_S + 1) / (count + 1))
+    return starts, (rung_S + 1) / (count + 1)
 
 
 def _read_curve(

@@ -57,6 +57,7 @@ def test_half_a_split_leaves_the_batch_the_inverse_of_the_decay() -> None:
     d_S = [1 - m / 6 for m in range(6)]
     expected = [0.1 * d * math.sqrt(b / 10) for d, b in zip(d_S, batch_S, strict=True)]
     assert half.lr_S == pytest.approx(expected, rel=1e-14)
+    assert half.decay_rate_S == pytest.approx([1, 5 / 6, 4 / 5, 3 / 4, 2 / 3, 1 / 2], rel=1e-13)
     assert half.delta_S == pytest.approx([0.1 * d / math.sqrt(10) for d in d_S], rel=1e-14)
 
 
@@ -112,6 +113,39 @@ def test_a_last_epoch_that_the_batch_before_has_covered_is_none() -> None:
     assert [len(curve.epoch_steps(epoch)) for epoch in (1, 2, 3)] == [29, 2, 0]
 
 
+def test_a_batch_that_ends_with_the_training_leaves_no_epoch_behind_it() -> None:
+    # As above with batches of 28: steps at 28 and 56 end at 84, which is all there is.
+    curve = table(
+        lambda u: np.where(u == 0, 1.0, 28**-0.5), split=0.0, epochs=3, train_examples=40,
+        interval=1, batch0=1, horizon=0.7,
+    )  # fmt: skip
+    assert list(curve.steps())[-1] == Step(2, 56, 28)
+    assert (curve.total_samples, curve.num_epochs) == (84, 2)
+
+
+@pytest.mark.parametrize("law", [NoiseLaw(), NoiseLaw(c2=1e20), NoiseLaw(c2=1e-20)])
+def test_delta_is_that_of_the_curve_to_the_last_digit_whatever_c_calls_it(law: NoiseLaw) -> None:
+    """Of lr and batch, delta is found again up to a rounding, which is not told."""
+    exact = table(epochs=50, interval=1, split=0.3, law=law)
+    assert exact.delta_S.tolist() == (0.1 * law.gain(10) * (1 - np.arange(50) / 50)).tolist()
+
+
+@pytest.mark.parametrize("c2", [1.0, 1e20, 1e-20])
+def test_the_laws_own_momentum_is_used_without_a_rounding(c2: float) -> None:
+    law = NoiseLaw(name="shb", c2=c2, momentum=0.9)
+    warm = table(constant, warmup_epochs=1, momentum_share=0.5, law=law)
+    assert set(warm.momentum_S.tolist()) == {0.9}
+    assert warm.lr_S == pytest.approx([0.1 * (i + 1) / 11 for i in range(11)] + [0.1])
+
+
+def test_noise_that_no_momentum_makes_is_made_by_the_laws_own() -> None:
+    law = NoiseLaw(name="nshb_a", momentum=0.5)  # delta = lr sqrt((1 + 4 beta^2)/b)
+    rising = table(lambda u: 1 + 18 * u, momentum_share=1.0, law=law)  # ten times delta
+    assert rising.momentum_S.tolist() == [0.5, 0.5]
+    assert rising.delta_S == pytest.approx([0.1 * math.sqrt(2 / 10)] * 2, rel=1e-14)
+    assert rising.floored_S.tolist() == [False, False]
+
+
 def test_an_epoch_of_one_sample_counts() -> None:
     one = table(constant, epochs=3, train_examples=20, interval=1, batch0=1, horizon=0.7)
     assert (one.total_samples, one.num_epochs, one.num_steps()) == (42, 3, 42)
@@ -148,6 +182,7 @@ def test_the_smallest_trainings_there_are(changes: dict[str, object], num_steps:
             r"^a horizon must hold at least one epoch of samples, but got \(horizon=0\.24\)\. "
             r"The smallest allowed is 0\.25\.$",
         ),
+        ({"horizon": 0.0025, "batch0": 1}, r"The smallest allowed is 0\.25\.$"),  # 1 sample
         (
             {"horizon": 0.475, "batch0": 10},
             r"^a horizon must hold at least 20 optimizer steps, but got 19 \(horizon=0\.475\)\.$",

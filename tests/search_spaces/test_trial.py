@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import replace
@@ -109,6 +110,15 @@ def test_delta0_is_part_of_a_training_that_depends_on_it() -> None:
     }  # fmt: skip
     trial = make_trial(space="mine", family="a:b", curve_digest="abc", recipe=recipe)
     assert trial.config_key == hashed(config)
+
+
+def test_what_is_left_out_is_a_full_search_training_in_units_of_c() -> None:
+    trial = TrialConfig(space="poly", family="poly", params=PARAMS, lr0=0.05, recipe=RECIPE)
+    assert (trial.role, trial.replicate, trial.seed, trial.horizon) == ("search", 0, 0, 1.0)
+    fields = {f.name: getattr(RECIPE, f.name) for f in dataclasses.fields(Recipe)}
+    del fields["c2"], fields["k"]
+    plain = Recipe(**fields)
+    assert (plain.c2, plain.k, plain.c2_source) == (1.0, 0.0, "unit")
 
 
 def test_a_trial_survives_json() -> None:
