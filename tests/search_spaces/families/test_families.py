@@ -10,7 +10,13 @@ import pytest
 from search_spaces import COMMON, FAMILIES, SPACES
 from search_spaces.families import CURVE_PARAMETERS
 from search_spaces.registry import lookup
-from search_spaces.space import SCHEDULE_PARAMS
+from search_spaces.space import (
+    COMMON_PARAMS,
+    EXTRA_PARAMS,
+    INTEGER_PARAMS,
+    SCHEDULE_PARAMS,
+    SearchSpace,
+)
 
 C = [1, (2 + 2**0.5) / 4, 0.5, (2 - 2**0.5) / 4, 0]  # the cosine at every quarter
 U = np.linspace(0.0, 0.999, 1000)
@@ -114,3 +120,21 @@ def test_curves_by_their_formula(
 ) -> None:
     d = FAMILIES[name](np.array([0, 0.25, 0.5, 0.75, 1.0]), **params)
     np.testing.assert_allclose(d, expected, rtol=1e-14, atol=1e-16)
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_parameters_of_a_space_are_common_extra_or_of_its_curve(space: SearchSpace) -> None:
+    own = {*FAMILIES[space.family].parameters} | ({"factor"} & {*space.ranges})
+    assert {*space.ranges} <= {*COMMON_PARAMS, *EXTRA_PARAMS, *own}
+    assert {n for n, axis in space.ranges.items() if axis.integer} == {*space.ranges} & {
+        *INTEGER_PARAMS
+    }
+    assert SCHEDULE_PARAMS == (*COMMON_PARAMS, *EXTRA_PARAMS)
+    # One way to say how far the noise falls, and one to say where it begins.
+    assert len({"factor", "end_ratio"} & {*space.ranges}) == (space.family == "exp")
+    assert len({"delta0", "lr0"} & {*space.ranges}) == 1
+
+
+def test_every_extra_parameter_has_a_space_that_shows_it() -> None:
+    names = {name for space in SPACES.values() for name in space.ranges}
+    assert names - {*CURVE_PARAMETERS, "factor"} == {*SCHEDULE_PARAMS}
