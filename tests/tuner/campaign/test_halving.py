@@ -116,3 +116,71 @@ def test_one_rung_promotes_nobody() -> None:
     halving.end("a", 0, 1.0)
     assert halving.promotion(closed=True) is None
     assert halving.finals == {"a": 1.0}
+
+
+def scored(halving: Halving, rung: int, *numbers: int) -> None:
+    """Trainings of these configs on this rung; the number is the score."""
+    for number in numbers:
+        halving.start(f"c{number}", rung)
+        halving.end(f"c{number}", rung, float(number))
+
+
+def test_open_trainings_of_all_rungs_are_counted() -> None:
+    halving = Halving(NINE, 9)
+    assert halving.num_open == 0
+    scored(halving, 0, 1, 2, 3)
+    halving.start("c4")
+    halving.start("c3", 1)
+    assert halving.num_open == 2
+
+
+def test_a_rung_is_over_full_with_more_than_planned() -> None:
+    halving = Halving(NINE, 9)
+    scored(halving, 0, *range(9))
+    scored(halving, 1, 6, 7, 8)
+    assert [halving.is_over_full(rung) for rung in range(3)] == [False, False, False]
+    scored(halving, 1, 5)
+    assert halving.is_over_full(1)
+
+
+def test_once_closed_the_rungs_are_those_of_the_configs_that_started() -> None:
+    halving = Halving(NINE, 3)  # planned [3, 1, 1]; nine replaced and extended: [9, 3, 1]
+    scored(halving, 0, *range(9))
+    scored(halving, 1, 8)
+    assert halving.promotion(closed=True) == ("c7", 1)
+    few = Halving(NINE, 27)  # planned [27, 9, 3]; four started: [4, 1, 1]
+    scored(few, 0, *range(4))
+    scored(few, 1, 3)
+    assert few.promotion(closed=True) == ("c3", 2)
+    scored(few, 2, 3)
+    assert few.promotion(closed=True) is None
+
+
+def test_the_top_waits_while_a_place_below_is_to_be_filled() -> None:
+    halving = Halving(NINE, 9)
+    scored(halving, 0, *range(9))
+    scored(halving, 1, 8, 7)
+    assert halving.promotion(closed=True) == ("c6", 1)
+    halving.start("c6", 1)
+    assert halving.promotion(closed=True) is None  # c6 may still become the best
+    halving.end("c6", 1, 9.0)
+    assert halving.promotion(closed=True) == ("c6", 2)
+
+
+def test_a_full_rung_fills_the_places_that_are_kept_above_it() -> None:
+    halving = Halving(Ladder(horizons=NINE.horizons, eta=3, keep=2), 9)  # [9, 3, 2]
+    scored(halving, 0, *range(9))
+    scored(halving, 1, 8, 7, 6)
+    scored(halving, 2, 8)
+    assert halving.promotion(closed=True) == ("c7", 2)
+
+
+def test_a_rung_is_not_full_while_one_below_it_is_open() -> None:
+    halving = Halving(Ladder(horizons=NINE.horizons, eta=3, keep=2), 10)  # [10, 3, 2]
+    scored(halving, 0, *range(9))
+    halving.start("c9")
+    scored(halving, 1, 8, 7, 6)
+    scored(halving, 2, 8)
+    assert halving.promotion(closed=True) is None
+    halving.end("c9", 0, 0.0)
+    assert halving.promotion(closed=True) == ("c7", 2)

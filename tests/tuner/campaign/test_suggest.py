@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import optuna
 import pytest
 from scipy.stats import qmc
 
@@ -131,3 +132,48 @@ def test_a_config_is_running_pruned_complete_or_failed() -> None:
     assert (made.tried["a"].kind, made.tried["a"].scores) == ("complete", {100: 0.5, 300: 0.7})
     made.tell("b", 100, None, is_full=False)
     assert (made.tried["b"].kind, made.tried["b"].scores) == ("fail", {})
+
+
+def test_half_of_the_attempts_ask_the_model_and_the_rest_are_random() -> None:
+    asked: list[Params] = []
+
+    def is_tried(params: Params) -> bool:
+        asked.append(params)
+        return True
+
+    suggester("tpe", startup=0).ask(0, is_tried)
+    assert MAX_ATTEMPTS == 10
+    draws = [
+        at(np.random.default_rng(derive_seed(SEED, "mine", 0, attempt)).random(2))
+        for attempt in range(10)
+    ]
+    is_random = [params == pytest.approx(d) for params, d in zip(asked, draws, strict=True)]
+    assert is_random == [False] * 5 + [True] * 5
+
+
+@pytest.mark.parametrize(
+    ("sampler", "made", "options"),
+    [
+        ("tpe", "TPESampler", {"multivariate": True, "constant_liar": True}),
+        ("gp", "GPSampler", {}),
+    ],
+)
+def test_the_model_is_optunas_seeded_by_the_ask(
+    sampler: str, made: str, options: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[dict[str, object]] = []
+
+    def make(**given: object) -> optuna.samplers.BaseSampler:
+        calls.append(given)
+        return optuna.samplers.RandomSampler(seed=0)
+
+    monkeypatch.setattr(optuna.samplers, made, make)
+    suggester(sampler, startup=0).ask(4, lambda _: False)
+    seed = derive_seed(SEED, "mine", 4, 0)
+    assert calls[-1:] == [{"seed": seed, "n_startup_trials": 1, **options}]
+
+
+def test_a_space_with_nothing_free_has_its_one_config() -> None:
+    fixed = SearchSpace(name="one", family="poly", ranges={"p": Range(value=2.0)})
+    made = Suggester(fixed, seed=SEED, sampler="qmc", trials=1, startup=None)
+    assert made.ask(0, lambda _: False) == {"p": 2.0}
