@@ -126,18 +126,18 @@ def open_folder(directory: Path) -> ImageFolder:
 
 
 def _scan(part: Path, classes: tuple[str, ...]) -> FolderPart:
-    found = _subfolders(part)
-    unknown = sorted(set(found) - set(classes))
+    names = _subfolders(part)
+    unknown = sorted(set(names) - set(classes))
     if unknown:
         raise ValueError(f"{part / unknown[0]} is a class that train/ does not have.")
-    files = [_image_files(part / name) for name in found]
+    files = [_image_files(part / name) for name in names]
     sizes = [len(here) for here in files]
     if not sum(sizes):
         raise ValueError(
             f"{part} holds no images. Expected are {part.name}/<class>/ folders of "
             f"{', '.join(IMAGE_SUFFIXES)} files."
         )
-    labels = [classes.index(name) for name in found]
+    labels = [classes.index(name) for name in names]
     return FolderPart(
         files=tuple(file for here in files for file in here),
         labels_N=np.repeat(np.array(labels, dtype=np.int64), sizes),

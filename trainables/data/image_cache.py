@@ -24,13 +24,12 @@ def cached(fingerprint: str, part: str, make: Callable[[], Arrays]) -> Arrays:
 
     A disk that is full or read-only is no error: the arrays are made again next time.
     """
-    folder = data_root() / "cache" / fingerprint
-    found = find_cached(fingerprint, part)
-    if found is not None:
-        return found
+    kept = find_cached(fingerprint, part)
+    if kept is not None:
+        return kept
     made = make()
     try:
-        _write(folder, part, made)
+        _write(data_root() / "cache" / fingerprint, part, made)
     except OSError:
         pass  # the arrays in memory are as good; only the next process pays
     return made

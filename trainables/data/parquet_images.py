@@ -50,8 +50,8 @@ class ParquetSplit:
         wanted = np.ones(len(self.labels_N), dtype=bool)
         if rows is not None:
             wanted = np.isin(np.arange(len(self.labels_N)), rows)
-        found = (image for file in self.files for image in _file_images(file, self.image_column))
-        for (file, row, encoded), is_wanted in zip(found, wanted, strict=False):
+        images = (image for file in self.files for image in _file_images(file, self.image_column))
+        for (file, row, encoded), is_wanted in zip(images, wanted, strict=False):
             if not is_wanted:
                 continue
             if encoded is None:
@@ -85,7 +85,7 @@ def open_parquet(directory: Path) -> ParquetImages:
         ValueError: a part or a column is missing, a file is damaged, or a label is out of range.
     """
     files = _parquet_files(directory)
-    test_files = next((found for p in TEST_PREFIXES if (found := _named(files, p))), ())
+    test_files = next((part for p in TEST_PREFIXES if (part := _named(files, p))), ())
     train = _open_split(directory, "train", _named(files, "train"))
     test = _open_split(directory, "test or validation", test_files)
     images = ParquetImages(train=train, test=test)
@@ -95,8 +95,8 @@ def open_parquet(directory: Path) -> ParquetImages:
 
 
 def _parquet_files(directory: Path) -> tuple[Path, ...]:
-    found = [*directory.glob("*.parquet"), *directory.glob("*/*.parquet")]
-    return tuple(sorted(found, key=lambda file: (file.name, file)))
+    files = [*directory.glob("*.parquet"), *directory.glob("*/*.parquet")]
+    return tuple(sorted(files, key=lambda file: (file.name, file)))
 
 
 def _named(files: Sequence[Path], prefix: str) -> tuple[Path, ...]:

@@ -22,19 +22,9 @@ from search_spaces.records import EpochRecord, Outcome
 from search_spaces.registry import lookup
 from search_spaces.trial import STOPPING, TrialConfig
 from trainables import MEASUREMENTS
-from trainables.data.images import Batch
+from trainables.data.images import Batch, ImageSet
 from trainables.data.stream import NUM_DRAWS, Samples, in_order
 from trainables.measurements.gradients import Loss
-
-
-class TrainSet(Protocol):
-    """Training images, as a probe asks for them."""
-
-    def __len__(self) -> int: ...
-
-    def batches(self, plan: Iterator[Samples]) -> Iterator[Batch]:
-        """One batch for each element of the plan."""
-        ...
 
 
 class Subject(Protocol):
@@ -50,7 +40,7 @@ class Subject(Protocol):
         ...
 
     @property
-    def train_set(self) -> TrainSet:
+    def train_set(self) -> ImageSet:
         """The images trained on."""
         ...
 

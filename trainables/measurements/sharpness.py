@@ -45,18 +45,10 @@ class Sharpness:
         loss: mean increase of the mean loss at the worst perturbation found, >= 0.
         error: mean increase of the error rate at the same perturbation, in [-1, 1]: above 0 as a
             rule, though a higher loss need not mean more errors.
-        rho: radius, relative to |w| if adaptive.
-        adaptive: whether c = |w|.
-        num_examples: of all batches together.
-        batch_size: examples of the largest batch; smaller batches are sharper.
     """
 
     loss: float
     error: float
-    rho: float
-    adaptive: bool
-    num_examples: int
-    batch_size: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,14 +133,7 @@ def worst_case_sharpness(
             sizes.append(len(batch[1]))
     if not sizes:
         raise ValueError("Sharpness needs at least one batch, but got none.")
-    return Sharpness(
-        loss=_weighted_mean(increases, sizes),
-        error=_weighted_mean(errors, sizes),
-        rho=rho,
-        adaptive=adaptive,
-        num_examples=sum(sizes),
-        batch_size=max(sizes),
-    )
+    return Sharpness(loss=_weighted_mean(increases, sizes), error=_weighted_mean(errors, sizes))
 
 
 def apgd_checkpoints(iterations: int) -> list[int]:

@@ -133,8 +133,6 @@ def test_every_batch_has_its_own_maximum_and_examples_weigh_the_same() -> None:
     assert found.loss == pytest.approx(0.1, rel=1e-4)
     unequal = worst_case_sharpness(model, summed, [batches[0], batch([-5.0])], rho=0.1)
     assert unequal.loss == pytest.approx(0.1 * (3 * 1 + 1 * 5) / 4, rel=1e-4)
-    assert (unequal.num_examples, unequal.batch_size) == (4, 3)
-    assert (unequal.rho, unequal.adaptive) == (0.1, True)
 
 
 def test_error_is_the_increase_at_the_worst_weights() -> None:
@@ -241,7 +239,6 @@ def test_of_a_network_it_is_positive_repeatable_and_leaves_no_trace() -> None:
     assert first == again
     assert first.loss > 0
     assert -1 <= first.error <= 1
-    assert (first.num_examples, first.batch_size) == (24, 10)
 
 
 @pytest.mark.parametrize("calls", [1, 3])
