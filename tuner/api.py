@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -59,7 +58,7 @@ def search(
     from tuner.run import make_request
     from tuner.session.execution import execute, run_id
 
-    _check_ray()
+    cluster.check_ray()
     given = {"space": space, "trainable": trainable, **(settings or {}), **keys}
     given = {k: v for k, v in given.items() if v is not None or k not in NULL_IS_UNSAID}
     function = _name_functions(given)
@@ -94,21 +93,6 @@ def search(
         problem = next(iter(run.manifests.values())).get("problem") or f"exit code {code}"
         raise RuntimeError(f"{problem}; everything finished is kept in {run_dir}")
     return run
-
-
-def _check_ray() -> None:
-    """Ray reads its variables once, when it is imported; a cluster of its own would refuse it."""
-    if "ray" not in sys.modules:
-        return
-    import ray
-
-    if any(name not in os.environ for name in cluster.ENVIRONMENT):
-        raise ConfigError(
-            "ray was imported before tuner.search could set its variables: restart Python and "
-            "call tuner.search first"
-        )
-    if ray.is_initialized():
-        raise ConfigError("Ray is already running in this process: call ray.shutdown() first")
 
 
 def _name_functions(given: dict[str, Any]) -> Callable[..., object] | None:

@@ -149,7 +149,7 @@ def test_the_digest_of_a_function_follows_its_source() -> None:
 def test_bad_input_raises_the_command_lines_sentence(
     keys: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuner.api._check_ray", lambda: None)
+    monkeypatch.setattr("tuner.session.cluster.check_ray", lambda: None)
     with pytest.raises(ConfigError) as caught:
         tuner.search(**keys)
     assert message in str(caught.value)

@@ -53,6 +53,25 @@ class Slots:
         return {"cpu": self.cpus_per_trial, "gpu": self.gpus_per_trial}
 
 
+def check_ray() -> None:
+    """Ray reads its variables once, when it is imported; a cluster of its own would refuse it.
+
+    Raises:
+        ConfigError: ray was imported too early, or a Ray of someone else's is running.
+    """
+    if "ray" not in sys.modules:
+        return
+    import ray
+
+    if any(name not in os.environ for name in ENVIRONMENT):
+        raise ConfigError(
+            "ray was imported before tuner.search could set its variables: restart Python and "
+            "call tuner.search first"
+        )
+    if ray.is_initialized():
+        raise ConfigError("Ray is already running in this process: call ray.shutdown() first")
+
+
 def set_environment() -> None:
     """Must come before the first import of ray, in any thread: ray reads its variables once.
 
