@@ -242,12 +242,12 @@ def _responses(run: Run) -> dict[tuple[str, float], dict[int, float]]:
 def _drop(row: Row) -> tuple[str, float] | None:
     """What the second half does: divides lr by 2^x, or multiplies the batch by 2^k."""
     params = params_of(row)
-    if row["role"] != "confirm" or "factor" not in params:
+    if row["role"] != "confirm" or "factor" not in params or params.get("momentum_share"):
         return None
     halvings = round(float(-np.log2(params["factor"])), 6)
-    if row["space"].startswith("lr"):
+    if params.get("split") == 1:
         return "lr", halvings
-    if row["space"].startswith("batch"):
+    if params.get("split") == 0:
         return "batch", 2 * halvings
     return None
 

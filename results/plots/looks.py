@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -52,11 +51,6 @@ def arm_looks(names: Sequence[str]) -> dict[str, Look]:
     if len(set(colors)) == len(names):
         looks = [look._replace(color=color) for look, color in zip(looks, colors, strict=True)]
     return dict(zip(names, looks, strict=True))
-
-
-def point_of(name: str) -> list[float]:
-    """The values in an arm's name, to sort points of one space by; empty without any."""
-    return [float(value) for value in re.findall(r"\w+=([0-9.]+(?:e[+-]?[0-9]+)?)", name)]
 
 
 def short_labels(names: Sequence[str]) -> dict[str, str]:

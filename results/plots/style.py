@@ -42,16 +42,22 @@ COLORS = {
     "hybrid": PURPLE,
     BASELINE: GREY,
 }
+RUN_SHADES = 3.0  # levels of shade, lighter and darker, that runs are told apart by
 LineStyle = Literal["-", "--"]
 # These share their colours with others.
 DASHED = ("lr", "batch", "hybrid", "lr_batch", "momentum", "explicit")
 
 
 def color_of(arm: str) -> str:
-    """The arm's colour, the same in every figure; `@run` behind a space shifts it.
+    """The arm's colour, the same in every figure.
 
-    Of an arm `space param=value,...` a shade of the space's, darker for larger first values.
+    Of an arm `space param=value,...` a shade of the space's, darker for larger first values; of an
+    arm `name@run` (the same name in several runs) a shade of the name's, by its run.
     """
+    name, _, run = arm.partition("@")
+    if run:
+        share = int.from_bytes(hashlib.sha256(run.encode()).digest()[:4]) / 2**32
+        return _shade(color_of(name), RUN_SHADES * (2 * share - 1))
     if arm in COLORS:
         return COLORS[arm]
     space, _, point = arm.partition(" ")
@@ -72,7 +78,7 @@ def _shade(color: str, level: float) -> str:
 
 def line_style(arm: str) -> LineStyle:
     """Dashed for the papers' methods and the baseline."""
-    return "--" if arm in (*DASHED, BASELINE) else "-"
+    return "--" if arm.partition("@")[0] in (*DASHED, BASELINE) else "-"
 
 
 def set_size(figure: Figure, height_inches: float) -> None:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from results.arms.choice import point_of
 from results.measurements.noise import Noise, measured_trials, read_noise
 from results.plots.figure import Plot
 from results.plots.looks import (
@@ -20,7 +21,6 @@ from results.plots.looks import (
     dodge,
     epoch_axis,
     log_axis,
-    point_of,
     short_labels,
 )
 from results.plots.style import set_size, tidy
@@ -66,7 +66,8 @@ def noise_info(run: Run) -> tuple[ArmNoise, ...]:
     """C^2 and gradient norms by epoch of the trainings that stand for each arm."""
     averages = read_noise(run)
     arms = []
-    for name, trials in measured_trials(run, "noise_c2").items():
+    by_arm = measured_trials(run, "noise_c2")
+    for name, trials in sorted(by_arm.items(), key=lambda arm: _point(arm[1][0][0])):
         by_epoch: dict[int, list[Row]] = {}
         for row in sorted((r for _, rows in trials for r in rows), key=lambda r: int(r["epoch"])):
             by_epoch.setdefault(int(row["epoch"]), []).append(row)
@@ -80,7 +81,12 @@ def noise_info(run: Run) -> tuple[ArmNoise, ...]:
                 average=averages.get(name),
             )
         )
-    return tuple(sorted(arms, key=lambda arm: point_of(arm.name)))
+    return tuple(arms)
+
+
+def _point(trial: Row) -> list[float]:
+    """What points of one space are sorted by; whole spaces come first."""
+    return list(point_of(trial).values())
 
 
 def draw_noise(arms: tuple[ArmNoise, ...], figure: Figure) -> None:
