@@ -6,7 +6,6 @@ import argparse
 import functools
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -131,28 +130,9 @@ def profile_command(args: argparse.Namespace) -> int:
 
 def show_command(args: argparse.Namespace) -> int:
     """Print one screen: status, arms, best schedule."""
-    from results.arms.choice import group_by_arm, is_full
-    from results.statistics.compare import arm_label
-
     run = results.load(args.path)
-    for run_id, manifest in run.manifests.items():
-        print(f"run {run_id}: {manifest.get('status', 'unknown')}")
-    print_notes(run)
-    lines = []
-    for name, own in group_by_arm(run.rows()).items():
-        status = Counter(row["status"] for row in own)
-        best = max((row["objective"] for row in own if is_full(row)), default=None)
-        lines.append(
-            [
-                arm_label(name),
-                ", ".join(f"{count} {kind}" for kind, count in status.items()),
-                f"{sum(row['samples_seen'] or 0 for row in own):,}",
-                "-" if best is None else f"{100 * best:.2f}",
-            ]
-        )
-    print()
-    header = ["arm", "trials", "samples", "best validation %"]
-    Table(caption="Arms of this run", header=header, rows=lines).show()
+    print(*run.states(), "", sep="\n")
+    run.overview().show()
     try:
         best = run.best()
     except ValueError:  # nothing has finished yet

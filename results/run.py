@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import glob
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:  # scipy and optuna are imported late: `import results` stays 
     import optuna
 
     from results.statistics.compare import Comparison
+    from results.tables import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +137,36 @@ class Run:
         from results.arms.scores import best_row
 
         return replace(trial_from_row(best_row(self.rows(), space)), horizon=1.0, until=None)
+
+    def states(self) -> list[str]:
+        """One line a run, "run digits-x1: completed", then the notes."""
+        states = [f"run {id_}: {m.get('status', 'unknown')}" for id_, m in self.manifests.items()]
+        return states + [f"note: {note}" for note in self.notes]
+
+    def overview(self) -> Table:
+        """The arms: their trials by status, samples trained on, best full training."""
+        from results.arms.choice import group_by_arm, is_full
+        from results.statistics.wording import arm_label, number, percent
+        from results.tables import Table
+
+        rows = []
+        for name, own in group_by_arm(self.rows()).items():
+            trials = Counter(row["status"] for row in own)
+            rows.append(
+                [
+                    arm_label(name),
+                    ", ".join(f"{count} {status}" for status, count in trials.items()),
+                    number(sum(row["samples_seen"] or 0 for row in own)),
+                    percent(max((r["objective"] for r in own if is_full(r)), default=None)),
+                ]
+            )
+        header = ["arm", "trials", "samples", "best validation %"]
+        return Table(caption="Arms, their trials and what they took", header=header, rows=rows)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: states, notes and arms."""
+        states = "".join(f"<p>{escape(line)}</p>" for line in self.states())
+        return states + self.overview().html()
 
     def to_study(self, space: str) -> optuna.Study:
         """The Optuna study of this space, rebuilt in memory.

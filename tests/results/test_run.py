@@ -437,3 +437,13 @@ def test_an_empty_segment_is_no_damage(tmp_path):
     run_dir = write_run(tmp_path / "run", trials=1, seeds=1)
     write_segment(run_dir / "epochs" / "00001.parquet", EPOCHS.empty_table())
     assert results.load(run_dir).notes == []
+
+
+def test_a_notebook_shows_states_arms_and_notes(tmp_path):
+    run_dir = write_run(tmp_path / "run", trials=1, seeds=2)
+    (run_dir / "trials" / "99999.parquet").write_bytes(b"<no table>")
+    html = results.load(run_dir)._repr_html_()
+    for text in ("<p>run run: ", "your default (not tuned)", "<p>note: ", "best validation %"):
+        assert text in html
+    assert "pyarrow" not in html
+    assert "<no table>" not in html
