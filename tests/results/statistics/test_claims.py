@@ -171,3 +171,24 @@ def test_few_seeds_under_repeated_looks_are_unbounded_and_undecided():
     )
     assert c.claims[0].outcome == "undecided"
     assert "(no interval from few seeds)" in c.verdict
+
+
+def test_p_values_end_at_one():
+    (claim,) = make_claims({("a", "b"): pair(0.0, 0.001, 4)}, min_effect=0.002)
+    assert claim.p_holm == 1.0
+    arms = {
+        name: scores(*np.random.default_rng(i).normal(0.9, 0.01, 6))
+        for i, name in enumerate("abc")
+    }
+    claims = compare(arms, repeated_looks=True).claims
+    for claim in claims:
+        assert claim.p_holm == pytest.approx(min(1.0, 3 * claim.difference.p_value))
+    assert {claim.p_holm for claim in claims} >= {1.0}
+    assert {claim.outcome for claim in claims} == {"undecided"}
+
+
+def test_one_more_seed_may_be_enough():
+    # mean 1, n=4: t(4) * sd / sqrt(5) = 1.2416 sd, t(3) * sd / 2 = 1.5912 sd
+    d = pair(1.0, 0.7, 4)
+    assert d.low < 0
+    assert seeds_needed(d, min_effect=0.1) == 1

@@ -54,3 +54,23 @@ def test_no_rho_where_one_side_does_not_vary():
 def test_a_correlation_refuses_what_has_no_ranks(x, y):
     with pytest.raises(ValueError, match="but got"):
         spearman(x, y)
+
+
+def test_four_pairs_are_enough_for_an_interval():
+    found = spearman([1, 2, 3, 4], [2, 1, 4, 3])  # rho = 1 - 6 * 4 / (4 * 15)
+    half = 1.959963984540054 * math.sqrt(1 + 0.6**2 / 2)
+    assert found.rho == pytest.approx(0.6)
+    assert (found.low, found.high) == pytest.approx(
+        (math.tanh(math.atanh(0.6) - half), math.tanh(math.atanh(0.6) + half))
+    )
+
+
+def test_a_correlation_is_told_with_its_interval_and_number():
+    assert str(spearman([1, 2, 3, 4, 5], [2, 1, 4, 3, 5])) == "rho = 0.80 [-0.46, 0.99], n=5"
+    assert str(spearman([1, 2, 3], [3, 2, 1])) == "rho = -1.00, n=3"
+    assert str(spearman([1, 2], [1, 1])) == "no rho, n=2"
+
+
+def test_unequal_lengths_are_told():
+    with pytest.raises(ValueError, match=r"^`len\(x_N\) == len\(y_N\)` .* but got \(2, 3\)\.$"):
+        spearman([1, 2], [1, 2, 3])

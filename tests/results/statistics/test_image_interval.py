@@ -41,3 +41,20 @@ def test_images_without_a_say_leave_the_t_interval():
 )
 def test_one_seed_one_image_or_equal_seeds_have_no_interval(cells):
     assert examples_interval(np.array(cells)) is None
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_more_seeds_and_images_by_the_sums_of_squares(confidence):
+    cells = [[2.0, 1.0, 0.0, 4.0], [1.0, 2.0, 0.0, 7.0], [0.0, 3.0, 1.0, 9.0]]
+    seeds, images = [np.mean(row) for row in cells], [np.mean(c) for c in zip(*cells, strict=True)]
+    mean = np.mean(seeds)
+    ms_image = 3 * sum((image - mean) ** 2 for image in images) / 3
+    ms_rest = sum(
+        (cells[s][i] - seeds[s] - images[i] + mean) ** 2 for s in range(3) for i in range(4)
+    ) / (2 * 3)
+    of_seeds = stats.t.ppf((1 + confidence) / 2, 2) * np.std(seeds, ddof=1) / math.sqrt(3)
+    of_images = stats.norm.ppf((1 + confidence) / 2) ** 2 * (ms_image - ms_rest) / 12
+    half = math.sqrt(of_seeds**2 + of_images)
+    assert ms_image > ms_rest
+    found = examples_interval(np.array(cells), confidence)
+    assert found == pytest.approx((mean - half, mean + half))

@@ -152,3 +152,14 @@ def test_the_comparison_agrees_with_what_was_decided(n, seed):
         pair = frozenset((leader, other))
         assert (outcome[pair] == "undecided") == (pair in open_pairs)
         assert outcome[pair] in (*BETTER, "equivalent", "undecided")
+
+
+def test_two_seeds_by_hand():
+    # mean 1.5, sd sqrt(1/2): t = 3, nu = 1: sqrt(1/3) * (10 / 4)
+    assert e_value([1.0, 2.0]) == pytest.approx(2.5 / math.sqrt(3))
+    assert e_value([1.0]) == e_value([2.0, 2.0]) == 1.0
+    # alpha = 0.6: r = 1/3, k = sqrt(3) / 0.6, t^2 = (k - 1) / (1 - k / 3)
+    k = math.sqrt(3) / 0.6
+    half = math.sqrt(0.5) * math.sqrt((k - 1) / (1 - k / 3) / 2)
+    found = confidence_sequence([1.0, 2.0], alpha=0.6)
+    assert found == pytest.approx((1.5 - half, 1.5 + half))

@@ -46,3 +46,7 @@ def test_worths_minimise_the_penalised_sum_over_several_rungs():
         moved = [level + 1e-3 * (i == k) for i, level in enumerate(level_K)]
         assert penalised_loss(rungs, moved, worth) > best
     assert list(worth) == [7, 8, 9]
+
+
+def test_the_penalty_is_the_one_chosen_on_the_digits_pool():
+    assert (PENALTY, MIN_ERROR) == (0.5, 1e-3)
