@@ -37,6 +37,7 @@ from tuner.config.compose import compose
 from tuner.config.schema import ConfigError, plain
 from tuner.measure.__main__ import main
 from tuner.measure.reports import MEASURES, write_workload
+from tuner.measure.reports import report as print_report
 from tuner.plan.plan import make_plan
 from tuner.session.cluster import ENVIRONMENT
 
@@ -135,6 +136,7 @@ def shown_config(capsys: Captured, *words: str):
         ((), [8, 16, 32, 64, 128, 256, 512, 1024]),  # 1150 of 1437 digits are trained on
         (("dataset.train_examples=100",), [8, 16, 32, 64]),
         (("dataset.train_examples=100", "batch.max=40"), [8, 16, 32]),
+        (("dataset.train_examples=100", "spaces.lr_batch.lr0.value=0.05"), [8, 16, 32, 64]),
         (("spaces.lr_batch.batch0.value=6",), None),
     ],
 )
@@ -237,7 +239,7 @@ def report(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> Report:
 
     def printed(what: str, run_dir: Path) -> str:
         capsys.readouterr()
-        MEASURES[what].report(run_dir)
+        print_report(what, run_dir)
         return capsys.readouterr().out
 
     return printed
@@ -327,9 +329,9 @@ def test_where_nothing_was_measured_the_reports_say_so(
 
 def test_a_run_without_a_trial_is_a_mistake_in_one_line(tmp_path: Path) -> None:
     RunStore.create(tmp_path / "run", {}, "").close()
-    for measure in MEASURES.values():
+    for what in MEASURES:
         with pytest.raises(ConfigError, match=r"run: no trial has begun$"):
-            measure.report(tmp_path / "run")
+            print_report(what, tmp_path / "run")
 
 
 def test_a_lost_and_a_diverged_seed_are_left_out_and_the_figures_drawn(
@@ -340,7 +342,7 @@ def test_a_lost_and_a_diverged_seed_are_left_out_and_the_figures_drawn(
         for seed, status in enumerate(("completed", "completed", "diverged")):
             record(store, constant_trial(replicate=seed), status=status, epochs=both)  # type: ignore[arg-type]
         write_trial(store, constant_trial(replicate=3), status="failed")
-    MEASURES["noise"].report(tmp_path / "run")
+    print_report("noise", tmp_path / "run")
     out = capsys.readouterr().out
     assert "4 seeds, 4 trainings, 1 of them diverged" in out
     assert "C^2 = 50, from 50 at first to 50 at last" in out

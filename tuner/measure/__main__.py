@@ -17,6 +17,7 @@ from trainables import MEASUREMENTS
 from tuner.config.schema import Config, ConfigError, RangeConfig, value_of
 from tuner.run import read_command, run_command
 
+BATCHES = "spaces.lr_batch.batch0."
 USAGE = """usage: python -m tuner.measure WHAT [key=value ...] [--write DIR] [--help]
 
 Measure what the theory of gradient noise needs to know of your training.
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None, program: str = "python -m tuner.measure"
 
 
 def _main(words: list[str], program: str) -> int:
-    from tuner.measure.reports import MEASURES
+    from tuner.measure.reports import MEASURES, report, write_workload
 
     if not words or "--help" in words or "-h" in words:
         print(USAGE)
@@ -75,11 +76,10 @@ def _main(words: list[str], program: str) -> int:
         from tuner.measure.functions import measure_functions
 
         return measure_functions(words)
-    measure = MEASURES[what]
     command = read_command(words)
     has_own = {"resume", "preset"} & set(command.given)
     if not has_own:
-        command = replace(command, given={"preset": measure.preset, **command.given})
+        command = replace(command, given={"preset": f"measure_{what}", **command.given})
 
     def adjust(config: Config) -> None:
         if what == "exchange":
@@ -90,14 +90,12 @@ def _main(words: list[str], program: str) -> int:
             listed = ",".join([*config.measure, what])
             raise ConfigError(f"this run would not measure {what}; add 'measure=[{listed}]'")
 
-    def report(run_dir: Path) -> None:
-        measure.report(run_dir)
+    def summary(run_dir: Path) -> None:
+        report(what, run_dir)
         if write is not None:
-            from tuner.measure.reports import write_workload
-
             print(f"written: {write_workload(run_dir, Path(write))}")
 
-    return run_command(command, report, f"{program} {what}", adjust)
+    return run_command(command, summary, f"{program} {what}", adjust)
 
 
 def _check_exchange(config: Config) -> None:
@@ -143,7 +141,7 @@ def _fit_batches(config: Config) -> None:
     from tuner.plan.checks import check_values, describe_data
     from tuner.plan.recipe import make_recipe
 
-    if any(key.startswith(("spaces.lr_batch.batch0.", "space")) for key in config.given):
+    if any(key == "space" or key.startswith(BATCHES) for key in config.given):
         return
     check_values(config)
     try:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import results
-from results.records.schema import Row, trial_from_row
+from results.records.schema import trial_from_row
 from results.run import Run
 from search_spaces.registry import is_import_path
 from search_spaces.space import BASELINE
-from search_spaces.trial import Recipe
 from tuner.config.presets import merged
 from tuner.config.schema import ConfigError
 from tuner.config.yamltext import write_yaml
@@ -28,29 +24,20 @@ WORKLOAD_KEYS = (
 NOTHING = "nothing was measured"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """A measurement: the preset that runs it, and what to print when it has run."""
-
-    preset: str
-    report: Callable[[Path], None]
+# Those of results.measurements.MEASUREMENTS; the preset measure_<name> runs one.
+MEASURES = ("noise", "critical", "sampling", "exchange", "sharpness")
 
 
 def report(what: str, run_dir: Path) -> None:
     """Print what was trained and what the measurement found; draw its figures."""
     from results.measurements import MEASUREMENTS
+    from results.plots import save_plots
 
     run = _opened(run_dir)
     for line in MEASUREMENTS[what](run) or [NOTHING]:
         print(line)
-    _figures(run, run_dir)
-
-
-# Those of results.measurements.MEASUREMENTS.
-MEASURES: dict[str, Measure] = {
-    what: Measure(preset=f"measure_{what}", report=functools.partial(report, what))
-    for what in ("noise", "critical", "sampling", "exchange", "sharpness")
-}
+    for path in save_plots(run, run_dir / "plots"):
+        print(f"figure: {path}")
 
 
 def write_workload(run_dir: Path, directory: Path) -> Path:
@@ -65,10 +52,10 @@ def write_workload(run_dir: Path, directory: Path) -> Path:
     from results.measurements.noise import read_noise
 
     run = _opened(run_dir)
-    found = read_noise(run)
+    constants = read_noise(run)
     (manifest,) = run.manifests.values()
     name = manifest["config"]["workload"]
-    constant = found.get(BASELINE) or next(iter(found.values()), None)
+    constant = constants.get(BASELINE) or next(iter(constants.values()), None)
     if constant is None or not math.isfinite(constant.c2) or not math.isfinite(constant.k):
         raise ConfigError(f"{run_dir}: {NOTHING}, so nothing is written")
     noise = {
@@ -102,37 +89,21 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _opened(run_dir: Path) -> Run:
+    """The run; what was trained is printed: to confirm, or all where there is nothing such.
+
+    Raises:
+        ConfigError: no trial at all.
+    """
     run = results.load(run_dir)
-    trials = _trials(run)
+    rows = run.rows()
+    trials = [row for row in rows if row["role"] == "confirm"] or rows
+    if not trials:
+        raise ConfigError(f"{run_dir}: no trial has begun")
     diverged = sum(row["status"] == "diverged" for row in trials)
-    recipe = _recipe(run)
+    recipe = trial_from_row(trials[0]).recipe
     print(
         f"\n{recipe.model} on {recipe.dataset}, {recipe.epochs} epochs, "
         f"{len({row['replicate'] for row in trials})} seeds, {len(trials)} trainings"
         + (f", {diverged} of them diverged" if diverged else "")
     )
     return run
-
-
-def _recipe(run: Run) -> Recipe:
-    return trial_from_row(_trials(run)[0]).recipe
-
-
-def _trials(run: Run) -> list[Row]:
-    """Those that count: to confirm, and all without any such.
-
-    Raises:
-        ConfigError: no trial at all.
-    """
-    rows = run.rows()
-    trials = [row for row in rows if row["role"] == "confirm"] or rows
-    if not trials:
-        raise ConfigError(f"{run.dirs[0]}: no trial has begun")
-    return trials
-
-
-def _figures(run: Run, run_dir: Path) -> None:
-    from results.plots import save_plots
-
-    for path in save_plots(run, run_dir / "plots"):
-        print(f"figure: {path}")
