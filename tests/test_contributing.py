@@ -10,16 +10,32 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+import results
+from results.measurements import MEASUREMENTS
+from results.plots import save_plots
+from results.plots.figure import Plot
 from results.records.schema import TRIALS, trial_row
 from results.records.segments import to_batch, write_segment
+from results.report.page import render_report
 from tests.conftest import ROOT
-from tests.fakes.results import START, make_trial
+from tests.fakes.results import START, make_trial, write_run
+from tuner.measure.reports import MEASURES, report
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """What a figure of one's own shows."""
+
+    name: str
+    num: int
+
 
 PACKAGES = ("search_spaces", "trainables", "results", "tuner")
 FAMILY = '''"""Sine decay: d(u) = 1 - sin(pi u / 2)^q."""
@@ -311,3 +327,44 @@ def test_a_new_measurement_is_measured_and_recorded(trained: dict[str, Any]) -> 
     end = json.loads(trained["end"])
     assert end["last_weight_length"] == epochs[-1]["weight_length"]
     assert end["last_weight_length"] == pytest.approx(trained["length"] / 2.0)
+
+
+def test_a_new_figure_is_saved_and_in_its_section_of_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = Plot(
+        title="Number of epochs",
+        section="Search",
+        info=lambda run: tuple(Epochs(name=row["space"], num=row["epochs"]) for row in run.rows()),
+        draw=lambda arms, figure: figure.subplots().barh([a.name for a in arms], len(arms)),
+        caption=lambda arms: f"As long as it takes, n={len(arms)} trials.",
+    )
+    monkeypatch.setattr("results.plots.PLOTS", {"epochs_mine": mine})
+    monkeypatch.setattr("results.report.page.PLOTS", {"epochs_mine": mine})
+    run = results.load(write_run(tmp_path / "run", arms=("poly",), trials=1, seeds=1))
+    assert [path.name for path in save_plots(run, tmp_path / "plots")] == ["epochs_mine.png"]
+    page = render_report(run)
+    section = page.partition('<section id="search"')[2].partition("</section>")[0]
+    for told in ("<h2>Search</h2>", "Number of epochs", "As long as it takes, n=3 trials."):
+        assert told in section
+    assert '<th scope="row">poly</th><td class="number">6</td>' in section
+    assert "figure-epochs_mine" not in page.replace(section, "")
+
+
+def test_a_figure_of_no_section_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"one of Evidence, Curves, .* but got 'Sundries'"):
+        Plot(title="t", section="Sundries", info=tuple, draw=print)
+
+
+def test_a_new_measurement_says_what_it_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(MEASUREMENTS, "length", lambda run: [f"{len(run.rows())} lengths"])
+    monkeypatch.setattr("results.plots.PLOTS", {})
+    write_run(tmp_path / "run", arms=("poly",), trials=1, seeds=1)
+    report("length", tmp_path / "run")
+    assert "\n3 lengths\n" in capsys.readouterr().out
+
+
+def test_every_measurement_that_can_be_asked_for_says_what_it_found() -> None:
+    assert set(MEASURES) == set(MEASUREMENTS)
