@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-fast lint types bench papers docs
+.PHONY: run test test-fast lint types bench papers docs mutants
 .DEFAULT_GOAL := run
 
 run: .venv/installed  ## search schedules on the built-in digits
@@ -30,6 +30,11 @@ papers: .venv/installed  ## what docs/papers.md reports (40 minutes)
 
 docs: .venv/installed  ## docs/keys.md
 	$(BIN)/python -m tuner.config.help > docs/keys.md
+
+mutants: .venv/installed  ## what the tests of the pure rooms would not notice (hours)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results --all true | $(BIN)/python -m tests.mutants
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
