@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from results.records.schema import Row
-from results.statistics.compare import FEW_SEEDS, ArmDetails, Difference, arm_label
+from results.statistics.claims import FEW_SEEDS
+from results.statistics.paired import Difference
+from results.statistics.summaries import ArmDetails
+from results.statistics.wording import arm_label
 from search_spaces.space import SearchSpace
 
 UNEQUAL = 0.1  # relative difference of samples or steps that is worth telling

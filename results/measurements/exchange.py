@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from results.arms.choice import params_of
 from results.records.schema import Row
 from results.run import Run
+from results.statistics.intervals import t_half_width
 
 Array = NDArray[np.float64]
 
@@ -180,8 +181,6 @@ def exchange_rate(
 
 def _rate(drop_X: Array, response_RX: Array, growth_K: Array, response_RK: Array) -> Rate:
     """Where the mean paired difference rises through 0, and the a around it not refused."""
-    from scipy.stats import t as student
-
     growths = tuple(growth_K.tolist())
     nothing = Rate(a=None, low=None, high=None, growths=growths)
     grid = GRID[GRID * growth_K.max() <= drop_X[-1]]
@@ -198,8 +197,8 @@ def _rate(drop_X: Array, response_RX: Array, growth_K: Array, response_RK: Array
         return nothing
     at = int(rises[0])
     share = -mean_A[at] / (mean_A[at + 1] - mean_A[at])
-    error_A = difference_RA.std(axis=0, ddof=1) / np.sqrt(len(response_RX))
-    allowed_A = np.abs(mean_A) <= student.ppf(0.975, len(response_RX) - 1) * error_A
+    half_A = t_half_width(len(response_RX), difference_RA.std(axis=0, ddof=1))
+    allowed_A = np.abs(mean_A) <= half_A
     first, last = at, at
     while first > 0 and allowed_A[first - 1]:
         first -= 1

@@ -20,7 +20,7 @@ from matplotlib.ticker import (
 )
 
 from results.plots.style import color_of
-from results.statistics.compare import arm_label
+from results.statistics.wording import arm_label
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 LIGHTEST = 0.88  # of viridis; above, yellow is lost on white

@@ -16,7 +16,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from results.statistics.compare import arm_label
+from results.statistics.wording import arm_label
 from search_spaces.families import FAMILIES
 from search_spaces.families.family import Color
 from search_spaces.space import BASELINE

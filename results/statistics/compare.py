@@ -17,7 +17,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from results.statistics.claims import FEW_SEEDS, Claim, Outcome, make_claims
+from results.statistics.claims import FEW_SEEDS, Claim, make_claims
 from results.statistics.image_interval import examples_interval
 from results.statistics.intervals import CONFIDENCE, mean_sd
 from results.statistics.overview import (
@@ -37,34 +37,10 @@ from results.statistics.paired import (
 )
 from results.statistics.resampling import share_better
 from results.statistics.sequential import ALPHA, confidence_sequence, e_value
-from results.statistics.summaries import ArmDetails, ArmSummary, Cost
+from results.statistics.summaries import ArmDetails, ArmSummary
 from results.statistics.verdict import verdict
-from results.statistics.wording import BASELINE_LABEL, arm_label, points
 from results.tables import Table
 from search_spaces.space import BASELINE
-
-__all__ = [
-    "BASELINE_LABEL",
-    "CONFIDENCE",
-    "FEW_SEEDS",
-    "MIN_EFFECT",
-    "ArmDetails",
-    "ArmSummary",
-    "Claim",
-    "Comparison",
-    "Cost",
-    "Difference",
-    "Outcome",
-    "Scores",
-    "arm_label",
-    "compare",
-    "default_min_effect",
-    "interval_text",
-    "pair_level",
-    "paired_difference",
-    "points",
-    "sequential_difference",
-]
 
 MAX_PAIRS_SHOWN = 15
 MIN_EFFECT = 0.002  # accuracy; smaller differences do not matter
@@ -184,11 +160,6 @@ def compare(
         verdict=verdict(scores, claims, reference=reference, min_effect=min_effect),
         claims=claims,
     )
-
-
-def interval_text(difference: Difference) -> str:
-    """ "[0.3, 2.1]" in points, or why there is none."""
-    return difference.texts[1]
 
 
 def default_min_effect(num_test: int) -> float:

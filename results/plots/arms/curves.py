@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from results.arms.choice import full_rows, group_by_arm
 from results.plots.figure import Plot
@@ -17,7 +16,7 @@ from results.plots.looks import log_axis
 from results.plots.style import add_legend, color_of, line_style, set_size, tidy
 from results.records.schema import Row
 from results.run import Run
-from results.statistics.compare import CONFIDENCE
+from results.statistics.intervals import t_half_width
 from results.statistics.wording import arm_label, counts, number, percent
 from results.tables import Table, thinned
 
@@ -107,7 +106,7 @@ def mean_band(
     n_M = n_E[is_many_E]
     if n_M.size:
         sd_M = masked_RE[:, is_many_E].std(axis=0, ddof=1).filled(np.nan)
-        half_E[is_many_E] = stdtrit(n_M - 1, (1 + CONFIDENCE) / 2) * sd_M / np.sqrt(n_M)
+        half_E[is_many_E] = t_half_width(n_M, sd_M)
     return mean_E, mean_E - half_E, mean_E + half_E
 
 

@@ -15,9 +15,8 @@ from results.plots.figure import Plot
 from results.plots.style import color_of, set_size, tidy
 from results.run import Run
 from results.statistics.claims import Claim
-from results.statistics.compare import Difference, arm_label, interval_text, points
-from results.statistics.paired import T_INTERVAL, paired_scores
-from results.statistics.wording import counts, p_text
+from results.statistics.paired import T_INTERVAL, Difference, paired_scores
+from results.statistics.wording import arm_label, counts, p_text, points
 from results.tables import Table
 
 SIDE = 0.3  # of the width; a label takes up to 0.45 of it
@@ -113,7 +112,7 @@ def _write_label(axes: Axes, arm: ArmDifference, height: int) -> None:
     low, high = axes.get_xlim()
     place = (100 * arm.difference.mean - low) / (high - low)
     axes.annotate(
-        f"{points(arm.difference.mean)[0]} {interval_text(arm.difference)}, "
+        f"{points(arm.difference.mean)[0]} {arm.difference.texts[1]}, "
         f"n={arm.difference.n}: {arm.outcome}",
         (100 * arm.difference.mean, height),
         xytext=(0, 9),

@@ -17,8 +17,7 @@ from results.plots.figure import Plot
 from results.plots.style import BLUE, ORANGE, set_size, tidy
 from results.records.schema import Row
 from results.run import Run
-from results.statistics.compare import arm_label
-from results.statistics.wording import counts, duration
+from results.statistics.wording import arm_label, counts, duration
 from results.tables import Table
 
 LIGHT_GREY = "#bdbdbd"

@@ -29,7 +29,7 @@ from results.plots.arms.schedules import schedules_info
 from results.plots.figure import Plot
 from results.plots.style import GREEN, color_of, set_size, tidy
 from results.run import Run
-from results.statistics.compare import arm_label
+from results.statistics.wording import arm_label
 from search_spaces import FAMILIES
 from search_spaces.schedule import Schedule, make_schedule
 from search_spaces.theory import check_decay_rates, smallest_admissible_rate

@@ -18,8 +18,7 @@ from results.plots.search.slices import ArmSlices, parameter_axis, slices_info, 
 from results.plots.style import GREY, set_size, tidy
 from results.records.schema import Row
 from results.run import Run
-from results.statistics.compare import arm_label
-from results.statistics.wording import counts, percent
+from results.statistics.wording import arm_label, counts, percent
 from results.tables import Table, thinned
 from search_spaces.families import CURVE_PARAMETERS
 

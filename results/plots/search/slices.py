@@ -16,8 +16,7 @@ from results.plots.figure import Plot
 from results.plots.looks import MAX_TICKS, log_axis
 from results.plots.style import color_of, set_size, tidy
 from results.run import Run
-from results.statistics.compare import arm_label
-from results.statistics.wording import counts, number, percent
+from results.statistics.wording import arm_label, counts, number, percent
 from results.tables import Table, thinned
 from search_spaces.space import INTEGER_PARAMS
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from results.statistics.compare import compare, default_min_effect, pair_level, paired_difference
+from results.statistics.compare import compare, default_min_effect, pair_level
+from results.statistics.paired import paired_difference
 
 T_2 = 4.3026527  # 97.5% quantile of t with 2 degrees of freedom
 
