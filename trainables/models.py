@@ -1,32 +1,22 @@
-"""Which networks can be trained, and how is each built?"""
+"""Which networks can be trained, and how is each built from torch's global random state?
+
+All map images (B, in_channels, H, W) to logits (B, num_classes). `width`: channels of the first
+stage, later stages in proportion; None = as published.
+
+Legend of shapes: B images, C channels, H rows, W columns, K classes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-# Legend of shapes: B images, C channels, H rows, W columns, K classes.
 
 WRN_DEPTH = 28
 WRN_WIDEN_FACTOR = 10
 ONEDNN_BLOCK = 8  # channels; see _Conv1x1
 WRN_STEM_CHANNELS = 16
-
-
-class ModelFactory(Protocol):
-    """Builds an untrained network from torch's global random state."""
-
-    def __call__(
-        self, *, num_classes: int, in_channels: int = 3, width: int | None = None
-    ) -> nn.Module:
-        """A network from images (B, in_channels, H, W) to logits (B, num_classes).
-
-        `width`: channels of the first stage, later stages in proportion; None = as published.
-        """
-        ...
 
 
 def resnet8(*, num_classes: int, in_channels: int = 3, width: int | None = None) -> nn.Module:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ SCHWEFEL_MINIMIZER = 420.968746227503  # x = s^2 with tan s = -s / 2
 WEIERSTRASS_TERMS = [(0.5**k, 3.0**k) for k in range(21)]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Function:
     """One benchmark function.
 
@@ -57,6 +57,7 @@ class Function:
     value: Callable[[Array], Array]
     gradient: Callable[[Array], Array]
     box: tuple[float, float]
+    _: KW_ONLY
     argmin: float = 0.0
     minimum: float = 0.0
     papers_lr: float | None = None
@@ -133,18 +134,14 @@ def _griewank(x: Array) -> Array:
 
 
 def _griewank_gradient(x: Array) -> Array:
-    return x / 2000.0 - _griewank_wave_gradient(x)
-
-
-def _griewank_wave_gradient(x: Array) -> Array:
-    """Gradient of prod cos(x_i / sqrt i), its oscillating part; no division by cosines."""
+    """That of the product of cosines without dividing by one."""
     root = np.sqrt(_index(x))
     cos = np.cos(x / root)
     one = np.ones_like(cos[..., :1])
     before = np.cumprod(np.concatenate([one, cos[..., :-1]], axis=-1), axis=-1)
     behind = np.concatenate([cos[..., 1:], one], axis=-1)
     after = np.flip(np.cumprod(np.flip(behind, axis=-1), axis=-1), axis=-1)
-    return np.asarray(-np.sin(x / root) / root * before * after)
+    return np.asarray(x / 2000.0 + np.sin(x / root) / root * before * after)
 
 
 def _drop_wave(x: Array) -> Array:
@@ -243,22 +240,6 @@ def _ellipsoid(x: Array) -> Array:
     return _sum(_index(x) * x**2)
 
 
-def _ellipsoid_gradient(x: Array) -> Array:
-    return 2.0 * _index(x) * x
-
-
-def _rot_hyper_ellipsoid(x: Array) -> Array:
-    return _ellipsoid(x[..., ::-1])
-
-
-def _rot_hyper_ellipsoid_gradient(x: Array) -> Array:
-    return 2.0 * _index(x)[::-1] * x
-
-
-def _sphere_gradient(x: Array) -> Array:
-    return 2.0 * x
-
-
 def _rosenbrock(x: Array) -> Array:
     here = x[..., :-1]
     return 100.0 * _square(x[..., 1:] - here**2) + _square(1.0 - here)
@@ -299,78 +280,36 @@ def _weierstrass_gradient(x: Array) -> Array:
     return gradient
 
 
+# value, gradient, box; the authors' step size and the minimizer where it is not 0
 FUNCTIONS: dict[str, Function] = {
-    "rastrigin": Function(
-        value=_rastrigin,
-        gradient=_rastrigin_gradient,
-        box=(-5.12, 5.12),
-        papers_lr=0.01,
-    ),
-    "ackley": Function(
-        value=_ackley, gradient=_ackley_gradient, box=(-32.768, 32.768), papers_lr=10.0
-    ),
-    "griewank": Function(
-        value=_griewank, gradient=_griewank_gradient, box=(-100.0, 100.0), papers_lr=50.0
-    ),
-    "drop_wave": Function(
-        value=_drop_wave, gradient=_drop_wave_gradient, box=(-5.12, 5.12), papers_lr=0.1
-    ),
-    "alpine1": Function(
-        value=_alpine1, gradient=_alpine1_gradient, box=(-10.0, 10.0), papers_lr=1.0
-    ),
+    "rastrigin": Function(_rastrigin, _rastrigin_gradient, (-5.12, 5.12), papers_lr=0.01),
+    "ackley": Function(_ackley, _ackley_gradient, (-32.768, 32.768), papers_lr=10.0),
+    "griewank": Function(_griewank, _griewank_gradient, (-100.0, 100.0), papers_lr=50.0),
+    "drop_wave": Function(_drop_wave, _drop_wave_gradient, (-5.12, 5.12), papers_lr=0.1),
+    "alpine1": Function(_alpine1, _alpine1_gradient, (-10.0, 10.0), papers_lr=1.0),
     "schwefel": Function(
-        value=_schwefel,
-        gradient=_schwefel_gradient,
-        box=(-500.0, 500.0),
-        papers_lr=10.0,
-        argmin=SCHWEFEL_MINIMIZER,
+        _schwefel, _schwefel_gradient, (-500.0, 500.0), papers_lr=10.0, argmin=SCHWEFEL_MINIMIZER
     ),
-    "salomon": Function(
-        value=_salomon, gradient=_salomon_gradient, box=(-20.0, 20.0), papers_lr=10.0
-    ),
+    "salomon": Function(_salomon, _salomon_gradient, (-20.0, 20.0), papers_lr=10.0),
     "happycat": Function(
-        value=_happycat,
-        gradient=_happycat_gradient,
-        box=(-20.0, 20.0),
-        papers_lr=10.0,
-        argmin=-1.0,
+        _happycat, _happycat_gradient, (-20.0, 20.0), papers_lr=10.0, argmin=-1.0
     ),
-    "hgbat": Function(
-        value=_hgbat, gradient=_hgbat_gradient, box=(-15.0, 15.0), papers_lr=0.1, argmin=-1.0
-    ),
-    "schaffer_f7": Function(
-        value=_schaffer_f7, gradient=_schaffer_f7_gradient, box=(-100.0, 100.0), papers_lr=20.0
-    ),
-    "modridge": Function(
-        value=_modridge, gradient=_modridge_gradient, box=(-100.0, 100.0), papers_lr=1.0
-    ),
+    "hgbat": Function(_hgbat, _hgbat_gradient, (-15.0, 15.0), papers_lr=0.1, argmin=-1.0),
+    "schaffer_f7": Function(_schaffer_f7, _schaffer_f7_gradient, (-100.0, 100.0), papers_lr=20.0),
+    "modridge": Function(_modridge, _modridge_gradient, (-100.0, 100.0), papers_lr=1.0),
     "ellipsoid": Function(
-        value=_ellipsoid,
-        gradient=_ellipsoid_gradient,
-        box=(-100.0, 100.0),
-        papers_lr=0.01,
+        _ellipsoid, lambda x: 2.0 * _index(x) * x, (-100.0, 100.0), papers_lr=0.01
     ),
     "rot_hyper_ellipsoid": Function(
-        value=_rot_hyper_ellipsoid,
-        gradient=_rot_hyper_ellipsoid_gradient,
-        box=(-100.0, 100.0),
+        lambda x: _ellipsoid(x[..., ::-1]),
+        lambda x: 2.0 * _index(x)[::-1] * x,
+        (-100.0, 100.0),
         papers_lr=0.01,
     ),
-    "schwefel221": Function(
-        value=_schwefel221, gradient=_schwefel221_gradient, box=(-100.0, 100.0), papers_lr=10.0
-    ),
+    "schwefel221": Function(_schwefel221, _schwefel221_gradient, (-100.0, 100.0), papers_lr=10.0),
     "rosenbrock": Function(
-        value=_rosenbrock,
-        gradient=_rosenbrock_gradient,
-        box=(-10.0, 10.0),
-        papers_lr=5e-05,
-        argmin=1.0,
+        _rosenbrock, _rosenbrock_gradient, (-10.0, 10.0), papers_lr=5e-05, argmin=1.0
     ),
-    "sphere": Function(
-        value=_square,
-        gradient=_sphere_gradient,
-        box=(-100.0, 100.0),
-        papers_lr=1.0,
-    ),
-    "weierstrass": Function(value=_weierstrass, gradient=_weierstrass_gradient, box=(-0.5, 0.5)),
+    "sphere": Function(_square, lambda x: 2.0 * x, (-100.0, 100.0), papers_lr=1.0),
+    "weierstrass": Function(_weierstrass, _weierstrass_gradient, (-0.5, 0.5)),
 }

@@ -8,14 +8,14 @@ Arrays: x_SD starts x dimensions, value_S one per start.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import basinhopping
-from scipy.optimize import dual_annealing as scipy_dual_annealing
+from scipy.optimize import basinhopping, dual_annealing
 
 from trainables.functions.benchmark import Array, Function
 
@@ -32,14 +32,13 @@ class Solution:
     """The best point that each start saw.
 
     Attributes:
-        x_SD, value_S: the point and its value.
+        x_SD: the point.
         evaluations_S: really used, at most the budget and at least budget - 2.
         num_steps: gradients taken by the start that took most.
         lr: step size of the last step; 0 where the solver chooses its own.
     """
 
     x_SD: Array
-    value_S: Array
     evaluations_S: NDArray[np.int64]
     num_steps: int
     lr: float = 0.0
@@ -56,72 +55,6 @@ class Solver(Protocol):
     ) -> Solution:
         """The best points seen."""
         ...
-
-
-def gradient_descent(
-    function: Function, starts_SD: Array, *, budget: int, seed: int, lr: StepSize
-) -> Solution:
-    """One descent along the trial's own path of lr: graduated optimization with delta = 0."""
-    return _descend(function, starts_SD, budget=budget, seed=seed, lr=lr, num_descents=1)
-
-
-def random_restarts(
-    function: Function, starts_SD: Array, *, budget: int, seed: int, lr: StepSize
-) -> Solution:
-    """NUM_DESCENTS descents of equal length: from the start, then from uniform points."""
-    return _descend(
-        function, starts_SD, budget=budget, seed=seed, lr=lr, num_descents=NUM_DESCENTS
-    )
-
-
-def dual_annealing(
-    function: Function, starts_SD: Array, *, budget: int, seed: int, lr: StepSize
-) -> Solution:
-    """scipy's dual annealing with its default settings; L-BFGS-B, with gradients, inside."""
-
-    def search(counted: _Counted, start: Array, rng: np.random.Generator) -> None:
-        bounds = [function.box] * len(start)
-        local = {"method": "L-BFGS-B", "jac": counted.gradient, "bounds": bounds}
-        scipy_dual_annealing(
-            counted.value,
-            bounds,
-            maxiter=ENDLESS,
-            maxfun=ENDLESS,
-            minimizer_kwargs=local,
-            rng=rng,
-            x0=start,
-        )
-
-    return _search_each(search, function, starts_SD, budget=budget, seed=seed)
-
-
-def basin_hopping(
-    function: Function, starts_SD: Array, *, budget: int, seed: int, lr: StepSize
-) -> Solution:
-    """scipy's basin hopping over L-BFGS-B with gradients; hops begin at a tenth of the box."""
-
-    def search(counted: _Counted, start: Array, rng: np.random.Generator) -> None:
-        low, high = function.box
-        local = {
-            "method": "L-BFGS-B",
-            "jac": counted.gradient,
-            "bounds": [function.box] * len(start),
-        }
-        hop = HOP_SHARE * (high - low)
-        basinhopping(
-            counted.value, start, niter=ENDLESS, stepsize=hop, minimizer_kwargs=local, rng=rng
-        )
-
-    return _search_each(search, function, starts_SD, budget=budget, seed=seed)
-
-
-# The solvers of `trainables.SOLVERS` that do not smooth.
-PEERS: dict[str, Solver] = {
-    "gradient_descent": gradient_descent,
-    "random_restarts": random_restarts,
-    "dual_annealing": dual_annealing,
-    "basin_hopping": basin_hopping,
-}
 
 
 class _BudgetUsed(Exception):
@@ -155,10 +88,30 @@ class _Counted:
         self.num_gradients += 1
         return self.function.gradient(np.asarray(x))
 
+    def local_search(self, dimension: int) -> dict[str, Any]:
+        """What scipy's global searches do at each of their points."""
+        bounds = [self.function.box] * dimension
+        return {"method": "L-BFGS-B", "jac": self.gradient, "bounds": bounds}
+
     def _pay(self, cost: int) -> None:
         if self.used + cost > self.budget:
             raise _BudgetUsed
         self.used += cost
+
+
+def _anneal(counted: _Counted, start: Array, rng: np.random.Generator) -> None:
+    """scipy's dual annealing with its default settings; L-BFGS-B, with gradients, inside."""
+    local = counted.local_search(len(start))
+    limits = {"bounds": local["bounds"], "maxiter": ENDLESS, "maxfun": ENDLESS}
+    dual_annealing(counted.value, minimizer_kwargs=local, rng=rng, x0=start, **limits)
+
+
+def _hop(counted: _Counted, start: Array, rng: np.random.Generator) -> None:
+    """scipy's basin hopping over L-BFGS-B with gradients; hops begin at a tenth of the box."""
+    low, high = counted.function.box
+    options = {"stepsize": HOP_SHARE * (high - low), "niter": ENDLESS, "rng": rng}
+    local = counted.local_search(len(start))
+    basinhopping(counted.value, start, minimizer_kwargs=local, **options)
 
 
 def _search_each(
@@ -168,6 +121,7 @@ def _search_each(
     *,
     budget: int,
     seed: int,
+    lr: StepSize,
 ) -> Solution:
     """Search from each start until its budget is used; what ends early goes on at random."""
     done = []
@@ -182,7 +136,6 @@ def _search_each(
             done.append(counted)
     return Solution(
         x_SD=np.array([counted.best_x for counted in done]),
-        value_S=np.array([counted.best for counted in done]),
         evaluations_S=np.array([counted.used for counted in done], dtype=np.int64),
         num_steps=max(counted.num_gradients for counted in done),
     )
@@ -197,7 +150,10 @@ def _descend(
     lr: StepSize,
     num_descents: int,
 ) -> Solution:
-    """Gradient steps, clipped to the box, for all starts at once; a step's value comes free."""
+    """Gradient steps, clipped to the box, for all starts at once; a step's value comes free.
+
+    The descents are of equal length: the first from the start, the others from uniform points.
+    """
     rngs = [np.random.default_rng([seed, number]) for number in range(len(starts_SD))]
     num_steps = budget // VALUES_PER_GRADIENT
     x_SD, best_SD = starts_SD, starts_SD.copy()
@@ -214,6 +170,14 @@ def _descend(
             best_S[better], best_SD[better] = value_S[better], x_SD[better]
             x_SD = np.clip(x_SD - last_lr * function.gradient(x_SD), *function.box)
     used = np.full(len(starts_SD), num_steps * VALUES_PER_GRADIENT, dtype=np.int64)
-    return Solution(
-        x_SD=best_SD, value_S=best_S, evaluations_S=used, num_steps=num_steps, lr=last_lr
-    )
+    return Solution(x_SD=best_SD, evaluations_S=used, num_steps=num_steps, lr=last_lr)
+
+
+# The solvers of `trainables.SOLVERS` that do not smooth. gradient_descent follows the trial's own
+# path of lr: graduated optimization with delta = 0. random_restarts does so NUM_DESCENTS times.
+PEERS: dict[str, Solver] = {
+    "gradient_descent": functools.partial(_descend, num_descents=1),
+    "random_restarts": functools.partial(_descend, num_descents=NUM_DESCENTS),
+    "dual_annealing": functools.partial(_search_each, _anneal),
+    "basin_hopping": functools.partial(_search_each, _hop),
+}
