@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +19,6 @@ if TYPE_CHECKING:  # pyarrow
 INTERRUPTED = (130, 143)
 TRAINABLE = ("trainable", "train")  # the key, and its earlier name
 NULL_IS_UNSAID = ("space", *TRAINABLE)
-AGAIN = "tuner.search(resume={!r}, trainable=...)"
 
 
 def search(
@@ -80,10 +80,10 @@ def search(
     with contextlib.redirect_stdout(None if config.display == "none" else sys.stdout):
         code = execute(
             plan,
-            command=f"tuner.search: {' '.join(f'{k}={show(v)}' for k, v in given.items())}",
+            program="tuner.search",
+            command=f"tuner.search: {shlex.join(f'{k}={show(v)}' for k, v in given.items())}",
             resume=request.run_dir,
             summary=summary,
-            again=AGAIN,
         )
     run_dir = request.run_dir or Path(config.runs_dir).resolve() / str(config.name)
     if code in INTERRUPTED:

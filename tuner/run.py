@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -57,8 +58,8 @@ class Command:
     """A command line, read.
 
     Attributes:
-        words: as typed, without options. given: values by key (tuner/config/words.py).
-        config_dir: of --config-dir. show: --cfg was typed.
+        words: as typed, with --config-dir. given: values by key (tuner/config/words.py).
+        show: --cfg was typed.
     """
 
     words: list[str]
@@ -134,7 +135,7 @@ def run_command(
         print(write_yaml(plain(config)), end="")
         return 0
     from tuner.plan.checks import check_surroundings
-    from tuner.plan.usercode import check_import, foreign_names
+    from tuner.plan.usercode import check_import
 
     plan = request.make_plan()
     check_import(config)
@@ -146,13 +147,12 @@ def run_command(
     check_surroundings(config, request.run_dir)
     from tuner.session.execution import execute
 
-    names = [f" {key}={name}" for key, name in foreign_names(config).items()]
     return execute(
         plan,
-        command=" ".join([program, *command.words]),
+        program=program,
+        command=shlex.join([*program.split(), *command.words]),
         resume=request.run_dir,
         summary=summary,
-        again=f"{program} resume={{}}{''.join(names)}",
     )
 
 
@@ -192,7 +192,7 @@ def read_command(words: list[str]) -> Command:
     from tuner.config.words import parse_words
 
     rest: list[str] = []
-    config_dir, show = None, False
+    config_dir, where, show = None, [], False
     queue = iter(words)
     for word in queue:
         if word == "--cfg":
@@ -202,11 +202,13 @@ def read_command(words: list[str]) -> Command:
             config_dir = value if equals else next(queue, None)
             if not config_dir:
                 raise ConfigError("--config-dir needs a folder")
+            where = ["--config-dir", config_dir]
         elif word.startswith("-"):
             raise ConfigError(f"unknown option {word!r} (known: --config-dir, --cfg, --help)")
         else:
             rest.append(word)
-    return Command(words=rest, given=parse_words(rest), config_dir=config_dir, show=show)
+    given = parse_words(rest)
+    return Command(words=[*rest, *where], given=given, config_dir=config_dir, show=show)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from search_spaces.trial import TrialConfig
 from tuner.config.schema import NAMED
 from tuner.display.phrases import describe_params, describe_path, stage_lines
 from tuner.plan.usercode import MAIN
+
+PROGRAM, API = "python -m tuner.run", "tuner.search"
 
 
 def print_summary(run_dir: Path) -> None:
@@ -72,30 +75,50 @@ def next_commands(
     Args:
         family: of the best schedule; one of the user's own is named again, which allows its code.
     """
-    where, config = describe_path(run_dir), manifest["config"]
-    own = f" --family {family}" if is_import_path(family) else ""
+    where, config = shlex.quote(describe_path(run_dir)), manifest["config"]
+    own = f" --family {shlex.quote(family)}" if is_import_path(family) else ""
     commands = [
         f"python -m results compare {where}                  # table, verdict and plots",
         f"python -m results export {where} --schedule best{own}   # CSV, JSON and a torch snippet",
     ]
     is_open = config["search"]["sampler"] != "grid" and config["search"]["budget"] is None
     if is_open and has_search:
-        commands.append(_search_on(where, manifest))
+        line = resume_command(run_dir, manifest, trials="+10")
+        commands.append(f"{line}      # search on")
     return commands
 
 
-def _search_on(run_dir: str, manifest: Mapping[str, Any]) -> str:
-    """The user's own code is named again, which allows its import."""
-    config = manifest["config"]
+def resume_command(
+    run_dir: Path, manifest: Mapping[str, Any], program: str = PROGRAM, **keys: str
+) -> str:
+    """What goes on with a run; the user's own code is named again, which allows its import.
+
+    Args:
+        program: what was typed before the words. keys: what is to change.
+    """
+    config, where = manifest["config"], describe_path(run_dir)
     names = {key: config[key]["name"] for key in NAMED} | {"trainable": config.get("trainable")}
-    foreign = {key: name for key, name in names.items() if name and is_import_path(name)}
-    if foreign.get("trainable", "").startswith(f"{MAIN}:"):
-        return f"tuner.search(resume={run_dir!r}, trainable=..., trials='+10')   # search on"
-    words = [f"{key}={name}" for key, name in foreign.items()]
-    if any(is_import_path(space["family"]) for space in manifest["spaces"]):
-        words += [word for word in manifest["command"].split() if word.startswith("space=")][-1:]
-    line = " ".join(["python -m tuner.run", f"resume={run_dir}", *words, "trials=+10"])
-    return f"{line}      # search on"
+    words = {"resume": where} | {k: v for k, v in names.items() if v and is_import_path(v)}
+    has_families = any(is_import_path(space["family"]) for space in manifest["spaces"])
+    if program == API or str(words.get("trainable")).startswith(f"{MAIN}:"):
+        space = ", space=..." if has_families else ""
+        more = "".join(f", {key}={value!r}" for key, value in keys.items())
+        return f"{API}(resume={where!r}{space}, trainable=...{more})"
+    line = [*program.split(), *(f"{key}={value}" for key, value in words.items())]
+    line += _space_words(manifest) if has_families else []
+    return shlex.join([*line, *(f"{key}={value}" for key, value in keys.items())])
+
+
+def _space_words(manifest: Mapping[str, Any]) -> list[str]:
+    """How the spaces were named, with the folder that they are in."""
+    try:
+        typed = shlex.split(manifest["command"])
+    except ValueError:  # an apostrophe: versions before this one recorded it without quotes
+        typed = manifest["command"].split()
+    folder = typed.index("--config-dir") if "--config-dir" in typed else len(typed)
+    named = [word for word in typed if word.startswith("space=")][-1:]
+    named = named or [f"space=[{','.join(manifest['config']['space'])}]"]
+    return [*named, *typed[folder : folder + 2]]
 
 
 def _accuracy_line(rows: list[dict[str, Any]], best: TrialConfig) -> str:

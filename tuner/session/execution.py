@@ -33,17 +33,17 @@ HEAVY = (
 def execute(
     plan: Plan,
     *,
+    program: str,
     command: str,
     resume: Path | None,
     summary: Callable[[Path], None] | None = None,
-    again: str,
 ) -> int:
     """Run the plan; returns the exit code. The last line on success names the run folder.
 
     Args:
-        command: as typed. resume: the folder of the run that goes on.
+        program: what was typed before the words. command: all of it.
+        resume: the folder of the run that goes on.
         summary: prints what a finished run found; None = the best schedule and the verdict.
-        again: what goes on with the run, with {} for its folder.
 
     Raises:
         ConfigError: the cluster cannot be used like this; nothing has been written.
@@ -81,7 +81,7 @@ def execute(
             campaign=campaign,
             recorder=recorder,
             interrupts=interrupts,
-            again=again,
+            program=program,
             summary=summary or print_summary,
         ).run()
     finally:

@@ -23,7 +23,7 @@ from search_spaces.records import ENDED_WELL, LOST
 from trainables import trainable
 from tuner.campaign.campaign import Campaign
 from tuner.display.phrases import describe_path
-from tuner.display.summary import print_summary
+from tuner.display.summary import API, print_summary, resume_command
 from tuner.plan.plan import Plan
 from tuner.recording.recorder import Recorder
 from tuner.recording.tracking import Destination, make_trackers
@@ -39,7 +39,7 @@ class Session:
     Attributes:
         plan: what is done; slots: how trials are laid out on the cluster.
         campaign: decides; recorder: writes; interrupts: how the person stops it.
-        summary, again: see `execute`.
+        summary, program: see `execute`.
     """
 
     plan: Plan
@@ -48,7 +48,7 @@ class Session:
     recorder: Recorder
     interrupts: Interrupts
     summary: Callable[[Path], None] = print_summary
-    again: str = "python -m tuner.run resume={}"
+    program: str = "python -m tuner.run"
 
     @property
     def store(self) -> RunStore:
@@ -78,7 +78,7 @@ class Session:
                 problem = said.splitlines()[-1] if said else repr(error)
                 self.store.event("problem", traceback=traceback.format_exc())
             finally:
-                self.interrupts.loop_ended(may_exit=not self.again.startswith("tuner.search"))
+                self.interrupts.loop_ended(may_exit=self.program != API)
                 self.recorder.display.stop()
         return self.end(problem)
 
@@ -109,7 +109,7 @@ class Session:
         if failed and failed == sum(campaign.num_ended.values()):
             problem = problem or f"all {failed} trials failed: {recorder.first_error}"
         status = "interrupted" if interrupted else "failed" if problem else "completed"
-        go_on = self.again.format(describe_path(run_dir))
+        go_on = resume_command(run_dir, self.store.manifest, self.program)
         try:
             self._close_books(status, problem)
         except OSError as error:

@@ -11,7 +11,7 @@ import pytest
 from results.__main__ import make_parser
 from results.statistics.claims import Claim, Outcome
 from results.statistics.paired import paired_difference
-from tuner.display.summary import describe_standing, next_commands
+from tuner.display.summary import API, describe_standing, next_commands, resume_command
 
 OPEN_SEARCH = {"search": {"sampler": "tpe", "budget": None}}
 BUILT_IN = {key: {"name": "built_in"} for key in ("dataset", "model", "optimizer")}
@@ -53,7 +53,7 @@ def test_best_is_said_only_of_what_has_won(claims: list[Claim], heading: str) ->
 
 def manifest(family: str, command: str) -> dict[str, Any]:
     return {
-        "config": {**OPEN_SEARCH, **BUILT_IN, "trainable": None},
+        "config": {**OPEN_SEARCH, **BUILT_IN, "trainable": None, "space": ["poly", "knee"]},
         "spaces": [{"family": "poly"}, {"family": family}],
         "command": command,
     }
@@ -76,3 +76,31 @@ def test_built_in_families_need_no_words_of_their_own() -> None:
     _, export, more = next_commands(Path("runs/a"), run, "cosine")
     assert "--family" not in export
     assert "space=" not in more
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        (["space=[poly,my/knee.py]"], ["space=[poly,my/knee.py]"]),
+        (["space=a", "space='two words.py'"], ["space='two words.py'"]),
+        (["--config-dir", "my own", "space=knee"], ["space=knee", "--config-dir", "my own"]),
+        (["preset=mine", "--config-dir", "b"], ["space=[poly,knee]", "--config-dir", "b"]),
+    ],
+)
+def test_what_goes_on_names_the_spaces_as_they_were_typed(
+    typed: list[str], named: list[str]
+) -> None:
+    run = manifest(CURVE, shlex.join(["gradtune", "run", *typed]))
+    line = resume_command(Path("two words"), run, "gradtune run", trials="+10")
+    assert shlex.split(line) == ["gradtune", "run", "resume=two words", *named, "trials=+10"]
+
+
+def test_a_command_recorded_without_quotes_is_split_on_blanks() -> None:
+    run = manifest(CURVE, "python -m tuner.run space=my/knee.py name=it's")
+    assert resume_command(Path("runs/a"), run).endswith(" resume=runs/a space=my/knee.py")
+
+
+def test_a_search_from_python_goes_on_from_python() -> None:
+    run = manifest(CURVE, "tuner.search: space=my/knee.py")
+    line = resume_command(Path("runs/a"), run, API)
+    assert line == "tuner.search(resume='runs/a', space=..., trainable=...)"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tuner.config.schema import ConfigError
-from tuner.run import main, make_request
+from tuner.run import main, make_request, read_command
 from tuner.session.resume import resume_run
 
 
@@ -86,3 +86,9 @@ def test_a_damaged_run_folder_is_told_in_one_line(
     error = capsys.readouterr().err
     assert error.startswith(f"error: resume={run_dir}: unreadable run folder: ")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", [["--config-dir", "my own"], ["--config-dir=my own"]])
+def test_the_folder_of_ones_own_files_is_part_of_the_command(option: list[str]) -> None:
+    command = read_command(["trials=3", *option, "space=knee"])
+    assert command.words == ["trials=3", "space=knee", "--config-dir", "my own"]
