@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from results.records.schema import Row
 from results.statistics.claims import FEW_SEEDS
+from results.statistics.overview import ArmDetails
 from results.statistics.paired import Difference
-from results.statistics.summaries import ArmDetails
 from results.statistics.wording import arm_label
 from search_spaces.space import SearchSpace
 

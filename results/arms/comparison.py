@@ -22,7 +22,7 @@ from results.arms.recipes import check_workload
 from results.arms.scores import confirm_scores, correct_images, train_losses
 from results.records.schema import Row
 from results.statistics.compare import Comparison, compare, default_min_effect
-from results.statistics.summaries import ArmDetails, Cost
+from results.statistics.overview import ArmDetails, Cost
 from search_spaces.families import CURVE_PARAMETERS
 from search_spaces.registry import unknown_name
 from search_spaces.space import BASELINE, SearchSpace

@@ -10,21 +10,27 @@ best. Under repeated looks the intervals are confidence sequences at 5% / number
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from results.statistics.intervals import t_half_width
-from results.statistics.paired import CONFIDENCE_SEQUENCE, Difference, two_sided_p
-from results.statistics.sequential import ALPHA, half_width, log_e
+from results.statistics.paired import CONFIDENCE_SEQUENCE, Difference, Scores, two_sided_p
+from results.statistics.sequential import ALPHA, half_width, log_e, rank
 from results.statistics.wording import arm_label, counted, p_text, points
 
 Outcome = Literal["better by min_effect", "better", "equivalent", "undecided"]
 BETTER: tuple[Outcome, ...] = ("better by min_effect", "better")
-# (difference, min_effect) -> p value of one pair.
-Test = Callable[[Difference, float], float]
+# (|mean difference|, min_effect) -> how far the mean lies from the region that is refuted:
+# no difference, one of at most min_effect, one of at least min_effect.
+Distance = Callable[[float, float], float]
+DISTANCES: tuple[Distance, ...] = (
+    lambda mean, effect: mean,
+    lambda mean, effect: mean - effect,
+    lambda mean, effect: effect - mean,
+)
 FEW_SEEDS = 5  # fewer are called preliminary
 MIN_SEEDS_TO_PLAN = 3  # fewer say too little about the spread
 MAX_SEEDS_NEEDED = 1_000
@@ -35,7 +41,7 @@ class Claim:
     """What is known about one pair of arms.
 
     Attributes:
-        a, b: the arms; difference: a minus b.
+        difference: a minus b.
         outcome: "better by min_effect": better by more than that; "equivalent": the difference
             is smaller than that; "better": a difference, of whatever size.
         winner: a or b where the outcome is one of the better ones.
@@ -62,24 +68,43 @@ def make_claims(
 ) -> tuple[Claim, ...]:
     """One claim a pair, in their order. Pairs without a common seed are no comparisons."""
     compared = {pair: d for pair, d in pairs.items() if d.n}
-    tests: tuple[Test, ...] = (_p_zero, _p_beyond, _p_within)
-    zero, beyond, within = (_adjusted(compared, test, min_effect) for test in tests)
+    zero, beyond, within = (_adjusted(compared, far, min_effect) for far in DISTANCES)
     claims = []
     for (a, b), difference in pairs.items():
         outcome = _outcome(zero.get((a, b)), beyond.get((a, b)), within.get((a, b)))
+        needed = None
+        if outcome == "undecided":
+            needed = seeds_needed(difference, min_effect=min_effect, num_pairs=len(compared))
         claim = Claim(
             a=a,
             b=b,
             difference=difference,
             outcome=outcome,
             winner=(a if difference.mean > 0 else b) if outcome in BETTER else None,
+            seeds_needed=needed,
             p_holm=zero.get((a, b)),
         )
-        if outcome == "undecided":
-            needed = seeds_needed(difference, min_effect=min_effect, num_pairs=len(compared))
-            claim = replace(claim, seeds_needed=needed)
         claims.append(replace(claim, sentence=_sentence(claim, min_effect, len(compared))))
     return tuple(claims)
+
+
+def verdict(
+    scores: Mapping[str, Scores], claims: Sequence[Claim], *, reference: str, min_effect: float
+) -> str:
+    """One honest sentence: the best searched arm against the reference, then the next one."""
+    finished = {name: values for name, values in scores.items() if values}
+    ranked = rank({name: v for name, v in finished.items() if name != reference})
+    if len(finished) < 2 or not ranked:
+        only = ", ".join(arm_label(name) for name in finished) or "no arm"
+        return f"nothing to compare yet: {only} has finished confirm trials."
+    top, *others = ranked
+    if reference in finished:
+        parts = [_find(claims, top, reference).sentence]
+        if others:
+            parts.append(_lead(_find(claims, top, others[0]), top, others[0], min_effect))
+    else:
+        parts = [_find(claims, top, others[0]).sentence]
+    return "; ".join(parts) + _correction(claims) + "."
 
 
 def holm(p_values: Iterable[float | None]) -> list[float | None]:
@@ -93,12 +118,12 @@ def holm(p_values: Iterable[float | None]) -> list[float | None]:
         [0.03, 0.06, 0.06]
     """
     p_values = list(p_values)
-    filled = [1.0 if p is None else p for p in p_values]
-    adjusted, largest = [0.0] * len(filled), 0.0
-    for rank, index in enumerate(sorted(range(len(filled)), key=filled.__getitem__)):
-        largest = max(largest, min(1.0, (len(filled) - rank) * filled[index]))
-        adjusted[index] = largest
-    return [None if p is None else q for p, q in zip(p_values, adjusted, strict=True)]
+    filled_P = np.array([1.0 if p is None else p for p in p_values])
+    order_P = filled_P.argsort(kind="stable")
+    adjusted_P = np.empty_like(filled_P)
+    stepped_P = filled_P[order_P] * np.arange(len(p_values), 0, -1)
+    adjusted_P[order_P] = np.minimum(1.0, np.maximum.accumulate(stepped_P))
+    return [None if p is None else q for p, q in zip(p_values, adjusted_P.tolist(), strict=True)]
 
 
 def seeds_needed(difference: Difference, *, min_effect: float, num_pairs: int = 1) -> int | None:
@@ -121,27 +146,18 @@ def seeds_needed(difference: Difference, *, min_effect: float, num_pairs: int = 
 
 
 def _adjusted(
-    pairs: Mapping[tuple[str, str], Difference], test: Test, min_effect: float
+    pairs: Mapping[tuple[str, str], Difference], far: Distance, min_effect: float
 ) -> dict[tuple[str, str], float | None]:
     """p values of one claim, adjusted for all pairs."""
-    p_values = [None if d.p_value is None else test(d, min_effect) for d in pairs.values()]
+    p_values = [
+        None if d.p_value is None else _p_of(d, far(abs(d.mean), min_effect))
+        for d in pairs.values()
+    ]
     if any(d.interval_kind == CONFIDENCE_SEQUENCE for d in pairs.values()):
         adjusted = [None if p is None else min(1.0, len(pairs) * p) for p in p_values]
     else:
         adjusted = holm(p_values)
     return dict(zip(pairs, adjusted, strict=True))
-
-
-def _p_zero(difference: Difference, min_effect: float) -> float:
-    return _p_of(difference, abs(difference.mean))
-
-
-def _p_beyond(difference: Difference, min_effect: float) -> float:
-    return _p_of(difference, abs(difference.mean) - min_effect)
-
-
-def _p_within(difference: Difference, min_effect: float) -> float:
-    return _p_of(difference, min_effect - abs(difference.mean))
 
 
 def _p_of(difference: Difference, distance: float) -> float:
@@ -174,21 +190,21 @@ def _sentence(claim: Claim, min_effect: float, num_pairs: int) -> str:
         mean, interval = lead.texts
         return (
             f"{arm_label(claim.winner)} beats {arm_label(loser)} by {mean} "
-            f"points at equal samples, {d.interval_kind} {interval}, {seeds(d)}"
+            f"points at equal samples, {d.interval_kind} {interval}, {_seeds(d)}"
             + (doubt if claim.outcome == "better" else "")
         )
     if claim.outcome == "equivalent":
         return (
-            f"no difference that matters: {minus(a, b, d)}, "
-            f"within {points(min_effect)[0]} points, {seeds(d)}"
+            f"no difference that matters: {_minus(a, b, d)}, "
+            f"within {points(min_effect)[0]} points, {_seeds(d)}"
         )
-    text = f"undecided: {minus(a, b, d)}, {seeds(d)}"
+    text = f"undecided: {_minus(a, b, d)}, {_seeds(d)}"
     if d.separated and claim.p_holm is not None:
         text += f", not significant over {num_pairs} comparisons (Holm p={p_text(claim.p_holm)})"
-    return text + needed_text(claim)
+    return text + _needed(claim)
 
 
-def minus(a: str, b: str, difference: Difference) -> str:
+def _minus(a: str, b: str, difference: Difference) -> str:
     """ "poly minus cosine = 0.7 points [-3.1, 4.5]"."""
     if difference.n == 0:
         return "no seed in common"
@@ -196,7 +212,7 @@ def minus(a: str, b: str, difference: Difference) -> str:
     return f"{arm_label(a)} minus {arm_label(b)} = {mean} points {interval}"
 
 
-def seeds(difference: Difference) -> str:
+def _seeds(difference: Difference) -> str:
     """ "n=3 paired seeds (preliminary)"."""
     text = f"n={counted(difference.n, 'paired seed')}"
     if difference.num_unpaired:
@@ -204,10 +220,36 @@ def seeds(difference: Difference) -> str:
     return text + (" (preliminary)" if difference.n < FEW_SEEDS else "")
 
 
-def needed_text(claim: Claim) -> str:
+def _needed(claim: Claim) -> str:
     """ ", about 12 more seeds needed", or nothing."""
     if claim.seeds_needed is None:
         return ""
     if claim.seeds_needed >= MAX_SEEDS_NEEDED:
         return f", {MAX_SEEDS_NEEDED:,} or more seeds needed"
     return f", about {counted(claim.seeds_needed, 'more seed')} needed"
+
+
+def _find(claims: Sequence[Claim], a: str, b: str) -> Claim:
+    return next(claim for claim in claims if {claim.a, claim.b} == {a, b})
+
+
+def _lead(claim: Claim, top: str, following: str, min_effect: float) -> str:
+    """Is the best searched arm separated from the next one?"""
+    difference = claim.difference if claim.a == top else claim.difference.reverse
+    verb = "is not separated from"
+    if claim.outcome == "equivalent":
+        verb = f"is within {points(min_effect)[0]} points of"
+    elif claim.outcome in BETTER and claim.winner == top:
+        verb = "is separated from"
+    return (
+        f"{top} {verb} the next arm, {arm_label(following)}: {_minus(top, following, difference)}"
+    )
+
+
+def _correction(claims: Sequence[Claim]) -> str:
+    """What the claims hold for."""
+    compared = [claim.difference for claim in claims if claim.difference.n]
+    several = f"all {len(compared)} comparisons" if len(compared) > 1 else ""
+    if any(d.interval_kind == CONFIDENCE_SEQUENCE for d in compared):
+        return f" ({f'for {several}, ' if several else ''}valid under repeated looks)"
+    return f" (claims corrected for {several})" if several else ""

@@ -17,16 +17,11 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from results.statistics.claims import FEW_SEEDS, Claim, make_claims
+from results.statistics import overview
+from results.statistics.claims import FEW_SEEDS, Claim, make_claims, verdict
 from results.statistics.image_interval import examples_interval
 from results.statistics.intervals import CONFIDENCE, mean_sd
-from results.statistics.overview import (
-    arms_table,
-    choices_table,
-    costs_table,
-    pairs_table,
-    tests_table,
-)
+from results.statistics.overview import ArmDetails, ArmSummary
 from results.statistics.paired import (
     CONFIDENCE_SEQUENCE,
     Difference,
@@ -37,8 +32,6 @@ from results.statistics.paired import (
 )
 from results.statistics.resampling import share_better
 from results.statistics.sequential import ALPHA, confidence_sequence, e_value
-from results.statistics.summaries import ArmDetails, ArmSummary
-from results.statistics.verdict import verdict
 from results.tables import Table
 from search_spaces.space import BASELINE
 
@@ -54,10 +47,9 @@ class Comparison:
     """The arms side by side.
 
     Attributes:
-        arms: in the order given. pairs: (a, b) -> a minus b, for every pair of arms, the
-            reference always second. claims: what may be said of each, in the same order.
+        pairs: (a, b) -> a minus b, for every pair of arms, the reference always second.
+        claims: what may be said of each pair, in the same order.
         preliminary: fewer than 5 paired seeds somewhere.
-        verdict: one honest sentence.
         details, warnings: filled in where the scores come from a run.
     """
 
@@ -95,13 +87,13 @@ class Comparison:
             shown = [claim for claim in compared if {claim.a, claim.b} & leading]
         left_out = len(compared) - len(shown)
         tables = {
-            "arms": arms_table(
+            "arms": overview.arms_table(
                 self.arms, minus, metric=self.metric, reference=standard, losses=losses
             ),
-            "pairs": pairs_table(shown, min_effect=self.min_effect, left_out=left_out),
-            "tests": tests_table(shown),
-            "costs": costs_table(self.details),
-            "choices": choices_table(self.details),
+            "pairs": overview.pairs_table(shown, min_effect=self.min_effect, left_out=left_out),
+            "tests": overview.tests_table(shown),
+            "costs": overview.costs_table(self.details),
+            "choices": overview.choices_table(self.details),
         }
         return {name: table for name, table in tables.items() if table.rows or name == "arms"}
 
@@ -142,17 +134,12 @@ def compare(
         }
     claims = make_claims(pairs, min_effect=min_effect)
     logs = {name: _logs(own, losses.get(name, {})) for name, own in scores.items()}
+    ratios = {name: differ(log, logs.get(reference, {})) for name, log in logs.items()}
     return Comparison(
         reference=reference,
         min_effect=min_effect,
         arms=tuple(
-            _summary(
-                name,
-                own,
-                difference=pairs.get((name, reference)),
-                log=logs[name],
-                ratio=differ(logs[name], logs.get(reference, {})),
-            )
+            _summary(name, own, pairs.get((name, reference)), logs[name], ratios[name])
             for name, own in scores.items()
         ),
         pairs=pairs,
@@ -180,11 +167,11 @@ def pair_level(scores: Mapping[str, Scores]) -> float:
 def sequential_difference(a: Scores, b: Scores, level: float) -> Difference:
     """With a confidence sequence for the t-interval; beside it only what holds at any n."""
     difference, difference_R = paired_difference(a, b), paired_scores(a, b)
-    bounds = confidence_sequence(difference_R, alpha=level)
+    low, high = confidence_sequence(difference_R, alpha=level) or (None, None)
     return replace(
         difference,
-        low=bounds[0] if bounds else None,
-        high=bounds[1] if bounds else None,
+        low=low,
+        high=high,
         p_value=None if difference.p_value is None else min(1.0, 1 / e_value(difference_R)),
         interval_kind=CONFIDENCE_SEQUENCE,
         prob_better=share_better(difference_R, CONFIDENCE)[0] if difference.n else None,
@@ -204,10 +191,8 @@ def _with_beside(
     if difference.low is None or not all(r in correct_a and r in correct_b for r in common):
         return difference
     difference_SI = np.stack([correct_a[r] - correct_b[r] for r in common])
-    bounds = examples_interval(difference_SI, CONFIDENCE)
-    if bounds is None:
-        return difference
-    return replace(difference, examples_low=bounds[0], examples_high=bounds[1])
+    low, high = examples_interval(difference_SI) or (None, None)
+    return replace(difference, examples_low=low, examples_high=high)
 
 
 def _logs(scores: Scores, losses: Scores) -> Scores:
@@ -216,7 +201,7 @@ def _logs(scores: Scores, losses: Scores) -> Scores:
 
 
 def _summary(
-    name: str, own: Scores, *, difference: Difference | None, log: Scores, ratio: Difference
+    name: str, own: Scores, difference: Difference | None, log: Scores, ratio: Difference
 ) -> ArmSummary:
     """log: logarithms of the losses; ratio: their difference to the reference's."""
     mean, sd = mean_sd(np.array(list(own.values())))

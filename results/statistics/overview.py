@@ -1,14 +1,17 @@
-"""How do arms, their pairs and their costs stand side by side? As tables."""
+"""How do arms, their pairs and their costs stand side by side? As tables.
+
+Beside the interval of a difference stand the STATISTICS; under repeated looks only those that hold
+at any number of seeds.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from results.statistics.beside import STATISTICS, stand_beside
 from results.statistics.claims import Claim
-from results.statistics.paired import Difference
-from results.statistics.summaries import ArmDetails, ArmSummary
+from results.statistics.paired import CONFIDENCE_SEQUENCE, Difference
 from results.statistics.wording import (
     arm_label,
     duration,
@@ -17,9 +20,105 @@ from results.statistics.wording import (
     p_text,
     percent,
     points,
+    points_interval,
     short_label,
 )
 from results.tables import UNKNOWN, Table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmSummary:
+    """One arm's scores.
+
+    Attributes:
+        mean, sd: nan for n=0, for n<2.
+        difference: to the reference arm, paired.
+        loss: geometric mean of the final training loss (nats); nan where a seed of this arm has
+            none (no mean over survivors).
+        loss_ratio: over the reference's, paired; nan where a seed of either has none.
+        loss_low, loss_high: its interval, of the same kind as the difference's, taken of the
+            logarithm; None where there is none.
+    """
+
+    name: str
+    n: int
+    mean: float
+    sd: float
+    difference: Difference | None
+    loss: float = math.nan
+    loss_ratio: float = math.nan
+    loss_low: float | None = None
+    loss_high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """What trainings took in all."""
+
+    samples_seen: int
+    optimizer_steps: int
+    train_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmDetails:
+    """What a reader wants to know beside an arm's scores.
+
+    Attributes:
+        params: of the chosen config. config_key: its identity.
+        search, confirm: costs; search includes the select trials and partial trainings.
+        num_trials: by status, all roles.
+        on_edge: chosen parameters at an end of their range.
+    """
+
+    params: Mapping[str, float]
+    config_key: str
+    search: Cost
+    confirm: Cost
+    num_trials: Mapping[str, int]
+    on_edge: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Statistic:
+    """One way to look at the paired differences of two arms.
+
+    Attributes:
+        text: what it says of a difference (see its `values`); "-" where it says nothing.
+        caption: what it is, in a few words.
+        at_any_n: True where it may be read after every seed.
+    """
+
+    text: Callable[[Difference], str]
+    caption: str
+    at_any_n: bool = False
+
+
+def share_won(difference: Difference) -> str:
+    """ "80 [38, 96]": percent of the seeds, ties half."""
+    share = percent(difference.prob_better, 0)
+    if difference.prob_low is None:
+        return share
+    return f"{share} [{percent(difference.prob_low, 0)}, {percent(difference.prob_high, 0)}]"
+
+
+# Title of a column -> the statistic under it.
+STATISTICS: dict[str, Statistic] = {
+    "seeds won %": Statistic(
+        text=share_won,
+        caption="share of seeds on which the first is better with 95% Wilson interval",
+        at_any_n=True,
+    ),
+    "sign-flip p": Statistic(text=lambda d: p_text(d.permutation_p), caption="sign-flip test"),
+    "BCa": Statistic(
+        text=lambda d: _interval(d.mean, d.bootstrap_low, d.bootstrap_high),
+        caption="95% BCa interval",
+    ),
+    "seeds x test images": Statistic(
+        text=lambda d: _interval(d.mean, d.examples_low, d.examples_high),
+        caption="95% interval for fresh seeds and fresh test images",
+    ),
+}
 
 
 def arms_table(
@@ -30,11 +129,10 @@ def arms_table(
     reference: str,
     losses: bool = False,
 ) -> Table:
-    """What each arm scored on its confirm seeds, best first.
+    """What each arm scored on its confirm seeds, best first, and with which training losses.
 
     Args:
         minus: by arm, its difference to the reference.
-        losses: with the training losses, also over the reference's.
     """
     rows = []
     for arm in sorted(arms, key=lambda arm: -arm.mean if arm.n else math.inf):
@@ -89,6 +187,13 @@ def tests_table(claims: Sequence[Claim]) -> Table:
             if cells
         ],
     )
+
+
+def stand_beside(differences: Iterable[Difference]) -> dict[str, list[str]]:
+    """Columns of text, one entry a difference; without those in which nothing is known."""
+    differences = list(differences)
+    columns = {title: [_cell(s, d) for d in differences] for title, s in STATISTICS.items()}
+    return {title: cells for title, cells in columns.items() if set(cells) - {UNKNOWN}}
 
 
 def costs_table(details: Mapping[str, ArmDetails]) -> Table:
@@ -148,9 +253,9 @@ def _losses(arm: ArmSummary, is_reference: bool) -> list[str]:
 
 def _in_points(difference: Difference) -> str:
     """The mean with its interval; why there is none is told in the table of arms."""
-    return (
-        str(difference) if difference.low is not None else f"{difference.texts[0]} (no interval)"
-    )
+    if difference.low is None:
+        return f"{difference.texts[0]} (no interval)"
+    return str(difference)
 
 
 def _outcome(claim: Claim, effect: str) -> str:
@@ -170,3 +275,14 @@ def _pair(claim: Claim) -> str:
 def _kinds(differences: Iterable[Difference]) -> str:
     """ ", 95% t-interval": for a header."""
     return "".join(f", {kind}" for kind in sorted({d.interval_kind for d in differences}))
+
+
+def _cell(statistic: Statistic, difference: Difference) -> str:
+    is_valid = statistic.at_any_n or difference.interval_kind != CONFIDENCE_SEQUENCE
+    return statistic.text(difference) if difference.n and is_valid else UNKNOWN
+
+
+def _interval(mean: float, low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return UNKNOWN
+    return points_interval(mean, low, high)[1]

@@ -154,11 +154,12 @@ def with_resampling(difference: Difference, difference_R: NDArray[np.float64]) -
         return difference
     share, prob_low, prob_high = share_better(difference_R, CONFIDENCE)
     bootstrap = bca_interval(difference_R, CONFIDENCE) if n >= MIN_BOOTSTRAP else None
+    low, high = bootstrap or (None, None)
     return replace(
         difference,
         permutation_p=sign_flip_p(difference_R) if n >= MIN_SIGN_FLIPS else None,
-        bootstrap_low=bootstrap[0] if bootstrap else None,
-        bootstrap_high=bootstrap[1] if bootstrap else None,
+        bootstrap_low=low,
+        bootstrap_high=high,
         prob_better=share,
         prob_low=prob_low,
         prob_high=prob_high,
