@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainables.data.parquet import PAD, describe_images, load_images
-from trainables.data.parquet_images import ParquetImages, has_parquet, open_parquet
+from trainables.data.parquet import PAD, ParquetImages, open_parquet, parquet_files
 from trainables.data.sources import SourceInfo, data_root, image_directory
 
 if TYPE_CHECKING:  # imports torch
-    from trainables.data.image_cache import Arrays
+    from trainables.data.datasets import Arrays
     from trainables.data.images import ImageData
 
 NUM_TRAIN, NUM_TEST = 50_000, 10_000
@@ -50,7 +49,7 @@ class Cifar:
         """
         images = None if path is None else self._open(path)
         if isinstance(images, ParquetImages):
-            return replace(describe_images(images, self.name, path), channels=3)
+            return replace(images.describe(self.name, path), channels=3)
         return SourceInfo(
             name=self.name,
             path=path,
@@ -64,15 +63,14 @@ class Cifar:
 
     def __call__(self, path: str | None) -> ImageData:
         """The images, cropped, mirrored and (CIFAR-100) rotated at random."""
-        from trainables.data.datasets import from_arrays
-        from trainables.data.image_cache import cached
+        from trainables.data.datasets import cached, from_arrays
         from trainables.data.images import Augmentation, Normalization
 
         normalization = Normalization(mean=self.mean, std=self.std)
         augmentation = Augmentation(pad=PAD, flip=True, max_degrees=self.max_degrees)
         source = self._download() if path is None else self._open(path)
         if isinstance(source, ParquetImages):
-            return load_images(source, normalization, augmentation)
+            return source.load(normalization, augmentation)
         return from_arrays(
             cached(self.archive_md5, "train", lambda: self._read(source, train=True)),
             cached(self.archive_md5, "test", lambda: self._read(source, train=False)),
@@ -87,7 +85,7 @@ class Cifar:
         if (directory / self.folder).is_dir():
             self._verify(directory / self.folder)
             return directory
-        if not has_parquet(directory):
+        if not parquet_files(directory):
             raise ValueError(f"{path} holds neither {self.folder}/ nor train*.parquet files.")
         images = open_parquet(directory)
         if images.num_classes != self.num_classes:

@@ -1,11 +1,16 @@
-"""What do all loaded data sets have in common, and how are they divided?
+"""What do all loaded data sets have in common: how are they divided, and kept once decoded?
+
+The cache has one folder per fingerprint below data_root()/cache/, two .npy files a part, which
+the next process maps instead of decoding again; several processes may decode at once.
 
 Legend of shapes: N images of a set, K of a subset, B of a batch, C channels, H rows, W columns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,13 +18,11 @@ from numpy.typing import NDArray
 
 from search_spaces.registry import lookup
 from trainables import DATASETS
-from trainables.data.image_cache import Arrays
-from trainables.data.images import (
-    Augmentation,
-    ImageData,
-    Normalization,
-    TensorImages,
-)
+from trainables.data.images import Augmentation, ImageData, Normalization, TensorImages
+from trainables.data.sources import data_root
+from trainables.files import write_atomically
+
+Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images_NHWC, labels_N
 
 POOL_SEED = 0  # which images a smaller pool keeps; one constant, so that all runs agree
 STATISTICS_IMAGES = 5_000  # evenly spaced; what normalises is within 1 % of the whole set's
@@ -136,3 +139,43 @@ def statistics(images_NHWC: NDArray[np.uint8]) -> Normalization:
         mean=tuple(float(values.mean(dtype=np.float64)) for values in values_C),
         std=tuple(float(values.std(dtype=np.float64)) or 1.0 for values in values_C),
     )
+
+
+def cached(fingerprint: str, part: str, make: Callable[[], Arrays]) -> Arrays:
+    """Part `part` of the data with this fingerprint, made at most once per disk.
+
+    A disk that is full or read-only is no error: the arrays are made again next time.
+    """
+    kept = find_cached(fingerprint, part)
+    if kept is not None:
+        return kept
+    made = make()
+    try:
+        _write(data_root() / "cache" / fingerprint, part, made)
+    except OSError:
+        pass  # the arrays in memory are as good; only the next process pays
+    return made
+
+
+def find_cached(fingerprint: str, part: str) -> Arrays | None:
+    """The part as an earlier call of `cached` kept it, or None."""
+    try:
+        return _read(data_root() / "cache" / fingerprint, part)
+    except (OSError, ValueError):  # absent, or cut off by a crash of the machine
+        return None
+
+
+def _read(folder: Path, part: str) -> Arrays:
+    # Copy-on-write maps: read lazily, shared between processes, and writable as torch wants.
+    images = np.load(folder / f"{part}_images.npy", mmap_mode="c")
+    labels = np.load(folder / f"{part}_labels.npy")
+    if len(images) != len(labels):
+        raise ValueError(f"{folder} holds {len(images)} images but {len(labels)} labels.")
+    return images, labels
+
+
+def _write(folder: Path, part: str, arrays: Arrays) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    images, labels = arrays
+    write_atomically(folder / f"{part}_images.npy", lambda stream: np.save(stream, images))
+    write_atomically(folder / f"{part}_labels.npy", lambda stream: np.save(stream, labels))

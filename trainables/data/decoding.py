@@ -9,7 +9,7 @@ import functools
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,9 +19,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from trainables.data.image_cache import Arrays, cached, find_cached
+from trainables.data.datasets import Arrays, cached, find_cached
 from trainables.data.images import CPU, Augmentation, Batch, Normalization, TensorImages
-from trainables.data.parquet_images import ParquetSplit
 from trainables.data.stream import Samples
 
 RESIZE_RATIO = 256 / 224  # shorter side before the central crop, as for ImageNet
@@ -30,15 +29,18 @@ MAX_DEFAULT_WORKERS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedImages:
-    """Images in Parquet files, decoded when they are moved to a device or first iterated.
+    """Images of one size, decoded when they are moved to a device or first iterated.
 
     Attributes:
+        read: where they lie and the bytes of these rows (ascending) of the part.
+        part_labels: of all rows of the part, int64.
         part: train or test, of the data with this fingerprint.
         rows_N: of the part, which images the set holds.
         channels: 1 or 3; others are converted.
     """
 
-    split: ParquetSplit
+    read: Callable[[NDArray[np.int64]], Iterator[tuple[str, bytes]]]
+    part_labels: NDArray[np.int64]
     part: str
     fingerprint: str
     rows_N: NDArray[np.int64]
@@ -49,7 +51,7 @@ class EncodedImages:
     @functools.cached_property
     def labels_N(self) -> Tensor:
         """int64, on the CPU."""
-        return torch.from_numpy(self.split.labels_N[self.rows_N])
+        return torch.from_numpy(self.part_labels[self.rows_N])
 
     def __len__(self) -> int:
         return len(self.rows_N)
@@ -83,7 +85,7 @@ class EncodedImages:
 
     def _pixels(self) -> NDArray[np.uint8]:
         """From the cache of the whole part if there is one, else of just these rows."""
-        if np.array_equal(self.rows_N, np.arange(len(self.split.labels_N))):
+        if np.array_equal(self.rows_N, np.arange(len(self.part_labels))):
             return cached(self.fingerprint, self.part, lambda: self._decode(self.rows_N))[0]
         whole = find_cached(self.fingerprint, self.part)
         if whole is not None:
@@ -94,7 +96,7 @@ class EncodedImages:
 
     def _decode(self, rows_K: NDArray[np.int64]) -> Arrays:
         images_KHWC: NDArray[np.uint8] | None = None
-        for number, (where, encoded) in enumerate(self.split.encoded_images(rows_K)):
+        for number, (where, encoded) in enumerate(self.read(rows_K)):
             image_HWC = decode_image(encoded, self.channels, where)
             if images_KHWC is None:
                 images_KHWC = np.empty((len(rows_K), *image_HWC.shape), dtype=np.uint8)
@@ -105,7 +107,7 @@ class EncodedImages:
                 )
             images_KHWC[number] = image_HWC
         assert images_KHWC is not None, "open_parquet refuses an empty part"
-        return images_KHWC, self.split.labels_N[rows_K]
+        return images_KHWC, self.part_labels[rows_K]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,15 +167,13 @@ class FolderImages:
             )
 
 
+@dataclass(frozen=True, slots=True)
 class _FileDataset(Dataset[Batch]):
     """What a worker process holds: decodes the images of a batch (uint8 NHWC)."""
 
-    def __init__(
-        self, paths_N: NDArray[np.str_], labels_N: NDArray[np.int64], image_size: int
-    ) -> None:
-        self.paths_N = paths_N
-        self.labels_N = labels_N
-        self.image_size = image_size
+    paths_N: NDArray[np.str_]
+    labels_N: NDArray[np.int64]
+    image_size: int
 
     def __getitem__(self, samples: Samples) -> Batch:
         draws_BD = samples.draws_BD

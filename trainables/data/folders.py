@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from trainables.data.sources import HASH_BYTES, SourceInfo, image_directory
 
-if TYPE_CHECKING:  # import torch
-    from trainables.data.decoding import FolderImages
+if TYPE_CHECKING:  # imports torch
     from trainables.data.images import ImageData
 
 SIZE = 224  # rows and columns of what is trained on
@@ -28,31 +27,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 TEST_FOLDERS = ("val", "validation", "test")  # the first that a directory has
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FolderPart:
-    """The image files of train/ or val/, class by class, and their labels (int64)."""
-
-    files: tuple[str, ...]
-    labels_N: NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImageFolder:
-    """Both parts; `classes` are the sorted folder names below train/."""
-
-    directory: Path
-    classes: tuple[str, ...]
-    train: FolderPart
-    test: FolderPart
-
-    def fingerprint(self) -> str:
-        """Of the files' names and sizes (hashing ImageNet's content would take minutes)."""
-        digest = hashlib.blake2b(digest_size=HASH_BYTES)
-        for part in (self.train, self.test):
-            for file in part.files:
-                name = os.path.relpath(file, self.directory)
-                digest.update(f"{name} {os.path.getsize(file)};".encode())
-        return digest.hexdigest()
+Part = tuple[list[str], NDArray[np.int64]]  # image files, class by class, and their labels_N
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,60 +47,64 @@ class Folders:
         Raises:
             ValueError: a part, its classes or its images are missing, or too many.
         """
-        folder = self._open(path)
+        directory, num_classes, (train, _), (test, _) = self._scan(path)
         return SourceInfo(
             name=self.name,
             path=path,
-            num_train=len(folder.train.files),
-            num_test=len(folder.test.files),
-            num_classes=len(folder.classes),
-            fingerprint=folder.fingerprint(),
+            num_train=len(train),
+            num_test=len(test),
+            num_classes=num_classes,
+            fingerprint=_fingerprint(directory, [*train, *test]),
             channels=3,
             image_size=SIZE,
         )
 
     def __call__(self, path: str | None) -> ImageData:
         """The images, decoded as they are trained on."""
-        from trainables.data.images import ImageData
+        import torch
 
-        folder = self._open(path)
-        return ImageData(
-            train=_images(folder.train),
-            test=_images(folder.test),
-            num_classes=len(folder.classes),
-            image_size=SIZE,
+        from trainables.data.decoding import FolderImages
+        from trainables.data.images import ImageData, Normalization
+
+        _, num_classes, *parts = self._scan(path)
+        train, test = (
+            FolderImages(
+                paths_N=np.array(files),
+                labels_N=torch.from_numpy(labels_N),
+                normalization=Normalization(mean=MEAN, std=STD),
+                image_size=SIZE,
+            )
+            for files, labels_N in parts
         )
+        return ImageData(train=train, test=test, num_classes=num_classes, image_size=SIZE)
 
-    def _open(self, path: str | None) -> ImageFolder:
-        folder = open_folder(image_directory(self.name, path))
-        if self.num_classes not in (None, len(folder.classes)):
+    def _scan(self, path: str | None) -> tuple[Path, int, Part, Part]:
+        """The directory, the number of folders below train/, the training and the test images."""
+        directory = image_directory(self.name, path)
+        train = directory / "train"
+        tests = [directory / name for name in TEST_FOLDERS if (directory / name).is_dir()]
+        if not tests or not train.is_dir():
+            raise ValueError(f"{directory} must hold the folders train/ and val/ (or test/).")
+        classes = _subfolders(train)
+        parts = _scan_part(train, classes), _scan_part(tests[0], classes)
+        if self.num_classes not in (None, len(classes)):
             raise ValueError(
                 f"{self.name} has {self.num_classes} classes, but {path} has "
-                f"{len(folder.classes)}. Use dataset.name=imagefolder."
+                f"{len(classes)}. Use dataset.name=imagefolder."
             )
-        return folder
+        return directory, len(classes), *parts
 
 
-def open_folder(directory: Path) -> ImageFolder:
-    """Files and labels below train/<class>/ and val/<class>/ (or test/<class>/).
-
-    Raises:
-        ValueError: a part or its images are missing, or a class is not in train/.
-    """
-    train = directory / "train"
-    test = next((directory / name for name in TEST_FOLDERS if (directory / name).is_dir()), None)
-    if test is None or not train.is_dir():
-        raise ValueError(f"{directory} must hold the folders train/ and val/ (or test/).")
-    classes = _subfolders(train)
-    return ImageFolder(
-        directory=directory,
-        classes=classes,
-        train=_scan(train, classes),
-        test=_scan(test, classes),
-    )
+def _fingerprint(directory: Path, files: list[str]) -> str:
+    """Of the files' names and sizes (hashing ImageNet's content would take minutes)."""
+    digest = hashlib.blake2b(digest_size=HASH_BYTES)
+    for file in files:
+        name = os.path.relpath(file, directory)
+        digest.update(f"{name} {os.path.getsize(file)};".encode())
+    return digest.hexdigest()
 
 
-def _scan(part: Path, classes: tuple[str, ...]) -> FolderPart:
+def _scan_part(part: Path, classes: tuple[str, ...]) -> Part:
     names = _subfolders(part)
     unknown = sorted(set(names) - set(classes))
     if unknown:
@@ -137,11 +116,8 @@ def _scan(part: Path, classes: tuple[str, ...]) -> FolderPart:
             f"{part} holds no images. Expected are {part.name}/<class>/ folders of "
             f"{', '.join(IMAGE_SUFFIXES)} files."
         )
-    labels = [classes.index(name) for name in names]
-    return FolderPart(
-        files=tuple(file for here in files for file in here),
-        labels_N=np.repeat(np.array(labels, dtype=np.int64), sizes),
-    )
+    labels = np.array([classes.index(name) for name in names], dtype=np.int64)
+    return [file for here in files for file in here], np.repeat(labels, sizes)
 
 
 def _subfolders(directory: Path) -> tuple[str, ...]:
@@ -151,20 +127,6 @@ def _subfolders(directory: Path) -> tuple[str, ...]:
 def _image_files(directory: Path) -> list[str]:
     names = (e.path for e in os.scandir(directory) if e.name.lower().endswith(IMAGE_SUFFIXES))
     return sorted(names)
-
-
-def _images(part: FolderPart) -> FolderImages:
-    import torch
-
-    from trainables.data.decoding import FolderImages
-    from trainables.data.images import Normalization
-
-    return FolderImages(
-        paths_N=np.array(part.files),
-        labels_N=torch.from_numpy(part.labels_N),
-        normalization=Normalization(mean=MEAN, std=STD),
-        image_size=SIZE,
-    )
 
 
 imagefolder = Folders(name="imagefolder")

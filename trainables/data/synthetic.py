@@ -38,8 +38,7 @@ def describe(path: str | None) -> SourceInfo:
 
 def load(path: str | None) -> ImageData:
     """The images, mirrored at random."""
-    from trainables.data.datasets import from_arrays
-    from trainables.data.image_cache import cached
+    from trainables.data.datasets import cached, from_arrays
     from trainables.data.images import Augmentation
     from trainables.data.teacher import TEST, TRAIN, synthetic_images
 
