@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -34,7 +36,7 @@ class Arm:
     num_replaced: int = 0
     exhausted: bool = False
     configs: dict[str, TrialConfig] = field(default_factory=dict)
-    selected: dict[str, int] = field(default_factory=dict)
+    selected: Counter[str] = field(default_factory=Counter)
     select_scores: dict[str, list[float]] = field(default_factory=dict)
     chosen: TrialConfig | None = None
     confirmed: dict[str, dict[int, float | None]] = field(default_factory=dict)
@@ -80,8 +82,5 @@ class Arm:
 
     def best_selected(self, candidates: list[TrialConfig]) -> TrialConfig:
         """Highest mean on the select seeds; the search's best where none was selected."""
-        scored = [trial for trial in candidates if trial.config_key in self.select_scores]
-        if not scored:
-            return candidates[0]
         means = {key: float(np.mean(scores)) for key, scores in self.select_scores.items()}
-        return max(scored, key=lambda trial: means[trial.config_key])
+        return max(candidates, key=lambda trial: means.get(trial.config_key, -math.inf))

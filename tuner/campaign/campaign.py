@@ -8,7 +8,7 @@ best on select seeds; then confirm one config on fresh seeds, the same seeds for
 
 from __future__ import annotations
 
-import functools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -51,18 +51,17 @@ class Campaign:
             for space in plan.spaces
         }
         if plan.baseline is not None:
-            baseline = Arm(space=plan.baseline, suggester=None, halving=Halving(plan.ladder, 0))
-            baseline.chosen = plan.trial(plan.baseline, plan.baseline.fixed)
-            self.arms[plan.baseline.name] = baseline
+            halving = Halving(plan.ladder, 0)
+            self.arms[plan.baseline.name] = Arm(plan.baseline, suggester=None, halving=halving)
+        for arm in self.arms.values():
+            if arm.suggester is None or plan.is_fixed(arm.space):
+                arm.chosen = plan.trial(arm.space, arm.space.fixed)
         self.pending: list[TrialConfig] = []
         self.begun: set[str] = set()  # keys of trials queued, handed out or ended
         self.num_live = 0
         self.num_seeds = config.confirm.seeds
-        self.num_ended: dict[str, int] = {}
+        self.num_ended: Counter[str] = Counter()  # by status
         self.given_up: str | None = None
-        for space in plan.spaces:
-            if plan.is_fixed(space):
-                self.arms[space.name].chosen = plan.trial(space, space.fixed)
         self.sharing = Sharing(self._sharing_trials() if config.search.share_prefix else [])
         for arm in self.arms.values():
             self._advance(arm)
@@ -72,13 +71,8 @@ class Campaign:
         """True when nothing runs and nothing is left to run."""
         if self.num_live:
             return False
-        return self.given_up is not None or not (
-            self.pending or self._is_searching or self._wants_seed
-        )
-
-    @property
-    def _is_searching(self) -> bool:
-        return any(arm.searching for arm in self.arms.values())
+        searching = any(arm.searching for arm in self.arms.values())
+        return self.given_up is not None or not (self.pending or searching or self._wants_seed)
 
     @property
     def _wants_seed(self) -> bool:
@@ -103,11 +97,8 @@ class Campaign:
     @property
     def num_model_based(self) -> int:
         """Search configs that the sampler's model suggested, not the start-up points."""
-        return sum(
-            sum(map(arm.suggester.is_model_based, range(arm.num_asked)))
-            for arm in self.arms.values()
-            if arm.suggester is not None
-        )
+        searched = [(arm.suggester, arm.num_asked) for arm in self.arms.values()]
+        return sum(sum(map(s.is_model_based, range(num))) for s, num in searched if s)
 
     def next(self) -> TrialConfig | None:
         """The next training, or None while only running ones can tell what comes next."""
@@ -133,9 +124,8 @@ class Campaign:
         """What became of a handed-out training; interrupted ones stay open."""
         self.num_live -= 1
         self.sharing.ended(trial.trial_key)
-        if status == "interrupted":
-            return
-        self._record(trial, status, objective, test_accuracy)
+        if status != "interrupted":
+            self._record(trial, status, objective, test_accuracy)
 
     def replay(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take up an earlier run: rows of its trials, in the order they first appeared.
@@ -228,12 +218,9 @@ class Campaign:
             if arm.suggester is not None and arm.halving.num_configs:
                 for params in arm.suggester.grid():
                     yield self.plan.trial(arm.space, params)
-        for arm in self.arms.values():
-            for replicate in range(self.num_seeds if arm.chosen else 0):
-                assert arm.chosen is not None, "asked just before"
-                yield self.plan.trial(
-                    arm.space, arm.chosen.params, role="confirm", replicate=replicate
-                )
+        for arm, trial in [(arm, arm.chosen) for arm in self.arms.values() if arm.chosen]:
+            for replicate in range(self.num_seeds):
+                yield self.plan.trial(arm.space, trial.params, role="confirm", replicate=replicate)
 
     def _search(self) -> TrialConfig | None:
         """A training of the arm with the fewest samples spent and committed."""
@@ -250,7 +237,10 @@ class Campaign:
     def _ask(self, arm: Arm) -> TrialConfig | None:
         """A new config, on the lowest rung; None when the arm has no more."""
         assert arm.suggester is not None, "only searched arms can be asked"
-        params = arm.suggester.ask(arm.num_asked, functools.partial(self._is_tried, arm))
+        params = arm.suggester.ask(
+            arm.num_asked,
+            lambda params: self.plan.trial(arm.space, params).config_key in arm.configs,
+        )
         if params is None:
             arm.exhausted = True
             self._advance(arm)
@@ -265,9 +255,6 @@ class Campaign:
         trial = self.ladder.place(arm.configs[key], rung)
         self._commit(arm, trial)
         return trial
-
-    def _is_tried(self, arm: Arm, params: Mapping[str, float]) -> bool:
-        return self.plan.trial(arm.space, params).config_key in arm.configs
 
     def _commit(self, arm: Arm, trial: TrialConfig) -> None:
         """A training of the search begins."""
@@ -288,19 +275,21 @@ class Campaign:
         objective: float | None,
         test_accuracy: float | None,
     ) -> None:
-        self.num_ended[status] = self.num_ended.get(status, 0) + 1
+        self.num_ended[status] += 1
         arm = self.arms[trial.space]
         value = objective if status in ENDED_WELL else None
         if trial.role == "search":
             self._score(arm, trial, status, value)
         elif trial.role == "select":
-            arm.selected[trial.config_key] = arm.selected.get(trial.config_key, 0) + 1
+            arm.selected[trial.config_key] += 1
             if value is not None:
                 arm.select_scores.setdefault(trial.config_key, []).append(value)
         else:
             scores = arm.confirmed.setdefault(trial.config_key, {})
             scores[trial.replicate] = None if value is None else test_accuracy
-        self._give_up_early()
+        ended = self.num_ended.total()
+        if ended >= MAX_FIRST_FAILURES and not any(self.num_ended[s] for s in ENDED_WELL):
+            self.given_up = f"the first {ended} trials all failed"
         self._advance(arm)
 
     def _score(self, arm: Arm, trial: TrialConfig, status: Status, value: float | None) -> None:
@@ -319,23 +308,17 @@ class Campaign:
         if rung == 0 and arm.num_replaced < arm.halving.num_configs:
             arm.num_replaced += 1
 
-    def _give_up_early(self) -> None:
-        ended = sum(self.num_ended.values())
-        well = sum(self.num_ended.get(status, 0) for status in ENDED_WELL)
-        if ended >= MAX_FIRST_FAILURES and not well:
-            self.given_up = f"the first {ended} trials all failed"
-
     def _advance(self, arm: Arm) -> None:
         """Queue the arm's select or confirm trials as soon as they are known."""
         config = self.plan.config.confirm
         if arm.chosen is None:
-            if arm.searching or not arm.ranked(self.ladder.fidelity):
+            ranked = [] if arm.searching else arm.ranked(self.ladder.fidelity)
+            if not ranked:
                 return
-            candidates = arm.ranked(self.ladder.fidelity)[: config.top_k]
+            candidates = ranked[: config.top_k]
             if len(candidates) > 1:
                 self._queue(arm, candidates, "select", config.select_seeds)
-                ended = [arm.selected.get(c.config_key, 0) for c in candidates]
-                if min(ended) < config.select_seeds:
+                if any(arm.selected[c.config_key] < config.select_seeds for c in candidates):
                     return
             arm.chosen = arm.best_selected(candidates)
         self._queue(arm, [arm.chosen], "confirm", self.num_seeds)

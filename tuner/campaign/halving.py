@@ -54,11 +54,6 @@ class Halving:
         """Trainings begun and not ended."""
         return sum(len(rung.open) for rung in self.rungs)
 
-    @property
-    def finals(self) -> dict[str, float]:
-        """Scores of the full trainings by config."""
-        return self.rungs[-1].scores
-
     def start(self, config: str, rung: int = 0) -> None:
         """A training begins."""
         self._asked.setdefault(config, len(self._asked))

@@ -37,17 +37,22 @@ class Sharing:
     def __init__(self, trials: Iterable[TrialConfig]) -> None:
         self.beginnings: dict[str, Beginning] = {}
         self.kept: dict[str, dict[int, str]] = {}
-        self.samples: dict[str, int] = {}
         self.total_samples = 0
+        self.saved_samples = 0  # of them, those that need not be trained again
         self._reached: dict[str, float] = {}
         owners: dict[str, str] = {}
         for trial in trials:
-            self._add(trial, prefix_keys(trial), owners)
-
-    @property
-    def saved_samples(self) -> int:
-        """Samples that need not be trained again."""
-        return sum(self.samples.values())
+            self.total_samples += trial.schedule.total_samples
+            keys = prefix_keys(trial)
+            shared = [(epoch, key) for epoch, key in enumerate(keys, start=1) if key in owners]
+            if shared:
+                epoch, key = shared[-1]
+                begin = Beginning(epoch=epoch, key=key, owner=owners[key])
+                self.beginnings[trial.trial_key] = begin
+                self.kept.setdefault(begin.owner, {})[epoch] = key
+                self.saved_samples += trial.schedule.epoch_end(epoch)
+            for key in keys:
+                owners.setdefault(key, trial.trial_key)
 
     def waits(self, trial: TrialConfig) -> bool:
         """True while the state that this training begins from is still to be reached."""
@@ -68,28 +73,15 @@ class Sharing:
         keep = self.kept.get(trial.trial_key, {})
         return {"keep": keep, "begin": begin.key if begin else None}
 
-    def _add(self, trial: TrialConfig, keys: list[str], owners: dict[str, str]) -> None:
-        self.total_samples += trial.schedule.total_samples
-        for epoch in range(len(keys), 0, -1):
-            key = keys[epoch - 1]
-            owner = owners.get(key)
-            if owner is not None:
-                begin = Beginning(epoch=epoch, key=key, owner=owner)
-                self.beginnings[trial.trial_key] = begin
-                self.kept.setdefault(owner, {})[epoch] = key
-                self.samples[trial.trial_key] = trial.schedule.epoch_end(epoch)
-                break
-        for key in keys:
-            owners.setdefault(key, trial.trial_key)
-
 
 def prefix_keys(trial: TrialConfig) -> list[str]:
     """Hash of all that a training depends on up to the end of epoch 1, 2, ... (not the last)."""
     table, recipe = trial.schedule, trial.recipe
+    radius0 = trial.params.get("radius0", 0.0)  # of explicit smoothing
     base = {
         "recipe": recipe.identity() | {"measurements": asdict(recipe)["measurements"]},
         "seed": trial.seed,
-        "radius": _radius(trial),
+        "radius": [radius0, trial.lr0, trial.batch0] if radius0 else [],
     }
     digest = hashlib.sha256(json.dumps(base, sort_keys=True).encode())
     columns = (table.start_S, table.lr_S, table.batch_size_S, table.momentum_S, table.delta_S)
@@ -101,9 +93,3 @@ def prefix_keys(trial: TrialConfig) -> list[str]:
             stage += 1
         keys.append(f"{digest.hexdigest()[:16]}-{epoch}")
     return keys
-
-
-def _radius(trial: TrialConfig) -> list[float]:
-    """What the radius of explicit smoothing depends on besides delta."""
-    radius0 = trial.params.get("radius0", 0.0)
-    return [radius0, trial.lr0, trial.batch0] if radius0 else []

@@ -53,7 +53,7 @@ class Suggester:
             is_tried: True for parameters that were trained already; those are not repeated.
         """
         if self.sampler == "grid":
-            return self._ask_grid(is_tried)
+            return next((params for params in self.grid() if not is_tried(params)), None)
         for attempt in range(MAX_ATTEMPTS):
             seed = derive_seed(self.seed, self.space.name, number, attempt)
             if self.is_model_based(number) and attempt < MAX_ATTEMPTS // 2:
@@ -100,9 +100,6 @@ class Suggester:
                 )
             trial = study.ask(distributions(self.space))
         return self._complete({name: float(value) for name, value in trial.params.items()})
-
-    def _ask_grid(self, is_tried: Callable[[Params], bool]) -> Params | None:
-        return next((params for params in self.grid() if not is_tried(params)), None)
 
     def _sobol(self, number: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         from scipy.stats import qmc  # 0.7 s, loaded while the cluster starts

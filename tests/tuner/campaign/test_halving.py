@@ -115,7 +115,7 @@ def test_one_rung_promotes_nobody() -> None:
     halving.start("a")
     halving.end("a", 0, 1.0)
     assert halving.promotion(closed=True) is None
-    assert halving.finals == {"a": 1.0}
+    assert halving.rungs[-1].scores == {"a": 1.0}
 
 
 def scored(halving: Halving, rung: int, *numbers: int) -> None:
