@@ -25,6 +25,7 @@ from results.records.segments import (
     list_segments,
     read_manifest,
     read_segment,
+    segment_numbers,
 )
 from search_spaces.records import OPEN
 from search_spaces.registry import unknown_name
@@ -80,10 +81,9 @@ class Run:
         epochs = self.epochs_by_trial() if by_prefix else {}
         for row in rows:
             if row["run_id"] in by_prefix and row["role"] == "search":
-                own = epochs.get((row["run_id"], row["trial_key"]), [])
                 row["prefix_scores"] = {
                     epoch["epoch"] * row["train_examples"]: epoch["val_accuracy"]
-                    for epoch in own
+                    for epoch in epochs.get((row["run_id"], row["trial_key"]), [])
                     if math.isfinite(epoch["val_accuracy"])
                 }
         return rows
@@ -114,12 +114,9 @@ class Run:
         """
         from results.arms.comparison import compare_arms
 
+        rows, manifests = self.rows(), self.manifests
         return compare_arms(
-            self.rows(),
-            self.manifests,
-            metric=metric,
-            min_effect=min_effect,
-            reference=reference,
+            rows, manifests, metric=metric, min_effect=min_effect, reference=reference
         )
 
     def best(self, space: str | None = None) -> TrialConfig:
@@ -146,20 +143,18 @@ class Run:
     def overview(self) -> Table:
         """The arms: their trials by status, samples trained on, best full training."""
         from results.arms.choice import group_by_arm, is_full
-        from results.statistics.wording import arm_label, number, percent
+        from results.statistics.wording import arm_label, number, percent, status_counts
         from results.tables import Table
 
-        rows = []
-        for name, own in group_by_arm(self.rows()).items():
-            trials = Counter(row["status"] for row in own)
-            rows.append(
-                [
-                    arm_label(name),
-                    ", ".join(f"{count} {status}" for status, count in trials.items()),
-                    number(sum(row["samples_seen"] or 0 for row in own)),
-                    percent(max((r["objective"] for r in own if is_full(r)), default=None)),
-                ]
-            )
+        rows = [
+            [
+                arm_label(name),
+                status_counts(Counter(row["status"] for row in own)),
+                number(sum(row["samples_seen"] or 0 for row in own)),
+                percent(max((r["objective"] for r in own if is_full(r)), default=None)),
+            ]
+            for name, own in group_by_arm(self.rows()).items()
+        ]
         header = ["arm", "trials", "samples", "best validation %"]
         return Table(caption="Arms, their trials and what they took", header=header, rows=rows)
 
@@ -217,13 +212,12 @@ def find_runs(path: str | Path | Iterable[str | Path]) -> list[Path]:
         ValueError: one of the paths holds no run.
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
-    found: dict[Path, Path] = {}
-    for one in paths:
-        for run_dir in _runs_at(str(one)):
-            found.setdefault(run_dir.resolve(), run_dir)
-    if not found:
+    by_place: dict[Path, Path] = {}
+    for run_dir in (run_dir for one in paths for run_dir in _runs_at(str(one))):
+        by_place.setdefault(run_dir.resolve(), run_dir)
+    if not by_place:
         raise ValueError("no runs were named.")
-    return list(found.values())
+    return list(by_place.values())
 
 
 @dataclass(kw_only=True)
@@ -241,10 +235,8 @@ class _RunFiles:
         told = self.manifest.get("run_id")
         if isinstance(told, str):
             return told
-        for table in self.tables.values():
-            if table.num_rows:
-                return str(table["run_id"][0].as_py())
-        return self.run_dir.resolve().name
+        recorded = (str(t["run_id"][0].as_py()) for t in self.tables.values() if t.num_rows)
+        return next(recorded, self.run_dir.resolve().name)
 
 
 def _runs_at(path: str) -> list[Path]:
@@ -363,30 +355,28 @@ def _codes(column: pa.ChunkedArray) -> np.ndarray:
 
 def _progress(run: _RunFiles, trials: pa.Table) -> str | None:
     """Is this run running, or was it interrupted?"""
-    name = run.run_id
-    mine = trials.filter(pc.equal(trials["run_id"], name))
+    mine = trials.filter(pc.equal(trials["run_id"], run.run_id))
     unfinished = pc.sum(pc.is_in(mine["status"], pa.array(OPEN))).as_py() or 0
     holder = lock_holder(run.run_dir)
-    if _is_written(run.run_dir):
-        return f"run {name} is still running: {unfinished} trials unfinished."
-    if unfinished or holder is not None:
-        return f"run {name} was interrupted: {unfinished} trials unfinished."
-    return None
+    if not unfinished and holder is None:
+        return None
+    state = "is still running" if holder and holder.alive else "was interrupted"
+    return f"run {run.run_id} {state}: {unfinished} trials unfinished."
 
 
 def _missing_segments(run_dir: Path) -> list[str]:
-    problems = []
-    for table in TABLES:
-        numbers = {int(p.stem) for p in list_segments(run_dir, table) if p.stem.isdigit()}
-        for number in sorted(set(range(max(numbers, default=-1))) - numbers):
-            problems.append(f"{run_dir / table}: segment {number:05d} is missing.")
-    return problems
+    numbers = {table: segment_numbers(run_dir, table) for table in TABLES}
+    return [
+        f"{run_dir / table}: segment {number:05d} is missing."
+        for table, present in numbers.items()
+        for number in sorted(set(range(max(present, default=-1))) - present)
+    ]
 
 
 def _lost_epochs(run: Run) -> list[str]:
     counts = run.epochs.group_by("trial_key").aggregate([("epoch", "count")]).to_pylist()
     recorded = {row["trial_key"]: row["epoch_count"] for row in counts}
-    columns = run.trials.select(["run_id", "trial_key", "status", "epochs_done"]).to_pylist()
+    columns = run.trials.select(["run_id", "trial_key", "epochs_done"]).to_pylist()
     return [
         f"run {row['run_id']}: trial {row['trial_key']} has {recorded.get(row['trial_key'], 0)} "
         f"of its {row['epochs_done']} epochs."

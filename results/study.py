@@ -42,9 +42,7 @@ class Tried:
     ended_at: datetime | None = None
 
 
-def build_study(
-    space: SearchSpace, rows: Iterable[Row], sampler: optuna.samplers.BaseSampler | None = None
-) -> optuna.Study:
+def build_study(space: SearchSpace, rows: Iterable[Row]) -> optuna.Study:
     """An in-memory study that maximises the objective, holding the space's search trials.
 
     One trial a config. Completed and diverged full trainings are COMPLETE, failed and oom ones
@@ -55,13 +53,7 @@ def build_study(
     Args:
         rows: of `trials`, in ledger order (the order in which they were asked); `prefix_scores`,
             where a row has it, gives validation accuracy by samples at earlier rungs.
-        sampler: Optuna's default when None.
     """
-    return make_study(space, tried_configs(space, rows), sampler)
-
-
-def tried_configs(space: SearchSpace, rows: Iterable[Row]) -> list[Tried]:
-    """The configs of these rows, in the order in which they were asked; see build_study."""
     known = distributions(space)
     tried: dict[tuple[str, str, int], Tried] = {}
     for row in rows:
@@ -72,19 +64,15 @@ def tried_configs(space: SearchSpace, rows: Iterable[Row]) -> list[Tried]:
             free = {name: params[name] for name in known}
             key = (row["run_id"], row["config_key"], row["seed"])
             _add_row(tried.setdefault(key, Tried(key=row["config_key"], params=free)), row)
-    return list(tried.values())
+    return make_study(space, tried.values())
 
 
-def make_study(
-    space: SearchSpace,
-    configs: Iterable[Tried],
-    sampler: optuna.samplers.BaseSampler | None = None,
-) -> optuna.Study:
+def make_study(space: SearchSpace, configs: Iterable[Tried]) -> optuna.Study:
     """The study of these configs; see build_study."""
     import optuna
 
     with quiet_optuna():
-        study = optuna.create_study(direction="maximize", sampler=sampler, study_name=space.name)
+        study = optuna.create_study(direction="maximize", study_name=space.name)
     known = distributions(space)
     for config in configs:
         study.add_trial(_frozen_trial(config, known))
@@ -113,11 +101,7 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
 
 def distribution(axis: Range) -> BaseDistribution:
     """A free range in Optuna's words."""
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if axis.choices is not None:
         return CategoricalDistribution(axis.grid())
@@ -135,9 +119,8 @@ def distribution(axis: Range) -> BaseDistribution:
 def _is_inside(
     space: SearchSpace, known: dict[str, BaseDistribution], params: Mapping[str, float]
 ) -> bool:
-    if any(params.get(name) != value for name, value in space.fixed.items()):
-        return False
-    if not known.keys() <= params.keys():
+    is_fixed = all(params.get(name) == value for name, value in space.fixed.items())
+    if not is_fixed or not known.keys() <= params.keys():
         return False
     try:
         return all(d._contains(d.to_internal_repr(params[name])) for name, d in known.items())
@@ -176,19 +159,13 @@ def _samples(row: Row) -> int:
 def _frozen_trial(config: Tried, known: dict[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
     from optuna.trial import TrialState, create_trial
 
-    states = {
-        "running": TrialState.RUNNING,
-        "complete": TrialState.COMPLETE,
-        "pruned": TrialState.PRUNED,
-        "fail": TrialState.FAIL,
-    }
-    *_, last = [None, *(config.scores[samples] for samples in sorted(config.scores))]
+    scores = dict(sorted(config.scores.items()))
     trial = create_trial(
-        state=states[config.kind],
-        value=last if config.kind == "complete" else None,
+        state=TrialState[config.kind.upper()],
+        value=[*scores.values()][-1] if config.kind == "complete" else None,
         params=config.params,
         distributions=known,
-        intermediate_values=dict(sorted(config.scores.items())),
+        intermediate_values=scores,
         user_attrs={"trial_key": config.trial_key, "config_key": config.key},
     )
     if config.started_at is not None:

@@ -11,13 +11,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 
 from search_spaces.families import CURVE_PARAMETERS
 from search_spaces.records import EpochRecord, Outcome, Status
-from search_spaces.trial import TrialConfig, canonical_json
+from search_spaces.trial import Recipe, TrialConfig, canonical_json
 
 SCHEMA_VERSION = 2
 MAX_ERROR_BYTES = 2048
@@ -34,9 +34,16 @@ PARAMS = ("interval", "delta0", "split", "momentum_share", "radius0", *CURVE_PAR
 
 TEXT, INT, FLOAT, BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 TIME = pa.timestamp("us", tz="UTC")
-
-
 Column = tuple[str, pa.DataType, str, str]  # name, type, unit, description
+DECAY_RATE = "delta of the stage over that of the stage before; 1 in stage 0"
+# Which trial of which arm, in both tables.
+PLACE: list[Column] = [
+    ("space", TEXT, "", "arm of the search"),
+    ("family", TEXT, "", "decay curve"),
+    ("role", TEXT, "", "search | select | confirm"),
+    ("replicate", INT, "", "seed index that pairs trials across arms"),
+    ("seed", INT, "", "seed of weights, split, order and augmentation"),
+]
 
 
 def _schema(columns: list[Column]) -> pa.Schema:
@@ -51,11 +58,7 @@ EPOCHS = _schema(
     [
         ("run_id", TEXT, "", "run that measured this row"),
         ("trial_key", TEXT, "", "hash of the whole trial config; joins with trials"),
-        ("space", TEXT, "", "arm of the search"),
-        ("family", TEXT, "", "decay curve"),
-        ("role", TEXT, "", "search | select | confirm"),
-        ("replicate", INT, "", "seed index that pairs trials across arms"),
-        ("seed", INT, "", "seed of weights, split, order and augmentation"),
+        *PLACE,
         ("attempt", INT, "", "start of this trial that measured the row; the latest wins"),
         ("epoch", INT, "epochs", "completed epochs, from 1"),
         ("stage", INT, "", "row of the schedule's table at the last step"),
@@ -64,12 +67,7 @@ EPOCHS = _schema(
         ("batch_capped", BOOL, "", "the batch is below its target"),
         ("momentum", FLOAT, "", "momentum used at the last step"),
         ("delta", FLOAT, "", "noise level lr * C / sqrt(batch) under the run's noise law"),
-        (
-            "decay_rate",
-            FLOAT,
-            "",
-            "delta of the stage over that of the stage before; 1 in stage 0",
-        ),
+        ("decay_rate", FLOAT, "", DECAY_RATE),
         ("num_steps", INT, "steps", "optimizer steps of this epoch"),
         ("samples_seen", INT, "samples", "since the training's start"),
         ("train_loss", FLOAT, "nats", "mean over the epoch, as samples passed in train mode"),
@@ -101,18 +99,9 @@ TRIALS = _schema(
         ("run_id", TEXT, "", "run that recorded this row"),
         ("trial_key", TEXT, "", "hash of the whole trial config"),
         ("config_key", TEXT, "", "hash without seed, replicate, role and horizon"),
-        ("space", TEXT, "", "arm of the search"),
-        ("family", TEXT, "", "decay curve"),
-        ("role", TEXT, "", "search | select | confirm"),
-        ("replicate", INT, "", "seed index that pairs trials across arms"),
-        ("seed", INT, "", "seed of weights, split, order and augmentation"),
+        *PLACE,
         ("horizon", FLOAT, "fraction", "share of the full training's samples"),
-        (
-            "status",
-            TEXT,
-            "",
-            "running | completed | diverged | failed | oom | interrupted | paused",
-        ),
+        ("status", TEXT, "", " | ".join(get_args(Status))),
         ("attempt", INT, "", "start of this trial; the latest wins"),
         _curve_column("p"),
         ("interval", INT, "epochs", "between decays"),
@@ -168,22 +157,16 @@ SCHEMAS = {"epochs": EPOCHS, "trials": TRIALS}
 # What makes a row unique within a run.
 KEYS = {"epochs": ("trial_key", "epoch"), "trials": ("trial_key",)}
 
-# Columns of a trial row that come from its Outcome under the same name.
-OUTCOME_COLUMNS = tuple(
-    name
-    for name in TRIALS.names
-    if name in Outcome.__dataclass_fields__ and name not in ("status",)
-)
-RECIPE_COLUMNS = (
-    *("c2", "c2_source", "noise_law", "model", "dataset", "data_fingerprint"),
-    *("train_examples", "optimizer", "momentum", "precision", "num_threads", "micro_batch"),
-    "epochs",
-)
+# Columns of a trial row that come, under the same name, from its outcome, recipe and trial.
+OUTCOME_COLUMNS = set(TRIALS.names) & Outcome.__dataclass_fields__.keys() - {"status"}
+RECIPE_COLUMNS = set(TRIALS.names) & Recipe.__dataclass_fields__.keys() - {"batch0"}
+IDENTITY_COLUMNS = ("trial_key", *(name for name, *_ in PLACE))
 
 
 def epoch_row(run_id: str, trial: TrialConfig, attempt: int, record: EpochRecord) -> Row:
     """The row of `epochs` for one finished epoch."""
-    return {"run_id": run_id, **_identity(trial), "attempt": attempt, **asdict(record)}
+    identity = {name: getattr(trial, name) for name in IDENTITY_COLUMNS}
+    return {"run_id": run_id, **identity, "attempt": attempt, **asdict(record)}
 
 
 def trial_row(
@@ -204,7 +187,7 @@ def trial_row(
 
     Args:
         status: of the trial now; wins over the outcome's own.
-        outcome: what the training came to; None leaves the measurements null.
+        outcome: None leaves the measurements null.
         so_far: columns of a training that is paused, where there is no outcome yet.
         started_at, ended_at: with time zone.
         error: cut to its last 2 kB; unencodable characters become "?".
@@ -212,21 +195,18 @@ def trial_row(
     params = {k: v for k, v in trial.params.items() if k in PARAMS} | trial.curve_params
     recipe = asdict(trial.recipe)
     measured = asdict(outcome) if outcome is not None else so_far or {}
+    of_trial = (*IDENTITY_COLUMNS, "config_key", "horizon", "lr0", "batch0")
     row = {
         "run_id": run_id,
-        **_identity(trial),
-        "config_key": trial.config_key,
-        "horizon": trial.horizon,
         "status": status,
         "attempt": attempt,
         "config_json": canonical_json(trial.to_dict()),
-        "lr0": trial.lr0,
-        "batch0": trial.batch0,
         "epochs_done": epochs_done,
         "host": host,
         "started_at": started_at,
         "ended_at": ended_at,
         "error": None if error is None else _tail(error),
+        **{name: getattr(trial, name) for name in of_trial},
         **{name: params.get(name) for name in PARAMS},
         **{name: recipe[name] for name in RECIPE_COLUMNS},
         **{name: measured.get(name) for name in OUTCOME_COLUMNS},
@@ -245,17 +225,6 @@ def trial_from_row(row: Mapping[str, Any]) -> TrialConfig:
 @functools.lru_cache(maxsize=10_000)
 def _trial_from_json(text: str) -> TrialConfig:
     return TrialConfig.from_dict(json.loads(text))
-
-
-def _identity(trial: TrialConfig) -> Row:
-    return {
-        "trial_key": trial.trial_key,
-        "space": trial.space,
-        "family": trial.family,
-        "role": trial.role,
-        "replicate": trial.replicate,
-        "seed": trial.seed,
-    }
 
 
 def _tail(text: str) -> str:

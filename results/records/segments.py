@@ -32,6 +32,11 @@ def list_segments(run_dir: Path, table: str) -> list[Path]:
     return sorted(paths, key=lambda path: (len(path.stem), path.stem))
 
 
+def segment_numbers(run_dir: Path, table: str) -> set[int]:
+    """The numbers of a table's visible segments."""
+    return {int(path.stem) for path in list_segments(run_dir, table) if path.stem.isdigit()}
+
+
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a hidden temporary file, then put it durably in the place of `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -49,8 +54,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a small text file, atomically and durably."""
-    content = text.encode()
-    write_atomically(path, lambda file: file.write(content))
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def sync_directory(directory: Path) -> None:
@@ -123,7 +127,6 @@ def write_manifest(run_dir: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _newer_version(path: Path, version: int) -> ValueError:
-    """The error for records that a newer GradTune wrote."""
     return ValueError(
         f"{path} has schema version {version}, but this GradTune reads up to "
         f"{SCHEMA_VERSION}. Update GradTune."
@@ -157,12 +160,12 @@ def _conform(table: pa.Table, schema: pa.Schema, version: int) -> pa.Table:
     lost = [name for name in missing if name not in LATER_COLUMNS]
     if version == SCHEMA_VERSION and lost:
         raise DamagedFile(f"lacks columns {', '.join(lost)}")
-    columns = []
-    for field in schema:
-        if field.name in missing:
-            columns.append(pa.nulls(table.num_rows, field.type))
-        else:
-            columns.append(_cast(table.column(field.name), field))
+    columns = [
+        pa.nulls(table.num_rows, field.type)
+        if field.name in missing
+        else _cast(table.column(field.name), field)
+        for field in schema
+    ]
     return pa.table(columns, schema=schema)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from results.records.segments import (
     list_segments,
     read_manifest,
     read_segment,
+    segment_numbers,
     segment_path,
     sweep_temporary,
     sync_directory,
@@ -54,7 +54,6 @@ class RunStore:
     Safe to call from several threads, but not from a signal handler (it takes locks).
 
     Attributes:
-        run_dir: runs/<run_id>.
         error: the OSError of the last attempt to write; None when it succeeded.
     """
 
@@ -82,7 +81,6 @@ class RunStore:
         Args:
             run_dir: its last part is the run_id (see `check_run_name`).
             manifest: plain JSON; schema_version and run_id are added.
-            config_yaml: text of config.yaml.
 
         Raises:
             ValueError: bad name, or the folder exists.
@@ -138,19 +136,11 @@ class RunStore:
             return dict(self._manifest)
 
     def add_epoch(self, row: Row) -> None:
-        """Record one finished epoch (see records.epoch_row); on disk within a second.
-
-        Raises:
-            ValueError: the row does not fit the table.
-        """
+        """Record one finished epoch (see records.epoch_row); ValueError if it does not fit."""
         self._add("epochs", row)
 
     def add_trial(self, row: Row) -> None:
-        """Record a trial's state (see records.trial_row); replaces its earlier row.
-
-        Raises:
-            ValueError: the row does not fit the table.
-        """
+        """Record a trial's state in place of its earlier row; ValueError if it does not fit."""
         self._add("trials", row)
 
     def event(self, kind: str, **fields: object) -> None:
@@ -179,10 +169,10 @@ class RunStore:
     def flush(self) -> bool:
         """Write what is buffered now; True when everything is on disk, else see `error`."""
         with self._writing:
-            done = self._try(self._write_all)
-        if done:
-            self.error = None
-        return done
+            if not self._try(self._write_all):
+                return False
+        self.error = None
+        return True
 
     def close(self) -> None:
         """Write what is buffered and let the run go. Closing twice is harmless.
@@ -233,14 +223,10 @@ class RunStore:
             segment.write()
 
     def _write_events(self) -> None:
-        if not self._events:
-            return
-        fd = os.open(self.run_dir / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            while self._events:
-                self._events = self._events[os.write(fd, self._events) :]
-        finally:
-            os.close(fd)
+        if self._events:
+            with open(self.run_dir / "events.jsonl", "ab", buffering=0) as file:
+                while self._events:
+                    self._events = self._events[file.write(self._events) :]
 
     def _write_manifest(self) -> None:
         if self._manifest_dirty:
@@ -254,8 +240,7 @@ class _Segment:
     def __init__(self, run_dir: Path, table: str) -> None:
         self._run_dir, self._table = run_dir, table
         self._schema = SCHEMAS[table]
-        taken = [int(path.stem) for path in list_segments(run_dir, table) if path.stem.isdigit()]
-        self._begin(max(taken, default=-1) + 1)
+        self._begin(max(segment_numbers(run_dir, table), default=-1) + 1)
         self._waiting: list[tuple[Row, pa.RecordBatch]] = []
         self._guard = threading.Lock()
 
@@ -292,10 +277,8 @@ class _Segment:
                 self._index[key] = (number, row["attempt"])
         table = pa.Table.from_batches(batches, schema=self._schema)
         self._rows = table.take([number for number, _ in self._index.values()]).combine_chunks()
-        self._index = {
-            key: (number, attempt)
-            for number, (key, (_, attempt)) in enumerate(self._index.items())
-        }
+        attempts = {key: attempt for key, (_, attempt) in self._index.items()}
+        self._index = {key: (i, attempts[key]) for i, key in enumerate(attempts)}
         self._dirty = True
 
 
@@ -313,7 +296,5 @@ def _exists(run_dir: Path) -> ValueError:
 
 
 def _ends_with_newline(path: Path) -> bool:
-    if not path.exists():
-        return True
-    content = path.read_bytes()
+    content = path.read_bytes() if path.exists() else b""
     return not content or content.endswith(b"\n")

@@ -22,6 +22,7 @@ from results.statistics.wording import (
     points,
     points_interval,
     short_label,
+    status_counts,
 )
 from results.tables import UNKNOWN, Table
 
@@ -224,7 +225,7 @@ def choices_table(details: Mapping[str, ArmDetails]) -> Table:
             arm_label(name),
             (format_params(arm.params) or UNKNOWN)
             + (f" (at an end of its range: {', '.join(arm.on_edge)})" if arm.on_edge else ""),
-            ", ".join(f"{count} {status}" for status, count in arm.num_trials.items()),
+            status_counts(arm.num_trials),
         ]
         for name, arm in details.items()
     ]

@@ -105,6 +105,11 @@ def counts(pairs: Sequence[tuple[str, int]], unit: str) -> str:
     return f"n {unit}: " + ", ".join(f"{arm_label(name)} {n}" for name, n in pairs)
 
 
+def status_counts(trials: Mapping[str, int]) -> str:
+    """ "16 completed, 2 failed"."""
+    return ", ".join(f"{count} {status}" for status, count in trials.items())
+
+
 def format_params(params: Mapping[str, float]) -> str:
     """ "delta0=0.0884, interval=1, p=0.9": four digits, in a fixed order."""
     return ", ".join(f"{name}={value:.4g}" for name, value in sorted(params.items()))
