@@ -7,14 +7,16 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from results import Run, load
 from search_spaces.registry import import_callable
 from tuner.config.schema import ConfigError, show
+from tuner.plan.checks import check_surroundings
+from tuner.plan.usercode import MAIN, name_of
+from tuner.run import make_request
 from tuner.session import cluster
-
-if TYPE_CHECKING:  # pyarrow
-    from results import Run
+from tuner.session.execution import execute, run_id
 
 INTERRUPTED = (130, 143)
 TRAINABLE = ("trainable", "train")  # the key, and its earlier name
@@ -52,16 +54,15 @@ def search(
         RuntimeError: the run failed; what was finished is kept.
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; `resume=` goes on.
     """
-    from results import load
-    from tuner.display.summary import print_summary
-    from tuner.plan.checks import check_surroundings
-    from tuner.run import make_request
-    from tuner.session.execution import execute, run_id
+    from tuner.display.summary import print_summary  # scipy
 
     cluster.check_ray()
     given = {"space": space, "trainable": trainable, **(settings or {}), **keys}
     given = {k: v for k, v in given.items() if v is not None or k not in NULL_IS_UNSAID}
-    function = _name_functions(given)
+    function = None  # the one that cannot be imported by its path
+    for key in TRAINABLE:
+        if key in given and not isinstance(given[key], str):
+            given[key], function = _named(given[key])
     request = make_request(given, None, function)
     config = request.config
     if config.dry_run:
@@ -95,19 +96,8 @@ def search(
     return run
 
 
-def _name_functions(given: dict[str, Any]) -> Callable[..., object] | None:
-    """Put import paths for functions; returns the one that cannot be imported by its path."""
-    function = None
-    for key in TRAINABLE:
-        if key in given and not isinstance(given[key], str):
-            given[key], function = _named(given[key])
-    return function
-
-
 def _named(train: Any) -> tuple[str, Callable[..., object] | None]:
     """The import path of a training; and the function, where it cannot be imported by it."""
-    from tuner.plan.usercode import MAIN, name_of
-
     if not callable(train):
         raise ConfigError(f"trainable={train!r}: give a function train(schedule, seed, report)")
     name = name_of(train)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 
 USAGE = """usage: gradtune COMMAND [words ...]
 
@@ -37,28 +38,8 @@ complete -o default -o nospace -F _gradtune gradtune
 SHELLS = {"bash": "", "zsh": "autoload -U +X bashcompinit && bashcompinit\n"}
 
 
-def run(words: list[str]) -> int:
-    """`gradtune run`."""
-    from tuner.run import main
-
-    return main(words, program="gradtune run")
-
-
-def measure(words: list[str]) -> int:
-    """`gradtune measure`."""
-    from tuner.measure.__main__ import main
-
-    return main(words, program="gradtune measure")
-
-
-def read(words: list[str]) -> int:
-    """`gradtune results`."""
-    from results.__main__ import main
-
-    return main(words, program="gradtune results")
-
-
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"run": run, "measure": measure, "results": read}
+# Command -> the module whose `main` it is.
+COMMANDS = {"run": "tuner.run", "measure": "tuner.measure.__main__", "results": "results.__main__"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -78,7 +59,9 @@ def main(argv: list[str] | None = None) -> int:
     if words[0] in COMMANDS:
         # As `python -m` does: names of the reader's own are found where the reader is.
         sys.path.insert(0, os.getcwd())
-        return COMMANDS[words[0]](words[1:])
+        module = importlib.import_module(COMMANDS[words[0]])
+        code: int = module.main(words[1:], program=f"gradtune {words[0]}")
+        return code
     from search_spaces.registry import nearest
 
     known = ", ".join((*COMMANDS, "--version", "--print-completion bash|zsh"))
@@ -97,7 +80,7 @@ def completion(shell: str) -> str:
     from tuner.config.workloads import WORKLOADS
     from tuner.measure.reports import MEASURES
 
-    named = {"space": SPACES, "workload": WORKLOADS, "preset": PRESETS}
+    named: dict[str, Iterable[str]] = {"space": SPACES, "workload": WORKLOADS, "preset": PRESETS}
     words = [f"{key}={name}" for key, names in named.items() for name in names]
     keys = [f"{key}=" for key in KEYS if key not in named]
     script = COMPLETION.format(

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.config.schema import Config, ConfigError
+from tuner.config.compose import compose
+from tuner.config.schema import Config, ConfigError, plain
+from tuner.config.words import parse_words
+from tuner.config.yamltext import write_yaml
 
 if TYPE_CHECKING:  # pyarrow
     from tuner.plan.plan import Plan
@@ -32,16 +35,23 @@ paired seeds, and keep everything as Parquet under runs/.
   --config-dir DIR   folder with your own space/, workload/, preset/ YAML files
   --cfg              print the configuration and stop
 """
-
-
 PROGRAM = "python -m tuner.run"
 
 
 def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
-    """Run the command line; returns the exit code (DESIGN.md: 0, 1, 2, 4, 130, 143)."""
+    """Run the command line; returns the exit code (DESIGN.md: 0, 1, 2, 4, 130, 143).
+
+    Args:
+        program: what was typed before the words.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
+    return exit_code(lambda: _main(words, program))
+
+
+def exit_code(work: Callable[[], int]) -> int:
+    """The exit code of this work, or of what ended it before anything started."""
     try:
-        return run_words(words, program=program)
+        return work()
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -51,6 +61,16 @@ def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted before anything started", file=sys.stderr)
         return 130
+
+
+def _main(words: list[str], program: str) -> int:
+    if "--help" in words or "-h" in words:
+        from tuner.config.help import describe_keys
+
+        print(USAGE)
+        print(describe_keys())
+        return 0
+    return run_command(read_command(words), program=program)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,42 +97,16 @@ class Request:
     stored: Plan | None = None
 
     def make_plan(self) -> Plan:
-        """The plan: of the earlier run, or a new one.
-
-        Raises:
-            ConfigError: see `tuner.plan.plan.make_plan`.
-        """
+        """The plan: of the earlier run, or a new one (see `tuner.plan.plan.make_plan`)."""
         from tuner.plan.plan import make_plan
 
         return self.stored or make_plan(self.config)
 
 
-def run_words(
-    words: list[str],
-    summary: Callable[[Path], None] | None = None,
-    program: str = PROGRAM,
-) -> int:
-    """Validate and execute key=value words and options; returns the exit code.
-
-    Args:
-        summary, program: see `run_command`.
-
-    Raises:
-        ConfigError: a mistake in the words.
-    """
-    if "--help" in words or "-h" in words:
-        from tuner.config.help import describe_keys
-
-        print(USAGE)
-        print(describe_keys())
-        return 0
-    return run_command(read_command(words), summary, program)
-
-
 def run_command(
     command: Command,
     summary: Callable[[Path], None] | None = None,
-    program: str = "python -m tuner.run",
+    program: str = PROGRAM,
     adjust: Callable[[Config], None] | None = None,
 ) -> int:
     """Validate and execute what a command line said; returns the exit code.
@@ -129,13 +123,11 @@ def run_command(
     if adjust is not None and request.run_dir is None:
         adjust(config)
     if command.show:
-        from tuner.config.schema import plain
-        from tuner.config.yamltext import write_yaml
-
         print(write_yaml(plain(config)), end="")
         return 0
     from tuner.plan.checks import check_surroundings
     from tuner.plan.usercode import check_import
+    from tuner.session.execution import execute
 
     plan = request.make_plan()
     check_import(config)
@@ -145,8 +137,6 @@ def run_command(
         print_plan(plan)
         return 0
     check_surroundings(config, request.run_dir)
-    from tuner.session.execution import execute
-
     return execute(
         plan,
         program=program,
@@ -169,16 +159,14 @@ def make_request(
     Raises:
         ConfigError: a mistake in the values.
     """
+    rest = {key: value for key, value in given.items() if key != "resume"}
     target = given.get("resume")
     if target is None:
-        from tuner.config.compose import compose
-
-        return Request(config=compose(given, config_dir, function))
+        return Request(config=compose(rest, config_dir, function))
     if target == "":
         raise ConfigError("resume=: may not be empty")
     from tuner.session.resume import resume_run
 
-    rest = {key: value for key, value in given.items() if key != "resume"}
     plan, run_dir = resume_run(str(target), rest, config_dir, function)
     return Request(config=plan.config, run_dir=run_dir, stored=plan)
 
@@ -189,8 +177,6 @@ def read_command(words: list[str]) -> Command:
     Raises:
         ConfigError: an unknown option, --config-dir without a folder, or an unreadable word.
     """
-    from tuner.config.words import parse_words
-
     rest: list[str] = []
     config_dir, where, show = None, [], False
     queue = iter(words)

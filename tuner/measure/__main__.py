@@ -15,7 +15,7 @@ from pathlib import Path
 from search_spaces.registry import nearest
 from trainables import MEASUREMENTS
 from tuner.config.schema import Config, ConfigError, RangeConfig, value_of
-from tuner.run import read_command, run_command
+from tuner.run import exit_code, read_command, run_command
 
 BATCHES = "spaces.lr_batch.batch0."
 USAGE = """usage: python -m tuner.measure WHAT [key=value ...] [--write DIR] [--help]
@@ -45,14 +45,7 @@ Keys are those of tuner.run (python -m tuner.run --help); resume=RUN reports on 
 def main(argv: list[str] | None = None, program: str = "python -m tuner.measure") -> int:
     """Run the command line; returns the exit code of `python -m tuner.run`."""
     words = list(sys.argv[1:] if argv is None else argv)
-    try:
-        return _main(words, program)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted before anything started", file=sys.stderr)
-        return 130
+    return exit_code(lambda: _main(words, program))
 
 
 def _main(words: list[str], program: str) -> int:

@@ -15,7 +15,7 @@ from trainables.functions.benchmark import FUNCTIONS
 from tuner.config.compose import compose
 from tuner.config.schema import Config, ConfigError
 from tuner.plan.checks import check_surroundings
-from tuner.run import run_words
+from tuner.run import read_command, run_command
 
 PRESET = "aaai_functions_cpu"
 DEFAULT = ("rastrigin", "ackley", "griewank", "schaffer_f7")
@@ -55,7 +55,7 @@ def measure_functions(words: list[str]) -> int:
         own = [*preset, *words, f"workload={name}", f"name={own_names[name]}"]
         if name in begun and not config.dry_run:
             own = [f"resume={begun[name]}"]
-        code = run_words(own, run_dirs.append)
+        code = run_command(read_command(own), run_dirs.append)
         worst = max(worst, code)
         if code >= 2:
             return code
