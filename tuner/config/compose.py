@@ -14,7 +14,7 @@ from typing import Any
 from search_spaces import SPACES
 from search_spaces.registry import is_import_path, nearest
 from search_spaces.space import EXTRA_PARAMS, SearchSpace
-from tuner.config.presets import PRESETS, Preset
+from tuner.config.presets import PRESETS
 from tuner.config.schema import (
     KEYS,
     MISSING,
@@ -61,14 +61,13 @@ def compose(
     settings = {name: preset.settings for name, preset in PRESETS.items()}
     preset_name = asked.get("preset", "none")
     of_preset, is_own = _layer("preset", preset_name, settings, config_dir)
-    preset = PRESETS.get(preset_name, PRESETS["none"])
-    default = "user" if "trainable" in asked else of_preset.get("workload", preset.workload)
-    workload = asked.get("workload", default)
+    default = of_preset.get("workload", KEYS["workload"].default)
+    workload = asked.get("workload", "user" if "trainable" in asked else default)
     of_workload, _ = _layer("workload", workload, WORKLOADS, config_dir)
     names = {"workload": workload, "preset": preset_name}
     values = {**of_workload, **of_preset, **asked, **names}
-    default_arms = [arm.name for arm in preset.arms] or KEYS["space"].default
-    spaces = find_spaces(values.get("space", default_arms), preset, config_dir)
+    default_arms = [arm.name for arm in _arms(preset_name)] or KEYS["space"].default
+    spaces = find_spaces(values.get("space", default_arms), preset_name, config_dir)
     ranges = {key: values.pop(key) for key in list(values) if key.startswith("spaces.")}
     for key, known in KEYS.items():
         if values.setdefault(key, known.default) == MISSING:
@@ -154,15 +153,15 @@ def _check_known(group: str, name: str, options: Iterable[str]) -> None:
 
 
 def find_spaces(
-    names: Sequence[str], preset: Preset, config_dir: str | None
+    names: Sequence[str], preset: str, config_dir: str | None
 ) -> dict[str, SearchSpace]:
-    """The spaces of these names, or of files by path.
+    """The spaces of these names (built-in, the preset's, in config_dir), or of files by path.
 
     Raises:
         ConfigError: none, an unknown one, one twice, or a bad file.
     """
     files = _files("space", config_dir)
-    options = {**SPACES, **{arm.name: arm for arm in preset.arms}}
+    options = SPACES | {arm.name: arm for arm in _arms(preset)}
     spaces = []
     for name in names:
         path = Path(name) if name.endswith(SPACE_FILES) else files.get(name)
@@ -171,9 +170,14 @@ def find_spaces(
         spaces.append(options[name] if path is None else load_space(path))
     by_name = {space.name: space for space in spaces}
     if not spaces or len(by_name) < len(spaces):
-        told = "each may be named once" if spaces else "name at least one"
-        raise ConfigError(f"space={show(names)}: {told}")
+        wanted = "each may be named once" if spaces else "name at least one"
+        raise ConfigError(f"space={show(names)}: {wanted}")
     return by_name
+
+
+def _arms(preset: str) -> tuple[SearchSpace, ...]:
+    """The preset's own arms; a preset of the user's has none."""
+    return PRESETS[preset].arms if preset in PRESETS else ()
 
 
 def _node(space: SearchSpace) -> dict[str, Any]:

@@ -1,15 +1,16 @@
-"""Which keys need another one to have an effect? A key that was given for nothing is refused."""
+"""What does a key need to have an effect? Another key or a package; else giving it is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from tuner.config.schema import Config, ConfigError, show, value_of
+from search_spaces.registry import unknown_name
+from tuner.config.schema import TRACKERS, Config, ConfigError, show, value_of
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(NamedTuple):
     """Keys, what has to be given for them to have an effect, and whether it is."""
 
     keys: tuple[str, ...]
@@ -17,12 +18,10 @@ class Need:
     is_met: Callable[[Config], bool]
 
 
-def _measures(*names: str) -> Callable[[Config], bool]:
-    return lambda config: bool(set(names) & set(config.measure))
-
-
-def _tracks(*names: str) -> Callable[[Config], bool]:
-    return lambda config: bool(set(names) & set(config.track))
+def _listed(key: str, *names: str) -> tuple[str, Callable[[Config], bool]]:
+    """One of these in the list of `measure` or `track`."""
+    what = " or ".join(f"'{key}=[{name}]'" for name in names)
+    return what, lambda config: not set(names).isdisjoint(value_of(config, key))
 
 
 def _section(name: str, *keys: str) -> tuple[str, ...]:
@@ -30,36 +29,22 @@ def _section(name: str, *keys: str) -> tuple[str, ...]:
 
 
 NEEDS = (
-    Need(
-        _section("search", "eta", "rungs", "min_horizon", "promote"),
-        "search.fidelity=squeezed or prefix",
-        lambda c: c.search.fidelity != "full",
-    ),
-    Need(
-        ("search.budget", "search.startup"),
-        "another search.sampler than grid",
-        lambda c: c.search.sampler != "grid",
-    ),
-    Need(
-        ("confirm.max_seeds",),
-        "confirm.until=decided",
-        lambda c: c.confirm.until == "decided",
-    ),
+    Need(_section("search", "eta", "rungs", "min_horizon", "promote"),
+         "search.fidelity=squeezed or prefix", lambda c: c.search.fidelity != "full"),
+    Need(_section("search", "budget", "startup"),
+         "another search.sampler than grid", lambda c: c.search.sampler != "grid"),
+    Need(("confirm.max_seeds",), "confirm.until=decided", lambda c: c.confirm.until == "decided"),
     Need(("confirm.select_seeds",), "confirm.top_k above 1", lambda c: c.confirm.top_k > 1),
-    Need(
-        _section("noise", "estimator", "batch_norm", "batch", "pairs", "every"),
-        "'measure=[noise]' or 'measure=[sampling]'",
-        _measures("noise", "sampling"),
-    ),
+    Need(_section("noise", "estimator", "batch_norm", "batch", "pairs", "every"),
+         *_listed("measure", "noise", "sampling")),
     Need(("noise.source",), "noise.c2", lambda c: c.noise.c2 is not None),
-    Need(_section("critical", "epsilon", "min_epochs"), "'measure=[critical]'",
-         _measures("critical")),
+    Need(_section("critical", "epsilon", "min_epochs"), *_listed("measure", "critical")),
     Need(_section("sharpness", "rho", "adaptive", "examples", "batch", "iterations"),
-         "'measure=[sharpness]'", _measures("sharpness")),
-    Need(("recipe.family", "recipe.interval"), "baseline=true", lambda c: c.baseline),
-    Need(("tracking.project",), "'track=[wandb]' or 'track=[mlflow]'", _tracks("wandb", "mlflow")),
-    Need(("tracking.entity", "tracking.mode"), "'track=[wandb]'", _tracks("wandb")),
-    Need(("tracking.uri",), "'track=[mlflow]'", _tracks("mlflow")),
+         *_listed("measure", "sharpness")),
+    Need(_section("recipe", "family", "interval"), "baseline=true", lambda c: c.baseline),
+    Need(("tracking.project",), *_listed("track", "wandb", "mlflow")),
+    Need(_section("tracking", "entity", "mode"), *_listed("track", "wandb")),
+    Need(("tracking.uri",), *_listed("track", "mlflow")),
 )  # fmt: skip
 
 
@@ -70,3 +55,18 @@ def check_effects(config: Config) -> None:
             value = value_of(config, key)
             if key in config.given and value is not None and not need.is_met(config):
                 raise ConfigError(f"{key}={show(value)}: has no effect; it needs {need.what}")
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Raise ConfigError for a tracker that is unknown, repeated or not installed; imports none."""
+    for name in names:
+        if name not in TRACKERS:
+            raise ConfigError(str(unknown_name("tracker", name, TRACKERS)))
+        package = TRACKERS[name][0]
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:  # without origin: a mere folder, such as ./wandb
+            raise ConfigError(
+                f"track=[{name}]: needs the package {package}; pip install 'gradtune[{name}]'"
+            )
+    if len(set(names)) < len(names):
+        raise ConfigError(f"track=[{','.join(names)}]: each may be named once")

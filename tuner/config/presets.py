@@ -28,15 +28,13 @@ class Preset:
 
     Attributes:
         shows: figure and claim.
-        workload: where the user names none.
         settings: configuration keys, nested; over the workload's.
         arms: searched where the user names no space.
-        cpu: settings and `workload` over these for the CPU form; empty = there is none.
+        cpu: settings over these for the CPU form; empty = there is none.
         cpu_arms: its arms where they differ.
     """
 
     shows: str
-    workload: str = "digits"
     settings: dict[str, Any] = field(default_factory=dict)
     arms: tuple[SearchSpace, ...] = ()
     cpu: dict[str, Any] = field(default_factory=dict)
@@ -53,6 +51,7 @@ REFERENCE = {"delta0": _fixed(1.0, relative=True), "interval": _fixed(1, integer
 STAGES = {**REFERENCE, **PAPER_STAGES}
 # arXiv 2311.08745: SGD without momentum or weight decay.
 P1_RECIPE: dict[str, Any] = {
+    "workload": "cifar100_resnet18",
     "optimizer": {"name": "sgd", "momentum": 0.0, "nesterov": False, "weight_decay": 0.0},
     "lr": 0.1,
     "batch": {"initial": 128},
@@ -77,16 +76,9 @@ def _poly(name: str, p: float, **ranges: Range) -> SearchSpace:
 
 def _constants(lrs: tuple[float, ...], batches: tuple[int, ...]) -> SearchSpace:
     """Constant lr and batch: every pair of these."""
-    return SearchSpace(
-        name="lr_batch",
-        family="constant",
-        ranges={
-            "interval": _fixed(1, integer=True),
-            "split": LR,
-            "lr0": Range(choices=lrs),
-            "batch0": Range(choices=batches, integer=True),
-        },
-    )
+    pairs = {"lr0": Range(choices=lrs), "batch0": Range(choices=batches, integer=True)}
+    ranges = {"interval": REFERENCE["interval"], "split": LR, **pairs}
+    return SearchSpace(name="lr_batch", family="constant", ranges=ranges)
 
 
 def _at_recipe_lr(batches: tuple[int, ...]) -> SearchSpace:
@@ -102,12 +94,12 @@ def _solver(name: str) -> SearchSpace:
 
 def _momentum_arms(p: float) -> tuple[SearchSpace, ...]:
     """The ways in which Algorithm 6 can share one path of delta."""
-    share, half = _fixed(1.0), _fixed(0.5)
+    half = _fixed(0.5)
     return (
         _arm("constant", "constant"),
         _poly("lr_only", p),
-        _poly("lr_batch", p, split=_fixed(0.5)),
-        _poly("beta", p, momentum_share=share),
+        _poly("lr_batch", p, split=half),
+        _poly("beta", p, momentum_share=_fixed(1.0)),
         _poly("lr_beta", p, momentum_share=half),
         _poly("batch_beta", p, momentum_share=half, split=BATCH),
     )
@@ -137,14 +129,12 @@ POWER_ARMS = (
 PAPER_PRESETS: dict[str, Preset] = {
     "p1_schedules": Preset(
         shows="2311.08745 Figs 4-7, 13, 14: eleven decay curves; p <= 1 is claimed best",
-        workload="cifar100_resnet18",
         settings=P1_RECIPE | EACH,
         arms=SCHEDULE_ARMS,
         cpu=DIGITS_EACH,
     ),
     "p1_methods": Preset(
         shows="2311.08745 Figs 10-12: constant, lr, batch, hybrid on one path of delta",
-        workload="cifar100_resnet18",
         settings={**P1_RECIPE, "batch": {"initial": 32}},
         arms=(
             _arm("constant", "constant"),
@@ -156,14 +146,12 @@ PAPER_PRESETS: dict[str, Preset] = {
     ),
     "p1_noise": Preset(
         shows="2311.08745 Fig 8: distribution of the gradient noise at one point",
-        workload="cifar100_resnet18",
         settings=P1_RECIPE | EACH | {"epochs": 2, "measure": ["sampling", "noise"]},
         arms=(_constants((0.1,), (8, 32, 128)),),
         cpu=DIGITS | EACH | {"epochs": 8, "noise": {"every": 4}},
     ),
     "p1_sharpness": Preset(
         shows="2311.08745 Fig 9: sharpness, noise level and accuracy over lr x batch",
-        workload="cifar100_resnet18",
         settings=P1_RECIPE | EACH | {"measure": ["sharpness"]},
         arms=(_constants(PAPERS_LRS, tuple(2**k for k in range(1, 14))),),
         cpu=DIGITS | EACH | {"epochs": 15},
@@ -171,23 +159,17 @@ PAPER_PRESETS: dict[str, Preset] = {
     ),
     "p1_critical": Preset(
         shows="2311.08745 appendix C, Table 2: critical batch size, and the bound of C^2 from it",
-        workload="cifar100_resnet18",
         settings=P1_RECIPE
         | EACH
         | {"measure": ["critical"], "critical": {"epsilon": [0.5, 0.7, 1.0]}},
         arms=(_at_recipe_lr(tuple(2**k for k in range(3, 14))),),
-        cpu={
-            "workload": "digits",
-            "lr": 0.5,
-            "epochs": 30,
-            "batch": {"initial": 32},
-            "critical": {"epsilon": [1.0], "min_epochs": 2},
-        },
+        cpu=DIGITS
+        | EACH
+        | {"lr": 0.5, "epochs": 30, "critical": {"epsilon": [1.0], "min_epochs": 2}},
         cpu_arms=(_at_recipe_lr(tuple(2**k for k in range(3, 9))),),
     ),
     "aaai_explicit": Preset(
         shows="2412.11501 Fig 2: explicit smoothing of a network's loss does not help",
-        workload="cifar100_resnet18",
         settings=P1_RECIPE | EACH,
         arms=(
             _arm("constant", "constant"),
@@ -198,8 +180,8 @@ PAPER_PRESETS: dict[str, Preset] = {
     ),
     "aaai_functions": Preset(
         shows="2412.11501: explicit graduated optimization against other global methods",
-        workload="rastrigin",
         settings={
+            "workload": "rastrigin",
             "baseline": False,
             "search": {"sampler": "grid"},
             "confirm": {"seeds": 1, "each": True},
@@ -210,7 +192,6 @@ PAPER_PRESETS: dict[str, Preset] = {
             *(_solver(name) for name in SOLVERS[1:]),
         ),
         cpu={
-            "workload": "rastrigin",
             "epochs": 25,
             "batch": {"initial": 20},
             "dataset": {"path": "10", "train_examples": 400},
@@ -219,21 +200,18 @@ PAPER_PRESETS: dict[str, Preset] = {
     # C^2 and K of ResNet-18 on CIFAR-100 as the papers' code has them; they shape the law shb.
     "aaai_shb": Preset(
         shows="2412.11501 Fig 6: decay curves under SHB; p <= 1 is claimed best",
-        workload="cifar100_resnet18",
         settings=_heavy_ball("shb", 25.318, 1.77, "shb") | EACH,
         arms=POWER_ARMS,
         cpu=DIGITS_EACH | {"lr": 0.02},
     ),
     "aaai_nshb": Preset(
         shows="2412.11501: the same under NSHB (noise.law=nshb_a for the other formula)",
-        workload="cifar100_resnet18",
         settings=_heavy_ball("nshb", 128.0, 4.5, "nshb_b") | EACH,
         arms=POWER_ARMS,
         cpu=DIGITS_EACH | {"lr": 0.2},
     ),
     "aaai_algorithm6": Preset(
         shows="2412.11501 Figs 3, 4: SHB with lr, batch and momentum sharing one path of delta",
-        workload="cifar100_resnet18",
         settings=_heavy_ball("shb", 25.318, 1.77, "shb"),
         arms=_momentum_arms(0.9),
         cpu=DIGITS | {"lr": 0.02},
@@ -251,7 +229,7 @@ BATCH_DROPS = (1.0, 2.0, 3.0)  # log2 of what the batch is multiplied by there
 MEASURE_PRESETS: dict[str, Preset] = {
     "measure_noise": Preset(
         shows="C^2 and K along the recipe's own training",
-        settings={**MEASURE_SETTINGS, "baseline": True, "measure": ["noise"]},
+        settings=MEASURE_SETTINGS | {"baseline": True, "measure": ["noise"]},
         arms=(_arm("constant", "constant"),),
     ),
     "measure_sampling": Preset(
@@ -266,22 +244,15 @@ MEASURE_PRESETS: dict[str, Preset] = {
     ),
     "measure_critical": Preset(
         shows="2311.08745 appendix C: critical batch size and the bound of C^2",
-        settings={
-            **MEASURE_SETTINGS,
-            "measure": ["critical"],
-            "epochs": 100,
-            "recipe": {"family": "constant"},
-            **EACH,
-        },
+        settings=MEASURE_SETTINGS
+        | EACH
+        | {"measure": ["critical"], "epochs": 100, "recipe": {"family": "constant"}},
         arms=(_at_recipe_lr(tuple(2**k for k in range(3, 14))),),
     ),
     "measure_exchange": Preset(
         shows="how far lr must fall to do what a doubled batch does",
-        settings={
-            **MEASURE_SETTINGS,
-            "noise": {"law": "sgd"},
-            "confirm": {"seeds": 8, "each": True},
-        },
+        settings=MEASURE_SETTINGS
+        | {"noise": {"law": "sgd"}, "confirm": {"seeds": 8, "each": True}},
         arms=(
             _arm("lr", "exp", **HALF, factor=Range(choices=tuple(2.0**-x for x in LR_DROPS))),
             _arm("batch", "exp", **HALF, split=BATCH,
@@ -303,11 +274,9 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cpu_form(preset: Preset) -> Preset:
-    settings = {k: v for k, v in preset.cpu.items() if k != "workload"}
     return Preset(
         shows=f"{preset.shows} (small, not the paper's scale)",
-        workload=preset.cpu["workload"],
-        settings=merged(preset.settings, settings),
+        settings=merged(preset.settings, preset.cpu),
         arms=preset.cpu_arms or preset.arms,
     )
 
@@ -332,7 +301,7 @@ def scale_of(config: Config) -> str:
     preset = PAPER_PRESETS.get(config.preset.removesuffix("_cpu"))
     if preset is None:
         return ""
-    published = dict(flatten(merged(WORKLOADS[preset.workload], preset.settings)))
+    published = dict(flatten(merged(WORKLOADS[preset.settings["workload"]], preset.settings)))
     sections = {key.partition(".")[0] for key in published} & set(SCALE)
     expected = {
         key: published.get(key, known.default)

@@ -6,9 +6,10 @@ read `KEYS`, which is derived from them.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple
@@ -16,7 +17,6 @@ from typing import Any, NamedTuple
 from search_spaces.noise_law import LAWS
 from search_spaces.registry import nearest
 from trainables import MEASUREMENTS, SMOOTHINGS, TRAINERS
-from tuner.config.tracker_names import TRACKERS
 
 MISSING: Any = "???"  # the workload decides, or the user must
 SAMPLERS = ("tpe", "random", "qmc", "gp", "grid")
@@ -25,12 +25,29 @@ FIDELITIES = ("full", "squeezed", "prefix")
 NAMED = ("dataset", "model", "optimizer")
 # Earlier names of keys, which go on working.
 ALIASES = {"train": "trainable"}
+# Name -> the package it needs, and what its process calls with the Destination.
+TRACKERS = {
+    "wandb": ("wandb", "tuner.recording.trackers:_Wandb"),
+    "mlflow": ("mlflow", "tuner.recording.trackers:_Mlflow"),
+    "tensorboard": ("tensorboardX", "tuner.recording.trackers:_Tensorboard"),
+}
 SHOWN_LENGTH = 100  # characters of a value in a message
 YES, NO = ("true", "yes", "on", "y", "1"), ("false", "no", "off", "n", "0")
 
 
 class ConfigError(ValueError):
     """A mistake in the user's input; its text is one line: what, where, what is allowed."""
+
+
+@contextlib.contextmanager
+def refusing(
+    where: str = "", kinds: tuple[type[Exception], ...] = (ValueError,)
+) -> Iterator[None]:
+    """Makes a ConfigError, whose text begins with `where`, of such an error raised inside."""
+    try:
+        yield
+    except kinds as error:
+        raise ConfigError(f"{where}{error}") from None
 
 
 class Allowed(NamedTuple):
@@ -44,59 +61,49 @@ class Allowed(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Key:
-    """One key.
-
-    Attributes:
-        kind: int | float | bool | str | list[str] | list[float]; optional: null is allowed.
-        default: MISSING where the workload decides.
-    """
+class Key(NamedTuple):
+    """One key; `kind` is int | float | bool | str | list[str] | list[float]."""
 
     kind: str
-    optional: bool
-    default: Any
+    optional: bool  # null is allowed
+    default: Any  # MISSING where the workload decides
     unit: str
     allowed: Allowed
     meaning: str
 
 
-def _key(default: Any, unit: str, allowed: Allowed | str, meaning: str) -> Any:
+def _key(default: Any, unit: str = "", allowed: Allowed | str = "", meaning: str = "") -> Any:
     """A field of the schema that is a key."""
     return field(default=default, metadata=_about(unit, allowed, meaning))
 
 
 def _about(unit: str, allowed: Allowed | str, meaning: str) -> dict[str, Any]:
-    allowed = Allowed(allowed) if isinstance(allowed, str) else allowed
-    return {"key": (unit, allowed, meaning)}
+    return {"key": (unit, Allowed(allowed) if isinstance(allowed, str) else allowed, meaning)}
 
 
-def _at_least(low: int) -> Allowed:
-    return Allowed(f">= {low}", lambda x: math.isfinite(x) and x >= low)
+def _at_least(low: int, text: str = "") -> Allowed:
+    return Allowed(text or f">= {low}", lambda x: low <= x < math.inf)
 
 
 def _above(low: int) -> Allowed:
-    return Allowed(f"> {low}", lambda x: math.isfinite(x) and x > low)
+    return Allowed(f"> {low}", lambda x: low < x < math.inf)
 
 
-def _above_to(high: float, text: str) -> Allowed:
-    return Allowed(f"above 0, to {text}", lambda x: 0 < x <= high)
+def _above_to(high: float, text: str = "") -> Allowed:
+    return Allowed(f"above 0, to {text or f'{high:,}'}", lambda x: 0 < x <= high)
 
 
 def _within(low: int, high: int, text: str = "") -> Allowed:
     return Allowed(f"{low} to {text or f'{high:,}'}", lambda x: low <= x <= high)
 
 
-def _one_of(names: Iterable[str]) -> Allowed:
-    names = tuple(names)
+def _one_of(*names: str) -> Allowed:
     return Allowed(" | ".join(names), lambda x: x in names, names)
 
 
 BELOW_1 = Allowed("0 to below 1", lambda x: 0 <= x < 1)
 INSIDE = Allowed("above 0, below 1", lambda x: 0 < x < 1)
-EPSILONS = Allowed(
-    "list of numbers > 0", lambda xs: bool(xs) and all(math.isfinite(x) and x > 0 for x in xs)
-)
+EPSILONS = Allowed("list of numbers > 0", lambda xs: xs and all(0 < x < math.inf for x in xs))
 SWITCH = Allowed("true | false")
 WANTED = {"int": "a whole number", "float": "a number", "str": "text"}  # of a type
 
@@ -106,12 +113,12 @@ WANTED = {"int": "a whole number", "float": "a number", "str": "text"}  # of a t
 class RangeConfig:
     """One parameter's range as the user may override it; null = the space's default."""
 
-    low: float | None = _key(None, "", "", "")
-    high: float | None = _key(None, "", "", "")
-    log: bool | None = _key(None, "", SWITCH, "")
-    step: float | None = _key(None, "", "", "")
+    low: float | None = _key(None)
+    high: float | None = _key(None)
+    log: bool | None = _key(None, allowed=SWITCH)
+    step: float | None = _key(None)
     choices: list[float] | None = field(default=None, metadata=_about("", "list of numbers", ""))
-    value: float | None = _key(None, "", "", "")
+    value: float | None = _key(None)
 
 
 @dataclass
@@ -150,9 +157,9 @@ class OptimizerConfig:
 class BatchConfig:
     """Batch sizes in samples."""
 
-    initial: int = _key(MISSING, "images", Allowed("1 to the training images", lambda x: x >= 1),
+    initial: int = _key(MISSING, "images", _at_least(1, "1 to the training images"),
         "first batch size")
-    max: int | None = _key(None, "images", Allowed(">= batch.initial", lambda x: x >= 1),
+    max: int | None = _key(None, "images", _at_least(1, ">= batch.initial"),
         "largest batch; null = no cap")
 
 
@@ -163,14 +170,13 @@ class NoiseConfig:
     c2: float | None = _key(None, "", _above_to(1e24, "1e24"),
         "C^2 of the noise law; null = 1, delta in units of C")
     k: float = _key(0.0, "", _within(0, 10**12, "1e12"), "K of the laws shb and nshb_a")
-    law: str | None = _key(None, "name", _one_of(LAWS),
+    law: str | None = _key(None, "name", _one_of(*LAWS),
         "how delta follows from lr, batch, momentum; null = optimizer's")
-    source: str | None = _key(None, "name", _one_of(("given", "measured")),
+    source: str | None = _key(None, "name", _one_of("given", "measured"),
         "of noise.c2; null = given where there is one")
-    estimator: str = _key("two_batch", "name", _one_of(("two_batch", "per_example")),
+    estimator: str = _key("two_batch", "name", _one_of("two_batch", "per_example"),
         "of C^2 (measure=[noise])")
-    batch_norm: str = _key("eval", "name", _one_of(("eval", "train")),
-        "statistics while measuring")
+    batch_norm: str = _key("eval", "name", _one_of("eval", "train"), "statistics while measuring")
     batch: int | None = _key(None, "images", _at_least(1),
         "of a measuring batch; null = the first batch")
     pairs: int = _key(32, "batches", _within(2, 100_000), "pairs of measuring batches")
@@ -202,7 +208,7 @@ class RecipeConfig:
     """The schedule the workload's users would take without a search."""
 
     family: str = _key("cosine", "name", "known family", "decay curve of the baseline")
-    interval: int = _key(1, "epochs", Allowed("1 to epochs", lambda x: x >= 1),
+    interval: int = _key(1, "epochs", _at_least(1, "1 to epochs"),
         "decay interval of the baseline")
 
 
@@ -210,8 +216,8 @@ class RecipeConfig:
 class SearchConfig:
     """How an arm's configs are chosen."""
 
-    sampler: str = _key("tpe", "name", _one_of(SAMPLERS), "how configs are suggested")
-    fidelity: str = _key("full", "name", _one_of(FIDELITIES),
+    sampler: str = _key("tpe", "name", _one_of(*SAMPLERS), "how configs are suggested")
+    fidelity: str = _key("full", "name", _one_of(*FIDELITIES),
         "full = every config trained in full; squeezed = short complete trainings first; prefix "
         "= the first epochs of a full training first (ASHA)")
     budget: int | None = _key(None, "samples", _above(0), "per space; replaces trials")
@@ -221,7 +227,7 @@ class SearchConfig:
     rungs: int = _key(3, "rungs", _within(2, 10), "the full training included")
     min_horizon: float | None = _key(None, "share", INSIDE,
         "of a full training's samples at the lowest rung; null = eta^-(rungs-1)")
-    promote: str = _key("late", "name", _one_of(("late", "early")),
+    promote: str = _key("late", "name", _one_of("late", "early"),
         "late = when all configs have started, ends better; early = at once, good sooner")
     share_prefix: bool = _key(False, "", SWITCH,
         "trainings that begin alike continue from one state (grids)")
@@ -231,12 +237,11 @@ class SearchConfig:
 class ConfirmConfig:
     """How the chosen configs are judged."""
 
-    top_k: int = _key(1, "configs", Allowed("1 to trials", lambda x: x >= 1),
-        "of each arm to select among")
+    top_k: int = _key(1, "configs", _at_least(1, "1 to trials"), "of each arm to select among")
     seeds: int = _key(5, "seeds", _within(0, 1000), "fresh paired seeds of the verdict")
     select_seeds: int = _key(2, "seeds", _at_least(1), "to select with (top_k > 1)")
     each: bool = _key(False, "", SWITCH, "every config of a grid is an arm of its own")
-    until: str = _key("seeds", "name", _one_of(("seeds", "decided")),
+    until: str = _key("seeds", "name", _one_of("seeds", "decided"),
         "seeds = confirm.seeds; decided = more where needed")
     max_seeds: int = _key(30, "seeds", _within(3, 1000),
         "the most that confirm.until=decided may use")
@@ -246,8 +251,7 @@ class ConfirmConfig:
 class ResourcesConfig:
     """What one trial occupies; null = found out from the cluster."""
 
-    cpus_per_trial: float = _key(1.0, "CPUs", _above_to(1024, "1,024"),
-        "also the threads of a trial")
+    cpus_per_trial: float = _key(1.0, "CPUs", _above_to(1024), "also the threads of a trial")
     gpus_per_trial: float | None = _key(None, "GPUs", _at_least(0),
         "may be a fraction; null = 1 where the cluster has GPUs")
 
@@ -267,7 +271,7 @@ class TrackingConfig:
     project: str | None = _key(None, "name", "any",
         "wandb's project, mlflow's experiment; null = gradtune")
     entity: str | None = _key(None, "name", "any", "wandb's user or team; null = your default")
-    mode: str | None = _key(None, "name", _one_of(("online", "offline", "disabled")),
+    mode: str | None = _key(None, "name", _one_of("online", "offline", "disabled"),
         "of wandb; null = WANDB_MODE or online")
     uri: str | None = _key(None, "uri", "any of mlflow's", "its store; null = in the run folder")
 
@@ -278,9 +282,8 @@ class Config:
 
     workload: str = _key("digits", "name", "known workload", "dataset, model and recipe")
     preset: str = _key("none", "name", "known preset", "a configuration that reproduces something")
-    space: list[str] = field(default_factory=lambda: ["poly"],
-        metadata=_about("names", "known space, list of them, or a .yaml/.py file",
-        "arms searched"))
+    space: list[str] = field(default_factory=lambda: ["poly"], metadata=_about(
+        "names", "known space, list of them, or a .yaml/.py file", "arms searched"))
     spaces: dict[str, dict[str, Any]] = field(default_factory=dict)  # family, RangeConfigs
     split: float | None = _key(None, "share", Allowed("0 to 1", lambda x: 0 <= x <= 1),
         "1 decays lr, 0 grows the batch")
@@ -295,19 +298,18 @@ class Config:
         metadata=_about("names", f"list of {', '.join(MEASUREMENTS)}", "also measured"))
     critical: CriticalConfig = field(default_factory=CriticalConfig)
     sharpness: SharpnessConfig = field(default_factory=SharpnessConfig)
-    trainer: str = _key("network", "name", _one_of(TRAINERS),
+    trainer: str = _key("network", "name", _one_of(*TRAINERS),
         "a network, a known function (Algorithm 1), or your own training (trainable)")
     trainable: str | None = _key(None, "name", "package.module:function",
         "your own training loop, train(schedule, seed, report); docs/any_training.md")
-    smoothing: str = _key("ball", "name", _one_of(SMOOTHINGS),
+    smoothing: str = _key("ball", "name", _one_of(*SMOOTHINGS),
         "distribution of explicit smoothing")
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     epochs: int = _key(MISSING, "epochs", _within(1, 100_000), "length of a full training")
-    warmup_epochs: float = _key(0.0, "epochs",
-        Allowed("0 to below epochs", lambda x: math.isfinite(x) and x >= 0),
+    warmup_epochs: float = _key(0.0, "epochs", _at_least(0, "0 to below epochs"),
         "linear warmup; 0 = none")
     label_smoothing: float = _key(0.0, "share", BELOW_1, "of the training loss")
-    precision: str = _key("auto", "name", _one_of(("auto", "fp32", "bf16")),
+    precision: str = _key("auto", "name", _one_of("auto", "fp32", "bf16"),
         "auto = bf16 where the hardware has it")
     micro_batch: int | None = _key(None, "images", _at_least(2),
         "largest batch of one backward pass (BatchNorm sees it)")
@@ -331,7 +333,7 @@ class Config:
         "of the run; null = made up")
     resume: str | None = _key(None, "path", "a run folder or its name",
         "go on with an earlier run")
-    display: str = _key("auto", "name", _one_of(("auto", "rich", "plain", "none")),
+    display: str = _key("auto", "name", _one_of("auto", "rich", "plain", "none"),
         "while it runs; auto = rich in a terminal, plain elsewhere")
     report: bool = _key(True, "", SWITCH, "write report.html into the run folder at the end")
     dry_run: bool = _key(False, "", SWITCH, "print the plan and stop")
@@ -347,16 +349,8 @@ NOT_KEYS = ("user_spaces", "trainable_function", "given")
 
 def _make_key(item: Any) -> Key:
     kind, _, optional = item.type.partition(" | ")
-    unit, allowed, meaning = item.metadata["key"]
     default = item.default if item.default is not NO_DEFAULT else item.default_factory()
-    return Key(
-        kind=kind,
-        optional=bool(optional),
-        default=default,
-        unit=unit,
-        allowed=allowed,
-        meaning=meaning,
-    )
+    return Key(kind, bool(optional), default, *item.metadata["key"])
 
 
 def _keys(schema: Any, prefix: str = "") -> Iterator[tuple[str, Key]]:

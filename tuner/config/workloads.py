@@ -18,6 +18,7 @@ CIFAR_RECIPE: dict[str, Any] = {
     "batch": {"initial": 128},
     "epochs": 200,
 }
+CIFAR100 = CIFAR_RECIPE | {"dataset": "cifar100"}
 
 # Explicit graduated optimization (arXiv 2412.11501): 50 levels of 20 steps of 100 directions.
 NUM_LEVELS, DIRECTIONS = 50, 100
@@ -28,8 +29,8 @@ def _function_workload(name: str) -> dict[str, Any]:
     return {
         "trainer": "function",
         "dataset": {"name": name},
-        "model": {"name": "none"},
-        "optimizer": {"name": "graduated"},
+        "model": "none",
+        "optimizer": "graduated",
         "smoothing": "gaussian",
         "recipe": {"family": "constant"},
         "lr": FUNCTIONS[name].papers_lr or 0.01,
@@ -52,50 +53,22 @@ WORKLOADS: dict[str, dict[str, Any]] = {
         "trials": 16,
         "confirm": {"seeds": 3},
     },
-    "cifar10_resnet20": {
-        "dataset": {"name": "cifar10"},
-        "model": {"name": "resnet20"},
-        **CIFAR_RECIPE,
-    },
-    "cifar10_resnet18": {
-        "dataset": {"name": "cifar10"},
-        "model": {"name": "resnet18"},
-        **CIFAR_RECIPE,
-    },
+    "cifar10_resnet20": CIFAR_RECIPE | {"dataset": "cifar10", "model": "resnet20"},
+    "cifar10_resnet18": CIFAR_RECIPE | {"dataset": "cifar10", "model": "resnet18"},
     # C^2 of the two CIFAR-100 workloads: arXiv 2311.08745 Table 2 (lr 0.1) and its review.
-    "cifar100_resnet18": {
-        "dataset": {"name": "cifar100"},
-        "model": {"name": "resnet18"},
-        "noise": {"c2": 1280.0},
-        **CIFAR_RECIPE,
-    },
-    "cifar100_wrn28x10": {
-        "dataset": {"name": "cifar100"},
-        "model": {"name": "wrn28x10"},
-        "noise": {"c2": 10.0},
-        **CIFAR_RECIPE,
-    },
+    "cifar100_resnet18": CIFAR100 | {"model": "resnet18", "noise": {"c2": 1280.0}},
+    "cifar100_wrn28x10": CIFAR100 | {"model": "wrn28x10", "noise": {"c2": 10.0}},
     "imagenet_resnet34": {
         "dataset": {"name": "imagenet", "val_fraction": 0.01},
-        "model": {"name": "resnet34"},
+        "model": "resnet34",
         "optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4},
         "lr": 0.1,
         "batch": {"initial": 256},
         "epochs": 90,
     },
     # For machines without data: 32x32 images labelled by a fixed random teacher network.
-    "synthetic": {
-        "dataset": {"name": "synthetic"},
-        "model": {"name": "resnet20"},
-        **CIFAR_RECIPE,
-        "epochs": 30,
-    },
+    "synthetic": CIFAR_RECIPE | {"dataset": "synthetic", "model": "resnet20", "epochs": 30},
     # Your own training (`trainable=`), which knows its data and model: see docs/any_training.md.
-    "user": {
-        "trainer": "user",
-        "dataset": {"name": "none"},
-        "model": {"name": "none"},
-        "precision": "fp32",
-    },
+    "user": {"trainer": "user", "dataset": "none", "model": "none", "precision": "fp32"},
     **{name: _function_workload(name) for name in FUNCTIONS},
 }

@@ -16,9 +16,8 @@ from search_spaces.registry import check_name, find_source, nearest, unknown_nam
 from trainables import DATASETS, MEASUREMENTS, MODELS, OPTIMIZERS, SOLVERS
 from trainables.data.sources import SourceInfo, describe, describe_function
 from trainables.functions.benchmark import FUNCTIONS
-from tuner.config.effects import check_effects
+from tuner.config.effects import check_effects, check_trackers
 from tuner.config.schema import KEYS, Config, ConfigError, check_value, value_of
-from tuner.config.tracker_names import check_trackers
 from tuner.plan.usercode import check_trainable, describe_own
 
 ANSWER_SECONDS = 8.0  # of a cluster's head
@@ -98,10 +97,7 @@ def check_values(config: Config) -> None:
             find_source(name)
         except ValueError as error:
             raise ConfigError(str(error)) from None
-    try:
-        check_trackers(config.track)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    check_trackers(config.track)
     _check_measure(config)
     _check_pairs(config)
     check_effects(config)

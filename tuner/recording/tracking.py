@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from search_spaces.trial import TrialConfig
-from tuner.config.tracker_names import TRACKERS
+from tuner.config.schema import TRACKERS
 from tuner.recording.tune_trial import trial_of
 
 # Where measured; see EpochRecord and Outcome.

@@ -18,10 +18,8 @@ from search_spaces.registry import is_import_path
 from search_spaces.space import SearchSpace
 from search_spaces.trial import Recipe
 from tuner.config.compose import find_spaces, read_keys, restore
-from tuner.config.effects import check_effects
-from tuner.config.presets import PRESETS
+from tuner.config.effects import check_effects, check_trackers
 from tuner.config.schema import NAMED, Config, ConfigError, check_value, plain, show, value_of
-from tuner.config.tracker_names import check_trackers
 from tuner.config.yamltext import read_yaml
 from tuner.plan.checks import check_confirm, describe_data
 from tuner.plan.plan import Plan
@@ -152,10 +150,7 @@ def _changed(stored: Config, given: Mapping[str, Any]) -> Config:
     config.given = frozenset(given)
     check_effects(config)
     check_confirm(config)
-    try:
-        check_trackers(config.track)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    check_trackers(config.track)
     return config
 
 
@@ -163,8 +158,7 @@ def _own_families(stored: Config, given: Mapping[str, Any], config_dir: str | No
     """Families of the space files that are named again; their names may not change."""
     if "space" not in given:
         return set()
-    preset = PRESETS.get(stored.preset, PRESETS["none"])
-    spaces = find_spaces(given["space"], preset, config_dir)
+    spaces = find_spaces(given["space"], stored.preset, config_dir)
     if list(spaces) != stored.space:
         raise ConfigError(
             f"space={','.join(spaces)}: cannot change when resuming "

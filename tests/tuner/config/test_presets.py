@@ -64,7 +64,7 @@ def test_every_preset_for_the_cpu_makes_a_plan_of_fixed_arms(preset: str) -> Non
 @pytest.mark.parametrize("preset", PAPER_PRESETS)
 def test_every_preset_says_what_it_shows_and_has_its_own_workload(preset: str) -> None:
     config = composed(f"preset={preset}")
-    assert config.workload == PAPER_PRESETS[preset].workload
+    assert config.workload == PAPER_PRESETS[preset].settings["workload"]
     assert config.space == [arm.name for arm in PAPER_PRESETS[preset].arms]
     assert "2311.08745" in PRESETS[preset].shows or "2412.11501" in PRESETS[preset].shows
     assert not config.baseline

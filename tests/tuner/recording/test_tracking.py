@@ -18,7 +18,7 @@ from search_spaces.records import EpochRecord, Outcome
 from search_spaces.trial import TrialConfig
 from tests.conftest import ROOT
 from tests.fakes.trials import small_trial
-from tuner.config.tracker_names import check_trackers
+from tuner.config.effects import check_trackers
 from tuner.recording import tracking
 from tuner.recording.tracking import (
     TRACKERS,
@@ -170,7 +170,7 @@ def test_a_missing_package_is_told_in_one_line(
 
 def test_checking_names_imports_neither_ray_nor_a_tracker() -> None:
     code = (
-        "import sys; from tuner.config.tracker_names import check_trackers;"
+        "import sys; from tuner.config.effects import check_trackers;"
         "check_trackers(['tensorboard']);"
         "print({'ray', 'wandb', 'mlflow', 'tensorboardX', 'torch'} & set(sys.modules))"
     )
