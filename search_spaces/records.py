@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Status = Literal["running", "completed", "diverged", "failed", "oom", "interrupted", "paused"]
 OPEN = ("running", "interrupted")  # not ended: a resume goes on with them
@@ -90,3 +91,16 @@ class Outcome:
     sharpness_error: float | None = None
     steps_to_epsilon: str | None = None
     measured: str | None = None
+
+
+def so_far(records: Sequence[EpochRecord]) -> dict[str, Any]:
+    """What these epochs of a training came to; fields of an Outcome."""
+    last = records[-1]
+    return {
+        "objective": last.val_accuracy,
+        "best_val_accuracy": max(record.val_accuracy for record in records),
+        "val_loss": last.val_loss,
+        "samples_seen": last.samples_seen,
+        "optimizer_steps": sum(record.num_steps for record in records),
+        "train_seconds": sum(record.seconds for record in records),
+    }

@@ -54,10 +54,6 @@ class Checkpoints:
         for old in _states(self.directory)[NUM_KEPT:]:
             old.unlink(missing_ok=True)
 
-    def load_newest(self) -> dict[str, Any] | None:
-        """The newest state whose checksum holds, or None. Damaged ones are passed over."""
-        return read_newest(self.directory)
-
     def _newest_attempt(self) -> int:
         return max((int(p.name[-4:]) for p in self.directory.glob("attempt-*")), default=0)
 
@@ -73,7 +69,7 @@ class Checkpoints:
 
 
 def read_newest(directory: Path) -> dict[str, Any] | None:
-    """The newest good state in this directory, without claiming an attempt; None without any."""
+    """The newest state whose checksum holds, or None; claims no attempt."""
     for path in _states(directory) if directory.is_dir() else []:
         try:
             data = path.read_bytes()

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from search_spaces.records import EpochRecord, Outcome
+from search_spaces.records import EpochRecord, Outcome, so_far
 from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule, Step
 from search_spaces.trial import Recipe, TrialConfig, derive_seed
@@ -29,7 +29,7 @@ from trainables.data.images import ImageData, ImageSet
 from trainables.data.stream import SampleStream, in_order
 from trainables.measurements.probe import Probes
 from trainables.perturbation import moved
-from trainables.training import device_name, peak_memory, planned
+from trainables.training import hardware, planned
 
 EVAL_BATCH = 500  # images; has no influence on results in eval mode
 
@@ -184,24 +184,17 @@ class NetworkTraining:
         assert self.finished, "only a finished training has an outcome"
         train = self.evaluate(self.train_set)
         test = self.evaluate(self.data.test) if self.trial.role == "confirm" else None
-        chance = self.trial.recipe.chance
-        last = self.records[-1]
+        guessed = {"objective": self.trial.recipe.chance} if self.diverged else {}
         return Outcome(
             status="diverged" if self.diverged else "completed",
-            objective=chance if self.diverged else last.val_accuracy,
-            best_val_accuracy=max(r.val_accuracy for r in self.records),
-            val_loss=last.val_loss,
+            **so_far(self.records) | guessed,
             final_train_loss=train.loss,
             final_train_accuracy=train.accuracy,
             test_loss=test.loss if test else None,
-            test_accuracy=(chance if self.diverged else test.accuracy) if test else None,
+            test_accuracy=guessed.get("objective", test.accuracy) if test else None,
             test_correct=np.packbits(test.correct_N).tobytes() if test else None,
-            samples_seen=self.samples_seen,
-            optimizer_steps=self.num_steps,
-            train_seconds=sum(r.seconds for r in self.records),
             num_params=sum(p.numel() for p in self.model.parameters()),
-            peak_memory_bytes=peak_memory(self.device),
-            device=device_name(self.device),
+            **hardware(self.device),
             **self.probes.end_training(self),
         )
 

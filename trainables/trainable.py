@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
-from search_spaces.records import EpochRecord
+from search_spaces.records import so_far
 from search_spaces.registry import lookup
 from search_spaces.trial import TrialConfig
 from trainables import TRAINERS
@@ -107,7 +107,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             from trainables.checkpoints import Checkpoints, read_newest
 
             self.checkpoints = Checkpoints(Path(self.config["checkpoints"]) / self.trial.trial_key)
-            state = self.checkpoints.load_newest()
+            state = read_newest(self.checkpoints.directory)
             if state is None and self._share.get("begin"):
                 state = read_newest(self._shared_states(self._share["begin"]))
                 self.num_shared = len(state["records"]) if state else 0
@@ -160,7 +160,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         records = self.training.records if self.training else []
         ending = outcome or failure or {"status": "interrupted"}
         if is_paused:
-            ending = {"status": "paused", **_so_far(records)}
+            ending = {"status": "paused", **so_far(records)}
         fresh, self.num_reported = records[self.num_reported :], len(records)
         return {
             "records": [asdict(record) for record in fresh],
@@ -171,44 +171,18 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             "test_accuracy": ending.get("test_accuracy"),
             "outcome": outcome,
             "failure": failure,
-            "so_far": _so_far(records) if is_paused else None,
+            "so_far": so_far(records) if is_paused else None,
             "num_epochs": len(records),
             "num_shared": self.num_shared,
             "warning": self.warning,
             "done": is_paused or outcome is not None or failure is not None,
         }
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """For Tuners other than ours; ours keeps its own states."""
-        import torch
-
-        training = self.training or self._take_up()
-        torch.save(training.state_dict(), Path(checkpoint_dir) / "state.pt")
-
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Go on from `save_checkpoint`."""
-        import torch
-
-        training = self.training or self._take_up()
-        training.load_state_dict(torch.load(Path(checkpoint_dir) / "state.pt", weights_only=True))
-
 
 @functools.cache
 def _fetch(reference: ray.ObjectRef) -> Any:
     """The object; once per process, so that what a function keeps (its data) stays."""
     return ray.get(reference)
-
-
-def _so_far(records: list[EpochRecord]) -> dict[str, Any]:
-    """What a paused training came to; columns of `trials`."""
-    return {
-        "objective": records[-1].val_accuracy,
-        "best_val_accuracy": max(record.val_accuracy for record in records),
-        "val_loss": records[-1].val_loss,
-        "samples_seen": records[-1].samples_seen,
-        "optimizer_steps": sum(record.num_steps for record in records),
-        "train_seconds": sum(record.seconds for record in records),
-    }
 
 
 def _is_out_of_memory(error: Exception) -> bool:

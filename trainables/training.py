@@ -57,13 +57,10 @@ def pick_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def peak_memory(device: torch.device) -> int:
-    """Of the device for a GPU (bytes), of this process otherwise."""
+def hardware(device: torch.device) -> dict[str, Any]:
+    """Fields of an Outcome: peak memory of a GPU, or of this process; the GPU's model, or cpu."""
     if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def device_name(device: torch.device) -> str:
-    """The GPU's model, or "cpu"."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+        peak, name = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_name(device)
+    else:
+        peak, name = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "cpu"
+    return {"peak_memory_bytes": int(peak), "device": name}

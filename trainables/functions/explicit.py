@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from search_spaces.records import EpochRecord, Outcome
+from search_spaces.records import EpochRecord, Outcome, so_far
 from search_spaces.registry import unknown_name
 from search_spaces.schedule import Schedule, Step
 from search_spaces.trial import TrialConfig, derive_seed
@@ -32,7 +32,7 @@ from trainables import NUM_STARTS, SOLVERS
 from trainables.functions.benchmark import FUNCTIONS, Array, parse_dimension
 from trainables.functions.smoothing import check_kind, smoothed
 from trainables.functions.solvers import PEERS, VALUES_PER_GRADIENT
-from trainables.training import peak_memory, planned
+from trainables.training import hardware, planned
 
 GRADUATED = "graduated"
 # A start succeeds at f(x) - f* <= TOLERANCE: below the gap between the lowest and the next minimum
@@ -186,22 +186,17 @@ class ExplicitTraining:
         success_S = error_S <= TOLERANCE
         confirms = self.trial.role == "confirm"
         last = self.records[-1]
+        objective = FAILED_OBJECTIVE if self.diverged else float((1 / (1 + error_S)).mean())
         return Outcome(
             status="diverged" if self.diverged else "completed",
-            objective=FAILED_OBJECTIVE if self.diverged else float((1 / (1 + error_S)).mean()),
-            best_val_accuracy=max(r.val_accuracy for r in self.records),
-            val_loss=last.val_loss,
+            **so_far(self.records) | {"objective": objective},
             final_train_loss=last.train_loss,
             final_train_accuracy=last.train_accuracy,
             test_loss=last.val_loss if confirms else None,
             test_accuracy=float(success_S.mean()) if confirms else None,
             test_correct=np.packbits(success_S).tobytes() if confirms else None,
-            samples_seen=self.samples_seen,
-            optimizer_steps=self.num_steps,
-            train_seconds=sum(r.seconds for r in self.records),
             num_params=self.x_SD.shape[1],
-            peak_memory_bytes=peak_memory(torch.device("cpu")),
-            device="cpu",
+            **hardware(torch.device("cpu")),
         )
 
     def state_dict(self) -> dict[str, Any]:

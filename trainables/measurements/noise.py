@@ -39,7 +39,7 @@ from trainables.measurements.gradients import (
     to_numpy,
     trained_parameters,
 )
-from trainables.measurements.probe import Probe, Subject, batch_size, draw_batches, is_due
+from trainables.measurements.probe import BatchProbe, Subject
 
 CONFIDENCE = 0.95
 CHUNK_BYTES = 2**26  # of per-example gradients; ResNet-20 on CPU is slower with more
@@ -67,28 +67,22 @@ class Noise:
     max_gradient_norm: float
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NoiseProbe(Probe):
-    """C^2, its interval and gradient norms at the end of every `every`-th epoch.
+class NoiseProbe(BatchProbe):
+    """C^2, its interval and gradient norms."""
 
-    Attributes:
-        estimator: two_batch | per_example.
-        batch_norm: see `at_rest`; eval for per_example.
-        batch: examples of a batch; None = the training's first.
-        pairs: pairs of batches; per_example takes the examples of as many.
-    """
+    def measure(self, training: Subject, epoch: int) -> dict[str, Any]:
+        """noise_c2 with its interval, gradient_norm, max_gradient_norm.
 
-    estimator: str = "two_batch"
-    batch_norm: BatchNormMode = "eval"
-    batch: int | None = None
-    pairs: int = 32
-    every: int = 1
-
-    def end_epoch(self, training: Subject, epoch: int) -> dict[str, Any]:
-        """noise_c2 with its interval, gradient_norm, max_gradient_norm."""
-        if not is_due(training, self.every, epoch):
-            return {}
-        noise = self.measure(training, epoch)
+        The batches are the same for all arms of a replicate.
+        """
+        rng = np.random.default_rng(derive_seed(training.trial.seed, "noise", epoch))
+        batches = self.draw(training, rng)
+        if self.estimator == "per_example":
+            x_N, y_N = (torch.cat(parts) for parts in zip(*batches, strict=True))
+            noise = per_example_noise(training.model, training.loss, x_N, y_N)
+        else:
+            pairs = ((first, next(batches)) for first in batches)
+            noise = two_batch_noise(training.model, training.loss, pairs, self.batch_norm)
         return {
             "noise_c2": noise.c2,
             "noise_c2_low": noise.low,
@@ -96,17 +90,6 @@ class NoiseProbe(Probe):
             "gradient_norm": noise.gradient_norm,
             "max_gradient_norm": noise.max_gradient_norm,
         }
-
-    def measure(self, training: Subject, epoch: int) -> Noise:
-        """On batches drawn with replacement, the same for all arms of a replicate."""
-        batch = batch_size(training, self.batch)
-        rng = np.random.default_rng(derive_seed(training.trial.seed, "noise", epoch))
-        batches = draw_batches(training, rng, batch, 2 * self.pairs)
-        if self.estimator == "per_example":
-            x_N, y_N = (torch.cat(parts) for parts in zip(*batches, strict=True))
-            return per_example_noise(training.model, training.loss, x_N, y_N)
-        pairs = ((first, next(batches)) for first in batches)
-        return two_batch_noise(training.model, training.loss, pairs, self.batch_norm)
 
 
 def two_batch_noise(

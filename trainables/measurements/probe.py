@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,8 +24,8 @@ from search_spaces.registry import lookup
 from search_spaces.trial import STOPPING, TrialConfig
 from trainables import MEASUREMENTS
 from trainables.data.images import Batch, ImageSet
-from trainables.data.stream import NUM_DRAWS, Samples, in_order
-from trainables.measurements.gradients import Loss
+from trainables.data.stream import NUM_DRAWS, Samples
+from trainables.measurements.gradients import BatchNormMode, Loss
 
 
 class Subject(Protocol):
@@ -77,6 +78,47 @@ class Probe:
         """Go on from the states of all probes."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchProbe(Probe):
+    """What is measured on batches of its own at the end of every `every`-th epoch.
+
+    Attributes:
+        estimator: two_batch | per_example; of `noise` alone.
+        batch_norm: see `at_rest`; eval for per_example.
+        batch: examples of a batch; None = the training's first.
+        pairs: pairs of batches; per_example takes the examples of as many.
+    """
+
+    estimator: str = "two_batch"
+    batch_norm: BatchNormMode = "eval"
+    batch: int | None = None
+    pairs: int = 32
+    every: int = 1
+
+    def end_epoch(self, training: Subject, epoch: int) -> dict[str, Any]:
+        """Also after the last epoch; never once the training has diverged."""
+        is_due = training.finished or epoch % self.every == 0
+        return self.measure(training, epoch) if is_due and not training.diverged else {}
+
+    def measure(self, training: Subject, epoch: int) -> dict[str, Any]:
+        """Fields of the EpochRecord."""
+        raise NotImplementedError
+
+    def draw(self, training: Subject, rng: np.random.Generator) -> Iterator[Batch]:
+        """Two batches a pair, drawn with replacement and augmented.
+
+        As the theory of SGD's noise and the training have them; none holds more than one
+        backward pass may.
+        """
+        size = len(training.train_set)
+        micro_batch = training.trial.recipe.micro_batch or math.inf
+        batch = min(int(self.batch or min(training.trial.batch0, micro_batch)), size)
+        return training.train_set.batches(
+            Samples(rng.integers(0, size, batch), rng.random((batch, NUM_DRAWS), dtype=np.float32))
+            for _ in range(2 * self.pairs)
+        )
+
+
 class Probes:
     """What one training was asked to measure.
 
@@ -117,36 +159,6 @@ class Probes:
         """Go on from `state_dict()`."""
         for probe in self.probes:
             probe.load_state_dict(state)
-
-
-def is_due(training: Subject, every: int, epoch: int) -> bool:
-    """Every `every` epochs, and after the last; never once the training has diverged."""
-    return not training.diverged and (training.finished or epoch % every == 0)
-
-
-def batch_size(training: Subject, wanted: int | None) -> int:
-    """As asked for, else the first batch; at most what one backward pass may hold."""
-    micro_batch = training.trial.recipe.micro_batch or math.inf
-    return min(int(wanted or min(training.trial.batch0, micro_batch)), len(training.train_set))
-
-
-def draw_batches(
-    training: Subject, rng: np.random.Generator, batch: int, count: int
-) -> Iterator[Batch]:
-    """`count` batches of training images, drawn with replacement and augmented.
-
-    As the theory of SGD's noise and the training have them.
-    """
-    size = len(training.train_set)
-    return training.train_set.batches(
-        Samples(rng.integers(0, size, batch), rng.random((batch, NUM_DRAWS), dtype=np.float32))
-        for _ in range(count)
-    )
-
-
-def first_images(training: Subject, count: int, batch: int) -> Iterator[Batch]:
-    """The first `count` training images without augmentation, in batches."""
-    return training.train_set.batches(in_order(min(count, len(training.train_set)), batch))
 
 
 def _fields_of(record: type, measured: Iterable[dict[str, Any]]) -> dict[str, Any]:

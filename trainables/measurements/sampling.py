@@ -28,7 +28,7 @@ from trainables.measurements.gradients import (
     mean_gradient,
     to_numpy,
 )
-from trainables.measurements.probe import Probe, Subject, batch_size, draw_batches, is_due
+from trainables.measurements.probe import BatchProbe, Subject
 
 HISTOGRAM_LIMIT = 5.0  # standard deviations; a normal has 6e-7 of its mass beyond
 NUM_BINS = 81  # of what is recorded
@@ -65,42 +65,24 @@ class Sampling:
     counts: NDArray[np.int64]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SamplingProbe(Probe):
-    """The distribution of the gradient noise at the end of every `every`-th epoch.
+class SamplingProbe(BatchProbe):
+    """The distribution of the gradient noise."""
 
-    Its options are those of `noise`; `estimator` has no meaning here.
-    """
-
-    estimator: str = "two_batch"
-    batch_norm: BatchNormMode = "eval"
-    batch: int | None = None
-    pairs: int = 32
-    every: int = 1
-
-    def end_epoch(self, training: Subject, epoch: int) -> dict[str, Any]:
-        """noise_sample: the Sampling as JSON."""
-        if not is_due(training, self.every, epoch):
-            return {}
-        fields = asdict(self.measure(training, epoch)).items()
-        values = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in fields}
-        return {"noise_sample": json.dumps(values)}
-
-    def measure(self, training: Subject, epoch: int) -> Sampling:
-        """The noise of several batches against the gradient of the whole training set.
+    def measure(self, training: Subject, epoch: int) -> dict[str, Any]:
+        """noise_sample: the Sampling of several batches against the whole training set, as JSON.
 
         The whole is augmented as its batches are: one pass with fresh augmentation draws.
         """
-        batch = batch_size(training, self.batch)
         rng = np.random.default_rng(derive_seed(training.trial.seed, "sampling", epoch))
         full = training.train_set.batches(
             Samples(part.index_B, rng.random((len(part.index_B), NUM_DRAWS), dtype=np.float32))
             for part in in_order(len(training.train_set), FULL_GRADIENT_BATCH)
         )
-        mini = draw_batches(training, rng, batch, 2 * self.pairs)
-        return sample_noise(
-            training.model, training.loss, full, mini, self.batch_norm, num_bins=NUM_BINS
-        )
+        mini, mode = self.draw(training, rng), self.batch_norm
+        sample = sample_noise(training.model, training.loss, full, mini, mode, num_bins=NUM_BINS)
+        fields = asdict(sample).items()
+        values = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in fields}
+        return {"noise_sample": json.dumps(values)}
 
 
 def sample_noise(

@@ -26,8 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from trainables.data.images import Batch
+from trainables.data.stream import in_order
 from trainables.measurements.gradients import Loss, at_rest, flatten, trained_parameters
-from trainables.measurements.probe import Probe, Subject, first_images
+from trainables.measurements.probe import Probe, Subject
 
 RHO = 0.0002  # relative to |w|; arXiv 2311.08745's
 MOMENTUM = 0.25  # weight of the perturbation before the current one
@@ -70,10 +71,11 @@ class SharpnessProbe(Probe):
         """sharpness_loss, sharpness_error."""
         if training.diverged:
             return {}
+        images = training.train_set
         sharpness = worst_case_sharpness(
             training.model,
             training.loss,
-            first_images(training, self.examples, self.batch),
+            images.batches(in_order(min(self.examples, len(images)), self.batch)),
             rho=self.rho,
             adaptive=self.adaptive,
             iterations=self.iterations,

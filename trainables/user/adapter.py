@@ -20,11 +20,11 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
-from search_spaces.records import EpochRecord, Outcome
+from search_spaces.records import EpochRecord, Outcome, so_far
 from search_spaces.registry import import_callable
 from search_spaces.schedule import Schedule
 from search_spaces.trial import TrialConfig
-from trainables.training import device_name, peak_memory, planned
+from trainables.training import hardware, planned
 from trainables.user import Trainable
 from trainables.user.report import Abandoned, End, EpochReport, Report, Turns, load_state
 
@@ -163,25 +163,18 @@ class UserTraining:
         """What the finished training came to; test_* of its last report, only to confirm."""
         assert self.finished, "only a finished training has an outcome"
         assert self.last is not None, "a finished training has reported"
-        chance = self.trial.recipe.chance
-        last = self.records[-1]
+        guessed = {"objective": self.trial.recipe.chance} if self.diverged else {}
         test = self.last if self.trial.role == "confirm" else None
         return Outcome(
             status="diverged" if self.diverged else "completed",
-            objective=chance if self.diverged else last.val_accuracy,
-            best_val_accuracy=max(r.val_accuracy for r in self.records),
-            val_loss=last.val_loss,
+            **so_far(self.records) | guessed,
             final_train_loss=self.last.train_loss,
             final_train_accuracy=self.last.train_accuracy,
             test_loss=test.test_loss if test else None,
-            test_accuracy=(chance if self.diverged else test.test_accuracy) if test else None,
+            test_accuracy=guessed.get("objective", test.test_accuracy) if test else None,
             test_correct=test.test_correct if test else None,
-            samples_seen=last.samples_seen,
-            optimizer_steps=sum(r.num_steps for r in self.records),
-            train_seconds=sum(r.seconds for r in self.records),
             num_params=0,
-            peak_memory_bytes=peak_memory(self.device),
-            device=device_name(self.device),
+            **hardware(self.device),
         )
 
     def state_dict(self) -> dict[str, Any]:
