@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from results.statistics.compare import compare
-from results.statistics.image_interval import examples_interval
+from results.statistics.intervals import examples_interval
 from results.statistics.paired import paired_difference
 from results.statistics.resampling import bca_interval, sign_flip_p
 from results.statistics.sequential import e_value

@@ -111,11 +111,7 @@ class Table:
             table.add_row(*(Text(cell) for cell in row))
         Console().print(table, *([Text(f"({self.note})")] if self.note else []), sep="\n")
 
-    def _repr_html_(self) -> str:
-        return self.html()
-
-    def __html__(self) -> str:
-        return self.html()
+    _repr_html_ = __html__ = html  # for notebooks, and for templates
 
     @property
     def is_long(self) -> bool:
@@ -139,16 +135,10 @@ class Table:
         """Without the columns in which nothing is known; itself where it has no rows."""
         if not self.rows:
             return self
-        kept = [
-            column
-            for column in range(len(self.header))
-            if column == 0 or any(row[column] != UNKNOWN for row in self.rows)
-        ]
-        return replace(
-            self,
-            header=[self.header[column] for column in kept],
-            rows=[[row[column] for column in kept] for row in self.rows],
-        )
+        first, *others = zip(self.header, *self.rows, strict=True)
+        kept = [first, *(cells for cells in others if {*cells[1:]} - {UNKNOWN})]
+        header, *rows = map(list, zip(*kept, strict=True))
+        return replace(self, header=header, rows=rows)
 
 
 def thinned(length: int) -> list[int]:
@@ -171,11 +161,11 @@ def _latex_cell(cell: str) -> str:
     """Numbers and intervals in math mode, the rest as it is."""
     if cell == UNKNOWN:
         return "--"
-    parts, end = [], 0
+    text, end = "", 0
     for match in MATHEMATICS.finditer(cell):
-        parts += [latex_text(cell[end : match.start()]), f"${_mathematics(match)}$"]
+        text += f"{latex_text(cell[end : match.start()])}${_mathematics(match)}$"
         end = match.end()
-    return "".join([*parts, latex_text(cell[end:])])
+    return text + latex_text(cell[end:])
 
 
 def _mathematics(match: re.Match[str]) -> str:

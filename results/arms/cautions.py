@@ -8,10 +8,14 @@ from results.records.schema import Row
 from results.statistics.claims import FEW_SEEDS
 from results.statistics.overview import ArmDetails
 from results.statistics.paired import Difference
-from results.statistics.wording import arm_label
+from results.statistics.wording import arm_label, counted
 from search_spaces.space import SearchSpace
 
 UNEQUAL = 0.1  # relative difference of samples or steps that is worth telling
+SPENT = {
+    "samples_seen": "saw unequal samples",
+    "optimizer_steps": "took unequal optimizer steps (larger batches take fewer)",
+}
 
 
 def edge_warnings(
@@ -22,12 +26,12 @@ def edge_warnings(
     """Chosen parameters at an end of their range. spaces: run_id -> name -> space."""
     warnings = []
     for name, arm in details.items():
+        row = arms[name][0]
         for param in arm.on_edge:
-            space = arms[name][0]["space"]
-            axis = spaces[arms[name][0]["run_id"]][space].ranges[param]
+            axis = spaces[row["run_id"]][row["space"]].ranges[param]
             warnings.append(
                 f"{name}: the best {param} = {arm.params[param]:.4g} lies at an end of its range "
-                f"[{axis.low:.4g}, {axis.high:.4g}]; widen spaces.{space}.{param}."
+                f"[{axis.low:.4g}, {axis.high:.4g}]; widen spaces.{row['space']}.{param}."
             )
     return warnings
 
@@ -49,17 +53,11 @@ def budget_warnings(searched: Mapping[str, int], confirmed: Mapping[str, list[Ro
     """
     warnings = []
     if _are_unequal(searched.values()):
-        told = ", ".join(f"{name} {samples:,}" for name, samples in searched.items())
-        warnings.append(f"the arms were searched with unequal samples: {told}.")
-    samples = _per_training(confirmed, "samples_seen")
-    if _are_unequal(samples.values()):
-        warnings.append(f"confirm trainings saw unequal samples: {_told(samples)}.")
-    steps = _per_training(confirmed, "optimizer_steps")
-    if _are_unequal(steps.values()):
-        warnings.append(
-            f"confirm trainings took unequal optimizer steps (larger batches take fewer): "
-            f"{_told(steps)}."
-        )
+        warnings.append(f"the arms were searched with unequal samples: {_listed(searched)}.")
+    for column, what in SPENT.items():
+        spent = _per_training(confirmed, column)
+        if _are_unequal(spent.values()):
+            warnings.append(f"confirm trainings {what}: {_listed(spent)}.")
     return warnings
 
 
@@ -68,11 +66,11 @@ def seed_warnings(pairs: Iterable[Difference]) -> list[str]:
     fewest = min((d.n for d in pairs if d.n), default=FEW_SEEDS)
     if fewest >= FEW_SEEDS:
         return []
-    seeds = f"{fewest} paired seed{'s' * (fewest > 1)}"
     what = {
         1: "one says nothing about the spread",
         2: "their interval rests on a single degree of freedom",
     }.get(fewest, "intervals are wide and lean on normal differences")
+    seeds = counted(fewest, "paired seed")
     return [f"only {seeds}: {what}; confirm with {FEW_SEEDS} or more (confirm.seeds)."]
 
 
@@ -90,5 +88,5 @@ def _are_unequal(values: Iterable[float]) -> bool:
     return bool(most) and (most - min(values)) / most > UNEQUAL
 
 
-def _told(values: Mapping[str, float]) -> str:
+def _listed(values: Mapping[str, float]) -> str:
     return ", ".join(f"{arm_label(name)} {round(value):,}" for name, value in values.items())

@@ -68,11 +68,8 @@ def confirm_rows(rows: Iterable[Row]) -> list[Row]:
     chosen = chosen_row(rows)
     if chosen is None or chosen["role"] != "confirm":
         return []
-    return [
-        row
-        for row in rows
-        if row["role"] == "confirm" and row["config_key"] == chosen["config_key"]
-    ]
+    wanted = ("confirm", chosen["config_key"])
+    return [row for row in rows if (row["role"], row["config_key"]) == wanted]
 
 
 def is_baseline(rows: list[Row]) -> bool:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from results.arms.bitmaps import num_images
 from results.arms.cautions import budget_warnings, edge_warnings, loss_warnings, seed_warnings
 from results.arms.choice import (
     chosen_row,
@@ -19,7 +18,7 @@ from results.arms.choice import (
     spaces_of,
 )
 from results.arms.recipes import check_workload
-from results.arms.scores import confirm_scores, correct_images, train_losses
+from results.arms.scores import confirm_scores, correct_images, num_images, train_losses
 from results.records.schema import Row
 from results.statistics.compare import Comparison, compare, default_min_effect
 from results.statistics.overview import ArmDetails, Cost
@@ -102,7 +101,7 @@ def _details(rows: list[Row], spaces: Mapping[str, Mapping[str, SearchSpace]]) -
     chosen = chosen_row(rows)
     params = params_of(chosen) if chosen else {}
     space = spaces.get(rows[0]["run_id"], {}).get(rows[0]["space"])
-    edges = space.free.items() if space and chosen else ()
+    free = space.free.items() if space and chosen else ()
     return ArmDetails(
         params=params,
         config_key=chosen["config_key"] if chosen else "",
@@ -111,7 +110,7 @@ def _details(rows: list[Row], spaces: Mapping[str, Mapping[str, SearchSpace]]) -
         num_trials=dict(Counter(row["status"] for row in rows)),
         on_edge=tuple(
             name
-            for name, axis in edges
+            for name, axis in free
             if params[name] not in NATURAL_ENDS.get(name, ()) and axis.is_on_edge(params[name])
         ),
     )
@@ -119,8 +118,4 @@ def _details(rows: list[Row], spaces: Mapping[str, Mapping[str, SearchSpace]]) -
 
 def _cost(rows: Iterable[Row]) -> Cost:
     rows = list(rows)
-    return Cost(
-        samples_seen=sum(row["samples_seen"] or 0 for row in rows),
-        optimizer_steps=sum(row["optimizer_steps"] or 0 for row in rows),
-        train_seconds=sum(row["train_seconds"] or 0.0 for row in rows),
-    )
+    return Cost(**{name: sum(row[name] or 0 for row in rows) for name in Cost.__slots__})

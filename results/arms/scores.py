@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from results.arms.bitmaps import bitmap_size, num_images, unpack
 from results.arms.choice import (
     chosen_row,
     confirm_rows,
@@ -24,21 +23,24 @@ from search_spaces.records import LOST, MEASURED
 from search_spaces.registry import unknown_name
 
 METRICS = ("test_accuracy", "objective", "best_val_accuracy", "final_train_accuracy")
+SAME_ACCURACY = 1e-6  # float32 shares differ by 6e-8; those of n and n + 1 images by 1/n
+
+# Run and length in bytes: what bitmaps of the same number of images share.
+BitmapSize = tuple[str, int]
 
 
 def best_row(rows: list[Row], arm: str | None = None) -> Row:
     """The trial row whose config stands for this arm, or for the best searched arm."""
     arms = group_by_arm(rows)
-    if arm is not None:
-        if arm not in arms:
-            raise unknown_name("space", arm, arms)
-        candidates = {arm: arms[arm]}
-    else:
-        candidates = {name: own for name, own in arms.items() if not is_baseline(own)}
-    finished = {
-        name: own for name, own in candidates.items() if any(map(is_full, own)) or own_choice(own)
+    if arm is not None and arm not in arms:
+        raise unknown_name("space", arm, arms)
+    chosen = {
+        name: row
+        for name, own in arms.items()
+        if (name == arm if arm is not None else not is_baseline(own))
+        and (any(map(is_full, own)) or own_choice(own))
+        and (row := chosen_row(own))
     }
-    chosen = {name: row for name, own in finished.items() if (row := chosen_row(own))}
     if not chosen:
         raise ValueError(f"no trial of {arm or 'any searched space'} has finished yet.")
     return chosen[max(chosen, key=lambda name: _standing(arms[name], chosen[name]))]
@@ -55,11 +57,10 @@ def confirm_scores(
     if metric not in METRICS:
         raise unknown_name("metric", metric, METRICS)
     measured, lost = measured_rows(arms)
-    scores = {
+    return {
         name: {replicate: _score(row, metric) for replicate, row in own.items()}
         for name, own in measured.items()
-    }
-    return scores, lost
+    }, lost
 
 
 def measured_rows(
@@ -93,7 +94,7 @@ def train_losses(arms: Mapping[str, list[Row]]) -> dict[str, dict[int, float]]:
         name: {
             replicate: row["final_train_loss"]
             for replicate, row in rows.items()
-            if row["status"] == "completed" and _is_positive(row["final_train_loss"])
+            if row["status"] == "completed" and 0 < (row["final_train_loss"] or 0) < math.inf
         }
         for name, rows in measured_rows(arms)[0].items()
     }
@@ -111,18 +112,37 @@ def correct_images(
     confirmed = {name: confirm_rows(rows) for name, rows in arms.items()}
     everything = [row for rows in confirmed.values() for row in rows]
     pairing, numbers = _pairing(everything), num_images(everything, manifests)
-    sizes = Counter(num for row in everything if (num := numbers.get(bitmap_size(row))))
+    sizes = Counter(num for row in everything if (num := numbers.get(_bitmap_size(row))))
     if not sizes:
         return {}
     size = sizes.most_common(1)[0][0]
     return {
         name: {
-            pairing[_pair(row)]: np.full(size, _chance(row)) if diverged else unpack(row, size)
+            pairing[_pair(row)]: np.full(size, _chance(row)) if diverged else _unpack(row, size)
             for row in rows
             if (diverged := row["status"] == "diverged")
-            or (row["status"] in MEASURED and numbers.get(bitmap_size(row)) == size)
+            or (row["status"] in MEASURED and numbers.get(_bitmap_size(row)) == size)
         }
         for name, rows in confirmed.items()
+    }
+
+
+def num_images(
+    rows: Iterable[Row], manifests: Mapping[str, Mapping[str, Any]]
+) -> dict[BitmapSize, int]:
+    """Test images behind every size of bitmap: as the manifest tells, else from the accuracies.
+
+    A bitmap is padded to whole bytes: by itself it tells the number only to within 7.
+    0 where nobody knows: a training of the user's own tells its number by no word, and its
+    accuracies fit none or several numbers.
+    """
+    groups: dict[BitmapSize, list[Row]] = {}
+    for row in rows:
+        if row["test_correct"]:
+            groups.setdefault(_bitmap_size(row), []).append(row)
+    return {
+        (run_id, num_bytes): _num_behind(own, num_bytes, manifests.get(run_id, {}).get("num_test"))
+        for (run_id, num_bytes), own in groups.items()
     }
 
 
@@ -158,5 +178,27 @@ def _standing(rows: list[Row], chosen: Row) -> tuple[bool, float]:
     return False, max((float(row["objective"]) for row in full), default=0.0)
 
 
-def _is_positive(loss: float | None) -> bool:
-    return loss is not None and math.isfinite(loss) and loss > 0
+def _bitmap_size(row: Row) -> BitmapSize:
+    """The size of this trial's bitmap; 0 bytes without one."""
+    return row["run_id"], len(row["test_correct"] or b"")
+
+
+def _unpack(row: Row, size: int) -> NDArray[np.float64]:
+    packed = np.frombuffer(row["test_correct"], dtype=np.uint8)
+    return np.unpackbits(packed, count=size).astype(np.float64)
+
+
+def _num_behind(rows: Sequence[Row], num_bytes: int, stated: int | None) -> int:
+    """As stated, else the one number that makes every row's share of ones its accuracy."""
+    possible = range(8 * num_bytes - 7, 8 * num_bytes + 1)
+    if stated is not None and stated in possible:
+        return stated
+    shares = [
+        (int.from_bytes(row["test_correct"]).bit_count(), row["test_accuracy"])
+        for row in rows
+        if row["status"] == "completed" and row["test_accuracy"] is not None
+    ]
+    fitting = [
+        num for num in possible if all(abs(ones / num - a) <= SAME_ACCURACY for ones, a in shares)
+    ]
+    return fitting[0] if len(fitting) == 1 else 0

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from results.statistics import overview
 from results.statistics.claims import FEW_SEEDS, Claim, make_claims, verdict
-from results.statistics.image_interval import examples_interval
-from results.statistics.intervals import CONFIDENCE, mean_sd
+from results.statistics.intervals import CONFIDENCE, examples_interval, mean_sd
 from results.statistics.overview import ArmDetails, ArmSummary
 from results.statistics.paired import (
     CONFIDENCE_SEQUENCE,

@@ -61,15 +61,15 @@ def performance_profiles(scores: Mapping[str, Mapping[str, Scores]]) -> Profiles
             common to all of them.
     """
     finished = {
-        workload: {arm: values for arm, values in arms.items() if values}
+        workload: scored
         for workload, arms in scores.items()
+        if (scored := {arm: values for arm, values in arms.items() if values})
     }
-    finished = {workload: arms for workload, arms in finished.items() if arms}
     if len(finished) < MIN_WORKLOADS:
-        found = ", ".join(finished) or "none"
+        names_text = ", ".join(finished) or "none"
         raise ValueError(
             f"a profile needs {MIN_WORKLOADS} or more workloads with confirm trials, but got "
-            f"{len(finished)} ({found}). Name runs of different workloads."
+            f"{len(finished)} ({names_text}). Name runs of different workloads."
         )
     everywhere = set.intersection(*(set(arms) for arms in finished.values()))
     names = [name for name in next(iter(finished.values())) if name in everywhere]

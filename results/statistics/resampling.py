@@ -41,13 +41,11 @@ def sign_flip_p(difference_R: NDArray[np.float64]) -> float:
     if n <= MAX_EXACT:
         return float(_num_reaching(difference_R, reach) / 2**n)
     rng = np.random.default_rng(0)
-    found, left = 0, NUM_FLIPS
-    while left:
-        num = min(left, CHUNK // n)
-        flips = rng.integers(0, 2, (num, n), dtype=np.int8) * 2 - 1
-        found += int(np.count_nonzero(np.abs(flips @ difference_R) >= reach))
-        left -= num
-    return (found + 1) / (NUM_FLIPS + 1)
+    num_reaching, chunk = 0, CHUNK // n
+    for done in range(0, NUM_FLIPS, chunk):
+        flips = rng.integers(0, 2, (min(chunk, NUM_FLIPS - done), n), dtype=np.int8) * 2 - 1
+        num_reaching += int(np.count_nonzero(np.abs(flips @ difference_R) >= reach))
+    return (num_reaching + 1) / (NUM_FLIPS + 1)
 
 
 def bca_interval(

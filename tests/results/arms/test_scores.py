@@ -12,7 +12,7 @@ from results.arms.choice import group_by_arm
 from results.arms.comparison import compare_arms
 from results.arms.scores import correct_images
 from results.records.store import RunStore
-from results.statistics.image_interval import examples_interval
+from results.statistics.intervals import examples_interval
 from tests.fakes.results import NUM_TEST_IMAGES, make_trial, write_run, write_trial
 
 
