@@ -8,21 +8,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from search_spaces.records import ENDED_WELL, EpochRecord, Outcome, Status
 from search_spaces.trial import TrialConfig
-from tuner.display.phrases import (
-    describe_epoch,
-    describe_outcome,
-    describe_params,
-    describe_rung,
-    describe_seconds,
-    say_at_once,
-)
+from tuner.display.phrases import describe_params, describe_seconds, say_at_once
+from tuner.plan.ladder import share
 
 REFRESH_PER_SECOND = 4
 HEARTBEAT_SECONDS = 30.0  # between lines when nothing else is to be said
@@ -84,24 +78,17 @@ class Display:
         """A message out of a signal handler, at once and past all buffers."""
         say_at_once(text)
 
-    def refresh(self) -> None:
-        """Called whenever something changed."""
-
     def resumed(
         self, trial: TrialConfig, status: str, objective: float | None, num_rungs: int = 1
     ) -> None:
         """Count a trial that ended before the resume, and the rungs that it passed."""
-        arm = self.arms.setdefault(trial.space, ArmState(planned=0))
-        arm.counts[status] += 1
-        arm.counts["paused"] += num_rungs - 1
-        self.samples_by_trial[trial.trial_key] = _num_samples(trial)
-        self._note_score(arm, trial, objective)
+        self._count(trial, status, objective)
+        self.arms[trial.space].counts["paused"] += num_rungs - 1
 
     def trial_started(self, trial: TrialConfig) -> None:
         """A training begins."""
         self.live[trial.trial_key] = Running(trial=trial, started=time.monotonic())
         self.most_live = max(self.most_live, len(self.live))
-        self.refresh()
 
     def epoch_ended(self, trial: TrialConfig, record: EpochRecord) -> None:
         """A training finished an epoch."""
@@ -114,20 +101,15 @@ class Display:
             self.samples_by_trial[trial.trial_key] = record.samples_seen
             self.samples_seen += fresh
             self.busy_seconds += record.seconds + record.eval_seconds
-        self.refresh()
 
     def trial_ended(
         self, trial: TrialConfig, status: Status, outcome: Outcome | None, error: str | None
     ) -> None:
         """A training ended, well or not."""
         self.live.pop(trial.trial_key, None)
-        arm = self.arms.setdefault(trial.space, ArmState(planned=0))
-        arm.counts[status] += 1
-        self.samples_by_trial[trial.trial_key] = _num_samples(trial)
-        self._note_score(arm, trial, outcome.objective if outcome else None)
+        self._count(trial, status, outcome.objective if outcome else None)
         if error:
             self._say_failure(trial, status, error)
-        self.refresh()
 
     def seconds_left(self) -> float | None:
         """Estimate from the samples per second of a trial so far; None before the first epoch."""
@@ -137,8 +119,12 @@ class Display:
         rate = self.samples_seen / self.busy_seconds * self.most_live
         return max(0.0, left / rate)
 
-    def _note_score(self, arm: ArmState, trial: TrialConfig, objective: float | None) -> None:
+    def _count(self, trial: TrialConfig, status: str, objective: float | None) -> None:
         """The best of the search alone: other roles have other seeds. Longer trainings first."""
+        arm = self.arms.setdefault(trial.space, ArmState(planned=0))
+        arm.counts[status] += 1
+        epochs = trial.recipe.epochs * trial.horizon if trial.until is None else trial.until
+        self.samples_by_trial[trial.trial_key] = round(epochs * trial.recipe.train_examples)
         if objective is None or trial.until is not None:
             return
         if trial.role == "confirm":
@@ -161,10 +147,8 @@ class Display:
 class PlainDisplay(Display):
     """One line per finished trial, and a heartbeat: for logs and pipes."""
 
-    def __init__(self, planned: Mapping[str, int], num_samples: int) -> None:
-        super().__init__(planned, num_samples)
-        self.last_line = time.monotonic()
-        self.said_first_epoch = False
+    last_line = 0.0  # by the clock of time.monotonic
+    said_first_epoch = False
 
     def say(self, text: str) -> None:
         """Print it."""
@@ -177,7 +161,11 @@ class PlainDisplay(Display):
         quiet = time.monotonic() - self.last_line > HEARTBEAT_SECONDS
         if quiet or not self.said_first_epoch:
             self.said_first_epoch = True
-            self.say(f"  {trial.space} {describe_epoch(trial, record)}{self._left()}")
+            self.say(
+                f"  {trial.space} epoch {record.epoch}/{trial.num_epochs}: lr {record.lr:.4g}, "
+                f"batch {record.batch_size}, delta {record.delta:.4g}, "
+                f"val {100 * record.val_accuracy:.2f} %{self._left()}"
+            )
 
     def trial_ended(
         self, trial: TrialConfig, status: Status, outcome: Outcome | None, error: str | None
@@ -186,12 +174,16 @@ class PlainDisplay(Display):
         super().trial_ended(trial, status, outcome, error)
         done = sum(sum(arm.counts.values()) for arm in self.arms.values())
         planned = sum(arm.planned for arm in self.arms.values())
-        result = status if outcome is None else describe_outcome(status, outcome)
-        if status == "paused":
-            result = f"paused after epoch {trial.until}"
+        result = status if status != "paused" else f"paused after epoch {trial.until}"
+        if outcome is not None:
+            test = outcome.test_accuracy
+            result = f"val {100 * outcome.objective:.2f} %"
+            result += "" if test is None else f", test {100 * test:.2f} %"
+            result += f", {outcome.train_seconds:.1f} s"
+            result = result if status == "completed" else f"{status}, {result}"
         self.say(
             f"[{done}/{max(done, planned)}] {trial.space} {trial.role} "
-            f"{trial.replicate}{describe_rung(trial.horizon)} "
+            f"{trial.replicate}{_rung(trial.horizon)} "
             f"{describe_params(trial.params)}: {result}{self._left()}"
         )
 
@@ -205,13 +197,8 @@ class RichDisplay(Display):
 
     def __init__(self, planned: Mapping[str, int], num_samples: int) -> None:
         super().__init__(planned, num_samples)
-        self.console = Console()
         self.last_words = ""
-        self.view = Live(
-            get_renderable=self.render,
-            console=self.console,
-            refresh_per_second=REFRESH_PER_SECOND,
-        )
+        self.view = Live(get_renderable=self.render, refresh_per_second=REFRESH_PER_SECOND)
 
     def start(self) -> None:
         """Begin to draw."""
@@ -223,7 +210,7 @@ class RichDisplay(Display):
 
     def say(self, text: str) -> None:
         """Print it above the table."""
-        self.console.print(Text(text))
+        self.view.console.print(Text(text))
 
     def notice(self, text: str) -> None:
         """Below the table, which would be drawn over anything else; the next frame shows it."""
@@ -236,16 +223,13 @@ class RichDisplay(Display):
         """The screen: arms, running trials, time."""
         elapsed = describe_seconds(time.monotonic() - self.begun)
         left = self.seconds_left()
-        total = f"{elapsed} so far" + (
-            "" if left is None else f", about {describe_seconds(left)} left"
-        )
+        total = f"{elapsed} so far"
+        total += "" if left is None else f", about {describe_seconds(left)} left"
         last = [Text(self.last_words, style="bold")] if self.last_words else []
         return Group(self._arm_table(), self._trial_table(), Text(total, style="dim"), *last)
 
     def _arm_table(self) -> Table:
-        table = Table(title=None, box=None, pad_edge=False, header_style="bold")
-        for name in ("space", "done", "running", "failed", "best val", "with"):
-            table.add_column(name, justify="left" if name in ("space", "with") else "right")
+        table = _table("space", "done", "running", "failed", "best val", "with")
         running = Counter(live.trial.space for live in self.live.values())
         for name, arm in self.arms.items():
             done = sum(arm.counts[s] for s in ENDED_WELL)
@@ -261,9 +245,7 @@ class RichDisplay(Display):
         return table
 
     def _trial_table(self) -> Table:
-        table = Table(title=None, box=None, pad_edge=False, header_style="bold")
-        for name in ("running", "role", "epoch", "lr", "batch", "delta", "val", "left"):
-            table.add_column(name, justify="left" if name in ("running", "role") else "right")
+        table = _table("running", "role", "epoch", "lr", "batch", "delta", "val", "left")
         for live in list(self.live.values()):
             trial, record = live.trial, live.record
             epochs = trial.num_epochs
@@ -292,17 +274,23 @@ def make_display(kind: str, planned: Mapping[str, int], num_samples: int) -> Dis
     return classes[kind](planned, num_samples)
 
 
-def _num_samples(trial: TrialConfig) -> int:
-    """Samples of this training, or until it pauses."""
-    recipe = trial.recipe
-    epochs = recipe.epochs * trial.horizon if trial.until is None else trial.until
-    return round(epochs * recipe.train_examples)
+def _rung(horizon: float) -> str:
+    """How short a squeezed training is; nothing for a full one."""
+    return "" if horizon == 1.0 else f" at {share(horizon)}"
+
+
+def _table(*names: str) -> Table:
+    """Without rows; words on the left, numbers on the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, justify="left" if name in (names[0], "role", "with") else "right")
+    return table
 
 
 def _score(arm: ArmState) -> str:
     """The best of the search; of an arm that is not searched the mean of its confirm trials."""
     if arm.best is not None:
-        return f"{100 * arm.best:.2f} %{describe_rung(arm.best_horizon)}"
+        return f"{100 * arm.best:.2f} %{_rung(arm.best_horizon)}"
     if not arm.confirmed:
         return "-"
     return f"{100 * sum(arm.confirmed) / len(arm.confirmed):.2f} % mean of {len(arm.confirmed)}"

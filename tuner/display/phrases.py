@@ -1,4 +1,4 @@
-"""How is it said on the terminal? Parameters, stages, epochs, results, seconds, paths in words."""
+"""How is it said on the terminal? Parameters, stages, seconds and paths in words."""
 
 from __future__ import annotations
 
@@ -6,18 +6,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from search_spaces.records import EpochRecord, Outcome
 from search_spaces.schedule import Schedule
 from search_spaces.space import SCHEDULE_PARAMS
-from search_spaces.trial import TrialConfig
-from tuner.plan.ladder import share
 
 MAX_STAGES_SHOWN = 6
-
-
-def describe_rung(horizon: float) -> str:
-    """How short a squeezed training is; nothing for a full one."""
-    return "" if horizon == 1.0 else f" at {share(horizon)}"
 
 
 def describe_params(params: Mapping[str, float]) -> str:
@@ -27,23 +19,6 @@ def describe_params(params: Mapping[str, float]) -> str:
         varied, key=lambda name: SCHEDULE_PARAMS.index(name) if name in SCHEDULE_PARAMS else -1
     )
     return " ".join(f"{name}={varied[name]:.4g}" for name in order)
-
-
-def describe_epoch(trial: TrialConfig, record: EpochRecord) -> str:
-    """One epoch in words."""
-    return (
-        f"epoch {record.epoch}/{trial.num_epochs}: lr {record.lr:.4g}, batch "
-        f"{record.batch_size}, delta {record.delta:.4g}, val {100 * record.val_accuracy:.2f} %"
-    )
-
-
-def describe_outcome(status: str, outcome: Outcome) -> str:
-    """The result of a trial in words."""
-    text = f"val {100 * outcome.objective:.2f} %"
-    if outcome.test_accuracy is not None:
-        text += f", test {100 * outcome.test_accuracy:.2f} %"
-    text += f", {outcome.train_seconds:.1f} s"
-    return text if status == "completed" else f"{status}, {text}"
 
 
 def describe_seconds(seconds: float) -> str:
