@@ -28,8 +28,8 @@ from tuner.config.schema import plain
 from tuner.config.yamltext import write_yaml
 from tuner.plan.plan import Plan, make_plan
 from tuner.session import cluster
+from tuner.session.books import make_manifest
 from tuner.session.interrupts import Interrupts
-from tuner.session.manifest import make_manifest
 from tuner.session.session import Session
 
 EPOCHS = 3
@@ -150,7 +150,7 @@ def _clocked_recorder(store: Any, plan: Plan, fit: Fit) -> Any:
             fit.note_end()
 
     display = Display(plan.trials_by_arm(), plan.num_samples)
-    return ClockedRecorder(store, display, store.run_dir / "checkpoints")
+    return ClockedRecorder(store, display)
 
 
 def _clock_callback(fit: Fit) -> Any:

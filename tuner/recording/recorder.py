@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import shutil
 import sys
 import time
@@ -21,12 +22,13 @@ from results.records.store import RunStore
 from search_spaces.records import EpochRecord, Outcome, Status
 from search_spaces.trial import TrialConfig
 from tuner.display.live import Display
-from tuner.recording.tune_trial import error_of, trial_of
+from tuner.recording.tracking import trial_of
 
 # What a paused training has taken so far: it stays taken, whatever becomes of the next rung.
 SPENT = ("samples_seen", "optimizer_steps", "train_seconds")
 # The run ends (exit 4) when nothing could be written for this long.
 STORAGE_PATIENCE_SECONDS = 60.0
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def _guarded(method: Callable[..., None]) -> Callable[..., None]:
@@ -58,13 +60,12 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     """Writes every epoch and every trial through the store, and tells the display.
 
     Args:
-        store: of the run.
-        display: what the person sees.
-        checkpoints: directory of the trials' states; a trial's is removed when it has ended.
+        store: of the run. display: what the person sees.
     """
 
-    def __init__(self, store: RunStore, display: Display, checkpoints: Path) -> None:
-        self.store, self.display, self.checkpoints = store, display, checkpoints
+    def __init__(self, store: RunStore, display: Display) -> None:
+        self.store, self.display = store, display
+        self.checkpoints = store.run_dir / "checkpoints"  # a trial's is removed when it has ended
         self.problems: list[str] = []
         self.warned = False
         self.open: dict[str, TrialConfig] = {}
@@ -101,7 +102,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
 
     @property
     def storage_lost(self) -> bool:
-        """True when nothing could be written for a minute."""
+        """True when nothing could be written for STORAGE_PATIENCE_SECONDS."""
         if self.store.error is None:
             self.failing_since = None
             return False
@@ -128,18 +129,16 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             self.store.add_epoch(epoch_row(self.store.run_id, trial, result["attempt"], record))
             state.epochs_done = record.epoch
             self._show("epoch_ended", trial, record)
-        if result["num_shared"] and trial.trial_key not in self.shared_samples:
-            self.shared_samples[trial.trial_key] = (
-                result["num_shared"] * trial.recipe.train_examples
-            )
+        if num_shared := result["num_shared"]:
+            samples = num_shared * trial.recipe.train_examples
+            self.shared_samples.setdefault(trial.trial_key, samples)
         if result["warning"] and not self.warned:
             self.warned = True
             self._show("say", f"warning: {result['warning']}; trained on without")
         if result["outcome"]:
             outcome = Outcome(**result["outcome"])
             self._end(trial, outcome.status, outcome=outcome)
-        elif result["failure"]:
-            failure = result["failure"]
+        elif failure := result["failure"]:
             self._end(trial, failure["status"], error=failure["error"])
         elif result["done"]:
             self._end(trial, result["status"], so_far=result["so_far"])
@@ -147,7 +146,10 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     @_guarded
     def on_trial_error(self, **event: Any) -> None:
         """A training whose worker died or raised more often than max_failures."""
-        self._end(trial_of(event["trial"]), "failed", error=error_of(event["trial"]))
+        file, error = event["trial"].error_file, "the worker died"
+        if file and Path(file).exists():  # the traceback that Tune kept
+            error = ANSI.sub("", Path(file).read_text(errors="replace"))
+        self._end(trial_of(event["trial"]), "failed", error=error)
 
     @_guarded
     def interrupt(self) -> None:

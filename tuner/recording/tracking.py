@@ -9,6 +9,7 @@ Not Ray's WandbLoggerCallback: its two actors per trial cost 2.5 s of Tune's loo
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import queue
@@ -23,7 +24,6 @@ from typing import IO, Any
 
 from search_spaces.trial import TrialConfig
 from tuner.config.schema import TRACKERS
-from tuner.recording.tune_trial import trial_of
 
 # Where measured; see EpochRecord and Outcome.
 EPOCH_METRICS = (
@@ -34,6 +34,7 @@ EPOCH_METRICS = (
 FINAL_METRICS = ("objective", "test_accuracy", "test_loss", "sharpness_loss", "sharpness_error")
 CLOSE_SECONDS = 3.0  # the run's end waits this long for all trackers together
 LINGER_SECONDS = 60.0  # a tracker may outlive the driver by this, to finish an upload
+NUM_REMEMBERED = 1024  # trials that may be under way at once
 BACKLOG = 100_000  # lines of about 300 bytes that may wait for a tracker
 PROBLEM = "problem: "
 # Of a tracker's process; the user's environment wins.
@@ -226,6 +227,16 @@ class Tracking:
         except Exception as error:
             for tracker in self.trackers:
                 tracker.drop(f"{type(error).__name__}: {error}")
+
+
+def trial_of(tune_trial: Any) -> TrialConfig:
+    """The training that our searcher put into its config, decoded once for all callbacks."""
+    return _decode(tune_trial.config["trial"])
+
+
+@functools.lru_cache(maxsize=NUM_REMEMBERED)
+def _decode(text: str) -> TrialConfig:
+    return TrialConfig.from_dict(json.loads(text))
 
 
 def readable_config(trial: TrialConfig) -> dict[str, Any]:

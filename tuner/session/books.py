@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import ray
 
 from results import load
 from results.records.schema import trial_from_row
 from results.records.store import RunStore
 from tuner.campaign.campaign import Campaign
+from tuner.config.presets import scale_of
 from tuner.config.schema import ConfigError, plain
 from tuner.config.yamltext import write_yaml
 from tuner.display.live import Display, make_display
 from tuner.plan.plan import Plan
 from tuner.recording.recorder import Recorder
 from tuner.session.cluster import Slots
-from tuner.session.manifest import make_manifest
+from tuner.version import revision
+
+PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "PyYAML", "numpy", "scipy")
 
 
 def begin(plan: Plan, slots: Slots, command: str, run_dir: Path) -> tuple[Campaign, Recorder]:
@@ -30,7 +40,7 @@ def begin(plan: Plan, slots: Slots, command: str, run_dir: Path) -> tuple[Campai
         store = RunStore.create(run_dir, manifest, config)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    return Campaign(plan), _recorder(store, _display(plan))
+    return Campaign(plan), Recorder(store, _display(plan))
 
 
 def take_up(plan: Plan, run_dir: Path) -> tuple[Campaign, Recorder]:
@@ -52,7 +62,7 @@ def take_up(plan: Plan, run_dir: Path) -> tuple[Campaign, Recorder]:
     before = store.manifest
     looked = has_looked(plan, before, rows)
     store.update_manifest(status="running", config=plain(plan.config), looked=looked)
-    recorder = _recorder(store, display)
+    recorder = Recorder(store, display)
     recorder.remember(rows, before.get("shared_samples", 0))
     return campaign, recorder
 
@@ -65,9 +75,30 @@ def has_looked(plan: Plan, manifest: Mapping[str, Any], rows: Iterable[Mapping[s
     return bool(manifest.get("looked")) or has_more or "decided" in untils
 
 
+def make_manifest(plan: Plan, slots: Slots, command: str) -> dict[str, Any]:
+    """What the run was, with which code, and where it ran: the content of manifest.json."""
+    there = ray.cluster_resources()
+    kinds = [key.partition(":")[2] for key in there if key.startswith("accelerator_type:")]
+    gpus = {"gpus": there.get("GPU", 0.0), "gpu_kinds": kinds}
+    return {
+        "command": command,
+        "status": "running",
+        "started_at": datetime.now(UTC).isoformat(),
+        "seed": plan.config.seed,
+        "scale": scale_of(plan.config),
+        "recipe": asdict(plan.recipe),
+        "spaces": [space.to_dict() for space in plan.spaces],
+        "baseline": plan.baseline.to_dict() if plan.baseline else None,
+        "delta_ref": plan.delta_ref,
+        "num_test": plan.source.num_test,
+        "config": plain(plan.config),
+        "looked": plan.config.confirm.until == "decided",
+        "slots": asdict(slots),
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "git": revision(),
+        "hardware": {"machine": platform.machine(), "cpus": os.cpu_count(), **gpus},
+    }
+
+
 def _display(plan: Plan) -> Display:
     return make_display(plan.config.display, plan.trials_by_arm(), plan.num_samples)
-
-
-def _recorder(store: RunStore, display: Display) -> Recorder:
-    return Recorder(store, display, store.run_dir / "checkpoints")

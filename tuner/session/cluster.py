@@ -47,11 +47,6 @@ class Slots:
         """Device of every trial."""
         return "cuda" if self.gpus_per_trial else "cpu"
 
-    @property
-    def resources(self) -> dict[str, float]:
-        """In Ray's words."""
-        return {"cpu": self.cpus_per_trial, "gpu": self.gpus_per_trial}
-
 
 def check_ray() -> None:
     """Ray reads its variables once, when it is imported; a cluster of its own would refuse it.
@@ -95,7 +90,9 @@ def start(address: str | None) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address is None:
         _start_here(options)
-        _protect_token()
+        token = Path.home() / ".ray" / "auth_token"
+        if token.exists():  # readable by everyone on the machine, as Ray writes it
+            token.chmod(0o600)
         return
     watchdog = threading.Timer(JOIN_SECONDS, _give_up, [address])
     watchdog.daemon = True
@@ -103,8 +100,7 @@ def start(address: str | None) -> None:
     try:
         ray.init(address=address, **options)
     except Exception as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"cluster.address={address}: {line} ({JOIN_HINT})") from None
+        raise ConfigError(f"cluster.address={address}: {_said(error)} ({JOIN_HINT})") from None
     finally:
         watchdog.cancel()
 
@@ -120,11 +116,15 @@ def _start_here(options: dict[str, Any]) -> None:
         except Exception as error:
             ray.shutdown()
             if attempt + 1 == NUM_STARTS:
-                lines = str(error).strip().splitlines() or [type(error).__name__]
-                raise ConfigError(f"Ray did not start on this machine: {lines[0]}") from None
+                raise ConfigError(f"Ray did not start on this machine: {_said(error)}") from None
             time.sleep(random.uniform(0.0, MAX_PAUSE_SECONDS))
         else:
             return
+
+
+def _said(error: Exception) -> str:
+    """Its first line."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _give_up(address: str) -> None:
@@ -144,8 +144,7 @@ def lay_out(config: Config) -> Slots:
 
     total = ray.cluster_resources()
     cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
-    per_cpu = config.resources.cpus_per_trial
-    per_gpu = config.resources.gpus_per_trial
+    per_cpu, per_gpu = config.resources.cpus_per_trial, config.resources.gpus_per_trial
     if per_gpu is None:
         per_gpu = 1.0 if gpus else 0.0
     for key, wanted, there in (("cpus", per_cpu, cpus), ("gpus", per_gpu, gpus)):
@@ -186,10 +185,3 @@ def _gpus_have_bf16() -> bool:
         return True
     kinds = [key for key in ray.cluster_resources() if key.startswith("accelerator_type:")]
     return not any(kind.endswith(old) for kind in kinds for old in GPUS_WITHOUT_BF16)
-
-
-def _protect_token() -> None:
-    """Ray writes its token readable by everyone on the machine."""
-    token = Path.home() / ".ray" / "auth_token"
-    if token.exists():
-        token.chmod(0o600)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,8 +56,12 @@ def execute(
     if plan.config.display != "none":
         print("starting Ray ...", flush=True)
     cluster.set_environment()
-    with _importing(HEAVY):
-        cluster.start(plan.config.cluster.address)
+    helper = threading.Thread(
+        target=lambda: list(map(importlib.import_module, HEAVY)), daemon=True
+    )
+    helper.start()
+    cluster.start(plan.config.cluster.address)
+    helper.join()
     from tuner.display.summary import print_summary
     from tuner.session.books import begin, take_up
     from tuner.session.session import Session
@@ -67,12 +70,12 @@ def execute(
     interrupts.install()
     try:
         slots = cluster.lay_out(plan.config)
-        _check_device(slots, resume)
         plan = cluster.settle(plan, slots.device)
         if resume is None:
             run_dir = Path(plan.config.runs_dir).resolve() / (plan.config.name or run_id(plan))
             campaign, recorder = begin(plan, slots, command, run_dir)
         else:
+            _check_device(slots, resume)
             campaign, recorder = take_up(plan, resume)
         recorder.store.event("start", command=command, slots=asdict(slots))
         return Session(
@@ -112,27 +115,10 @@ def _is_finished(plan: Plan, run_dir: Path) -> bool:
     return campaign.finished
 
 
-def _check_device(slots: cluster.Slots, resume: Path | None) -> None:
+def _check_device(slots: cluster.Slots, resume: Path) -> None:
     """A resumed run stays on the kind of device it began on."""
-    if resume is None:
-        return
-    before = read_manifest(resume)["slots"]
-    device = cluster.Slots(**before).device
+    device = cluster.Slots(**read_manifest(resume)["slots"]).device
     if device != slots.device:
         raise ConfigError(
             f"resume={resume}: the run used {device}, but this would use {slots.device}"
         )
-
-
-@contextlib.contextmanager
-def _importing(modules: tuple[str, ...]) -> Iterator[None]:
-    """Import modules in a helper thread while the body runs."""
-
-    def work() -> None:
-        for module in modules:
-            importlib.import_module(module)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    yield
-    thread.join()

@@ -31,10 +31,6 @@ class Interrupts:
         self.leave: Callable[[], None] | None = None
         self.watchdog: threading.Timer | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its stopper, and nobody reads that pickle."""
-        return {}
-
     def install(self) -> None:
         """Take over the signals; after ray.init, which sets its own. Other threads have none."""
         if threading.current_thread() is not threading.main_thread():

@@ -8,7 +8,6 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from search_spaces import FAMILIES
-from search_spaces.records import Status
 from search_spaces.trial import TrialConfig, canonical_json
 from tuner.campaign.campaign import Campaign
 
@@ -59,9 +58,10 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell the campaign what became of a trial."""
-        status, objective, test_accuracy = _ending(result, error)
-        self.campaign.tell(self.live.pop(trial_id), status, objective, test_accuracy)
+        """Tell the campaign what became of a trial; Tune hands the last result flattened."""
+        last: dict[str, Any] = {"status": "failed"} if error or result is None else result
+        objective, test_accuracy = last.get("objective"), last.get("test_accuracy")
+        self.campaign.tell(self.live.pop(trial_id), last["status"], objective, test_accuracy)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Others may wait for this epoch; it does not influence the search."""
@@ -76,12 +76,3 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Nothing of ours is pickled into Tune's state."""
-
-
-def _ending(
-    result: dict[str, Any] | None, error: bool
-) -> tuple[Status, float | None, float | None]:
-    """Status, objective and test accuracy; Tune hands the last result flattened."""
-    if error or result is None:
-        return "failed", None, None
-    return result["status"], result["objective"], result["test_accuracy"]

@@ -86,10 +86,11 @@ class Session:
         """Tune's loop: our searcher decides, the trainable trains, our callback records."""
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         scratch = tempfile.mkdtemp(prefix="gradtune-")
+        resources = {"cpu": self.slots.cpus_per_trial, "gpu": self.slots.gpus_per_trial}
         self.interrupts.install()  # again: Tune takes SIGUSR1
         try:
             tune.Tuner(
-                tune.with_resources(trainable.ScheduledTrainable, self.slots.resources),
+                tune.with_resources(trainable.ScheduledTrainable, resources),
                 tune_config=self._tune_config(),
                 run_config=self._run_config(scratch),
             ).fit()
@@ -105,8 +106,9 @@ class Session:
             problem = problem or "the run ended before its trials did"
         if not campaign.finished or interrupted or problem:
             recorder.interrupt()
-        failed = sum(campaign.num_ended.get(status, 0) for status in LOST)
-        if failed and failed == sum(campaign.num_ended.values()):
+        failed = sum(campaign.num_ended[status] for status in LOST)
+        num_ended = campaign.num_ended.total()
+        if failed and failed == num_ended:
             problem = problem or f"all {failed} trials failed: {recorder.first_error}"
         status = "interrupted" if interrupted else "failed" if problem else "completed"
         go_on = resume_command(run_dir, self.store.manifest, self.program)
@@ -121,14 +123,17 @@ class Session:
             return self.interrupts.exit_code
         if problem:
             print(f"error: {problem}", file=sys.stderr)
-            print(f"{self._kept()}: {go_on}", file=sys.stderr)
+            kept = "nothing has finished; mend it and start anew, or with the same code go on with"
+            if any(campaign.num_ended[status] for status in ENDED_WELL):
+                kept = "everything finished is kept. Go on with"
+            print(f"{kept}: {go_on}", file=sys.stderr)
             return SOME_FAILED
         recorder.forget_shared()
         self.summary(run_dir)
         if self.plan.config.report:
             print(_report_line(run_dir))
         if failed:
-            print(f"{failed} of {sum(campaign.num_ended.values())} trials failed; the first with:")
+            print(f"{failed} of {num_ended} trials failed; the first with:")
             print(f"  {recorder.first_error}")
         print(describe_path(run_dir))
         return SOME_FAILED if failed else OK
@@ -183,11 +188,6 @@ class Session:
         )
         self.store.event("end", status=status, trials=self.campaign.num_ended)
         self.store.close()
-
-    def _kept(self) -> str:
-        if any(self.campaign.num_ended.get(status, 0) for status in ENDED_WELL):
-            return "everything finished is kept. Go on with"
-        return "nothing has finished; mend it and start anew, or with the same code go on with"
 
 
 class StopAll(tune.Stopper):  # type: ignore[misc]

@@ -36,7 +36,7 @@ def test_a_broken_display_is_told_once_with_its_traceback_and_the_run_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = RunStore.create(tmp_path / "run", {"command": ""}, "")
-    recorder = Recorder(store, BrokenDisplay({}, 1), tmp_path / "checkpoints")
+    recorder = Recorder(store, BrokenDisplay({}, 1))
     first, second = (small_trial(space="poly", replicate=number) for number in (0, 1))
     for trial in (first, second):
         recorder.on_trial_start(iteration=1, trials=[], trial=tune_trial(trial))
@@ -62,7 +62,7 @@ def test_a_trial_is_decoded_once_for_all_its_reports(
         return decode(data)
 
     store = RunStore.create(tmp_path / "run", {"command": ""}, "")
-    recorder = Recorder(store, Display({}, 1), tmp_path / "checkpoints")
+    recorder = Recorder(store, Display({}, 1))
     reported = tune_trial(small_trial(space="poly", replicate=77))
     monkeypatch.setattr(TrialConfig, "from_dict", counted)
     for _ in range(3):
