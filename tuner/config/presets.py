@@ -24,21 +24,13 @@ PAPERS_LRS = (0.01, 0.05, 0.1, 0.5)
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """A run that reproduces something published.
+    """A run that reproduces something published."""
 
-    Attributes:
-        shows: figure and claim.
-        settings: configuration keys, nested; over the workload's.
-        arms: searched where the user names no space.
-        cpu: settings over these for the CPU form; empty = there is none.
-        cpu_arms: its arms where they differ.
-    """
-
-    shows: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    arms: tuple[SearchSpace, ...] = ()
-    cpu: dict[str, Any] = field(default_factory=dict)
-    cpu_arms: tuple[SearchSpace, ...] = ()
+    shows: str  # figure and claim
+    settings: dict[str, Any] = field(default_factory=dict)  # nested keys, over the workload's
+    arms: tuple[SearchSpace, ...] = ()  # searched where the user names no space
+    cpu: dict[str, Any] = field(default_factory=dict)  # over `settings`; empty = no CPU form
+    cpu_arms: tuple[SearchSpace, ...] = ()  # the CPU form's where they differ
 
 
 def _fixed(value: float, *, relative: bool = False, integer: bool = False) -> Range:

@@ -10,13 +10,11 @@ from typing import Any
 
 import yaml
 
+from tuner.config.schema import ConfigError
+
 FLOAT = "tag:yaml.org,2002:float"
 TIMESTAMP = "tag:yaml.org,2002:timestamp"
 NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$")  # 1e-3 and 1.5e3
-
-
-class YamlError(ValueError):
-    """A text that is not YAML; its text is one line."""
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
@@ -25,7 +23,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         for name in names:
             if names.count(name) > 1 and name != "<<":
                 line = node.start_mark.line + 1
-                raise YamlError(f"duplicate key {name!r} in the mapping of line {line}")
+                raise ConfigError(f"duplicate key {name!r} in the mapping of line {line}")
         return super().construct_mapping(node, deep=deep)
 
 
@@ -46,17 +44,17 @@ def read_yaml(text: str) -> Any:
     """The data in a YAML text.
 
     Raises:
-        YamlError: with the line that cannot be read.
+        ConfigError: with the line that cannot be read.
     """
     try:
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, YamlError):
+        if isinstance(error, ConfigError):
             raise
         mark = getattr(error, "problem_mark", None)
         number = min(mark.line, text.count("\n")) if mark else 0
         line = ascii("".join(text.splitlines()[number : number + 1]).strip())[:80]
-        raise YamlError(
+        raise ConfigError(
             f"not readable as YAML: line {number + 1} is {line}; write `key: value`, a list as "
             "[a, b]"
         ) from None

@@ -137,12 +137,7 @@ def _fit_batches(config: Config) -> None:
     if any(key == "space" or key.startswith(BATCHES) for key in config.given):
         return
     check_values(config)
-    try:
-        recipe = make_recipe(config, describe_data(config))
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"dataset: {error}") from None
+    recipe = make_recipe(config, describe_data(config))
     largest = min(recipe.train_examples, recipe.batch_max or recipe.train_examples)
     batches = [float(2**k) for k in range(3, 14) if 2**k <= largest]
     config.spaces["lr_batch"]["batch0"] = RangeConfig(choices=batches)

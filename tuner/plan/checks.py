@@ -5,6 +5,7 @@ What needs the schedules themselves is checked in plan.py.
 
 from __future__ import annotations
 
+import operator
 import os
 import socket
 from collections.abc import Mapping
@@ -17,10 +18,20 @@ from trainables import DATASETS, MEASUREMENTS, MODELS, OPTIMIZERS, SOLVERS
 from trainables.data.sources import SourceInfo, describe, describe_function
 from trainables.functions.benchmark import FUNCTIONS
 from tuner.config.effects import check_effects, check_trackers
-from tuner.config.schema import KEYS, Config, ConfigError, check_value, value_of
+from tuner.config.schema import KEYS, Config, ConfigError, check_value, refusing, value_of
 from tuner.plan.usercode import check_trainable, describe_own
 
 ANSWER_SECONDS = 8.0  # of a cluster's head
+RELATIONS = {"below": operator.lt, "at most": operator.le, "at least": operator.ge}
+# What only our training of a network has, and what a user's own function decides besides.
+OF_NETWORKS = (
+    *("optimizer.weight_decay", "optimizer.clip_norm", "model.width"),
+    *("label_smoothing", "micro_batch"),
+)
+OF_OURS = (
+    *("dataset.path", "dataset.val_fraction", "precision", "smoothing", "optimizer.nesterov"),
+    *OF_NETWORKS,
+)
 
 
 def check_surroundings(config: Config, run_dir: Path | None) -> None:
@@ -85,18 +96,18 @@ def check_values(config: Config) -> None:
         check_value(name, value_of(config, name))
     check_trainable(config)
     none: dict[str, object] = {"none": None}
-    datasets: dict[str, Mapping[str, object]] = {"network": DATASETS, "function": FUNCTIONS}
-    registries: list[tuple[str, str, Mapping[str, object]]] = [
-        ("dataset", config.dataset.name, datasets.get(config.trainer, none)),
-        ("model", config.model.name, MODELS if config.trainer == "network" else none),
+    known: dict[str, tuple[Mapping[str, object], Mapping[str, object]]] = {
+        "network": (DATASETS, MODELS), "function": (FUNCTIONS, none), "user": (none, none)
+    }  # fmt: skip
+    datasets, models = known[config.trainer]
+    for what, name, registry in (
+        ("dataset", config.dataset.name, datasets),
+        ("model", config.model.name, models),
         ("family", config.recipe.family, FAMILIES),
-    ]
-    for what, name, registry in registries:
-        try:
+    ):
+        with refusing():
             check_name(what, name, registry)
             find_source(name)
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
     check_trackers(config.track)
     _check_measure(config)
     _check_pairs(config)
@@ -107,13 +118,13 @@ def describe_data(config: Config) -> SourceInfo:
     """The facts of what is trained on: images, a function, or what only the user's code knows.
 
     Raises:
-        ValueError: see `describe` and `describe_function`.
+        ConfigError: see `describe` and `describe_function`.
     """
     if config.trainer == "user":
         return describe_own(config)
-    if config.trainer == "function":
-        return describe_function(config.dataset.name, config.dataset.path)
-    return describe(config.dataset.name, config.dataset.path)
+    with refusing("dataset: "):
+        find_facts = describe_function if config.trainer == "function" else describe
+        return find_facts(config.dataset.name, config.dataset.path)
 
 
 def _check_measure(config: Config) -> None:
@@ -128,74 +139,48 @@ def _check_measure(config: Config) -> None:
         raise ConfigError(f"measure={','.join(config.measure)}: each may be named once")
     if config.measure and config.trainer != "network":
         raise ConfigError(f"measure={','.join(config.measure)}: only networks can be measured")
-    if "critical" in config.measure and config.critical.min_epochs >= config.epochs:
-        raise ConfigError(
-            f"critical.min_epochs={config.critical.min_epochs}: must be below "
-            f"epochs={config.epochs}"
-        )
+    if "critical" in config.measure:
+        _check_pair(config, "critical.min_epochs", "below", "epochs")
     if config.noise.estimator == "per_example" and config.noise.batch_norm == "train":
         raise ConfigError("noise.estimator=per_example: needs noise.batch_norm=eval")
 
 
 def _check_pairs(config: Config) -> None:
     """Rules that tie two keys together."""
-    if config.warmup_epochs >= config.epochs:
-        raise ConfigError(
-            f"warmup_epochs={config.warmup_epochs}: must be below epochs={config.epochs}"
-        )
-    if config.recipe.interval > config.epochs:
-        raise ConfigError(
-            f"recipe.interval={config.recipe.interval}: must be at most epochs={config.epochs}"
-        )
-    if config.batch.max is not None and config.batch.max < config.batch.initial:
-        raise ConfigError(
-            f"batch.max={config.batch.max}: must be at least batch.initial={config.batch.initial}"
-        )
+    _check_pair(config, "warmup_epochs", "below", "epochs")
+    _check_pair(config, "recipe.interval", "at most", "epochs")
+    _check_pair(config, "batch.max", "at least", "batch.initial")
     if config.optimizer.nesterov and config.optimizer.momentum == 0:
         raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
     check_optimizer(config, config.optimizer.name)
     if config.trainer != "network":
         _check_unused(config)
     if config.name is not None:
-        try:
+        with refusing("name: "):
             check_run_name(config.name)
-        except ValueError as error:
-            raise ConfigError(f"name: {error}") from None
+
+
+def _check_pair(config: Config, key: str, relation: str, other: str) -> None:
+    value, limit = value_of(config, key), value_of(config, other)
+    if value is not None and not RELATIONS[relation](value, limit):
+        raise ConfigError(f"{key}={value}: must be {relation} {other}={limit}")
 
 
 def check_confirm(config: Config) -> None:
     """Raise ConfigError where `confirm.until=decided` cannot be kept."""
-    confirm = config.confirm
-    if confirm.until != "decided":
+    if config.confirm.until != "decided":
         return
-    if confirm.max_seeds < confirm.seeds:
-        raise ConfigError(
-            f"confirm.max_seeds={confirm.max_seeds}: must be at least "
-            f"confirm.seeds={confirm.seeds}"
-        )
-    if confirm.seeds == 0:
+    _check_pair(config, "confirm.max_seeds", "at least", "confirm.seeds")
+    if config.confirm.seeds == 0:
         raise ConfigError("confirm.until=decided: needs confirm.seeds of at least 1")
 
 
 def _check_unused(config: Config) -> None:
-    """What only our training of a network has; a user's own function decides such things."""
+    """Keys that the trainer does not read keep their defaults."""
     is_own = config.trainer == "user"
-    given = {
-        "dataset.path": is_own and config.dataset.path is not None,
-        "dataset.val_fraction": is_own
-        and config.dataset.val_fraction != KEYS["dataset.val_fraction"].default,
-        "precision": is_own and config.precision != "fp32",
-        "smoothing": is_own and config.smoothing != "ball",
-        "optimizer.nesterov": is_own and config.optimizer.nesterov,
-        "optimizer.momentum": not is_own and config.optimizer.momentum > 0,
-        "optimizer.weight_decay": config.optimizer.weight_decay > 0,
-        "optimizer.clip_norm": config.optimizer.clip_norm is not None,
-        "model.width": config.model.width is not None,
-        "label_smoothing": config.label_smoothing > 0,
-        "micro_batch": config.micro_batch is not None,
-    }
-    for key, is_given in given.items():
-        if is_given:
+    for key in OF_OURS if is_own else ("optimizer.momentum", *OF_NETWORKS):
+        unsaid = "fp32" if key == "precision" else KEYS[key].default
+        if value_of(config, key) != unsaid:
             why = "your own training decides it" if is_own else "only networks have it"
             raise ConfigError(f"{key}: {why}, not trainer={config.trainer}")
 
@@ -207,13 +192,11 @@ def check_optimizer(config: Config, name: str) -> None:
         name: the recipe's optimizer, or an arm's own.
     """
     registry = dict.fromkeys(SOLVERS) if config.trainer == "function" else OPTIMIZERS
-    try:
+    with refusing():
         if config.trainer == "user" and name not in registry:  # a label for the noise law
             raise unknown_name("optimizer", name, registry)
         check_name("optimizer", name, registry)
         find_source(name)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
     if name in ("shb", "nshb") and config.optimizer.nesterov:
         raise ConfigError(f"optimizer.nesterov: {name} has none; add optimizer.nesterov=false")
     if name == "adamw" and config.optimizer.momentum > 0:

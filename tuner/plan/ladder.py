@@ -20,21 +20,13 @@ SHOWN_DIGITS = 4  # of the smallest horizon allowed; rounded up
 
 @dataclass(frozen=True, kw_only=True)
 class Ladder:
-    """The rungs of a search, equal for all arms.
+    """The rungs of a search, equal for all arms."""
 
-    Attributes:
-        horizons: shares of the full training's samples, increasing, the last is 1.
-        eta: one config in eta is promoted, at least 2.
-        keep: configs trained in full at least (where there are as many).
-        fidelity: full | squeezed | prefix.
-        epochs, train_examples: of a full training.
-    """
-
-    horizons: tuple[float, ...] = (1.0,)
-    eta: int = 3
-    keep: int = 1
-    fidelity: str = "full"
-    epochs: int = 1
+    horizons: tuple[float, ...] = (1.0,)  # shares of all samples, increasing; the last is 1
+    eta: int = 3  # one config in eta is promoted, at least 2
+    keep: int = 1  # configs trained in full at least (where there are as many)
+    fidelity: str = "full"  # full | squeezed | prefix
+    epochs: int = 1  # of a full training
     train_examples: int = 1
 
     @property
@@ -83,8 +75,7 @@ class Ladder:
             >>> ladder.samples(27)  # 27 trainings of 1 epoch, 9 of 3, 3 of 9
             81
         """
-        sizes = self.sizes(num_configs)
-        return sum(size * self.cost(rung) for rung, size in enumerate(sizes))
+        return sum(n * self.cost(rung) for rung, n in enumerate(self.sizes(num_configs)))
 
     def affordable(self, budget: int) -> int:
         """The most configs (at least 1) whose search stays within this many samples."""
@@ -151,18 +142,18 @@ def make_ladder(config: Config, train_examples: int) -> Ladder:
         ConfigError: a search that has no rungs, or prefixes that do not differ.
     """
     search = config.search
-    horizons: tuple[float, ...] = (1.0,)
-    if search.fidelity != "full":
-        _check_search(config)
-        horizons = geometric_horizons(search.rungs, search.eta, search.min_horizon)
     ladder = Ladder(
-        horizons=horizons,
         eta=search.eta,
         keep=config.confirm.top_k,
         fidelity=search.fidelity,
         epochs=config.epochs,
         train_examples=train_examples,
     )
+    if search.fidelity == "full":
+        return ladder
+    _check_search(config)
+    horizons = geometric_horizons(search.rungs, search.eta, search.min_horizon)
+    ladder = replace(ladder, horizons=horizons)
     if search.fidelity == "prefix" and len(set(ladder.until_K)) < len(ladder.until_K):
         lengths = ", ".join(map(str, ladder.until_K))
         raise ConfigError(

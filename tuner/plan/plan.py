@@ -18,20 +18,13 @@ from tuner.plan.spaces import check_space, corners, make_baseline, make_spaces
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that a run needs to know.
-
-    Attributes:
-        config: as composed; recipe: what every trial shares; spaces: the arms, absolute ranges.
-        baseline: the recipe's own schedule as family and params, or None.
-        delta_ref: noise level of the recipe's lr and batch.
-        source: the data's facts.
-    """
+    """All that a run needs to know."""
 
     config: Config
     recipe: Recipe
-    spaces: tuple[SearchSpace, ...]
-    baseline: SearchSpace | None
-    delta_ref: float
+    spaces: tuple[SearchSpace, ...]  # the arms, with absolute ranges
+    baseline: SearchSpace | None  # the recipe's own schedule
+    delta_ref: float  # noise level of the recipe's lr and batch
     source: SourceInfo
 
     @functools.cached_property
@@ -44,9 +37,8 @@ class Plan:
         """Smallest accuracy difference worth calling better."""
         if self.config.min_effect is not None:
             return self.config.min_effect
-        from results.statistics.compare import (
-            default_min_effect,  # scipy: needed after the search only
-        )
+        # scipy: needed after the search only
+        from results.statistics.compare import default_min_effect
 
         return default_min_effect(self.source.num_test)
 
@@ -121,10 +113,7 @@ def make_plan(config: Config) -> Plan:
         ConfigError: one line that names the key, the value and what is allowed.
     """
     check_values(config)
-    try:
-        source = describe_data(config)
-    except ValueError as error:
-        raise ConfigError(f"dataset: {error}") from None
+    source = describe_data(config)
     recipe = make_recipe(config, source)
     delta_ref = recipe.law.delta(config.lr, recipe.batch0)
     plan = Plan(

@@ -9,7 +9,7 @@ from dataclasses import asdict, fields, replace
 from search_spaces import FAMILIES, SPACES
 from search_spaces.space import BASELINE, INTEGER_PARAMS, Range, SearchSpace
 from search_spaces.trial import Recipe, TrialConfig
-from tuner.config.schema import Config, ConfigError, RangeConfig
+from tuner.config.schema import Config, ConfigError, RangeConfig, refusing
 from tuner.plan.checks import check_optimizer
 from tuner.plan.recipe import make_trial
 
@@ -31,10 +31,8 @@ def make_spaces(config: Config, delta_ref: float) -> tuple[SearchSpace, ...]:
     spaces = [_make_space(config, name, delta_ref) for name in config.space]
     if not config.confirm.each:
         return tuple(spaces)
-    try:
+    with refusing("confirm.each: "):
         return tuple(arm for space in spaces for arm in space.points())
-    except ValueError as error:
-        raise ConfigError(f"confirm.each: {error}") from None
 
 
 def make_baseline(config: Config, delta_ref: float) -> SearchSpace:
@@ -72,15 +70,11 @@ def check_space(config: Config, recipe: Recipe, space: SearchSpace) -> None:
             (changed if is_changed else others).append(point)
     # What the user changed comes first, then the middle: a bad value is not blamed on others.
     for at, params in [*changed, ("", middle), *others]:
-        try:
+        with refusing(f"{where}{at}: ", (ValueError, TypeError, OverflowError)):
             _check_point(config, recipe, space, params)
-        except (ValueError, TypeError, OverflowError) as error:
-            raise ConfigError(f"{where}{at}: {error}") from None
     if config.search.sampler == "grid":
-        try:
+        with refusing("search.sampler=grid: "):
             space.grid()
-        except ValueError as error:
-            raise ConfigError(f"search.sampler=grid: {error}") from None
 
 
 def corners(config: Config, recipe: Recipe, space: SearchSpace) -> Iterator[TrialConfig]:
@@ -103,20 +97,15 @@ def _make_space(config: Config, name: str, delta_ref: float) -> SearchSpace:
     built_in = config.user_spaces.get(name) or SPACES[name]
     node = {k: v for k, v in config.spaces[name].items() if k != "family"}
     default = built_in.resolve(
-        epochs=config.epochs,
-        delta_ref=delta_ref,
-        lr_ref=config.lr,
-        batch_ref=config.batch.initial,
+        epochs=config.epochs, delta_ref=delta_ref, lr_ref=config.lr, batch_ref=config.batch.initial
     )
     ranges = {}
     for param, override in node.items():
         if param not in default.ranges and _is_empty(override):
             continue
-        try:
-            absent = Range(value=0.0, integer=param in INTEGER_PARAMS)
+        absent = Range(value=0.0, integer=param in INTEGER_PARAMS)
+        with refusing(f"spaces.{name}.{param}: "):
             ranges[param] = _override(default.ranges.get(param, absent), override)
-        except ValueError as error:
-            raise ConfigError(f"spaces.{name}.{param}: {error}") from None
     if config.split is not None:
         if name in FIXED_SPLIT:
             raise ConfigError(f"split={config.split}: the split of space {name} is fixed")
@@ -151,10 +140,8 @@ def _check_common(config: Config, space: SearchSpace, where: str) -> None:
     if not {"interval", "split"} <= names or not {"delta0", "lr0"} & names:
         raise ConfigError(f"{where}: needs interval, split, and delta0 or lr0")
     if space.optimizer is not None:
-        try:
+        with refusing(f"{where}.optimizer: "):
             check_optimizer(config, space.optimizer)
-        except ConfigError as error:
-            raise ConfigError(f"{where}.optimizer: {error}") from None
 
 
 def _ends(axis: Range) -> tuple[float, ...]:

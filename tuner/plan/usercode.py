@@ -15,7 +15,7 @@ from typing import Any
 
 from search_spaces.registry import find_source, is_import_path
 from trainables.data.sources import SourceInfo
-from tuner.config.schema import Config, ConfigError
+from tuner.config.schema import Config, ConfigError, refusing
 
 MAIN = "__main__"  # module of what is defined in a script or a notebook
 
@@ -122,10 +122,8 @@ def _check_found(name: str) -> None:
             f"trainable={name}: lives in a script or notebook; go on from there with "
             "tuner.search(trainable=...)"
         )
-    try:
+    with refusing("trainable: "):
         find_source(name)
-    except ValueError as error:
-        raise ConfigError(f"trainable: {error}") from None
 
 
 def _source(function: Callable[..., Any]) -> bytes:

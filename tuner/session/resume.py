@@ -73,10 +73,7 @@ def resume_run(
     _check_foreign(stored, manifest, given, _own_families(stored, given, config_dir))
     config.trainable_function = function
     check_trainable(config)
-    try:
-        source = describe_data(config)
-    except ValueError as error:
-        raise ConfigError(f"dataset: {error}") from None
+    source = describe_data(config)
     recipe = Recipe(**manifest["recipe"])
     if code_digest(config) != recipe.code_digest:
         raise ConfigError(
