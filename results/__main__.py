@@ -6,12 +6,12 @@ import argparse
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import results
-from results.records.schema import Row, trial_from_row
+from results.records.schema import trial_from_row
 from results.run import Run
 from results.tables import Table
 from search_spaces.registry import is_import_path
@@ -20,6 +20,7 @@ from search_spaces.trial import TrialConfig
 MAX_STAGES_SHOWN = 12
 BAD_INPUT = 2
 PROGRAM = "python -m results"
+Exporter = Callable[[Run, Path], list[Path]]  # writes into a folder, returns the files
 TABLE_KINDS, FIGURE_KINDS = ("csv", "latex"), ("png", "svg", "pdf")
 
 
@@ -94,19 +95,21 @@ def compare_command(args: argparse.Namespace) -> int:
     comparison = run.compare(args.metric, reference=args.reference)
     if args.reference:
         comparison.tables(losses=True)["arms"].show()
-        print_notes(run)
-        for warning in comparison.warnings:
-            print(f"warning: {warning}")
+        print_each("note", run.notes)
+        print_each("warning", comparison.warnings)
         return 0
     for table in comparison.tables().values():
         table.show()
         print()
     print(comparison.verdict)
-    for warning in comparison.warnings:
-        print(f"warning: {warning}")
-    print_notes(run)
+    print_each("warning", comparison.warnings)
+    print_each("note", run.notes)
     if not args.no_plots:
-        save_figures(run)
+        from results.plots import save_plots
+
+        directory = run.dirs[0] / "plots"
+        names = ", ".join(path.name for path in save_plots(run, directory))
+        print(f"\nfigures in {directory}: {names or 'nothing to draw yet'}")
     return 0
 
 
@@ -117,13 +120,13 @@ def profile_command(args: argparse.Namespace) -> int:
     from results.plots.style import save_figure
 
     run = results.load(args.paths)
-    found = workload_profiles(run.rows(), args.metric)
-    table = performance_table(found)
+    profiles = workload_profiles(run.rows(), args.metric)
+    table = performance_table(profiles)
     table.show()
     print(f"\n{table.caption}")
-    print_notes(run)
+    print_each("note", run.notes)
     path = Path(args.out) if args.out else run.dirs[0] / "plots" / "profiles.png"
-    save_figure(functools.partial(draw_profiles, found), path)
+    save_figure(functools.partial(draw_profiles, profiles), path)
     print(f"\nfigure: {path}")
     return 0
 
@@ -172,27 +175,29 @@ def export_command(args: argparse.Namespace) -> int:
     return 0
 
 
-def make_exports(args: argparse.Namespace) -> list[Callable[[Run, Path], list[Path]]]:
-    """What the options ask for, in order: functions of a run and a folder.
+def make_exports(args: argparse.Namespace) -> list[Exporter]:
+    """What the options ask for, in order.
 
     Raises:
         ValueError: nothing was asked for, or an unknown kind.
     """
+    from results.exports.journal import JOURNAL_NAME, export_journal
+    from results.exports.sheets import export_csv, export_latex
+    from results.exports.snippet import export_schedule
+    from results.plots import save_plots
+    from results.report import REPORT_NAME, write_report
+
     tables = split_kinds("--tables", args.tables, TABLE_KINDS)
     figures = split_kinds("--figures", args.figures, FIGURE_KINDS)
-    exports: list[Callable[[Run, Path], list[Path]]] = []
-    if args.schedule is not None:
-        exports.append(functools.partial(export_schedule_of, args))
-    if "csv" in tables:
-        exports.append(export_csv_tables)
-    if "latex" in tables:
-        exports.append(export_latex_table)
-    if figures:
-        exports.append(functools.partial(export_figures, figures))
-    if args.journal:
-        exports.append(export_journal_file)
-    if args.report:
-        exports.append(export_report)
+    exporters: list[tuple[bool, Exporter]] = [
+        (args.schedule is not None, lambda run, out: export_schedule(asked_trial(args, run), out)),
+        ("csv" in tables, export_csv),
+        ("latex" in tables, export_latex),
+        (bool(figures), lambda run, out: save_plots(run, out, figures)),
+        (args.journal, lambda run, out: [export_journal(run, file_at(out, JOURNAL_NAME))]),
+        (args.report, lambda run, out: [write_report(run, file_at(out, REPORT_NAME))]),
+    ]
+    exports = [export for is_asked, export in exporters if is_asked]
     if not exports:
         raise ValueError(
             "export what? Give one or more of --schedule best, --tables csv,latex, "
@@ -218,55 +223,31 @@ def split_kinds(flag: str, text: str | None, known: Sequence[str]) -> tuple[str,
     return kinds
 
 
-def export_schedule_of(args: argparse.Namespace, run: Run, out: Path) -> list[Path]:
-    """Write a schedule as csv, json and a torch snippet."""
-    from results.exports.snippet import export_schedule
+def asked_trial(args: argparse.Namespace, run: Run) -> TrialConfig:
+    """The best trial, or the one whose key begins with --schedule.
 
+    Raises:
+        ValueError: none, or several trials; or one that runs code --family does not allow.
+    """
     if args.schedule == "best":
         trial = run.best(args.space)
     else:
-        trial = find_trial(run.trials.to_pylist(), args.schedule)
+        rows = {row["trial_key"]: row for row in run.trials.to_pylist()}
+        keys = [key for key in rows if key.startswith(args.schedule)]
+        if len(keys) != 1:
+            raise ValueError(f"{len(keys)} trials have a key that begins with {args.schedule!r}.")
+        trial = trial_from_row(rows[keys[0]])
     if is_import_path(trial.family) and args.family != trial.family:
         raise ValueError(
             f"this schedule runs the code of {trial.family!r}; to allow it, add "
             f"--family {trial.family}."
         )
-    return export_schedule(trial, out)
+    return trial
 
 
-def export_csv_tables(run: Run, out: Path) -> list[Path]:
-    """Write the two tables of the records."""
-    from results.exports.sheets import export_csv
-
-    return export_csv(run, out)
-
-
-def export_latex_table(run: Run, out: Path) -> list[Path]:
-    """Write the table of the arms."""
-    from results.exports.sheets import export_latex
-
-    return export_latex(run, out)
-
-
-def export_figures(kinds: tuple[str, ...], run: Run, out: Path) -> list[Path]:
-    """Draw every figure with something to show."""
-    from results.plots import save_plots
-
-    return save_plots(run, out, kinds)
-
-
-def export_journal_file(run: Run, out: Path) -> list[Path]:
-    """Write the studies for optuna-dashboard into this folder or file."""
-    from results.exports.journal import JOURNAL_NAME, export_journal
-
-    return [export_journal(run, out if is_file_name(out) else out / JOURNAL_NAME)]
-
-
-def export_report(run: Run, out: Path) -> list[Path]:
-    """Write the report into this folder or file."""
-    from results.report import REPORT_NAME, write_report
-
-    return [write_report(run, out if is_file_name(out) else out / REPORT_NAME)]
+def file_at(out: Path, name: str) -> Path:
+    """`out` where it names a file, else the file of this name in it."""
+    return out if is_file_name(out) else out / name
 
 
 def is_file_name(path: Path) -> bool:
@@ -274,22 +255,10 @@ def is_file_name(path: Path) -> bool:
     return bool(path.suffix) and not path.is_dir()
 
 
-def find_trial(rows: list[Row], prefix: str) -> TrialConfig:
-    """The trial whose key begins with `prefix`.
-
-    Raises:
-        ValueError: none, or several trials.
-    """
-    found = {row["trial_key"]: row for row in rows if row["trial_key"].startswith(prefix)}
-    if len(found) != 1:
-        raise ValueError(f"{len(found)} trials have a key that begins with {prefix!r}.")
-    return trial_from_row(next(iter(found.values())))
-
-
-def print_notes(run: Run) -> None:
-    """What was skipped or unfinished."""
-    for note in run.notes:
-        print(f"note: {note}")
+def print_each(kind: str, sentences: Iterable[str]) -> None:
+    """A line each, after what it is."""
+    for sentence in sentences:
+        print(f"{kind}: {sentence}")
 
 
 def print_schedule(trial: TrialConfig) -> None:
@@ -301,28 +270,15 @@ def print_schedule(trial: TrialConfig) -> None:
     if is_import_path(trial.family):
         return
     columns = ("start_epoch", "lr", "batch_size", "momentum", "delta", "decay_rate")
-    lines = [
-        [*(f"{row[name]:.6g}" for name in columns), _marks(row)] for row in stage_table(trial)
-    ]
+    lines = []
+    for stage in stage_table(trial):
+        marks = " ".join(name for name in ("capped", "floored") if stage[name])
+        lines.append([*(f"{stage[name]:.6g}" for name in columns), marks])
     if len(lines) > MAX_STAGES_SHOWN:
         half = MAX_STAGES_SHOWN // 2
         lines = [*lines[:half], ["..."] * 6 + [""], *lines[-half:]]
     header = ["from epoch", "lr", "batch", "momentum", "delta", "decay rate", ""]
     Table(caption="Stages of the best schedule", header=header, rows=lines).show()
-
-
-def _marks(stage: dict[str, Any]) -> str:
-    return " ".join(name for name in ("capped", "floored") if stage[name])
-
-
-def save_figures(run: Run) -> None:
-    """Draw the figures into the first run's folder and say where."""
-    from results.plots import save_plots
-
-    directory = run.dirs[0] / "plots"
-    written = save_plots(run, directory)
-    names = ", ".join(path.name for path in written) or "nothing to draw yet"
-    print(f"\nfigures in {directory}: {names}")
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
