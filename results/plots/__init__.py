@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -25,8 +26,8 @@ from results.plots.search.parameter_map import PARAMETER_MAP
 from results.plots.search.progress import PROGRESS
 from results.plots.search.slices import SLICES
 from results.plots.style import save_figure
-from results.records.schema import Row
 from results.run import Run
+from results.statistics.wording import counted
 
 # Name, also of the file -> figure; in the report they stand in this order, section by section.
 PLOTS: dict[str, Plot] = {
@@ -52,31 +53,17 @@ PLOTS: dict[str, Plot] = {
 
 def scale_line(run: Run) -> str:
     """What was trained, how long and how often: along the edge of every figure."""
+    confirmed = {(r["run_id"], r["replicate"]) for r in run.rows() if r["role"] == "confirm"}
     parts = []
     for run_id, manifest in run.manifests.items():
-        recipe = manifest.get("recipe")
-        if recipe is None:
-            continue
-        seeds = {r["replicate"] for r in run.rows() if r["run_id"] == run_id and _confirms(r)}
-        title = " on ".join(n for n in (recipe["model"], recipe["dataset"]) if n != "none")
-        part = f"{title}, {recipe['epochs']} epochs"
-        part += f", {len(seeds)} confirm seed{'s' if len(seeds) > 1 else ''}" if seeds else ""
-        part += f" ({manifest['scale']})" if manifest.get("scale") else ""
-        parts.append(part)
+        if recipe := manifest.get("recipe"):
+            seeds = sum(trial_run == run_id for trial_run, _ in confirmed)
+            title = " on ".join(n for n in (recipe["model"], recipe["dataset"]) if n != "none")
+            part = f"{title}, {recipe['epochs']} epochs"
+            part += f", {counted(seeds, 'confirm seed')}" if seeds else ""
+            part += f" ({manifest['scale']})" if manifest.get("scale") else ""
+            parts.append(part)
     return "; ".join(dict.fromkeys(parts))
-
-
-def _add_scale(figure: Figure, text: str) -> None:
-    """A line along the right edge; legends and titles have the others."""
-    engine = figure.get_layout_engine()
-    if isinstance(engine, ConstrainedLayoutEngine):
-        engine.set(rect=(0.0, 0.0, 0.98, 1.0))
-    figure.text(0.995, 0.5, text, fontsize=8, color="#555555", rotation=270, ha="right",
-                va="center")  # fmt: skip
-
-
-def _confirms(row: Row) -> bool:
-    return bool(row["role"] == "confirm")
 
 
 def save_plots(run: Run, directory: str | Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
@@ -87,6 +74,7 @@ def save_plots(run: Run, directory: str | Path, formats: tuple[str, ...] = ("png
         formats: png | pdf | svg.
     """
     written: list[Path] = []
+    scale = scale_line(run)
     for name, plot in PLOTS.items():
         info = plot.info(run)
         if not arms_of(info):
@@ -94,7 +82,11 @@ def save_plots(run: Run, directory: str | Path, formats: tuple[str, ...] = ("png
 
         def draw(figure: Figure, plot: Plot = plot, info: object = info) -> None:
             plot.draw(info, figure)
-            _add_scale(figure, scale_line(run))
+            engine = figure.get_layout_engine()
+            assert isinstance(engine, ConstrainedLayoutEngine), "every figure is laid out so"
+            engine.set(rect=(0.0, 0.0, 0.98, 1.0))  # legends and titles have the other edges
+            grey: dict[str, Any] = {"fontsize": 8, "color": "#555555"}
+            figure.text(0.995, 0.5, scale, rotation=270, ha="right", va="center", **grey)
 
         written += save_figure(draw, *(Path(directory) / f"{name}.{kind}" for kind in formats))
     return written

@@ -1,20 +1,29 @@
-"""How do all figures look alike? One colour per space, one size, one legend."""
+"""How do all figures look alike? One colour an arm, one size, one legend, the same axes."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import (
+    FixedLocator,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+    StrMethodFormatter,
+)
 
 from results.statistics.wording import arm_label
 from search_spaces.families import FAMILIES
@@ -46,6 +55,13 @@ RUN_SHADES = 3.0  # levels of shade, lighter and darker, that runs are told apar
 LineStyle = Literal["-", "--"]
 # These share their colours with others.
 DASHED = ("lr", "batch", "hybrid", "lr_batch", "momentum", "explicit")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
+LIGHTEST = 0.88  # of viridis; above, yellow is lost on white
+# A log axis of fewer decades gets plain numbers at these multiples of powers of ten.
+PLAIN_TICKS = ((0.8, (1.0, 2.0, 5.0)), (1.8, (1.0, 3.0)))
+MAX_TICKS = 8  # of values with a tick each
+LOWEST_SHOWN = 0.1  # of the mean; where an interval that reaches 0 or below ends on the log axis
+DODGE = 0.03  # of the distance between points: error bars of several lines side by side
 
 
 def color_of(arm: str) -> str:
@@ -81,17 +97,18 @@ def line_style(arm: str) -> LineStyle:
     return "--" if arm.partition("@")[0] in (*DASHED, BASELINE) else "-"
 
 
-def set_size(figure: Figure, height_inches: float) -> None:
-    """Full width, this height, room for everything."""
+def subplots(
+    figure: Figure, height_inches: float, rows: int = 1, columns: int = 1, **settings: Any
+) -> Any:
+    """Axes as matplotlib's of this name, on a figure of full width: no box, a light grid."""
     figure.set_size_inches(WIDTH_INCHES, height_inches)
     figure.set_layout_engine("constrained")
-
-
-def tidy(axes: Axes) -> None:
-    """No box, a light grid."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.set_axisbelow(True)
+    all_axes = figure.subplots(rows, columns, **settings)
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25, linewidth=0.6)
+        axes.set_axisbelow(True)
+    return all_axes
 
 
 def add_legend(figure: Figure, labels: Iterable[tuple[str, str]]) -> None:
@@ -106,6 +123,20 @@ def add_legend(figure: Figure, labels: Iterable[tuple[str, str]]) -> None:
     )
 
 
+def list_legend(
+    figure: Figure, labels: Iterable[tuple[Look, str]], others: Sequence[Line2D] = ()
+) -> None:
+    """The same with a row an entry, for long texts; others: entries below."""
+    handles = [
+        Line2D([], [], color=look.color, marker=look.marker, linewidth=2, label=text)
+        for look, text in labels
+    ]
+    if handles or others:
+        figure.legend(
+            handles=[*handles, *others], loc="outside lower center", frameon=False, fontsize=9
+        )
+
+
 def save_figure(draw: Callable[[Figure], None], *paths: Path) -> list[Path]:
     """Draw once and write each of these files; their folders are made where missing."""
     figure = Figure(dpi=DPI)
@@ -115,3 +146,88 @@ def save_figure(draw: Callable[[Figure], None], *paths: Path) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
     return list(paths)
+
+
+class Look(NamedTuple):
+    """Colour, marker and name of a line or cloud."""
+
+    color: str
+    marker: str
+    label: str = ""
+
+
+def ordered_looks(count: int) -> list[Look]:
+    """From dark to light, for lines that have an order (batch sizes, say)."""
+    place_L = np.linspace(0.0, LIGHTEST, count)
+    colors = [to_hex(colormaps["viridis"](place)) for place in place_L]
+    return [Look(*look) for look in zip(colors, itertools.cycle(MARKERS), strict=False)]
+
+
+def arm_looks(names: Sequence[str]) -> dict[str, Look]:
+    """Every arm in its own colour where these differ, else from dark to light.
+
+    The space's name is dropped from the labels where all are points of the same space.
+    """
+    colors = [color_of(name) for name in names]
+    looks = ordered_looks(len(names))
+    if len(set(colors)) < len(names):
+        colors = [look.color for look in looks]
+    parts = [name.partition(" ") for name in names]
+    spaces, points = {space for space, _, _ in parts}, [point for _, _, point in parts]
+    labels = points if len(names) > 1 and len(spaces) == 1 and all(points) else names
+    return {
+        name: look._replace(color=color, label=arm_label(label))
+        for name, look, color, label in zip(names, looks, colors, labels, strict=True)
+    }
+
+
+def log_errorbars(
+    axes: Axes, x_E: np.ndarray, mean_E: np.ndarray, ends_E: Sequence[np.ndarray], look: Look
+) -> None:
+    """Means on a log axis with their intervals (nan: none), cut at LOWEST_SHOWN."""
+    low_E = np.maximum(ends_E[0], LOWEST_SHOWN * mean_E)
+    axes.errorbar(
+        x_E, mean_E, yerr=np.nan_to_num([mean_E - low_E, ends_E[1] - mean_E]), color=look.color,
+        marker=look.marker, markersize=5, linewidth=1.4, elinewidth=1.0, capsize=2.5,
+    )  # fmt: skip
+
+
+def dodge(x_E: Sequence[float] | np.ndarray, place: int, count: int) -> np.ndarray:
+    """x moved a little, so that the error bars of `count` lines stand side by side."""
+    value_E = np.asarray(x_E, dtype=np.float64)
+    gap = float(np.diff(np.unique(value_E)).min()) if len(np.unique(value_E)) > 1 else 1.0
+    return value_E + gap * min(DODGE, 0.5 / count) * (place - (count - 1) / 2)
+
+
+def epoch_axis(axes: Axes, epochs: Sequence[int] | np.ndarray) -> None:
+    """An x axis of whole epochs: those measured, where they are few."""
+    value_E = np.unique(np.asarray(epochs))
+    few = FixedLocator(value_E.tolist()) if 0 < len(value_E) <= MAX_TICKS else None
+    axes.xaxis.set_major_locator(few or MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+
+
+def grid_axis(axes: Axes, values: Sequence[float] | np.ndarray) -> None:
+    """A log x axis with a tick at every value of a grid (every second of many)."""
+    value_S = np.unique(np.asarray(values))
+    shown_S = value_S[:: max(1, math.ceil(len(value_S) / MAX_TICKS))]
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(shown_S.tolist()))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def log_axis(axes: Axes, which: str, values: Sequence[float] | np.ndarray) -> None:
+    """A log x or y axis with plain numbers where the positive values span few decades."""
+    value_N = np.asarray(values, dtype=np.float64)
+    value_N = value_N[np.isfinite(value_N) & (value_N > 0)]
+    if not len(value_N):
+        return
+    axes.set(**{f"{which}scale": "log"})
+    decades = math.log10(value_N.max() / value_N.min())
+    ticks = next((ticks for limit, ticks in PLAIN_TICKS if decades < limit), None)
+    if ticks:
+        axis = axes.xaxis if which == "x" else axes.yaxis
+        axis.set_major_locator(LogLocator(subs=ticks))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_locator(NullLocator())

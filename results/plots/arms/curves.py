@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from results.arms.choice import full_rows, group_by_arm
 from results.plots.figure import Plot
-from results.plots.looks import log_axis
-from results.plots.style import add_legend, color_of, line_style, set_size, tidy
+from results.plots.style import add_legend, color_of, line_style, log_axis, subplots
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.intervals import t_half_width
@@ -58,25 +57,29 @@ def curves_info(run: Run) -> tuple[ArmCurves, ...]:
         trials = full_rows(rows)
         measured = [by_trial.get((t["run_id"], t["trial_key"]), []) for t in trials]
         measured = [epochs for epochs in measured if epochs]
-        if measured:
-            arms.append(
-                ArmCurves(
-                    name=name,
-                    num_seeds=len(measured),
-                    role=trials[0]["role"],
-                    metrics={metric: _stack(measured, metric) for metric in PANELS},
-                    costs=_costs(max(measured, key=len)),
-                )
+        if not measured:
+            continue
+        longest = [max(measured, key=len)]
+        samples_E = _stack(longest, "samples_seen")[0]
+        steps_E = np.nancumsum(_stack(longest, "num_steps")[0])  # epochs lost to damage: none
+        arms.append(
+            ArmCurves(
+                name=name,
+                num_seeds=len(measured),
+                role=trials[0]["role"],
+                metrics={metric: _stack(measured, metric) for metric in PANELS},
+                costs={"samples": samples_E, "steps": steps_E},
             )
+        )
     return tuple(arms)
 
 
 def costs_info(run: Run) -> tuple[ArmCurves, ...]:
     """The same curves; no arms where steps say nothing that epochs do not (equal batches)."""
     arms = curves_info(run)
-    steps = {tuple(arm.costs["steps"] / arm.costs["samples"]) for arm in arms}
-    changes = len({share for arm_steps in steps for share in np.round(arm_steps, 6)}) > 1
-    return arms if changes else ()
+    steps_per_sample = (arm.costs["steps"] / arm.costs["samples"] for arm in arms)
+    shares = {share for share_E in steps_per_sample for share in np.round(share_E, 6)}
+    return arms if len(shares) > 1 else ()
 
 
 def title_of(arms: tuple[ArmCurves, ...]) -> str:
@@ -99,21 +102,15 @@ def mean_band(
         ([2.0, 5.0], 14.706, nan)
     """
     masked_RE = np.ma.masked_invalid(value_RE)
-    n_E = masked_RE.count(axis=0)
     mean_E = masked_RE.mean(axis=0).filled(np.nan)
-    half_E = np.full(len(n_E), np.nan)
-    is_many_E = n_E > 1
-    n_M = n_E[is_many_E]
-    if n_M.size:
-        sd_M = masked_RE[:, is_many_E].std(axis=0, ddof=1).filled(np.nan)
-        half_E[is_many_E] = t_half_width(n_M, sd_M)
+    sd_E = masked_RE.std(axis=0, ddof=1).filled(np.nan)
+    half_E = t_half_width(masked_RE.count(axis=0), sd_E)
     return mean_E, mean_E - half_E, mean_E + half_E
 
 
 def draw_curves(arms: tuple[ArmCurves, ...], figure: Figure) -> None:
     """Four panels by epoch: a line an arm, a band where there are several seeds."""
-    set_size(figure, 7.2)
-    all_axes = figure.subplots(2, 2, sharex=True)
+    all_axes = subplots(figure, 7.2, 2, 2, sharex=True)
     for axes, metric in zip(all_axes.flat, PANELS, strict=True):
         for arm in arms:
             _draw_arm(axes, arm, metric, np.arange(1, arm.metrics[metric].shape[1] + 1))
@@ -121,14 +118,12 @@ def draw_curves(arms: tuple[ArmCurves, ...], figure: Figure) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in all_axes[1]:
         axes.set_xlabel("epoch")
-    figure.suptitle(title_of(arms), fontsize=11)
-    _add_legend(figure, arms)
+    _add_words(figure, arms)
 
 
 def draw_costs(arms: tuple[ArmCurves, ...], figure: Figure) -> None:
     """Accuracy and loss by samples (left) and by optimizer steps (right)."""
-    set_size(figure, 7.2)
-    all_axes = figure.subplots(2, 2, sharex="col")
+    all_axes = subplots(figure, 7.2, 2, 2, sharex="col")
     for row, metric in zip(all_axes, COST_PANELS, strict=True):
         for axes, cost in zip(row, COSTS, strict=True):
             for arm in arms:
@@ -137,11 +132,11 @@ def draw_costs(arms: tuple[ArmCurves, ...], figure: Figure) -> None:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     for axes, cost in zip(all_axes[1], COSTS, strict=True):
         axes.set_xlabel(COSTS[cost])
+    _add_words(figure, arms)
+
+
+def _add_words(figure: Figure, arms: tuple[ArmCurves, ...]) -> None:
     figure.suptitle(title_of(arms), fontsize=11)
-    _add_legend(figure, arms)
-
-
-def _add_legend(figure: Figure, arms: tuple[ArmCurves, ...]) -> None:
     add_legend(figure, [(arm.name, f" (n={arm.num_seeds})") for arm in arms])
 
 
@@ -155,34 +150,20 @@ def _stack(trials: list[list[Row]], metric: str) -> NDArray[np.float64]:
     return value_RE
 
 
-def _costs(rows: list[Row]) -> dict[str, NDArray[np.float64]]:
-    """Samples and steps since the start; epochs lost to damage count no steps."""
-    length = max(row["epoch"] for row in rows)
-    samples_E, steps_E = np.full(length, np.nan), np.zeros(length)
-    for row in rows:
-        samples_E[row["epoch"] - 1] = row["samples_seen"]
-        steps_E[row["epoch"] - 1] = row["num_steps"]
-    return {"samples": samples_E, "steps": np.cumsum(steps_E)}
-
-
 def _draw_arm(axes: Axes, arm: ArmCurves, metric: str, x_E: NDArray[np.float64]) -> None:
-    mean_E, low_E, high_E = mean_band(_scale(metric) * arm.metrics[metric])
-    color, marker = color_of(arm.name), "o" if len(mean_E) == 1 else None
-    axes.plot(
-        x_E[: len(mean_E)], mean_E[: len(x_E)], line_style(arm.name), color=color,
-        linewidth=2.0, marker=marker, zorder=3,
-    )  # fmt: skip
-    if np.isfinite(low_E).any():
-        axes.fill_between(
-            x_E[: len(mean_E)], low_E[: len(x_E)], high_E[: len(x_E)], color=color,
-            alpha=BAND_ALPHA, linewidth=0,
-        )  # fmt: skip
+    bands = mean_band(_scale(metric) * arm.metrics[metric])
+    color, marker = color_of(arm.name), "o" if len(bands[0]) == 1 else None
+    mean_E, low_E, high_E = (value_E[: len(x_E)] for value_E in bands)
+    x_E, style = x_E[: len(mean_E)], line_style(arm.name)
+    axes.plot(x_E, mean_E, style, color=color, linewidth=2.0, marker=marker, zorder=3)
+    if np.isfinite(bands[1]).any():
+        axes.fill_between(x_E, low_E, high_E, color=color, alpha=BAND_ALPHA, linewidth=0)
 
 
 def _finish(axes: Axes, arms: tuple[ArmCurves, ...], metric: str) -> None:
     """Label, and limits by the seeds' values: wide intervals of few seeds do not squeeze them."""
-    values = [_scale(metric) * arm.metrics[metric].ravel() for arm in arms]
-    value_N = np.concatenate([v[np.isfinite(v)] for v in values])
+    value_N = _scale(metric) * np.concatenate([arm.metrics[metric].ravel() for arm in arms])
+    value_N = value_N[np.isfinite(value_N)]
     if value_N.size and "loss" in metric and value_N.max() > LOG_RATIO * value_N.min() > 0:
         lowest = max(float(value_N.min()), value_N.max() / MOST_RATIO)
         axes.set_ylim(lowest / (1 + HEADROOM), value_N.max() * (1 + HEADROOM))
@@ -191,18 +172,20 @@ def _finish(axes: Axes, arms: tuple[ArmCurves, ...], metric: str) -> None:
         room = HEADROOM * np.ptp(value_N)
         axes.set_ylim(value_N.min() - room, value_N.max() + room)
     axes.set_ylabel(PANELS[metric])
-    tidy(axes)
 
 
 def _scale(metric: str) -> float:
     return 100.0 if "accuracy" in metric else 1.0
 
 
+def _num_seeds(arms: tuple[ArmCurves, ...]) -> str:
+    return counts([(arm.name, arm.num_seeds) for arm in arms], "seeds") + "."
+
+
 def _curves_caption(arms: tuple[ArmCurves, ...]) -> str:
-    seeds = counts([(arm.name, arm.num_seeds) for arm in arms], "seeds")
-    few = any(arm.num_seeds > 1 for arm in arms)
-    shared = " Seeds are paired: what separates arms is the plot of differences." if few else ""
-    return f"{title_of(arms)}, {seeds}.{shared}"
+    several = any(arm.num_seeds > 1 for arm in arms)
+    paired = " Seeds are paired: what separates arms is the plot of differences."
+    return f"{title_of(arms)}, {_num_seeds(arms)}{paired if several else ''}"
 
 
 def _costs_caption(arms: tuple[ArmCurves, ...]) -> str:
@@ -227,15 +210,8 @@ def _curves_table(arms: tuple[ArmCurves, ...]) -> Table:
             rows.append(cells)
     header = ["arm", "epoch", "samples", "steps", "val. accuracy %", "low", "high"]
     header += ["train. accuracy %", "val. loss", "train. loss"]
-    return Table(
-        caption=f"Means over the seeds; low, high: 95% t-interval. {_curves_n(arms)}",
-        header=header,
-        rows=rows,
-    )
-
-
-def _curves_n(arms: tuple[ArmCurves, ...]) -> str:
-    return counts([(arm.name, arm.num_seeds) for arm in arms], "seeds") + "."
+    caption = f"Means over the seeds; low, high: 95% t-interval. {_num_seeds(arms)}"
+    return Table(caption=caption, header=header, rows=rows)
 
 
 CURVES = Plot(

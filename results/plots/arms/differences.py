@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from results.arms.choice import group_by_arm
 from results.arms.scores import confirm_scores
 from results.plots.figure import Plot
-from results.plots.style import color_of, set_size, tidy
+from results.plots.style import color_of, subplots
 from results.run import Run
 from results.statistics.claims import Claim
 from results.statistics.paired import T_INTERVAL, Difference, paired_scores
@@ -54,13 +54,13 @@ def differences_info(run: Run) -> DifferencesInfo:
     comparison = run.compare()
     scores, _ = confirm_scores(group_by_arm(run.rows()), "test_accuracy")
     reference, minus = comparison.differences()
-    outcomes = {frozenset((claim.a, claim.b)): claim for claim in comparison.claims}
+    claims = {frozenset((claim.a, claim.b)): claim for claim in comparison.claims}
     arms = [
         ArmDifference(
             name=name,
             difference=difference,
             seed_R=paired_scores(scores[name], scores[reference]),
-            outcome=_outcome(outcomes[frozenset((name, reference))], name),
+            outcome=_outcome(claims[frozenset((name, reference))], name),
         )
         for name, difference in minus.items()
     ]
@@ -70,17 +70,17 @@ def differences_info(run: Run) -> DifferencesInfo:
 
 def draw_differences(info: DifferencesInfo, figure: Figure) -> None:
     """One line an arm: dots are seeds, the bar is the interval of their mean."""
-    set_size(figure, 1.9 + 0.75 * len(info.arms))
-    axes = figure.subplots()
+    axes = subplots(figure, 1.9 + 0.75 * len(info.arms))
     effect = 100 * info.min_effect
     axes.axvspan(-effect, effect, color="#e8e8e8", zorder=0)
     axes.axvline(0.0, color="#404040", linewidth=1.0)
-    for height, arm in enumerate(reversed(info.arms)):
+    arms = info.arms[::-1]
+    for height, arm in enumerate(arms):
         _draw_arm(axes, arm, height)
-    axes.set_yticks(range(len(info.arms)), [arm_label(a.name) for a in reversed(info.arms)])
-    axes.set_ylim(-0.6, len(info.arms) - 0.4)
+    axes.set_yticks(range(len(arms)), [arm_label(arm.name) for arm in arms])
+    axes.set_ylim(-0.6, len(arms) - 0.4)
     axes.margins(x=0.08)
-    for height, arm in enumerate(reversed(info.arms)):
+    for height, arm in enumerate(arms):
         _write_label(axes, arm, height)
     axes.set_xlabel(f"test accuracy minus {arm_label(info.reference)} [points]")
     axes.set_title(
@@ -88,14 +88,12 @@ def draw_differences(info: DifferencesInfo, figure: Figure) -> None:
         f"grey: below the minimum effect ({points(info.min_effect)[0]})",
         fontsize=11,
     )
-    tidy(axes)
 
 
 def _outcome(claim: Claim, name: str) -> str:
     """In words, of the arm against the reference."""
-    if claim.winner is None:
-        return claim.outcome
-    return claim.outcome if claim.winner == name else claim.outcome.replace("better", "worse")
+    is_won = claim.winner in (None, name)
+    return claim.outcome if is_won else claim.outcome.replace("better", "worse")
 
 
 def _draw_arm(axes: Axes, arm: ArmDifference, height: int) -> None:
@@ -143,11 +141,9 @@ def _differences_table(info: DifferencesInfo) -> Table:
         ]
         for arm in info.arms
     ]
-    return Table(
-        caption=f"Points of test accuracy minus {arm_label(info.reference)}, by paired seed",
-        header=["arm", "n", "mean", "interval", "p", "by seed"],
-        rows=rows,
-    )
+    caption = f"Points of test accuracy minus {arm_label(info.reference)}, by paired seed"
+    header = ["arm", "n", "mean", "interval", "p", "by seed"]
+    return Table(caption=caption, header=header, rows=rows)
 
 
 DIFFERENCES = Plot(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from results.plots.style import add_legend, color_of, line_style, set_size, tidy
+from results.plots.style import add_legend, color_of, line_style, subplots
 from results.statistics.profiles import Profiles
 from results.statistics.wording import arm_label
 from results.tables import Table
@@ -33,8 +33,7 @@ def performance_table(info: Profiles) -> Table:
 
 def draw_profiles(info: Profiles, figure: Figure) -> None:
     """A step line an arm with its band."""
-    set_size(figure, 4.8)
-    axes = figure.subplots()
+    axes = subplots(figure, 4.8)
     for arm in info.arms:
         color = color_of(arm.name)
         axes.fill_between(100 * info.tau_T, arm.low_T, arm.high_T, color=color, alpha=0.12,
@@ -50,5 +49,4 @@ def draw_profiles(info: Profiles, figure: Figure) -> None:
         "band: 95% bootstrap over the seeds within workloads",
         fontsize=10,
     )
-    tidy(axes)
     add_legend(figure, [(arm.name, "") for arm in info.arms])

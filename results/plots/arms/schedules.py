@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from results.arms.choice import chosen_row, group_by_arm
 from results.plots.figure import Plot
-from results.plots.style import add_legend, color_of, line_style, set_size, tidy
+from results.plots.style import add_legend, color_of, line_style, subplots
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.wording import arm_label, number
@@ -44,13 +44,12 @@ def schedules_info(run: Run) -> tuple[ArmSchedule, ...]:
     arms = []
     for name, rows in group_by_arm(run.rows()).items():
         chosen = chosen_row(rows)
-        same = [
-            row
+        recorded: list[list[Row]] = [
+            by_trial.get((row["run_id"], row["trial_key"]), [])
             for row in rows
             if chosen and row["config_key"] == chosen["config_key"]
             if row["horizon"] == 1.0 and row["status"] != "paused"
         ]
-        recorded = [by_trial.get((row["run_id"], row["trial_key"]), []) for row in same]
         longest: list[Row] = max(recorded, key=lambda epochs: len(epochs), default=[])
         longest = sorted(longest, key=lambda row: int(row["epoch"]))
         if longest:
@@ -61,19 +60,16 @@ def schedules_info(run: Run) -> tuple[ArmSchedule, ...]:
 
 def draw_schedules(arms: tuple[ArmSchedule, ...], figure: Figure) -> None:
     """Four panels of steps; of coinciding lines the earlier arm shows as a wider one below."""
-    set_size(figure, 6.6)
-    all_axes = figure.subplots(2, 2, sharex=True)
+    all_axes = subplots(figure, 6.6, 2, 2, sharex=True)
     widths = np.linspace(WIDEST if len(arms) > 1 else THINNEST, THINNEST, len(arms))
     for axes, (column, label) in zip(all_axes.flat, PANELS.items(), strict=True):
         for arm, width in zip(arms, widths, strict=True):
-            value_E = arm.used[column]
-            style = {"color": color_of(arm.name), "linestyle": line_style(arm.name)}
             axes.stairs(
-                value_E, np.arange(len(value_E) + 1), baseline=None, linewidth=width, **style
-            )
+                arm.used[column], baseline=None, linewidth=width, color=color_of(arm.name),
+                linestyle=line_style(arm.name),
+            )  # fmt: skip
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        tidy(axes)
     all_axes[0, 1].yaxis.set_major_locator(MaxNLocator(integer=True))
     batches = np.concatenate([arm.used["batch_size"] for arm in arms])
     if batches.max() > MAX_LINEAR_BATCH_RATIO * batches.min():
@@ -99,10 +95,8 @@ def _schedules_table(arms: tuple[ArmSchedule, ...]) -> Table:
         for epoch in thinned(len(arm.used["lr"])):
             cells = [number(float(value[epoch])) for value in arm.used.values()]
             rows.append([arm_label(arm.name), str(epoch + 1), *cells])
-    names = [name.replace("_", " ") for name in arms[0].used]
-    return Table(
-        caption="Used at the last step of the epoch", header=["arm", "epoch", *names], rows=rows
-    )
+    header = ["arm", "epoch", *(name.replace("_", " ") for name in arms[0].used)]
+    return Table(caption="Used at the last step of the epoch", header=header, rows=rows)
 
 
 SCHEDULES = Plot(

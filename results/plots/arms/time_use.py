@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 
 from results.arms.choice import group_by_arm
 from results.plots.figure import Plot
-from results.plots.style import BLUE, ORANGE, set_size, tidy
+from results.plots.style import BLUE, ORANGE, subplots
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.wording import arm_label, counts, duration
@@ -86,27 +85,19 @@ def time_use_info(run: Run) -> TimeUseInfo:
         ended = [row for row in rows if row["ended_at"] and row["started_at"]]
         parts = [_split(row, by_trial.get((row["run_id"], row["trial_key"]), [])) for row in ended]
         if ended:
-            train, val, other = (sum(part) for part in zip(*parts, strict=True))
+            seconds = dict(zip(PARTS, map(sum, zip(*parts, strict=True)), strict=True))
+            num_search = sum(row["role"] != "confirm" for row in ended)
             arms.append(
-                ArmTime(
-                    name=name,
-                    num_trials=len(ended),
-                    num_search=sum(row["role"] != "confirm" for row in ended),
-                    train_seconds=train,
-                    eval_seconds=val,
-                    other_seconds=other,
-                )
+                ArmTime(name=name, num_trials=len(ended), num_search=num_search, **seconds)
             )
-    slot_seconds = sum(map(_slot_seconds, run.dirs))
-    return TimeUseInfo(arms=tuple(arms), slot_seconds=slot_seconds)
+    return TimeUseInfo(arms=tuple(arms), slot_seconds=sum(map(_slot_seconds, run.dirs)))
 
 
 def draw_time_use(info: TimeUseInfo, figure: Figure) -> None:
     """A stacked bar an arm."""
     longest = max(arm.wall_seconds for arm in info.arms)
     scale, unit = next((scale, name) for limit, scale, name in UNITS if longest >= limit)
-    set_size(figure, 1.7 + 0.42 * len(info.arms))
-    axes = figure.subplots()
+    axes = subplots(figure, 1.7 + 0.42 * len(info.arms))
     place_A = np.arange(len(info.arms))
     left_A = np.zeros(len(info.arms))
     for part, (label, color, hatch) in PARTS.items():
@@ -119,18 +110,13 @@ def draw_time_use(info: TimeUseInfo, figure: Figure) -> None:
     axes.set_yticks(place_A, [f"{arm_label(a.name)} (n={a.num_trials})" for a in info.arms])
     axes.invert_yaxis()
     axes.set_xlabel(f"time of all trials together [{unit}]")
-    tidy(axes)
     axes.grid(visible=False, axis="y")
-    figure.suptitle(_title(info), fontsize=11)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
-
-
-def _title(info: TimeUseInfo) -> str:
     title = "Time of the trials that have ended (n)"
-    if not math.isfinite(info.slot_seconds):
-        return title
-    share = info.idle_seconds / info.slot_seconds
-    return f"{title}; besides, slots without a trial: {share:.0%} of the run"
+    if math.isfinite(info.slot_seconds):
+        share = info.idle_seconds / info.slot_seconds
+        title += f"; besides, slots without a trial: {share:.0%} of the run"
+    figure.suptitle(title, fontsize=11)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
 
 
 def _split(row: Row, epochs: list[Row]) -> tuple[float, float, float]:
@@ -139,25 +125,12 @@ def _split(row: Row, epochs: list[Row]) -> tuple[float, float, float]:
     if not epochs:  # the epochs' file may be damaged
         train = float(row["train_seconds"] or 0.0)
         return train, 0.0, max(0.0, wall - train)
-    recent = _within(epochs, wall)
-    rest = wall - _sum(recent, "seconds") - _sum(recent, "eval_seconds")
-    counted = epochs if row["attempt"] > 1 else recent
-    return _sum(counted, "seconds"), _sum(counted, "eval_seconds"), max(0.0, rest)
-
-
-def _within(epochs: list[Row], wall: float) -> list[Row]:
-    """The last epochs, as many as fit into these seconds."""
-    recent, left = [], wall
-    for epoch in sorted(epochs, key=lambda row: -int(row["epoch"])):
-        left -= (epoch["seconds"] or 0.0) + (epoch["eval_seconds"] or 0.0)
-        if left < -SAME_TIME:
-            break
-        recent.append(epoch)
-    return recent
-
-
-def _sum(epochs: Iterable[Row], column: str) -> float:
-    return float(sum(row[column] or 0.0 for row in epochs))
+    epochs = sorted(epochs, key=lambda epoch: -int(epoch["epoch"]))
+    both = [(epoch["seconds"] or 0.0, epoch["eval_seconds"] or 0.0) for epoch in epochs]
+    seconds_E2 = np.array(both)  # training and validation, the last epoch first
+    fits_E = np.cumsum(seconds_E2.sum(axis=1)) <= wall + SAME_TIME
+    train, val = (seconds_E2 if row["attempt"] > 1 else seconds_E2[fits_E]).sum(axis=0)
+    return float(train), float(val), max(0.0, wall - float(seconds_E2[fits_E].sum()))
 
 
 def _slot_seconds(run_dir: Path) -> float:
@@ -182,10 +155,10 @@ def _slot_seconds(run_dir: Path) -> float:
 def _time_caption(info: TimeUseInfo) -> str:
     trials = counts([(arm.name, arm.num_trials) for arm in info.arms], "trials")
     idle = info.idle_seconds
-    told = f" Slots without a trial: {duration(idle)} besides." if idle == idle else ""
+    slots = "" if math.isnan(idle) else f" Slots without a trial: {duration(idle)} besides."
     return (
         f"Wall time of all ended trials added up, {trials}; of trials taken up again (resumed, or "
-        f"promoted) since their last start, and the epochs before it.{told}"
+        f"promoted) since their last start, and the epochs before it.{slots}"
     )
 
 

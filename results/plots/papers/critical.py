@@ -7,26 +7,28 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from results.measurements.critical import Critical, read_critical
 from results.plots.figure import Plot
-from results.plots.looks import Look, grid_axis, log_axis, ordered_looks
-from results.plots.style import GREY, set_size, tidy
+from results.plots.style import (
+    GREY,
+    Look,
+    grid_axis,
+    list_legend,
+    log_axis,
+    ordered_looks,
+    subplots,
+)
 from results.statistics.wording import short_number
 
 
 def draw_critical(arms: tuple[Critical, ...], figure: Figure) -> None:
     """Samples against batch size; a line an epsilon, star: b*, thick: the flat minimum."""
-    set_size(figure, 5.0 + 0.24 * len(arms))
-    axes = figure.subplots()
-    handles = []
-    for arm, look in zip(arms, ordered_looks(len(arms)), strict=True):
+    axes = subplots(figure, 5.0 + 0.24 * len(arms))
+    looks = ordered_looks(len(arms))
+    for arm, look in zip(arms, looks, strict=True):
         if len(arm.batch_S):
             _draw_costs(axes, arm, look)
-        handles.append(
-            Line2D([], [], color=look.color, marker=look.marker, label=describe(arm), linewidth=2)
-        )
     for floor in sorted({arm.floor for arm in arms if len(arm.batch_S) and arm.floor}):
         axes.axhline(floor, color=GREY, linestyle=":", linewidth=1.2)
         axes.annotate(
@@ -36,17 +38,13 @@ def draw_critical(arms: tuple[Critical, ...], figure: Figure) -> None:
     _set_scales(axes, arms)
     axes.set_xlabel("batch size b")
     axes.set_ylabel("steps * b until the norm is reached [samples]")
-    tidy(axes)
     figure.suptitle(
         "Samples until the mean batch gradient norm fell to epsilon: mean over seeds, band: "
         "smallest to largest seed\nstar: critical batch b*; thick: within 10% of the smallest "
         "mean; hollow: a seed stopped at the first step looked at",
         fontsize=10,
     )
-    if handles:
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=1, frameon=False, fontsize=9
-        )
+    list_legend(figure, zip(looks, map(describe, arms), strict=True))
 
 
 def describe(arm: Critical) -> str:
@@ -58,14 +56,15 @@ def describe(arm: Critical) -> str:
         parts.append("not reached by all seeds of any batch")
     else:
         seeds = ", ".join(str(best) for best in sorted(arm.best_R))
-        parts.append(f"b* = {arm.b_star}{_doubt(arm)} (by seed {seeds}), ")
-        parts.append(f"within 10%: {_span(arm.flat_S.tolist())}")
+        flat = " to ".join(str(batch) for batch in sorted({arm.flat_S[0], arm.flat_S[-1]}))
+        parts.append(f"b* = {arm.b_star}{_doubt(arm)} (by seed {seeds}), within 10%: {flat}")
     if arm.c2_bound is not None:
         parts.append(f", C^2 < {short_number(arm.c2_bound)}")
     if arm.left_out and arm.b_star is not None:
-        told = [f"{batch} ({count})" if count else f"{batch}" for batch, count in
-                arm.left_out.items()]  # fmt: skip
-        parts.append(f"; not reached: {', '.join(told)}")
+        batches = [
+            f"{batch} ({num})" if num else f"{batch}" for batch, num in arm.left_out.items()
+        ]
+        parts.append(f"; not reached: {', '.join(batches)}")
     return "".join(parts)
 
 
@@ -73,10 +72,6 @@ def _doubt(arm: Critical) -> str:
     if arm.b_star in arm.floored_S:
         return " (the rule's floor)"
     return "" if arm.is_decided else " (an end of the range)"
-
-
-def _span(batches: Sequence[int]) -> str:
-    return f"{batches[0]}" if len(batches) == 1 else f"{batches[0]} to {batches[-1]}"
 
 
 def _draw_costs(axes: Axes, arm: Critical, look: Look) -> None:
@@ -88,8 +83,7 @@ def _draw_costs(axes: Axes, arm: Critical, look: Look) -> None:
         arm.batch_S, np.nanmin(arm.sfo_SR, axis=1), np.nanmax(arm.sfo_SR, axis=1),
         color=look.color, alpha=0.15, linewidth=0,
     )  # fmt: skip
-    is_flat_S = np.isin(arm.batch_S, arm.flat_S)
-    flat_S = np.where(is_flat_S, mean_S, np.nan)
+    flat_S = np.where(np.isin(arm.batch_S, arm.flat_S), mean_S, np.nan)
     axes.plot(arm.batch_S, flat_S, color=look.color, linewidth=5, alpha=0.45, zorder=1.9)
     is_floored_S = np.isin(arm.batch_S, arm.floored_S)
     axes.plot(

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from results.plots.arms.schedules import schedules_info
 from results.plots.figure import Plot
-from results.plots.style import GREEN, color_of, set_size, tidy
+from results.plots.style import GREEN, color_of, subplots
 from results.run import Run
 from results.statistics.wording import arm_label
 from search_spaces import FAMILIES
@@ -52,14 +52,6 @@ SOFTENING = 0.004
 RATE_TICKS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
 
 
-class Style(TypedDict):
-    """How a line looks, in both panels."""
-
-    color: str
-    linestyle: Dashes
-    linewidth: float
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmDecay:
     """One schedule, epoch by epoch.
@@ -82,7 +74,7 @@ class DecayRatesInfo:
     """All schedules against the admissible region.
 
     Attributes:
-        a_E: a of each epoch. smallest_rate_E: L(a); rates between it and 1 are admissible.
+        a_E, smallest_rate_E: a and L(a) of each epoch; rates from L(a) to 1 are admissible.
     """
 
     arms: tuple[ArmDecay, ...]
@@ -132,7 +124,6 @@ def decay_rates_info(
     """Noise levels and decay rates of these schedules, as planned at the start of each epoch.
 
     Args:
-        schedules: by name.
         a: >= sqrt(2), one for all epochs or one per epoch of the longest schedule; no source
             gives its values, only that it grows with delta.
 
@@ -141,37 +132,32 @@ def decay_rates_info(
 
     Source: arXiv 2311.08745 section 3.2, Figs 4-7, 13 and 14.
     """
-    return _info({name: _delta_by_epoch(table) for name, table in schedules.items()}, a)
+    deltas = {}
+    for name, table in schedules.items():
+        starts = range(0, table.total_samples, table.epoch_samples)
+        deltas[name] = table.delta_S[[table.stage_at(sample) for sample in starts]]
+    return _info(deltas, a)
 
 
 def decay_rates_info_of_run(run: Run, a: float | Sequence[float]) -> DecayRatesInfo:
-    """The same of what each arm's chosen config used, as recorded; empty without any epoch.
-
-    Args:
-        a: as in `decay_rates_info`.
-
-    Raises:
-        ValueError: a below sqrt(2), or not one a per epoch.
-    """
+    """The same of what each arm's chosen config used, as recorded; empty without any epoch."""
     return _info({arm.name: arm.used["delta"] for arm in schedules_info(run)}, a)
 
 
 def draw_decay_rates(info: DecayRatesInfo, figure: Figure) -> None:
     """Left the levels, right the rates on the admissible region; a rise shows as a rate of 1."""
-    set_size(figure, 5.6)
-    left, right = figure.subplots(1, 2)
+    left, right = subplots(figure, 5.6, 1, 2)
     _draw_region(info, right)
     colors = _colors([arm.name for arm in info.arms])
     handles: list[Artist] = []
     for arm, dashes in zip(info.arms, itertools.cycle(DASHES), strict=False):
-        style = Style(color=colors[arm.name], linestyle=dashes, linewidth=1.6)
+        style = {"color": colors[arm.name], "linestyle": dashes, "linewidth": 1.6}
         handles += _draw_arm(arm, style, left, right)
     left.set_ylabel("noise level relative to its start (at constant batch: lr)")
     right.set_ylabel("decay rate of the noise level (scale widened towards 1)")
     for axes in (left, right):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        tidy(axes)
     figure.suptitle(
         "Decay of the noise level; a ring marks where a schedule first leaves the admissible "
         "region",
@@ -213,24 +199,15 @@ def _info(
     return DecayRatesInfo(arms=arms, a_E=a_E, smallest_rate_E=smallest_E)
 
 
-def _delta_by_epoch(table: Schedule) -> NDArray[np.float64]:
-    starts = range(0, table.total_samples, table.epoch_samples)
-    return table.delta_S[[table.stage_at(sample) for sample in starts]]
-
-
 def _arm(name: str, delta_E: NDArray[np.float64], a_E: NDArray[np.float64]) -> ArmDecay:
     if delta_E[0] == 0:  # a solver without a schedule
         delta_E = np.ones_like(delta_E)
     rate_E = np.concatenate([[1.0], delta_E[1:] / delta_E[:-1]])
     # A rise (warmup) is no decay: it cannot be too fast.
     is_fine = check_decay_rates(np.minimum(rate_E, 1.0), a_E[: len(rate_E)].tolist())
-    left = np.flatnonzero(~is_fine)
-    return ArmDecay(
-        name=name,
-        level_E=delta_E / delta_E[0],
-        decay_rate_E=rate_E,
-        leaves_at=int(left[0]) if len(left) else None,
-    )
+    leaves_at = None if is_fine.all() else int(np.argmin(is_fine))
+    level_E = delta_E / delta_E[0]
+    return ArmDecay(name=name, level_E=level_E, decay_rate_E=rate_E, leaves_at=leaves_at)
 
 
 def _draw_region(info: DecayRatesInfo, axes: Axes) -> None:
@@ -249,22 +226,24 @@ def _region_label(info: DecayRatesInfo) -> str:
     return f"L(a) to 1, a = {info.a_E[0]:.3g} to {info.a_E[-1]:.3g}"
 
 
-def _draw_arm(arm: ArmDecay, style: Style, left: Axes, right: Axes) -> list[Line2D]:
+def _draw_arm(arm: ArmDecay, style: dict[str, Any], left: Axes, right: Axes) -> list[Line2D]:
     """Its lines in both panels; returns the one that stands for it in the legend."""
     epoch_E = np.arange(len(arm.level_E))
     is_short = len(epoch_E) <= MAX_STAIRS
+    label = arm_label(arm.name)
     if is_short:
         left.stairs(arm.level_E, np.append(epoch_E, len(epoch_E)), baseline=None, **style)
     else:
         left.plot(epoch_E, arm.level_E, **style)
     if arm.leaves_at is not None:
+        label += f", leaves at {arm.leaves_at}"
         right.plot(
             arm.leaves_at, arm.decay_rate_E[arm.leaves_at], "o", color=style["color"],
             markersize=7, markerfacecolor="none", markeredgewidth=1.6, zorder=4,
         )  # fmt: skip
     return right.plot(
         epoch_E, np.minimum(arm.decay_rate_E, 1.0), **style,
-        drawstyle="steps-mid" if is_short else "default", label=_label(arm),
+        drawstyle="steps-mid" if is_short else "default", label=label,
     )  # fmt: skip
 
 
@@ -278,20 +257,12 @@ def _unwiden(height: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _colors(names: Sequence[str]) -> dict[str, str]:
     """Powers from light to dark blue, all others by their arm."""
-    powers = sorted(float(found[1]) for name in names if (found := POWER.match(name)))
-    colors = {}
-    for name in names:
-        found = POWER.match(name)
-        if found is None:
-            colors[name] = color_of(name)
-            continue
-        place = powers.index(float(found[1])) / max(1, len(powers) - 1)
-        colors[name] = to_hex(colormaps["Blues"](0.35 + 0.65 * place))
+    powers = {name: float(power[1]) for name in names if (power := POWER.match(name))}
+    colors = {name: color_of(name) for name in names}
+    for place, name in enumerate(sorted(powers, key=lambda name: powers[name])):
+        share = place / max(1, len(powers) - 1)
+        colors[name] = to_hex(colormaps["Blues"](0.35 + 0.65 * share))
     return colors
-
-
-def _label(arm: ArmDecay) -> str:
-    return arm_label(arm.name) + ("" if arm.leaves_at is None else f", leaves at {arm.leaves_at}")
 
 
 DECAY_RATES = Plot(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from results.measurements.exchange import Exchange, read_exchange
 from results.plots.figure import Plot
-from results.plots.style import BLUE, GREY, RED, set_size, tidy
+from results.plots.style import BLUE, GREY, RED, subplots
 from results.run import Run
 from results.statistics.intervals import mean_of
 
@@ -24,60 +24,55 @@ def exchange_info(run: Run) -> tuple[Exchange, ...]:
 
 def draw_exchange(arms: tuple[Exchange, ...], figure: Figure) -> None:
     """Left: the response to lr's drops, and the batches at their equal. Right: the rates."""
-    (found,) = arms
-    set_size(figure, 4.4)
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    _draw_responses(left, found)
-    _draw_rates(right, found)
+    (exchange,) = arms
+    left, right = subplots(figure, 4.4, 1, 2, width_ratios=(3, 2))
+    _draw_responses(left, exchange)
+    _draw_rates(right, exchange)
     figure.suptitle(
-        f"Halfway, lr is divided or the batch (first {found.batch0}) multiplied: "
-        f"n={len(found.response_RX)} paired seeds, {found.num_epochs} epochs, 95% t-intervals",
+        f"Halfway, lr is divided or the batch (first {exchange.batch0}) multiplied: "
+        f"n={len(exchange.response_RX)} paired seeds, {exchange.num_epochs} epochs, "
+        "95% t-intervals",
         fontsize=11,
     )
 
 
-def _draw_responses(axes: Axes, found: Exchange) -> None:
+def _draw_responses(axes: Axes, exchange: Exchange) -> None:
     """Relative to the undivided lr, seed by seed: what the seeds share is no error."""
-    reference_R1 = found.response_RX[:, :1]
-    _errorbars(axes, found.drop_X, found.response_RX - reference_R1, BLUE, "o-", "lr divided")
-    for k, rate in enumerate(found.by_growth):
-        batch = round(found.batch0 * 2.0 ** rate.growths[0])
+    reference_R1 = exchange.response_RX[:, :1]
+    _errorbars(
+        axes, exchange.drop_X, exchange.response_RX - reference_R1, BLUE, "o-", "lr divided"
+    )
+    for k, (batch, rate) in enumerate(zip(exchange.batches, exchange.by_growth, strict=True)):
         x = rate.growths[0] * (rate.a if rate.a is not None else 1.0)
-        response_R1 = found.response_RK[:, [k]] - reference_R1
-        _errorbars(
-            axes, np.array([x]), response_R1, RED, "D", "batch multiplied" if k == 0 else ""
-        )
-        side = "left" if k % 2 == 0 else "right"
-        axes.annotate(f"  {batch}  ", (x, float(response_R1.mean())), color=RED, fontsize=10,
-                      ha=side, va="bottom" if k < 2 else "top")  # fmt: skip
+        response_R1 = exchange.response_RK[:, [k]] - reference_R1
+        _errorbars(axes, [x], response_R1, RED, "D", "" if k else "batch multiplied")
+        side, height = "right" if k % 2 else "left", "bottom" if k < 2 else "top"
+        place = (x, float(response_R1.mean()))
+        axes.annotate(f"  {batch}  ", place, color=RED, fontsize=10, ha=side, va=height)
     axes.set_xlabel("log2 of what lr is divided by (batches: at their equal, a k)")
     axes.set_ylabel("mean log validation loss,\ndifference to none")
     axes.legend(frameon=False)
-    tidy(axes)
 
 
 def _errorbars(
-    axes: Axes, x_X: NDArray[np.float64], y_RX: NDArray[np.float64], color: str, style: str,
-    label: str,
-) -> None:  # fmt: skip
+    axes: Axes, x_X: ArrayLike, y_RX: NDArray[np.float64], color: str, style: str, label: str
+) -> None:
     means = [mean_of(column) for column in y_RX.T]
     half = [0.0 if m.low is None else m.mean - m.low for m in means]
-    axes.errorbar(
-        x_X, [m.mean for m in means], yerr=half, fmt=style, color=color, capsize=3,
-        label=label or None,
-    )  # fmt: skip
+    y = [m.mean for m in means]
+    axes.errorbar(x_X, y, half, fmt=style, color=color, capsize=3, label=label or None)
 
 
-def _draw_rates(axes: Axes, found: Exchange) -> None:
+def _draw_rates(axes: Axes, exchange: Exchange) -> None:
     for a, text in ((0.5, "lr/sqrt(batch)"), (1.0, "lr/batch")):
         axes.axvline(a, color=GREY, linewidth=1, linestyle="--")
         axes.annotate(text, (a, 1.0), xycoords=("data", "axes fraction"), rotation=90,
                       ha="right", va="top", fontsize=9, color=GREY)  # fmt: skip
-    rates = [*found.by_growth, found.rate]
-    names = [f"to {round(found.batch0 * 2.0 ** r.growths[0])}" for r in found.by_growth]
+    rates = [*exchange.by_growth, exchange.rate]
+    names = [f"to {batch}" for batch in exchange.batches]
     low_end, high_end = 0.0, 2.0
     for height, rate in enumerate(reversed(rates)):
-        color = BLUE if rate is found.rate and height == 0 else GREY
+        color = BLUE if rate is exchange.rate and height == 0 else GREY
         if rate.a is None:
             axes.annotate("none found", (0.1, height), fontsize=9, va="center")
             continue
@@ -91,7 +86,6 @@ def _draw_rates(axes: Axes, found: Exchange) -> None:
     axes.set_ylim(-0.6, len(rates) + 0.3)
     axes.set_xlim(low_end, high_end)
     axes.set_xlabel("exchange rate a (open ends: nothing tried refuses)")
-    tidy(axes)
 
 
 EXCHANGE = Plot(

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from results.arms.choice import point_of
 from results.measurements.noise import Noise, measured_trials, read_noise
 from results.plots.figure import Plot
-from results.plots.looks import (
+from results.plots.style import (
+    LOWEST_SHOWN,
     Look,
     arm_looks,
     dodge,
     epoch_axis,
+    list_legend,
     log_axis,
-    short_labels,
+    log_errorbars,
+    subplots,
 )
-from results.plots.style import set_size, tidy
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.intervals import mean_of
 from results.statistics.wording import interval_text, short_number
 
 MAX_BARS = 12  # epochs; the intervals of more are drawn as a band
-LOWEST_SHOWN = 0.1  # of the mean; where an interval that reaches 0 or below ends on the log axis
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +66,8 @@ def noise_info(run: Run) -> tuple[ArmNoise, ...]:
     averages = read_noise(run)
     arms = []
     by_arm = measured_trials(run, "noise_c2")
-    for name, trials in sorted(by_arm.items(), key=lambda arm: _point(arm[1][0][0])):
+    for name in sorted(by_arm, key=lambda name: list(point_of(by_arm[name][0][0]).values())):
+        trials = by_arm[name]
         by_epoch: dict[int, list[Row]] = {}
         for row in sorted((r for _, rows in trials for r in rows), key=lambda r: int(r["epoch"])):
             by_epoch.setdefault(int(row["epoch"]), []).append(row)
@@ -84,65 +84,50 @@ def noise_info(run: Run) -> tuple[ArmNoise, ...]:
     return tuple(arms)
 
 
-def _point(trial: Row) -> list[float]:
-    """What points of one space are sorted by; whole spaces come first."""
-    return list(point_of(trial).values())
-
-
 def draw_noise(arms: tuple[ArmNoise, ...], figure: Figure) -> None:
     """Left C^2, right the gradient's norm; a line an arm."""
-    set_size(figure, 4.6 + 0.24 * len(arms))
-    panels: tuple[tuple[Axes, str, Callable[[ArmNoise], Series]], ...] = tuple(
-        zip(
-            figure.subplots(1, 2),
-            ("noise constant C^2", "norm of the whole gradient"),
-            (lambda arm: arm.c2, lambda arm: arm.gradient_norm),
-            strict=True,
-        )
-    )
     looks = arm_looks([arm.name for arm in arms])
-    for axes, label, series_of in panels:
-        for place, arm in enumerate(arms):
+    left, right = subplots(figure, 4.6 + 0.24 * len(arms), 1, 2)
+    left.set_ylabel("noise constant C^2")
+    right.set_ylabel("norm of the whole gradient")
+    for axes, quantity in ((left, "c2"), (right, "gradient_norm")):
+        series: list[Series] = [getattr(arm, quantity) for arm in arms]
+        for place, (arm, one) in enumerate(zip(arms, series, strict=True)):
             x_E = dodge(arm.epoch_E, place, len(arms))
-            _draw_series(axes, x_E, series_of(arm), looks[arm.name])
-        log_axis(axes, "y", np.concatenate([[], *(series_of(a).mean_E for a in arms)]))
-        axes.set_ylabel(label)
+            _draw_series(axes, x_E, one, looks[arm.name])
+        log_axis(axes, "y", np.concatenate([[], *(one.mean_E for one in series)]))
         epoch_axis(axes, np.concatenate([np.empty(0), *(arm.epoch_E for arm in arms)]))
-        tidy(axes)
     figure.suptitle(_title(arms), fontsize=11)
-    _add_legend(arms, looks, figure)
+    pairs = zip(arms, looks.values(), strict=True)
+    list_legend(
+        figure,
+        ((look, f"{look.label}: {_average(arm)} (n={arm.num_seeds})") for arm, look in pairs),
+    )
 
 
 def _series(epochs: list[list[Row]], column: str, is_own: bool) -> Series:
     """is_own: of a single seed, with the measurement's own interval."""
-    means = [mean_of(_number(row[column]) for row in rows) for rows in epochs]
-    low = [math.nan if m.low is None else m.low for m in means]
-    high = [math.nan if m.high is None else m.high for m in means]
-    if is_own:
-        low, high = (
-            [_number(rows[0][f"{column}_{end}"]) for rows in epochs] for end in ("low", "high")
-        )
+    means = [
+        mean_of(math.nan if row[column] is None else row[column] for row in rows)
+        for rows in epochs
+    ]
+    low = [rows[0][f"{column}_low"] for rows in epochs] if is_own else [m.low for m in means]
+    high = [rows[0][f"{column}_high"] for rows in epochs] if is_own else [m.high for m in means]
     return Series(
-        mean_E=np.array([m.mean for m in means]), low_E=np.array(low), high_E=np.array(high)
+        mean_E=np.array([m.mean for m in means]),
+        low_E=np.array(low, dtype=np.float64),
+        high_E=np.array(high, dtype=np.float64),
     )
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def _draw_series(axes: Axes, x_E: NDArray[np.float64], series: Series, look: Look) -> None:
     mean_E = np.where(series.mean_E > 0, series.mean_E, np.nan)
-    low_E = np.maximum(series.low_E, LOWEST_SHOWN * mean_E)
     if len(x_E) > MAX_BARS:
         axes.plot(x_E, mean_E, color=look.color, marker=look.marker, markersize=3.5, linewidth=1.6)
+        low_E = np.maximum(series.low_E, LOWEST_SHOWN * mean_E)
         axes.fill_between(x_E, low_E, series.high_E, color=look.color, alpha=0.15, linewidth=0)
         return
-    axes.errorbar(
-        x_E, mean_E, yerr=[np.nan_to_num(mean_E - low_E), np.nan_to_num(series.high_E - mean_E)],
-        color=look.color, marker=look.marker, markersize=5, linewidth=1.4, elinewidth=1.0,
-        capsize=2.5,
-    )  # fmt: skip
+    log_errorbars(axes, x_E, mean_E, (series.low_E, series.high_E), look)
 
 
 def _title(arms: tuple[ArmNoise, ...]) -> str:
@@ -156,25 +141,12 @@ def _title(arms: tuple[ArmNoise, ...]) -> str:
     )
 
 
-def _add_legend(arms: tuple[ArmNoise, ...], looks: dict[str, Look], figure: Figure) -> None:
-    labels = short_labels([arm.name for arm in arms])
-    handles = [
-        Line2D([], [], color=looks[arm.name].color, marker=looks[arm.name].marker, linewidth=2,
-               label=f"{labels[arm.name]}: {_average(arm)} (n={arm.num_seeds})")
-        for arm in arms
-    ]  # fmt: skip
-    if handles:
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=1, frameon=False, fontsize=9,
-        )  # fmt: skip
-
-
 def _average(arm: ArmNoise) -> str:
-    found = arm.average
-    if found is None:
+    noise = arm.average
+    if noise is None:
         return "not completed"
-    interval = interval_text(found.low, found.high)
-    return f"geometric mean C^2 = {short_number(found.c2)}{interval}, K = {found.k:.3g}"
+    interval = interval_text(noise.low, noise.high)
+    return f"geometric mean C^2 = {short_number(noise.c2)}{interval}, K = {noise.k:.3g}"
 
 
 NOISE = Plot(title="Noise constant", section="Measurements", info=noise_info, draw=draw_noise)

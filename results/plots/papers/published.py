@@ -11,7 +11,7 @@ from results.arms.choice import chosen_row, confirm_rows, group_by_arm, params_o
 from results.arms.scores import confirm_scores
 from results.measurements.published import PublishedCurve, published_curves
 from results.plots.figure import Plot
-from results.plots.style import color_of, set_size, tidy
+from results.plots.style import color_of, subplots
 from results.records.schema import Row, trial_from_row
 from results.run import Run
 from results.statistics.correlation import Correlation, spearman
@@ -75,8 +75,7 @@ def published_info(run: Run) -> PublishedInfo:
 
 def draw_published(info: PublishedInfo, figure: Figure) -> None:
     """Published against ours: test accuracy on the left, training loss on the right."""
-    set_size(figure, 5.0)
-    left, right = figure.subplots(1, 2)
+    left, right = subplots(figure, 5.0, 1, 2)
     for arm in info.arms:
         published, color = arm.published, color_of(arm.name)
         for axes, x, ours, scale in (
@@ -94,8 +93,6 @@ def draw_published(info: PublishedInfo, figure: Figure) -> None:
     right.set_yscale("log")
     left.set_title(f"ranks: {info.accuracy}", fontsize=11)
     right.set_title(f"ranks: {info.train_loss}", fontsize=11)
-    for axes in (left, right):
-        tidy(axes)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
     num = max(arm.accuracy.n for arm in info.arms)
@@ -109,25 +106,23 @@ def draw_published(info: PublishedInfo, figure: Figure) -> None:
 def _twin(row: Row) -> PublishedCurve | None:
     """The published training with this trial's curve, lowered every epoch by lr alone."""
     params = params_of(row)
-    if trial_from_row(row).recipe.trainer != "network":
+    is_network = trial_from_row(row).recipe.trainer == "network"
+    is_by_lr = params["split"] == 1 and not params.get("momentum_share")
+    if not (is_network and is_by_lr) or params["interval"] != 1 or params.get("radius0"):
         return None
-    if params["split"] != 1 or params["interval"] != 1:
-        return None
-    if params.get("momentum_share") or params.get("radius0"):
-        return None
-    own = {k: v for k, v in params.items() if k not in SCHEDULE_PARAMS}
+    ours = {name: value for name, value in params.items() if name not in SCHEDULE_PARAMS}
     for curve in published_curves():
-        if curve.family == row["family"] and _same(curve.params, own):
+        if curve.family == row["family"] and _same(curve.params, ours):
             return curve
     return None
 
 
-def _same(published: dict[str, float], own: dict[str, float]) -> bool:
+def _same(published: dict[str, float], ours: dict[str, float]) -> bool:
     theirs = dict(published)
     if "k" in theirs:  # per epoch; ours counts the end over the start
         theirs["end_ratio"] = theirs.pop("k") ** PUBLISHED_EPOCHS
-    return theirs.keys() == own.keys() and all(
-        math.isclose(theirs[k], own[k], rel_tol=1e-6) for k in theirs
+    return theirs.keys() == ours.keys() and all(
+        math.isclose(theirs[name], ours[name], rel_tol=1e-6) for name in theirs
     )
 
 

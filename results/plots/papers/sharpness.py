@@ -23,8 +23,7 @@ from results.measurements.sharpness import (
     read_sharpness,
 )
 from results.plots.figure import Plot
-from results.plots.looks import Look, grid_axis, log_axis, ordered_looks
-from results.plots.style import set_size, tidy
+from results.plots.style import Look, grid_axis, log_axis, ordered_looks, subplots
 
 METHOD_LETTERS = 48  # of a line
 MIN_LOG_RATIO = 8.0  # of sharpness; less is drawn on a linear axis
@@ -32,8 +31,7 @@ MIN_LOG_RATIO = 8.0  # of sharpness; less is drawn on a linear axis
 
 def draw_sharpness(info: Sharpness, figure: Figure) -> None:
     """Five panels, one dot a training, coloured by lr; the sixth holds legend and method."""
-    set_size(figure, 7.4)
-    all_axes = figure.subplots(2, 3, sharey="row")
+    all_axes = subplots(figure, 7.4, 2, 3, sharey="row")
     looks = dict(zip(info.lrs, ordered_looks(len(info.lrs)), strict=True))
     for letter, axes, panel in zip("abcde", all_axes.flat, PANELS, strict=False):
         for arm in info.arms:
@@ -43,7 +41,6 @@ def draw_sharpness(info: Sharpness, figure: Figure) -> None:
         if letter in "ad":
             axes.set_ylabel(_label(info, panel.y))
         axes.set_title(f"({letter}) {info.correlations[panel]}", fontsize=10)
-        tidy(axes)
     _draw_key(all_axes[1, 2], info, looks)
     figure.suptitle(
         f"Sharpness of the final weights: {info.num_trainings} trainings of "

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from results.arms.choice import group_by_arm, is_baseline, is_full
 from results.plots.figure import Plot
-from results.plots.style import add_legend, color_of, line_style, set_size, tidy
+from results.plots.style import add_legend, color_of, line_style, subplots
 from results.run import Run
 
 MIN_CONFIGS = 2
@@ -108,8 +108,7 @@ def best_of_n_info(run: Run) -> tuple[ArmBest, ...]:
 
 def draw_best_of_n(arms: tuple[ArmBest, ...], figure: Figure) -> None:
     """A line an arm, the band of single searches around it."""
-    set_size(figure, 4.6)
-    axes = figure.subplots()
+    axes = subplots(figure, 4.6)
     for arm in arms:
         n_N = np.arange(1, len(arm.mean_N) + 1)
         color = color_of(arm.name)
@@ -129,7 +128,6 @@ def draw_best_of_n(arms: tuple[ArmBest, ...], figure: Figure) -> None:
         "searches of n of them",
         fontsize=11,
     )
-    tidy(axes)
     add_legend(figure, [(arm.name, f" ({len(arm.mean_N)} configs)") for arm in arms])
 
 

@@ -6,7 +6,7 @@ Not in results/study.py: resuming needs the study, but never scikit-learn's fore
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from results.plots.figure import Plot
-from results.plots.style import color_of, set_size, tidy
+from results.plots.style import color_of, subplots
 from results.run import Run
 from results.statistics.wording import arm_label, counts, percent
 from results.study import quiet_optuna
@@ -76,20 +76,21 @@ def importances(run: Run, space: str) -> Importances:
         rng = np.random.default_rng(SEED)
         trials = [trials[place] for place in sorted(rng.permutation(len(trials))[:MAX_TRIALS])]
     whole = _fanova(trials, min(MOST_TREES, TREES_TIMES_TRIALS // len(trials)))
-    parts = [
-        _fanova(
-            [trial for place, trial in enumerate(trials) if place % NUM_PARTS != left_out],
-            TREES_OF_PART,
-        )
-        for left_out in range(NUM_PARTS)
-    ]
-    names = sorted(whole, key=lambda name: -whole[name])
+    parts = []
+    for left_out in range(NUM_PARTS):
+        kept = [trial for place, trial in enumerate(trials) if place % NUM_PARTS != left_out]
+        parts.append(_fanova(kept, TREES_OF_PART))
+    share = dict(sorted(whole.items(), key=lambda item: -item[1]))
+    finite = {
+        name: [part[name] for part in (*parts, whole) if math.isfinite(part[name])]
+        for name in share
+    }
     return Importances(
         space=space,
         num_trials=len(trials),
-        share={name: whole[name] for name in names},
-        low={name: min(_finite(part[name] for part in [*parts, whole])) for name in names},
-        high={name: max(_finite(part[name] for part in [*parts, whole])) for name in names},
+        share=share,
+        low={name: min(shares) for name, shares in finite.items()},
+        high={name: max(shares) for name, shares in finite.items()},
     )
 
 
@@ -115,8 +116,7 @@ def importances_info(run: Run) -> ImportancesInfo:
 def draw_importances(info: ImportancesInfo, figure: Figure) -> None:
     """A panel an arm, a bar a parameter; line: smallest to largest with trials left out."""
     most = max(len(arm.share) for arm in info.arms)
-    set_size(figure, 1.5 + 0.42 * most)
-    all_axes = figure.subplots(1, len(info.arms), squeeze=False, sharex=True)
+    all_axes = subplots(figure, 1.5 + 0.42 * most, 1, len(info.arms), squeeze=False, sharex=True)
     for axes, arm in zip(all_axes.flat, info.arms, strict=True):
         _draw_arm(axes, arm, most)
     figure.suptitle(
@@ -133,19 +133,16 @@ def _fanova(trials: list[optuna.trial.FrozenTrial], num_trees: int) -> dict[str,
         study = optuna.create_study(direction="maximize")
     study.add_trials(trials)
     evaluator = FanovaImportanceEvaluator(n_trees=num_trees, seed=SEED)
-    found = get_param_importances(study, evaluator=evaluator)
-    return {name: float(value) for name, value in found.items()}
-
-
-def _finite(values: Iterable[float]) -> list[float]:
-    return [value for value in values if math.isfinite(value)]
+    shares = get_param_importances(study, evaluator=evaluator)
+    return {name: float(share) for name, share in shares.items()}
 
 
 def _draw_arm(axes: Axes, arm: Importances, most: int) -> None:
     place_P = np.arange(len(arm.share))
-    share_P = 100 * np.array(list(arm.share.values()))
-    low_P = 100 * np.array([arm.low[name] for name in arm.share])
-    high_P = 100 * np.array([arm.high[name] for name in arm.share])
+    share_P, low_P, high_P = (
+        100 * np.array([shares[name] for name in arm.share])
+        for shares in (arm.share, arm.low, arm.high)
+    )
     axes.barh(place_P, share_P, height=0.6, color=color_of(arm.space), alpha=0.75)
     axes.hlines(place_P, low_P, high_P, color="black", linewidth=1.6)
     axes.set_yticks(place_P, list(arm.share))
@@ -153,32 +150,28 @@ def _draw_arm(axes: Axes, arm: Importances, most: int) -> None:
     axes.set_xlim(0, 100)
     axes.set_xlabel("share [%]")
     axes.set_title(f"{arm_label(arm.space)} (n={arm.num_trials})", fontsize=10.5)
-    tidy(axes)
     axes.grid(visible=False, axis="y")
 
 
 def _importances_caption(info: ImportancesInfo) -> str:
     trials = counts([(arm.space, arm.num_trials) for arm in info.arms], "configs")
-    told = "".join(f" Not shown: {sentence}" for sentence in info.refused)
+    notes = "".join(f" Not shown: {sentence}" for sentence in info.refused)
     if any(arm.num_trials == MAX_TRIALS for arm in info.arms):
-        told = f" At most {MAX_TRIALS} configs an arm, drawn at random.{told}"
+        notes = f" At most {MAX_TRIALS} configs an arm, drawn at random.{notes}"
     return (
         "Share of the variance of validation accuracy over the searched ranges that a parameter "
         f"explains (fANOVA on a random forest, main effects), {trials}, one seed each. Line: "
         "smallest to largest when an eighth of the configs is left out; no confidence interval."
-        f"{told}"
+        f"{notes}"
     )
 
 
 def _importances_table(info: ImportancesInfo) -> Table:
     rows = [
-        [
-            arm_label(arm.space),
-            name,
-            *(percent(x, 1) for x in (share, arm.low[name], arm.high[name])),
-        ]
+        [arm_label(arm.space), name]
+        + [percent(shares[name], 1) for shares in (arm.share, arm.low, arm.high)]
         for arm in info.arms
-        for name, share in arm.share.items()
+        for name in arm.share
     ]
     header = ["arm", "parameter", "share %", "smallest", "largest"]
     return Table(caption="Importances by arm", header=header, rows=rows)

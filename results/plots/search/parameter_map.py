@@ -14,12 +14,18 @@ from numpy.typing import NDArray
 
 from results.arms.choice import group_by_arm, is_full, params_of
 from results.plots.figure import Plot
-from results.plots.search.slices import ArmSlices, parameter_axis, slices_info, visible_floor
-from results.plots.style import GREY, set_size, tidy
+from results.plots.search.slices import (
+    ArmSlices,
+    best_first,
+    parameter_axis,
+    slices_info,
+    visible_floor,
+)
+from results.plots.style import GREY, subplots
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.wording import arm_label, counts, percent
-from results.tables import Table, thinned
+from results.tables import Table
 from search_spaces.families import CURVE_PARAMETERS
 
 # Of the free parameters the first of each line make the axes.
@@ -83,8 +89,7 @@ def draw_parameter_map(arms: tuple[ArmMap, ...], figure: Figure) -> None:
     """A panel an arm: one dot a config, colour its accuracy; ring: the best, cross: diverged."""
     columns = min(MAX_COLUMNS, len(arms))
     rows = math.ceil(len(arms) / columns)
-    set_size(figure, 0.8 + 3.3 * rows)
-    all_axes = figure.subplots(rows, columns, squeeze=False)
+    all_axes = subplots(figure, 0.8 + 3.3 * rows, rows, columns, squeeze=False)
     objective_T = np.concatenate([arm.objective_T for arm in arms])
     norm = Normalize(100 * visible_floor(objective_T), 100 * objective_T.max())
     for axes, arm in zip(all_axes.flat, arms, strict=False):
@@ -111,8 +116,8 @@ def _arm_map(arm: ArmSlices, rows: list[Row]) -> ArmMap:
     x_name, y_name = main_axes(sorted(arm.params))
     searched = [row for row in rows if row["role"] == "search"]
     in_full = {row["config_key"] for row in searched if is_full(row)}
-    short = {row["config_key"]: params_of(row) for row in searched}
-    short = {key: params for key, params in short.items() if key not in in_full}
+    configs = {row["config_key"]: row for row in searched}
+    short = [params_of(row) for key, row in configs.items() if key not in in_full]
     return ArmMap(
         name=arm.name,
         x_name=x_name,
@@ -123,8 +128,8 @@ def _arm_map(arm: ArmSlices, rows: list[Row]) -> ArmMap:
         is_diverged_T=arm.is_diverged_T,
         logs=arm.logs,
         best=int(np.argmax(arm.objective_T)),
-        short_x_S=np.array([params[x_name] for params in short.values()]),
-        short_y_S=np.array([params[y_name] for params in short.values()]),
+        short_x_S=np.array([params[x_name] for params in short]),
+        short_y_S=np.array([params[y_name] for params in short]),
     )
 
 
@@ -149,7 +154,6 @@ def _draw_arm(axes: Axes, arm: ArmMap, norm: Normalize) -> None:
     parameter_axis(axes, "y", arm.y_name, y_T, is_log=arm.y_name in arm.logs)
     axes.margins(0.1)
     axes.set_title(f"{arm_label(arm.name)} (n={len(arm.objective_T)})", fontsize=10.5)
-    tidy(axes)
 
 
 def _map_caption(arms: tuple[ArmMap, ...]) -> str:
@@ -163,19 +167,17 @@ def _map_caption(arms: tuple[ArmMap, ...]) -> str:
 
 
 def _map_table(arms: tuple[ArmMap, ...]) -> Table:
-    rows = []
-    for arm in arms:
-        order_T = sorted(range(len(arm.objective_T)), key=lambda t: -arm.objective_T[t])
-        rows += [
-            [
-                arm_label(arm.name),
-                f"{arm.x_name} = {arm.x_T[t]:.4g}",
-                f"{arm.y_name} = {arm.y_T[t]:.4g}",
-                percent(float(arm.objective_T[t])),
-                "yes" if arm.is_diverged_T[t] else "",
-            ]
-            for t in order_T[: len(thinned(len(order_T)))]
+    rows = [
+        [
+            arm_label(arm.name),
+            f"{arm.x_name} = {arm.x_T[t]:.4g}",
+            f"{arm.y_name} = {arm.y_T[t]:.4g}",
+            percent(float(arm.objective_T[t])),
+            "yes" if arm.is_diverged_T[t] else "",
         ]
+        for arm in arms
+        for t in best_first(arm.objective_T)
+    ]
     header = ["arm", "across", "up", "validation accuracy %", "diverged"]
     return Table(caption="Search configs of full length, best first", header=header, rows=rows)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from results.arms.choice import group_by_arm, is_full
 from results.plots.figure import Plot
 from results.plots.search.slices import visible_floor
-from results.plots.style import add_legend, color_of, line_style, set_size, tidy
+from results.plots.style import add_legend, color_of, line_style, subplots
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.wording import arm_label, counts, number, percent
@@ -66,8 +66,7 @@ def progress_info(run: Run) -> tuple[ArmProgress, ...]:
 
 def draw_progress(arms: tuple[ArmProgress, ...], figure: Figure) -> None:
     """A stair an arm; dots: single full trainings."""
-    set_size(figure, 4.8)
-    axes = figure.subplots()
+    axes = subplots(figure, 4.8)
     floor = visible_floor(np.concatenate([arm.objective_T for arm in arms]))
     for arm in arms:
         color = color_of(arm.name)
@@ -76,19 +75,15 @@ def draw_progress(arms: tuple[ArmProgress, ...], figure: Figure) -> None:
             where="post", color=color, linestyle=line_style(arm.name), linewidth=2.0,
         )  # fmt: skip
         below_T = arm.objective_T < floor
-        axes.plot(
-            arm.samples_T[~below_T], 100 * arm.objective_T[~below_T], "o", color=color,
-            markersize=4.5, alpha=0.6,
-        )  # fmt: skip
-        axes.plot(
-            arm.samples_T[below_T], np.full(below_T.sum(), 100 * floor), "v", color=color,
-            markersize=5, alpha=0.6,
-        )  # fmt: skip
+        for is_here_T, marker, size in ((~below_T, "o", 4.5), (below_T, "v", 5)):
+            height_T = 100 * np.maximum(arm.objective_T, floor)[is_here_T]
+            axes.plot(
+                arm.samples_T[is_here_T], height_T, marker, color=color, markersize=size, alpha=0.6
+            )
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("samples the arm's search has trained on")
     axes.set_ylabel("validation accuracy [%]")
-    tidy(axes)
     figure.suptitle(
         "Line: best so far; dots: single configs of full length (one seed each); "
         "triangles: below the axis",
@@ -114,12 +109,8 @@ def _progress_caption(arms: tuple[ArmProgress, ...]) -> str:
 
 def _progress_table(arms: tuple[ArmProgress, ...]) -> Table:
     rows = [
-        [
-            arm_label(arm.name),
-            number(float(arm.samples_T[t])),
-            percent(float(arm.objective_T[t])),
-            percent(float(arm.best_T[t])),
-        ]
+        [arm_label(arm.name), number(float(arm.samples_T[t]))]
+        + [percent(float(accuracy_T[t])) for accuracy_T in (arm.objective_T, arm.best_T)]
         for arm in arms
         for t in thinned(len(arm.best_T))
     ]

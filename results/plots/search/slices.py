@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from results.arms.choice import chosen_row, group_by_arm, is_full, params_of, spaces_of
 from results.plots.figure import Plot
-from results.plots.looks import MAX_TICKS, log_axis
-from results.plots.style import color_of, set_size, tidy
+from results.plots.style import MAX_TICKS, color_of, log_axis, subplots
 from results.run import Run
 from results.statistics.wording import arm_label, counts, number, percent
 from results.tables import Table, thinned
@@ -66,8 +65,9 @@ def slices_info(run: Run) -> tuple[ArmSlices, ...]:
 def draw_slices(arms: tuple[ArmSlices, ...], figure: Figure) -> None:
     """One row an arm, one column a parameter; triangles mark values below the axis."""
     columns = max(len(arm.params) for arm in arms)
-    set_size(figure, 0.7 + 2.3 * len(arms))
-    all_axes = figure.subplots(len(arms), columns, squeeze=False, sharey=True)
+    all_axes = subplots(
+        figure, 0.7 + 2.3 * len(arms), len(arms), columns, squeeze=False, sharey=True
+    )
     floor = visible_floor(np.concatenate([arm.objective_T for arm in arms]))
     for row, arm in zip(all_axes, arms, strict=True):
         for axes, param in zip(row, sorted(arm.params), strict=False):
@@ -84,6 +84,12 @@ def visible_floor(objective_T: NDArray[np.float64]) -> float:
     """Where an axis of accuracies begins: failed configs do not flatten the good ones."""
     best, middle = float(objective_T.max()), float(np.median(objective_T))
     return max(float(objective_T.min()), best - 4 * max(best - middle, 0.005))
+
+
+def best_first(objective_T: NDArray[np.float64]) -> list[int]:
+    """The trials that a table shows of these, by place."""
+    order_T: list[int] = np.argsort(-objective_T, kind="stable").tolist()
+    return order_T[: len(thinned(len(order_T)))]
 
 
 def parameter_axis(
@@ -104,8 +110,8 @@ def _draw_slice(axes: Axes, arm: ArmSlices, param: str, floor: float) -> None:
     below_T = objective_T < floor
     color = color_of(arm.name)
     axes.scatter(value_T[~below_T], 100 * objective_T[~below_T], s=26, color=color, alpha=0.7)
-    axes.scatter(value_T[below_T], np.full(below_T.sum(), 100 * floor), s=30, marker="v",
-                 color=color, alpha=0.7)  # fmt: skip
+    floor_T = np.full(below_T.sum(), 100 * floor)
+    axes.scatter(value_T[below_T], floor_T, s=30, marker="v", color=color, alpha=0.7)
     is_chosen_T = np.all([arm.params[k] == arm.chosen[k] for k in arm.params], axis=0)
     axes.scatter(
         value_T[is_chosen_T], 100 * objective_T[is_chosen_T], s=110, facecolors="none",
@@ -113,18 +119,13 @@ def _draw_slice(axes: Axes, arm: ArmSlices, param: str, floor: float) -> None:
     )  # fmt: skip
     parameter_axis(axes, "x", param, value_T, is_log=param in arm.logs)
     axes.margins(y=0.12)
-    tidy(axes)
-
-
-def count_configs(arms: tuple[ArmSlices, ...]) -> str:
-    """How many configs each arm shows."""
-    return counts([(arm.name, len(arm.objective_T)) for arm in arms], "configs")
 
 
 def _slices_caption(arms: tuple[ArmSlices, ...]) -> str:
+    configs = counts([(arm.name, len(arm.objective_T)) for arm in arms], "configs")
     return (
         "The same configs against each free parameter alone; ring: the chosen config, triangle: "
-        f"below the axis. {count_configs(arms)}, one seed each; single values, no interval."
+        f"below the axis. {configs}, one seed each; single values, no interval."
     )
 
 
@@ -132,15 +133,11 @@ def _slices_table(arms: tuple[ArmSlices, ...]) -> Table:
     names = sorted({name for arm in arms for name in arm.params})
     rows = []
     for arm in arms:
-        order_T = sorted(range(len(arm.objective_T)), key=lambda t: -arm.objective_T[t])
-        for t in order_T[: len(thinned(len(order_T)))]:
+        for t in best_first(arm.objective_T):
             params = [number(float(arm.params[n][t])) if n in arm.params else "-" for n in names]
             rows.append([arm_label(arm.name), *params, percent(float(arm.objective_T[t]))])
-    return Table(
-        caption="Search configs of full length, best first",
-        header=["arm", *names, "validation accuracy %"],
-        rows=rows,
-    )
+    header = ["arm", *names, "validation accuracy %"]
+    return Table(caption="Search configs of full length, best first", header=header, rows=rows)
 
 
 SLICES = Plot(
