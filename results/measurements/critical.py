@@ -30,8 +30,7 @@ class Critical:
     """What trainings at one constant lr took to bring the mean gradient norm to epsilon.
 
     Attributes:
-        lr, optimizer, momentum: of these trainings; Nesterov's form is an optimizer of its own.
-        epsilon: gradient norm.
+        optimizer: Nesterov's form is one of its own.
         num_seeds: of each batch, at most.
         batch_S: batches (samples) that all their seeds brought to epsilon, ascending.
         sfo_SR: steps * batch (samples); nan where a seed is missing.
@@ -85,13 +84,12 @@ def read_critical(run: Run) -> list[Critical]:
 
     Source: arXiv 2311.08745 appendix C; bounds for momentum arXiv 2412.11501.
     """
-    settings = _by_setting(run)
-    found = []
-    for setting in sorted(settings):
-        epsilons = {e for rows in settings[setting].values() for r in rows for e in _steps(r)}
+    criticals = []
+    for setting, by_batch in sorted(_by_setting(run).items(), key=lambda item: item[0]):
+        epsilons = {e for rows in by_batch.values() for row in rows for e in _steps(row)}
         for epsilon in sorted(epsilons, key=float, reverse=True):
-            found.append(_critical(setting, settings[setting], epsilon))
-    return found
+            criticals.append(_critical(setting, by_batch, epsilon))
+    return criticals
 
 
 def describe(run: Run) -> list[str]:
@@ -129,14 +127,10 @@ def _by_setting(run: Run) -> dict[_Setting, dict[int, list[Row]]]:
         if is_measured and len(values) == 1 and row["trial_key"] not in seen:
             seen.add(row["trial_key"])
             ((lr, batch),) = values
-            setting = (lr, _optimizer(row), row["momentum"])
+            nesterov = " (nesterov)" if trial_from_row(row).recipe.nesterov else ""
+            setting = (lr, f"{row['optimizer']}{nesterov}", row["momentum"])
             settings.setdefault(setting, {}).setdefault(batch, []).append(row)
     return settings
-
-
-def _optimizer(row: Row) -> str:
-    is_nesterov = trial_from_row(row).recipe.nesterov
-    return f"{row['optimizer']} (nesterov)" if is_nesterov else str(row["optimizer"])
 
 
 def _steps(row: Row) -> dict[str, int | None]:
@@ -154,7 +148,10 @@ def _critical(setting: _Setting, by_batch: dict[int, list[Row]], epsilon: str) -
     mean_S = np.mean(step_SR, axis=1, where=np.isfinite(step_SR))
     sfo_S = batch_S * mean_S
     b_star = _best(batch_S, mean_S) if len(batch_S) else None
-    floor, first_S = _floor(next(iter(by_batch.values()))[0], batch_S)
+    first_row = next(iter(by_batch.values()))[0]
+    min_epochs = trial_from_row(first_row).recipe.measurements["critical"]["min_epochs"]
+    floor = int(min_epochs) * int(first_row["train_examples"])
+    first_S = -(-floor // batch_S) + 1  # the step at which the rule is first looked at
     floored_S = batch_S[np.nanmin(step_SR, axis=1, initial=np.inf) <= first_S]
     return Critical(
         lr=lr,
@@ -165,9 +162,8 @@ def _critical(setting: _Setting, by_batch: dict[int, list[Row]], epsilon: str) -
         batch_S=batch_S,
         sfo_SR=step_SR * batch_S[:, None],
         left_out={
-            batch: sum(step is not None for step in seeds.values())
-            for batch, seeds in steps.items()
-            if batch not in reached
+            batch: sum(step is not None for step in steps[batch].values())
+            for batch in sorted(steps.keys() - reached.keys())
         },
         best_R=tuple(_best(batch_S, step_S) for step_S in step_SR.T if np.isfinite(step_S).any()),
         b_star=b_star,
@@ -194,21 +190,12 @@ def _best(batch_S: NDArray[np.int64], step_S: NDArray[np.float64]) -> int:
     return critical_batch({batch: steps for batch, steps in pairs if np.isfinite(steps)})[0]
 
 
-def _floor(row: Row, batch_S: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:
-    """Samples before the rule is looked at, and the first step of each batch that is."""
-    options = trial_from_row(row).recipe.measurements["critical"]
-    samples = int(options["min_epochs"]) * int(row["train_examples"])
-    return samples, -(-samples // batch_S) + 1
-
-
 def _c2_bound(b_star: int | None, setting: _Setting, epsilon: float) -> float | None:
     lr, optimizer, momentum = setting
-    if b_star is None:
+    if b_star is None or optimizer not in ("sgd", "shb", "nshb"):
         return None
     if optimizer == "nshb":
         return c2_bound_nshb(b_star, lr, epsilon, beta=momentum)
-    if optimizer in ("sgd", "shb"):
-        if momentum == 0:
-            return c2_bound(b_star, lr, epsilon)
-        return c2_bound_shb(b_star, lr, epsilon, beta=momentum)
-    return None
+    if momentum == 0:
+        return c2_bound(b_star, lr, epsilon)
+    return c2_bound_shb(b_star, lr, epsilon, beta=momentum)

@@ -15,8 +15,9 @@ Arrays: R seeds, X drops of lr, K growths of the batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,26 +35,24 @@ MIN_SEEDS = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rate:
-    """An exchange rate.
+    """An exchange rate of these growths of the batch (log2).
 
     Attributes:
         a: the estimate; None where no drop of lr does what the batch did.
         low, high: 95% interval; None = it has no end within what was tried.
-        growths: log2 of the batch growths it stands for.
     """
 
-    a: float | None
-    low: float | None
-    high: float | None
     growths: tuple[float, ...]
+    a: float | None = None
+    low: float | None = None
+    high: float | None = None
 
     @property
     def text(self) -> str:
         """The rate with its interval, in words."""
         if self.a is None:
             return "no drop of lr that was tried does the same"
-        low = "?" if self.low is None else f"{self.low:.2f}"
-        high = "?" if self.high is None else f"{self.high:.2f}"
+        low, high = ("?" if end is None else f"{end:.2f}" for end in (self.low, self.high))
         return f"a = {self.a:.2f} [{low}, {high}]"
 
 
@@ -80,18 +79,22 @@ class Exchange:
     num_epochs: int
 
     @property
+    def batches(self) -> list[int]:
+        """The batch that each growth ends at (samples)."""
+        return [round(self.batch0 * 2.0**growth) for growth in self.growth_K.tolist()]
+
+    @property
     def sentence(self) -> str:
         """The answer in words."""
-        rate = self.rate
-        if rate.a is None:
+        num = f"n={len(self.response_RX)} paired seeds"
+        if self.rate.a is None:
             return (
                 "no exchange rate: no drop of lr that was tried does what the larger batch does "
-                f"(n={len(self.response_RX)} paired seeds)."
+                f"({num})."
             )
         return (
-            f"on your training, doubling the batch equals dividing lr by 2^a, {rate.text}, "
-            f"up to batch {self.batch_max} (from {self.batch0}; "
-            f"n={len(self.response_RX)} paired seeds, {self.num_epochs} epochs)."
+            f"on your training, doubling the batch equals dividing lr by 2^a, {self.rate.text}, "
+            f"up to batch {self.batch_max} (from {self.batch0}; {num}, {self.num_epochs} epochs)."
         )
 
 
@@ -115,11 +118,12 @@ def read_exchange(run: Run) -> Exchange:
             f"{len(common)}."
         )
     seeds = sorted(common)
-    drops = sorted(x for kind, x in arms if kind == "lr")
-    growths = sorted(k for kind, k in arms if kind == "batch")
-    response_RX = np.array([[arms["lr", x][s] for x in drops] for s in seeds])
-    response_RK = np.array([[arms["batch", k][s] for k in growths] for s in seeds])
-    drop_X, growth_K = np.array(drops), np.array(growths)
+    drop_X, growth_K = (
+        np.array(sorted(size for kind, size in arms if kind == changed))
+        for changed in ("lr", "batch")
+    )
+    response_RX = np.array([[arms["lr", x][s] for x in drop_X] for s in seeds])
+    response_RK = np.array([[arms["batch", k][s] for k in growth_K] for s in seeds])
     row = next(row for row in run.rows() if _drop(row))
     rate, by_growth = exchange_rate(drop_X, response_RX, growth_K, response_RK)
     return Exchange(
@@ -141,12 +145,11 @@ def describe(run: Run) -> list[str]:
         exchange = read_exchange(run)
     except ValueError as error:
         return [f"no exchange rate: {error}"]
-    batches = [round(exchange.batch0 * 2.0 ** r.growths[0]) for r in exchange.by_growth]
     return [
         exchange.sentence,
         *(
             f"  batch {exchange.batch0} -> {batch} alone: {rate.text}"
-            for batch, rate in zip(batches, exchange.by_growth, strict=True)
+            for batch, rate in zip(exchange.batches, exchange.by_growth, strict=True)
         ),
         "  (a = 1/2: lr/sqrt(batch) decides; a = 1: lr/batch)",
     ]
@@ -181,16 +184,14 @@ def exchange_rate(
 
 def _rate(drop_X: Array, response_RX: Array, growth_K: Array, response_RK: Array) -> Rate:
     """Where the mean paired difference rises through 0, and the a around it not refused."""
-    growths = tuple(growth_K.tolist())
-    nothing = Rate(a=None, low=None, high=None, growths=growths)
+    nothing = Rate(growths=tuple(growth_K.tolist()))
     grid = GRID[GRID * growth_K.max() <= drop_X[-1]]
     if len(grid) < 2:
         return nothing
-    difference_RA = np.zeros((len(response_RX), len(grid)))
-    for k, growth in enumerate(growth_K.tolist()):
-        for r, curve_X in enumerate(response_RX):
-            expected_A = np.interp(grid * growth, drop_X, curve_X)
-            difference_RA[r] += (response_RK[r, k] - expected_A) / len(growth_K)
+    expected_KRA = np.array(
+        [[np.interp(grid * k, drop_X, curve_X) for curve_X in response_RX] for k in growth_K]
+    )
+    difference_RA = ((response_RK.T[:, :, None] - expected_KRA) / len(growth_K)).sum(axis=0)
     mean_A = difference_RA.mean(axis=0)
     rises = np.flatnonzero((mean_A[:-1] <= 0) & (mean_A[1:] > 0))
     if len(rises) == 0:
@@ -198,27 +199,21 @@ def _rate(drop_X: Array, response_RX: Array, growth_K: Array, response_RK: Array
     at = int(rises[0])
     share = -mean_A[at] / (mean_A[at + 1] - mean_A[at])
     half_A = t_half_width(len(response_RX), difference_RA.std(axis=0, ddof=1))
-    allowed_A = np.abs(mean_A) <= half_A
-    first, last = at, at
-    while first > 0 and allowed_A[first - 1]:
-        first -= 1
-    while last < len(grid) - 1 and allowed_A[last + 1]:
-        last += 1
-    return Rate(
+    refused = np.flatnonzero(~(np.abs(mean_A) <= half_A))
+    below, above = refused[refused < at], refused[refused > at]
+    return replace(
+        nothing,
         a=float(grid[at] + share * (grid[at + 1] - grid[at])),
-        low=float(grid[first]) if first > 0 else None,
-        high=float(grid[last]) if last < len(grid) - 1 else None,
-        growths=growths,
+        low=float(grid[below[-1] + 1]) if len(below) else None,
+        high=float(grid[above[0] - 1]) if len(above) else None,
     )
 
 
 def _meet(one: Rate, other: Rate) -> bool:
-    if one.a is None or other.a is None:
-        return False
-    infinity = float("inf")
-    low = max(-infinity if r.low is None else r.low for r in (one, other))
-    high = min(infinity if r.high is None else r.high for r in (one, other))
-    return low <= high
+    lows = [rate.low for rate in (one, other) if rate.low is not None]
+    highs = [rate.high for rate in (one, other) if rate.high is not None]
+    is_known = one.a is not None and other.a is not None
+    return is_known and max(lows, default=-np.inf) <= min(highs, default=np.inf)
 
 
 def _responses(run: Run) -> dict[tuple[str, float], dict[int, float]]:
@@ -228,11 +223,10 @@ def _responses(run: Run) -> dict[tuple[str, float], dict[int, float]]:
     for row in run.rows():
         drop = _drop(row)
         if drop is not None and row["status"] == "completed":
-            own = epochs.get((row["run_id"], row["trial_key"]), [])
-            if any(epoch["batch_capped"] for epoch in own):  # lr fell there too
-                continue
-            response = _response(own, int(row["interval"]))
-            if response is not None:
+            measured = epochs.get((row["run_id"], row["trial_key"]), [])
+            response = _response(measured, int(row["interval"]))
+            is_capped = any(epoch["batch_capped"] for epoch in measured)  # lr fell there too
+            if response is not None and not is_capped:
                 arms.setdefault(drop, {})[row["replicate"]] = response
     has_batch = any(kind == "batch" for kind, _ in arms)
     return arms if has_batch and ("lr", 0.0) in arms else {}
@@ -244,11 +238,8 @@ def _drop(row: Row) -> tuple[str, float] | None:
     if row["role"] != "confirm" or "factor" not in params or params.get("momentum_share"):
         return None
     halvings = round(float(-np.log2(params["factor"])), 6)
-    if params.get("split") == 1:
-        return "lr", halvings
-    if params.get("split") == 0:
-        return "batch", 2 * halvings
-    return None
+    kinds = {1.0: ("lr", halvings), 0.0: ("batch", 2 * halvings)}
+    return kinds.get(params.get("split", math.nan))
 
 
 def _response(epochs: Iterable[Row], half: int) -> float | None:

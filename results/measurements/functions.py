@@ -41,20 +41,16 @@ def solved(runs: Iterable[Run]) -> list[Solved]:
     """Every method on every function, in the order of the runs and their arms."""
     from scipy.stats import binomtest
 
-    found: dict[tuple[str, str], list[tuple[float, int, int]]] = {}
+    by_method: dict[tuple[str, str], list[tuple[float, int, int]]] = {}
     for run in runs:
         for row in run.rows():
-            if row["role"] != "confirm" or trial_from_row(row).recipe.trainer != "function":
-                continue
-            if row["test_accuracy"] is None:
-                continue
-            num = int(run.manifests[row["run_id"]]["num_test"])
-            count = round(row["test_accuracy"] * num)
-            found.setdefault((row["dataset"], row["space"]), []).append(
-                (row["test_loss"], count, num)
-            )
+            is_function = trial_from_row(row).recipe.trainer == "function"
+            if row["role"] == "confirm" and is_function and row["test_accuracy"] is not None:
+                num = int(run.manifests[row["run_id"]]["num_test"])
+                trial = (row["test_loss"], round(row["test_accuracy"] * num), num)
+                by_method.setdefault((row["dataset"], row["space"]), []).append(trial)
     table = []
-    for (function, method), trials in found.items():
+    for (function, method), trials in by_method.items():
         errors, counts, nums = zip(*trials, strict=True)
         ci = binomtest(sum(counts), sum(nums)).proportion_ci(CONFIDENCE, method="wilson")
         table.append(
@@ -83,9 +79,9 @@ def functions_table(solved: Iterable[Solved]) -> Table:
         ]
         for entry in solved
     ]
-    return Table(
-        caption="Mean f - f* at the end, and starts that ended within tolerance of the minimum "
-        "with 95% Wilson interval",
-        header=["function", "method", "mean f - f*", "solved"],
-        rows=rows,
+    caption = (
+        "Mean f - f* at the end, and starts that ended within tolerance of the minimum with 95% "
+        "Wilson interval"
     )
+    header = ["function", "method", "mean f - f*", "solved"]
+    return Table(caption=caption, header=header, rows=rows)

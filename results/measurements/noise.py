@@ -7,7 +7,6 @@ stands for an arm is its geometric mean over the measured epochs, and its range 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from results.arms.choice import full_rows, group_by_arm
@@ -79,27 +78,15 @@ def measured_trials(run: Run, column: str) -> dict[str, list[tuple[Row, list[Row
     search trial. Diverged and lost trials and arms without any measurement are left out.
     """
     by_trial = run.epochs_by_trial()
-    arms = {}
+    arms: dict[str, list[tuple[Row, list[Row]]]] = {}
     for name, rows in group_by_arm(run.rows()).items():
-        found = [
-            (trial, epochs)
-            for trial in full_rows(rows)
-            if trial["status"] in ("completed", *OPEN)
-            and (
-                epochs := _measured(
-                    by_trial.get((trial["run_id"], trial["trial_key"]), []), column
-                )
-            )
-        ]
-        if found:
-            arms[name] = found
+        for trial in full_rows(rows):
+            recorded = by_trial.get((trial["run_id"], trial["trial_key"]), [])
+            epochs = [row for row in recorded if row[column] is not None]
+            if epochs and trial["status"] in ("completed", *OPEN):
+                epochs.sort(key=lambda row: int(row["epoch"]))
+                arms.setdefault(name, []).append((trial, epochs))
     return arms
-
-
-def _measured(epochs: Iterable[Row], column: str) -> list[Row]:
-    return sorted(
-        (row for row in epochs if row[column] is not None), key=lambda row: int(row["epoch"])
-    )
 
 
 def _noise(seeds: list[list[Row]]) -> Noise:

@@ -41,11 +41,7 @@ def published_curves() -> list[PublishedCurve]:
     Source: arXiv 2311.08745, a figure of its authors read back from its drawing commands.
     """
     curves = json.loads(DATA.read_text(encoding="utf-8"))["curves"]
-    return [
-        PublishedCurve(**fields | {"train_loss_at": _by_epoch(fields["train_loss_at"])})
-        for fields in curves
-    ]
-
-
-def _by_epoch(losses: dict[str, float]) -> dict[int, float]:
-    return {int(epoch): loss for epoch, loss in losses.items()}
+    for curve in curves:
+        losses = curve["train_loss_at"]
+        curve["train_loss_at"] = {int(epoch): loss for epoch, loss in losses.items()}
+    return [PublishedCurve(**curve) for curve in curves]

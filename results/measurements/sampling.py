@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from results.statistics.intervals import Mean, mean_of
 # mean and standard deviation: 0.895 / (sqrt(n) - 0.01 + 0.85 / sqrt(n)); Stephens 1974, JASA 69.
 STEPHENS = (0.895, -0.01, 0.85)
 FAR = 3.0  # times that quantile; the components are no independent sample
+PER_BATCH = ("norm_M", "skewness_M", "excess_kurtosis_M", "ks_M")
 CLEAR_ERRORS = 4.0  # standard errors of a normal sample's excess kurtosis, sqrt(24/n)
 
 
@@ -76,41 +78,20 @@ class Sampling:
         return f"{kind}, heavy tails" if self.has_heavy_tails else kind
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Sample:
-    """One measurement: trainables.measurements.sampling.Sampling as recorded."""
-
-    epoch: int
-    batch_size: int
-    num_params: int
-    norm_M: NDArray[np.float64]
-    skewness_M: NDArray[np.float64]
-    excess_kurtosis_M: NDArray[np.float64]
-    ks_M: NDArray[np.float64]
-    edges: NDArray[np.float64]
-    counts: NDArray[np.float64]
-
-    @property
-    def is_finite(self) -> bool:
-        shapes = (self.norm_M, self.skewness_M, self.excess_kurtosis_M, self.ks_M)
-        return all(bool(np.isfinite(value_M).all()) for value_M in shapes)
-
-    @property
-    def scaled_norm(self) -> float:
-        return math.sqrt(self.batch_size * float(np.mean(self.norm_M**2)))
-
-    @property
-    def density(self) -> NDArray[np.float64]:
-        return self.counts / (len(self.norm_M) * self.num_params * np.diff(self.edges))
+# One measurement: trainables.measurements.sampling.Sampling as recorded, by field.
+_Sample = dict[str, Any]
 
 
 def read_sampling(run: Run) -> tuple[Sampling, ...]:
     """Histogram, shape and size of omega of the trainings that stand for each arm."""
     arms = []
     for name, trials in measured_trials(run, "noise_sample").items():
-        samples = [sample for _, epochs in trials for row in epochs if (sample := _sample(row))]
-        if samples:
-            arms.append(_arm(name, samples))
+        by_epoch: dict[int, list[_Sample]] = {}
+        for row in sorted((r for _, rows in trials for r in rows), key=lambda r: int(r["epoch"])):
+            if sample := _sample(row):
+                by_epoch.setdefault(int(row["epoch"]), []).append(sample)
+        if by_epoch:
+            arms.append(_arm(name, by_epoch))
     return tuple(sorted(arms, key=lambda arm: arm.batch_size))
 
 
@@ -129,36 +110,40 @@ def describe(run: Run) -> list[str]:
 
 def _sample(row: Row) -> _Sample | None:
     """This epoch's measurement; None where its gradients were not finite."""
-    told = json.loads(row["noise_sample"])
-    arrays = ("norm_M", "skewness_M", "excess_kurtosis_M", "ks_M", "edges", "counts")
-    sample = _Sample(
-        epoch=int(row["epoch"]),
-        batch_size=int(told["batch_size"]),
-        num_params=int(told["num_params"]),
-        **{name: np.array(told[name], dtype=np.float64) for name in arrays},
-    )
-    return sample if sample.is_finite else None
+    sample = json.loads(row["noise_sample"])
+    for name in (*PER_BATCH, "edges", "counts"):
+        sample[name] = np.array(sample[name], dtype=np.float64)
+    return sample if all(np.isfinite(sample[name]).all() for name in PER_BATCH) else None
 
 
-def _arm(name: str, samples: list[_Sample]) -> Sampling:
-    """samples: of all seeds and epochs."""
-    by_epoch: dict[int, list[_Sample]] = {}
-    for sample in sorted(samples, key=lambda sample: sample.epoch):
-        by_epoch.setdefault(sample.epoch, []).append(sample)
+def _arm(name: str, by_epoch: dict[int, list[_Sample]]) -> Sampling:
+    """by_epoch: the samples of all seeds, in order of epochs."""
     epoch, last = list(by_epoch.items())[-1]
+    shape = {
+        column: mean_of(float(sample[f"{column}_M"].mean()) for sample in last)
+        for column in ("skewness", "excess_kurtosis", "ks")
+    }
     return Sampling(
         name=name,
-        batch_size=last[0].batch_size,
+        batch_size=int(last[0]["batch_size"]),
         epoch=epoch,
-        num_batches=len(last[0].norm_M),
-        num_params=last[0].num_params,
-        edges=last[0].edges,
-        density=np.mean([sample.density for sample in last], axis=0),
-        skewness=mean_of(float(sample.skewness_M.mean()) for sample in last),
-        excess_kurtosis=mean_of(float(sample.excess_kurtosis_M.mean()) for sample in last),
-        ks=mean_of(float(sample.ks_M.mean()) for sample in last),
+        num_batches=len(last[0]["norm_M"]),
+        num_params=int(last[0]["num_params"]),
+        edges=last[0]["edges"],
+        density=np.mean([_density(sample) for sample in last], axis=0),
         scaled_norm={
-            epoch: mean_of(sample.scaled_norm for sample in seeds)
+            epoch: mean_of(_scaled_norm(sample) for sample in seeds)
             for epoch, seeds in by_epoch.items()
         },
+        **shape,
     )
+
+
+def _scaled_norm(sample: _Sample) -> float:
+    return math.sqrt(sample["batch_size"] * float(np.mean(sample["norm_M"] ** 2)))
+
+
+def _density(sample: _Sample) -> NDArray[np.float64]:
+    num_values = len(sample["norm_M"]) * sample["num_params"]
+    density: NDArray[np.float64] = sample["counts"] / (num_values * np.diff(sample["edges"]))
+    return density

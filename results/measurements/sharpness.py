@@ -35,22 +35,14 @@ class Panel(NamedTuple):
 
 
 PANELS = (
-    Panel("batch_size", "sharpness"),
-    Panel("lr", "sharpness"),
-    Panel("delta", "sharpness"),
-    Panel("sharpness", "test_accuracy"),
-    Panel("delta", "test_accuracy"),
+    *(Panel(x, "sharpness") for x in SCHEDULED),
+    *(Panel("sharpness", "test_accuracy"), Panel("delta", "test_accuracy")),
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfigSharpness:
-    """The trainings of one config.
-
-    Attributes:
-        name: its arm.
-        values: quantity -> value of each seed; lr, batch_size and delta at the start.
-    """
+    """One config: quantity -> value of each seed; lr, batch_size and delta at the start."""
 
     name: str
     values: dict[Quantity, NDArray[np.float64]]
@@ -143,20 +135,12 @@ def _is_usable(row: Row) -> bool:
 
 
 def _config(seeds: list[Row]) -> ConfigSharpness:
-    columns: dict[Quantity, str] = {
-        "batch_size": "batch0",
-        "lr": "lr0",
-        "delta": "delta0",
-        "sharpness": "sharpness_loss",
-        "test_accuracy": "test_accuracy",
+    columns = ("batch0", "lr0", "delta0", "sharpness_loss", "test_accuracy")  # as LABELS
+    values = {
+        quantity: np.array([row[column] for row in seeds], dtype=float)
+        for quantity, column in zip(LABELS, columns, strict=True)
     }
-    return ConfigSharpness(
-        name=seeds[0]["space"],
-        values={
-            quantity: np.array([row[column] for row in seeds], dtype=float)
-            for quantity, column in columns.items()
-        },
-    )
+    return ConfigSharpness(name=seeds[0]["space"], values=values)
 
 
 def _correlation(arms: tuple[ConfigSharpness, ...], panel: Panel) -> Correlation:
@@ -164,10 +148,10 @@ def _correlation(arms: tuple[ConfigSharpness, ...], panel: Panel) -> Correlation
 
 
 def _setting(rows: list[Row]) -> str:
-    found = {json.dumps(_options(row), sort_keys=True) for row in rows}
-    if len(found) != 1:
-        return "several settings of sharpness" if found else ""
-    options = json.loads(found.pop())
+    settings = {json.dumps(_options(row), sort_keys=True) for row in rows}
+    if len(settings) != 1:
+        return "several settings of sharpness" if settings else ""
+    options = json.loads(settings.pop())
     box = f"{options['rho']:g} * |w|" if options["adaptive"] else f"{options['rho']:g}"
     return (
         f"worst case in a box of +-{box}, {options['examples']} images in batches of "
