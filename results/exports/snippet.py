@@ -18,6 +18,10 @@ COLUMNS = (
     *("stage", "start_sample", "start_epoch", "lr", "batch_size"),
     *("delta", "decay_rate", "capped", "momentum", "floored"),
 )
+RECIPE_FIELDS = (
+    *("optimizer", "momentum", "nesterov", "weight_decay"),
+    *("clip_norm", "label_smoothing", "noise_law", "epochs"),
+)
 
 SNIPPET = Template('''\
 # $title
@@ -77,21 +81,13 @@ def train(model, optimizer, loss_function, images, labels):
 def stage_table(trial: TrialConfig) -> list[dict[str, Any]]:
     """The stages of a trial's schedule, one dict of `COLUMNS` each; epochs from 0."""
     table = trial.schedule
-    return [
-        {
-            "stage": stage,
-            "start_sample": int(table.start_S[stage]),
-            "start_epoch": int(table.start_S[stage]) / table.epoch_samples,
-            "lr": float(table.lr_S[stage]),
-            "batch_size": int(table.batch_size_S[stage]),
-            "delta": float(table.delta_S[stage]),
-            "decay_rate": float(table.decay_rate_S[stage]),
-            "capped": bool(table.capped_S[stage]),
-            "momentum": float(table.momentum_S[stage]),
-            "floored": bool(table.floored_S[stage]),
-        }
-        for stage in range(table.num_stages)
-    ]
+    columns = {
+        "stage": list(range(table.num_stages)),
+        "start_sample": table.start_S.tolist(),
+        "start_epoch": (table.start_S / table.epoch_samples).tolist(),
+        **{name: getattr(table, f"{name}_S").tolist() for name in COLUMNS[3:]},
+    }
+    return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def export_schedule(trial: TrialConfig, directory: str | Path) -> list[Path]:
@@ -106,13 +102,13 @@ def export_schedule(trial: TrialConfig, directory: str | Path) -> list[Path]:
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     texts = {
-        "schedule.csv": _csv(trial),
-        "schedule.json": _json(trial),
-        "torch_snippet.py": torch_snippet(trial),
+        directory / "schedule.csv": _csv(trial),
+        directory / "schedule.json": _json(trial),
+        directory / "torch_snippet.py": torch_snippet(trial),
     }
-    for name, text in texts.items():
-        write_text(directory / name, text)
-    return [directory / name for name in texts]
+    for path, text in texts.items():
+        write_text(path, text)
+    return list(texts)
 
 
 def torch_snippet(trial: TrialConfig) -> str:
@@ -164,21 +160,11 @@ def _csv(trial: TrialConfig) -> str:
 
 def _json(trial: TrialConfig) -> str:
     content = {
-        "space": trial.space,
-        "family": trial.family,
+        **{name: getattr(trial, name) for name in ("space", "family")},
         "params": dict(trial.params),
-        "trial_key": trial.trial_key,
-        "config_key": trial.config_key,
-        "optimizer": trial.recipe.optimizer,
-        "momentum": trial.recipe.momentum,
-        "nesterov": trial.recipe.nesterov,
-        "weight_decay": trial.recipe.weight_decay,
-        "clip_norm": trial.recipe.clip_norm,
-        "label_smoothing": trial.recipe.label_smoothing,
-        "noise_law": trial.recipe.noise_law,
-        "epochs": trial.recipe.epochs,
-        "epoch_samples": trial.schedule.epoch_samples,
-        "total_samples": trial.schedule.total_samples,
+        **{name: getattr(trial, name) for name in ("trial_key", "config_key")},
+        **{name: getattr(trial.recipe, name) for name in RECIPE_FIELDS},
+        **{name: getattr(trial.schedule, name) for name in ("epoch_samples", "total_samples")},
         "stages": stage_table(trial),
     }
     return json.dumps(content, indent=2) + "\n"

@@ -46,7 +46,7 @@ class Section:
 
     heading: str
     lead: str
-    exhibits: tuple[Exhibit, ...]
+    exhibits: list[Exhibit]
 
     @property
     def anchor(self) -> str:
@@ -98,12 +98,12 @@ def make_exhibit(run: Run, name: str) -> Exhibit | None:
         return None
     figure = Figure()
     plot.draw(info, figure)
-    told = figure.get_suptitle().replace("\n", ". ")
+    title = figure.get_suptitle().replace("\n", ". ")
     figure.suptitle("")  # the caption says it
-    if not told and len(figure.axes) == 1:
-        told = figure.axes[0].get_title()
+    if not title and len(figure.axes) == 1:
+        title = figure.axes[0].get_title()
         figure.axes[0].set_title("")
-    caption = f"{told or plot.title}; n={len(arms_of(info))} arms."
+    caption = f"{title or plot.title}; n={len(arms_of(info))} arms."
     if plot.caption is not None:
         caption = plot.caption(info)
     svg = inline_svg(figure, name, f"{plot.title}. {caption}")
@@ -112,45 +112,31 @@ def make_exhibit(run: Run, name: str) -> Exhibit | None:
 
 def _sections(run: Run, *, has_tables: bool) -> list[Section]:
     """Those with something to show; evidence are tables too."""
-    made = [
-        Section(
-            heading=heading,
-            lead=lead,
-            exhibits=tuple(
-                exhibit
-                for name, plot in PLOTS.items()
-                if plot.section == heading and (exhibit := make_exhibit(run, name)) is not None
-            ),
-        )
-        for heading, lead in SECTIONS.items()
-    ]
-    return [
-        section
-        for section in made
-        if section.exhibits or (has_tables and section.heading == EVIDENCE)
-    ]
+    sections = []
+    for heading, lead in SECTIONS.items():
+        names = [name for name, plot in PLOTS.items() if plot.section == heading]
+        exhibits = [exhibit for name in names if (exhibit := make_exhibit(run, name))]
+        if exhibits or (has_tables and heading == EVIDENCE):
+            sections.append(Section(heading=heading, lead=lead, exhibits=exhibits))
+    return sections
 
 
 def _claims(comparison: Comparison) -> list[str]:
     """Every comparison in words, where the verdict does not say them all."""
-    claims = comparison.claims if len(comparison.claims) <= MAX_CLAIMS else ()
-    sentences = [_sentence(claim.sentence) for claim in claims]
-    return [s for s in sentences if s != _sentence(comparison.verdict)]
+    sentences = [_sentence(claim.sentence) for claim in comparison.claims]
+    verdict = _sentence(comparison.verdict)
+    return [s for s in sentences if s != verdict] if len(sentences) <= MAX_CLAIMS else []
 
 
 def _own_notes(run: Run) -> list[str]:
-    notes = []
-    for row in run.trials.to_pylist():
-        if trial_from_row(row).recipe.trainer == "function":
-            notes.append(IS_FUNCTION)
-            break
-    statuses = run.trials.column("status").to_pylist()
-    failed = sum(status in LOST for status in statuses)
-    if failed:
-        notes.append(f"{failed} of {len(statuses)} trials failed: see Provenance.")
-    if run.trials.num_rows == 0:
-        notes.append("nothing is recorded yet: the report has no figures.")
-    return notes
+    rows = run.trials.to_pylist()
+    failed = sum(row["status"] in LOST for row in rows)
+    notes = {
+        IS_FUNCTION: any(trial_from_row(row).recipe.trainer == "function" for row in rows),
+        f"{failed} of {len(rows)} trials failed: see Provenance.": failed > 0,
+        "nothing is recorded yet: the report has no figures.": not rows,
+    }
+    return [note for note, holds in notes.items() if holds]
 
 
 def _sentence(text: str) -> str:

@@ -27,26 +27,18 @@ class Provenance:
     config: str
 
 
-def failures_table(rows: list[Row]) -> Table | None:
+def failures_table(trials: list[Row]) -> Table | None:
     """The trials that failed, with the last line of their errors; None without any."""
-    lost = [row for row in rows if row["status"] in LOST]
+    lost = [row for row in trials if row["status"] in LOST]
     if not lost:
         return None
-    shown = [
-        [
-            arm_label(row["space"]),
-            row["trial_key"],
-            row["status"],
-            ((row["error"] or "").strip().splitlines() or ["no error text"])[-1],
-        ]
-        for row in lost[:MAX_FAILURES]
-    ]
+    rows = []
+    for row in lost[:MAX_FAILURES]:
+        error = ((row["error"] or "").strip().splitlines() or ["no error text"])[-1]
+        rows.append([arm_label(row["space"]), row["trial_key"], row["status"], error])
     first = f"the first {MAX_FAILURES} of " if len(lost) > MAX_FAILURES else ""
-    return Table(
-        caption=f"Failed trials: {first}{len(lost)}",
-        header=["arm", "trial", "status", "error"],
-        rows=shown,
-    )
+    caption = f"Failed trials: {first}{len(lost)}"
+    return Table(caption=caption, header=["arm", "trial", "status", "error"], rows=rows)
 
 
 def provenance(run: Run) -> list[Provenance]:
@@ -67,29 +59,30 @@ def _facts(manifest: Mapping[str, Any], rows: list[Row]) -> dict[str, str]:
     recipe, config = _dict(manifest, "recipe"), _dict(manifest, "config")
     git, hardware = _dict(manifest, "git"), _dict(manifest, "hardware")
     search, confirm = _dict(config, "search"), _dict(config, "confirm")
-    slots, seeds = _dict(manifest, "slots"), _confirm_seeds(rows)
+    slots = _dict(manifest, "slots")
+    seeds = sorted({(r["replicate"], r["seed"]) for r in rows if r["role"] == "confirm"})
     facts = {
         "command": manifest.get("command"),
         "status": manifest.get("status"),
         "started": _time(manifest.get("started_at")),
         "ended": _time(manifest.get("ended_at")),
-        "trained": _told(recipe, "model", "width", "dataset", "epochs", "precision"),
-        "optimizer": _told(recipe, "optimizer", "momentum", "nesterov", "weight_decay"),
-        "data": _told(recipe, "data_fingerprint", "train_examples", "pool_examples"),
+        "trained": _known(recipe, "model", "width", "dataset", "epochs", "precision"),
+        "optimizer": _known(recipe, "optimizer", "momentum", "nesterov", "weight_decay"),
+        "data": _known(recipe, "data_fingerprint", "train_examples", "pool_examples"),
         "test images": manifest.get("num_test"),
-        "noise law": _told(recipe, "noise_law", "c2", "c2_source"),
-        "search": _told(search, *search),
-        "confirm": _told(confirm, *confirm),
+        "noise law": _known(recipe, "noise_law", "c2", "c2_source"),
+        "search": _known(search, *search),
+        "confirm": _known(confirm, *confirm),
         "trials per space": config.get("trials"),
         "run seed": manifest.get("seed"),
-        "confirm seeds": ", ".join(map(str, seeds)),
+        "confirm seeds": ", ".join(str(seed) for _, seed in seeds),
         "minimum effect": config.get("min_effect"),
         "scale": manifest.get("scale"),
         "code": f"git {git['sha']}{' with changes' if git.get('dirty') else ''}"
         if git.get("sha")
         else None,
         "versions": ", ".join(f"{k} {v}" for k, v in _dict(manifest, "versions").items()),
-        "hardware": _told(hardware, *hardware),
+        "hardware": _known(hardware, *hardware),
         "trained on": ", ".join(sorted({row["device"] for row in rows if row["device"]})),
         "trials at once": slots.get("max_concurrent"),
         "report made with": f"Python {platform.python_version()}",
@@ -97,17 +90,12 @@ def _facts(manifest: Mapping[str, Any], rows: list[Row]) -> dict[str, str]:
     return {name: str(value) for name, value in facts.items() if value not in (None, "", [])}
 
 
-def _confirm_seeds(rows: list[Row]) -> list[int]:
-    pairs = {(row["replicate"], row["seed"]) for row in rows if row["role"] == "confirm"}
-    return [seed for _, seed in sorted(pairs)]
-
-
 def _dict(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = data.get(name)
     return value if isinstance(value, Mapping) else {}
 
 
-def _told(data: Mapping[str, Any], *names: str) -> str:
+def _known(data: Mapping[str, Any], *names: str) -> str:
     known = {name: data.get(name) for name in names}
     return ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in known.items() if v not in (None, []))
 

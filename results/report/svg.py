@@ -40,24 +40,19 @@ def inline_svg(figure: Figure, name: str, label: str) -> Markup:
     used = set(REFERENCE.findall(text))
     text = ID.sub(lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
     text = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", text)
-    start = _opening(text, label)
+    box = re.search(r'viewBox="([^"]+)"', text)
+    assert box, "matplotlib writes a viewBox"
+    start = Markup('<svg role="img" aria-label="{}" viewBox="{}">').format(label, box[1])
     body = text[text.index(">") + 1 :]
     body = re.sub(r"<defs>\s*<style[^>]*>[^<]*</style>\s*</defs>", "", body, count=1)
-    return Markup(start + body)  # matplotlib has escaped the names that are drawn
+    return start + Markup(body)  # matplotlib has escaped the names that are drawn
 
 
 def _smaller(tag: re.Match[str]) -> str:
-    text = FONT_FAMILY.sub("", tag[0])
-    text = text.replace("xlink:href", "href")
+    text = FONT_FAMILY.sub("", tag[0]).replace("xlink:href", "href")
     if "base64" in text:  # the colours of a colour bar
         return text.replace("\n", "")
     text = LONG_DECIMALS.sub(r"\1", text).replace("\n", " ")
     for ink, color in PAGE_COLORS.items():
         text = text.replace(ink, color)
     return text
-
-
-def _opening(text: str, label: str) -> str:
-    box = re.search(r'viewBox="([^"]+)"', text)
-    assert box, "matplotlib writes a viewBox"
-    return str(Markup('<svg role="img" aria-label="{}" viewBox="{}">').format(label, box[1]))
