@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -107,27 +107,19 @@ class Range:
     def fixed_value(self) -> float:
         """The one allowed value of a fixed range."""
         assert self.is_fixed, "only a fixed range has a fixed value"
-        if self.value is not None:
-            return self._typed(self.value)
-        if self.choices is not None:
-            return self._typed(self.choices[0])
-        assert self.low is not None
-        return self._typed(self.low)
+        value = self.choices[0] if self.choices else self.low if self.value is None else self.value
+        assert value is not None
+        return self._typed(value)
 
     def from_unit(self, u: float) -> float:
         """The value at quantile u in [0, 1) of this range (log-uniform when log=True)."""
-        if self.is_fixed:
-            return self.fixed_value
-        if self.choices is not None:
-            return self._typed(
-                self.choices[min(int(u * len(self.choices)), len(self.choices) - 1)]
-            )
+        is_uniform = self.step is not None or (self.integer and not self.log)
+        if self.is_fixed or self.choices is not None or is_uniform:
+            values = self.grid()
+            return values[min(int(u * len(values)), len(values) - 1)]
         assert self.low is not None
         assert self.high is not None
         low, high = self.low, self.high
-        if self.step is not None or (self.integer and not self.log):
-            values = self.grid()
-            return values[min(int(u * len(values)), len(values) - 1)]
         if self.integer:
             low, high = low - 0.5, high + 0.5
         x = low * (high / low) ** u if self.log else low + u * (high - low)
@@ -221,24 +213,21 @@ class SearchSpace:
         Raises:
             ValueError: a free range is continuous; the message names it.
         """
-        arms = []
         points = self.grid()
         labels = [_label(point, "{:.4g}") for point in points]
         if len(set(labels)) < len(labels):
             labels = [_label(point, "{!r}") for point in points]
-        for point, label in zip(points, labels, strict=True):
-            fixed = {
-                name: Range(value=value, integer=self.ranges[name].integer)
-                for name, value in point.items()
-            }
-            arms.append(
-                replace(
-                    self,
-                    name=f"{self.name} {label}".rstrip(),
-                    ranges={**self.ranges, **fixed},
-                )
+        return [
+            replace(
+                self,
+                name=f"{self.name} {label}".rstrip(),
+                ranges={
+                    name: Range(value=point[name], integer=axis.integer) if name in point else axis
+                    for name, axis in self.ranges.items()
+                },
             )
-        return arms
+            for point, label in zip(points, labels, strict=True)
+        ]
 
     def resolve(
         self, *, epochs: int, delta_ref: float, lr_ref: float = 1.0, batch_ref: int = 1
@@ -250,19 +239,12 @@ class SearchSpace:
             delta_ref, lr_ref, batch_ref: noise level, lr and first batch (samples) of the
                 workload's recipe; units of a relative `delta0`, `lr0` and `batch0`.
         """
-        references = {
-            "interval": float(epochs),
-            "delta0": delta_ref,
-            "lr0": lr_ref,
-            "batch0": float(batch_ref),
+        units = {"interval": epochs, "delta0": delta_ref, "lr0": lr_ref, "batch0": batch_ref}
+        ranges = {
+            name: _absolute(axis, float(units[name])) if axis.relative else axis
+            for name, axis in self.ranges.items()
         }
-        return replace(
-            self,
-            ranges={
-                name: _absolute(axis, references[name]) if axis.relative else axis
-                for name, axis in self.ranges.items()
-            },
-        )
+        return replace(self, ranges=ranges)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON form; `from_dict` is its inverse."""
@@ -280,33 +262,19 @@ class SearchSpace:
         for name, fields in data["ranges"].items():
             choices = {"choices": tuple(fields["choices"])} if "choices" in fields else {}
             ranges[name] = Range(**fields | choices)
-        return cls(
-            name=data["name"],
-            family=data["family"],
-            ranges=ranges,
-            optimizer=data.get("optimizer"),
-        )
+        return cls(**{**data, "ranges": ranges})
 
 
 def _label(point: Mapping[str, float], form: str) -> str:
     return ",".join(f"{name}={form.format(value)}" for name, value in point.items())
 
 
-def _numbers(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
+def _absolute(axis: Range, unit: float) -> Range:
+    def scaled(x: float) -> float:
+        return max(1, round(x * unit)) if axis.integer else x * unit
 
-
-def _absolute(axis: Range, reference: float) -> Range:
-    def scaled(x: float | None) -> float | None:
-        if x is None:
-            return None
-        return max(1, round(x * reference)) if axis.integer else x * reference
-
-    return replace(
-        axis,
-        low=scaled(axis.low),
-        high=scaled(axis.high),
-        value=scaled(axis.value),
-        choices=None if axis.choices is None else tuple(_numbers(map(scaled, axis.choices))),
-        relative=False,
-    )
+    bounds = {"low": axis.low, "high": axis.high, "value": axis.value}
+    changes: dict[str, Any] = {k: scaled(x) for k, x in bounds.items() if x is not None}
+    if axis.choices:
+        changes["choices"] = tuple(map(scaled, axis.choices))
+    return replace(axis, **changes, relative=False)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from search_spaces import FAMILIES
@@ -91,17 +91,13 @@ class Recipe:
         delta (for a known function delta is the radius of its smoothing). Fields that came later
         are left out at their defaults: they did not exist for the keys of older records.
         """
-        fields = asdict(self)
-        labels = ["dataset_path", "c2_source"]
+        left_out = {"dataset_path", "c2_source"}
         if self.law.is_scale_free and self.trainer == "network":
-            labels += ["c2", "k"]
-        for name in labels:
-            del fields[name]
-        fields["measurements"] = {k: v for k, v in self.measurements.items() if k in STOPPING}
-        for name, default in LATER_FIELDS.items():
-            if fields[name] == default:
-                del fields[name]
-        return fields
+            left_out |= {"c2", "k"}
+        stopping = {k: v for k, v in self.measurements.items() if k in STOPPING}
+        known = asdict(self) | {"measurements": stopping}
+        left_out |= {name for name, default in LATER_FIELDS.items() if known[name] == default}
+        return {name: value for name, value in known.items() if name not in left_out}
 
     @property
     def title(self) -> str:
@@ -224,19 +220,9 @@ class TrialConfig:
         recipe = self.recipe.identity()
         is_label = "c2" not in recipe
         params = {k: v for k, v in self.params.items() if not (k == "delta0" and is_label)}
-        identity = {
-            "space": self.space,
-            "family": self.family,
-            "curve_digest": self.curve_digest,
-            "params": params,
-            "lr0": self.lr0,
-            "role": self.role,
-            "replicate": self.replicate,
-            "seed": self.seed,
-            "horizon": self.horizon,
-            "recipe": recipe,
-        }
-        return {k: v for k, v in identity.items() if k not in without}
+        names = {item.name for item in fields(self)} - {"until", *without}
+        values = {name: getattr(self, name) for name in names}
+        return values | {"params": params, "recipe": recipe}
 
 
 def _key(identity: Mapping[str, Any]) -> str:

@@ -9,11 +9,7 @@ from search_spaces.families.family import Family
 
 
 def curve(progress: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Noise level relative to its start; 1 at u=0, 1/2 at u=1/2, 0 at u=1.
-
-    Args:
-        progress: u, share of the training's samples consumed, in [0, 1].
-    """
+    """Noise level relative to its start; 1 at u=0, 1/2 at u=1/2, 0 at u=1."""
     return np.asarray((1.0 + np.cos(np.pi * progress)) / 2.0)
 
 

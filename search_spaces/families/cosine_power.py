@@ -15,10 +15,7 @@ def curve(progress: NDArray[np.float64], *, base: float) -> NDArray[np.float64]:
     """Noise level relative to its start: expm1(c ln base) / expm1(ln base), c the cosine curve.
 
     1 at u=0, 0 at u=1; base=1 is the cosine itself (the limit), larger bases drop earlier.
-
-    Args:
-        progress: u, share of the training's samples consumed, in [0, 1].
-        base: >= 1.
+    `base`: >= 1.
     """
     if not base >= 1:
         raise ValueError(f"`base >= 1` must hold, but got (base={base}).")

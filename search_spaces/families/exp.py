@@ -15,9 +15,7 @@ def curve(progress: NDArray[np.float64], *, end_ratio: float) -> NDArray[np.floa
     The papers write k^t with epoch t of T: end_ratio = k^T. A factor per stage of n epochs
     (step decay) is end_ratio = factor^(T/n).
 
-    Args:
-        progress: u, share of the training's samples consumed, in [0, 1].
-        end_ratio: level at the end over level at the start, in (0, 1].
+    `end_ratio`: in (0, 1].
     """
     if not 0 < end_ratio <= 1:
         raise ValueError(f"`0 < end_ratio <= 1` must hold, but got (end_ratio={end_ratio}).")

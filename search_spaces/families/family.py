@@ -37,7 +37,8 @@ class Family:
     Called, it is the curve.
 
     Attributes:
-        curve: d(u), positive for u in [0, 1); vectorised.
+        curve: d(u), positive for u in [0, 1), the share of the training's samples consumed;
+            vectorised.
         source: paper and equation, or "ours".
         parameters: by name, the one that tells most about the curve first.
         color: of its space in all figures; None = any.

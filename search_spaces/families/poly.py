@@ -13,10 +13,7 @@ def curve(progress: NDArray[np.float64], *, p: float) -> NDArray[np.float64]:
     """Noise level relative to its start, (1-u)^p; 1 at u=0, 0 at u=1.
 
     p < 1 holds the noise up and drops it late, p = 1 is linear, p > 1 drops it early.
-
-    Args:
-        progress: u, share of the training's samples consumed, in [0, 1].
-        p: power, > 0.
+    `p`: > 0.
     """
     if not p > 0:
         raise ValueError(f"`p > 0` must hold, but got (p={p}).")

@@ -13,10 +13,7 @@ from search_spaces.space import Range
 def curve(progress: NDArray[np.float64], *, f: float, p: float) -> NDArray[np.float64]:
     """Noise level relative to its start: 1 until u = 1-f, then ((1-u)/f)^p; 0 at u=1.
 
-    Args:
-        progress: u, share of the training's samples consumed, in [0, 1].
-        f: share of the training that decays, in (0, 1]; f=1 is poly.
-        p: power of the decay, > 0.
+    `f`: share of the training that decays, in (0, 1]; f=1 is poly. `p`: > 0.
     """
     if not 0 < f <= 1:
         raise ValueError(f"`0 < f <= 1` must hold, but got (f={f}).")
