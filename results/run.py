@@ -11,7 +11,6 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -122,8 +121,6 @@ class Run:
     def best(self, space: str | None = None) -> TrialConfig:
         """The config confirmed for this arm, in full; before that the one its search found best.
 
-        That is the run's own choice where it has made one, else see `chosen_row`.
-
         Args:
             space: an arm; None = the searched arm (never the baseline) with the highest mean
                 test accuracy, before confirmation the highest objective.
@@ -159,7 +156,6 @@ class Run:
         return Table(caption="Arms, their trials and what they took", header=header, rows=rows)
 
     def _repr_html_(self) -> str:
-        """For notebooks: states, notes and arms."""
         states = "".join(f"<p>{escape(line)}</p>" for line in self.states())
         return states + self.overview().html()
 
@@ -242,12 +238,9 @@ class _RunFiles:
 def _runs_at(path: str) -> list[Path]:
     exists = Path(path).exists()
     candidates = [Path(path)] if exists else [Path(p) for p in sorted(glob.glob(path))]
-    runs = []
-    for candidate in candidates:
-        if _is_run(candidate):
-            runs.append(candidate)
-        elif exists and candidate.is_dir():
-            runs += [child for child in sorted(candidate.iterdir()) if _is_run(child)]
+    runs = [candidate for candidate in candidates if _is_run(candidate)]
+    if not runs and Path(path).is_dir():
+        runs = [child for child in sorted(Path(path).iterdir()) if _is_run(child)]
     if not runs:
         why = "holds no run" if exists else "does not exist"
         raise ValueError(f"{path!r} {why} (a run is a folder with manifest.json).")
@@ -308,14 +301,10 @@ def _assemble(runs: list[_RunFiles]) -> Run:
         notes=notes,
         dirs=tuple(run.run_dir for run in by_id.values()),
     )
-    if not any(_is_written(files.run_dir) for files in runs):
+    holders = [lock_holder(run.run_dir) for run in runs]
+    if not any(holder and holder.alive for holder in holders):
         notes += _gone(whole)
     return whole
-
-
-def _is_written(run_dir: Path) -> bool:
-    holder = lock_holder(run_dir)
-    return holder is not None and holder.alive
 
 
 def _gone(run: Run) -> list[str]:
@@ -336,21 +325,12 @@ def _deduplicate(table: pa.Table, keys: tuple[str, ...]) -> pa.Table:
     """One row per run and key: latest attempt, then latest row; in order of first appearance."""
     if table.num_rows == 0:
         return table
-    code_R = np.zeros(table.num_rows, dtype=np.int64)
-    for name in ("run_id", *keys):
-        _, part_R = np.unique(_codes(table.column(name)), return_inverse=True)
-        _, code_R = np.unique(code_R * (part_R.max() + 1) + part_R, return_inverse=True)
-    row_R = np.arange(table.num_rows)
-    order_R = np.lexsort((row_R, table.column("attempt").to_numpy(), code_R))
-    last_R = order_R[np.append(np.diff(code_R[order_R]) > 0, True)]  # one per code, sorted
-    _, first_R = np.unique(code_R, return_index=True)
-    return table.take(last_R[np.argsort(first_R)]).combine_chunks()
-
-
-def _codes(column: pa.ChunkedArray) -> np.ndarray:
-    if pa.types.is_string(column.type):
-        column = pc.dictionary_encode(column).combine_chunks().indices
-    return np.asarray(column.to_numpy())
+    names = ["run_id", *keys]
+    row_R = pa.array(range(table.num_rows))
+    rows = table.select([*names, "attempt"]).append_column("row", row_R)
+    ordered = rows.sort_by([("attempt", "ascending"), ("row", "ascending")])
+    kept = ordered.group_by(names, use_threads=False).aggregate([("row", "min"), ("row", "last")])
+    return table.take(kept.sort_by("row_min")["row_last"]).combine_chunks()
 
 
 def _progress(run: _RunFiles, trials: pa.Table) -> str | None:

@@ -74,8 +74,7 @@ def make_study(space: SearchSpace, configs: Iterable[Tried]) -> optuna.Study:
     with quiet_optuna():
         study = optuna.create_study(direction="maximize", study_name=space.name)
     known = distributions(space)
-    for config in configs:
-        study.add_trial(_frozen_trial(config, known))
+    study.add_trials([_frozen_trial(config, known) for config in configs])
     return study
 
 

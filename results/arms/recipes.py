@@ -18,36 +18,28 @@ INCIDENTAL = ("num_threads", "micro_batch")
 
 def check_workload(rows: Iterable[Row]) -> None:
     """Raise ValueError when trials of different workloads would be compared."""
-    first: tuple[str, dict[str, object]] | None = None
-    for row in rows:
-        recipe = trial_from_row(row).recipe.identity()
-        if first is None:
-            first = (row["run_id"], recipe)
-        for name in sorted((first[1].keys() | recipe.keys()) - set(INCIDENTAL)):
-            ours, theirs = first[1].get(name), recipe.get(name)
-            is_arms_own = name in ARMS_OWN and row["run_id"] == first[0]
+    recipes = [(row["run_id"], trial_from_row(row).recipe.identity()) for row in rows]
+    for run_id, recipe in recipes:
+        first_id, first = recipes[0]
+        for name in sorted((first.keys() | recipe.keys()) - set(INCIDENTAL)):
+            ours, theirs = first.get(name), recipe.get(name)
+            is_arms_own = name in ARMS_OWN and run_id == first_id
             if ours != theirs and not is_arms_own:
                 raise ValueError(
-                    f"cannot compare different workloads: {name} is {ours} in run {first[0]} "
-                    f"but {theirs} in run {row['run_id']}."
+                    f"cannot compare different workloads: {name} is {ours} in run {first_id} "
+                    f"but {theirs} in run {run_id}."
                 )
 
 
 def workload_profiles(rows: Iterable[Row], metric: str = "test_accuracy") -> Profiles:
-    """Performance profiles of the confirmed arms over the workloads of these rows.
-
-    Raises:
-        ValueError: fewer than two workloads, or no two arms that all of them have.
-    """
+    """Performance profiles (which see) of the confirmed arms over the workloads of these rows."""
     by_workload: dict[str, list[Row]] = {}
     for row in rows:
         by_workload.setdefault(_workload(row), []).append(row)
     names = _names({key: rows[0] for key, rows in by_workload.items()})
+    arms = {names[key]: group_by_arm(rows) for key, rows in by_workload.items()}
     return performance_profiles(
-        {
-            names[key]: confirm_scores(group_by_arm(rows), metric)[0]
-            for key, rows in by_workload.items()
-        }
+        {name: confirm_scores(own, metric)[0] for name, own in arms.items()}
     )
 
 

@@ -42,15 +42,14 @@ class Claim:
 
     Attributes:
         difference: a minus b.
-        outcome: "better by min_effect": better by more than that; "equivalent": the difference
-            is smaller than that; "better": a difference, of whatever size.
+        outcome: "equivalent": differs by less than min_effect; "better": of whatever size.
         winner: a or b where the outcome is one of the better ones.
         seeds_needed: how many more seeds would decide an undecided pair if mean and spread
             stayed as they are (1,000 = that or more); None for n<3, equal differences, or when
             decided.
         p_holm: p value of mean zero, adjusted for all pairs (under repeated looks by
             Bonferroni); None where the difference has none.
-        sentence: the claim in words, without a full stop.
+        sentence: without a full stop.
     """
 
     a: str

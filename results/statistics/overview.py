@@ -246,9 +246,7 @@ def _losses(arm: ArmSummary, is_reference: bool) -> list[str]:
     loss = UNKNOWN if math.isnan(arm.loss) else f"{arm.loss:.4f}"
     if is_reference or math.isnan(arm.loss_ratio):
         return [loss, UNKNOWN]
-    interval = ""
-    if arm.loss_low is not None and arm.loss_high is not None:
-        interval = f" [{arm.loss_low:.2f}, {arm.loss_high:.2f}]"
+    interval = "" if arm.loss_low is None else f" [{arm.loss_low:.2f}, {arm.loss_high:.2f}]"
     return [loss, f"{arm.loss_ratio:.2f}{interval}"]
 
 

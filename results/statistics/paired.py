@@ -57,9 +57,9 @@ class Difference:
     n: int
     mean: float
     sd: float
-    low: float | None
-    high: float | None
-    p_value: float | None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
     values: tuple[float, ...] = ()
     num_unpaired: int = 0
     interval_kind: str = T_INTERVAL
@@ -128,23 +128,18 @@ def paired_difference(a: Scores, b: Scores) -> Difference:
     """
     difference_R = paired_scores(a, b)
     n, (mean, sd) = len(difference_R), mean_sd(difference_R)
-    low = high = p_value = None
-    if n >= 2 and sd <= SAME:
-        sd = 0.0  # ties of a coarse score: no spread to build an interval on
-    elif n >= 2:
-        half = float(t_half_width(n, sd))
-        low, high = mean - half, mean + half
-        p_value = two_sided_p(n, sd, mean)
-    return Difference(
+    difference = Difference(
         n=n,
         mean=mean,
-        sd=sd,
-        low=low,
-        high=high,
-        p_value=p_value,
+        sd=0.0 if n > 1 and sd <= SAME else sd,  # ties of a coarse score: no spread
         values=tuple(difference_R.tolist()),
         num_unpaired=len(a.keys() ^ b.keys()),
     )
+    if n < 2 or difference.sd == 0:
+        return difference
+    half = float(t_half_width(n, sd))
+    p_value = two_sided_p(n, sd, mean)
+    return replace(difference, low=mean - half, high=mean + half, p_value=p_value)
 
 
 def with_resampling(difference: Difference, difference_R: NDArray[np.float64]) -> Difference:

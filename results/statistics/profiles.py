@@ -77,11 +77,8 @@ def performance_profiles(scores: Mapping[str, Mapping[str, Scores]]) -> Profiles
         raise ValueError(
             f"a profile needs two arms that all workloads have, but got {', '.join(names) or 0}."
         )
-    gaps = {
-        workload: gap_AR
-        for workload, arms in finished.items()
-        if (gap_AR := _gaps([arms[name] for name in names])).size
-    }
+    by_workload = {w: _gaps([arms[name] for name in names]) for w, arms in finished.items()}
+    gaps = {workload: gap_AR for workload, gap_AR in by_workload.items() if gap_AR.size}
     if len(gaps) < MIN_WORKLOADS:
         raise ValueError("a profile needs a seed that all arms of a workload have.")
     tau_T = np.linspace(0.0, max(float(gap_AR.max()) for gap_AR in gaps.values()), NUM_TAUS)
@@ -119,12 +116,10 @@ def _band(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Percentile interval at each tau; all arms share the resampled seeds."""
     rng = np.random.default_rng(0)
-    share_BAT = np.stack(
-        [
-            _shares([g[:, rng.integers(0, g.shape[1], g.shape[1])] for g in gaps], tau_T)
-            for _ in range(NUM_RESAMPLES)
-        ]
-    )
+    share_BAT = [
+        _shares([g[:, rng.integers(0, g.shape[1], g.shape[1])] for g in gaps], tau_T)
+        for _ in range(NUM_RESAMPLES)
+    ]
     tails = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
     low_AT, high_AT = np.quantile(share_BAT, tails, axis=0)
     return low_AT, high_AT

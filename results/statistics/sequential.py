@@ -90,7 +90,6 @@ def undecided_pairs(
 
     Args:
         scores: arm -> replicate -> accuracy. An arm without scores is undecided.
-        min_effect: smallest accuracy difference that matters.
 
     Returns:
         (leader, other) in the order of `scores`; the leader has the best mean over the
