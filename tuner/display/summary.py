@@ -25,34 +25,34 @@ PROGRAM, API = "python -m tuner.run", "tuner.search"
 
 def print_summary(run_dir: Path) -> None:
     """Print what `results.load` has to say about the finished run."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     run = load(run_dir)
     rows = run.rows()
     try:
         best = run.best()
     except ValueError as error:
-        console.print(f"no schedule found: {error}", markup=False)
+        console.print(f"no schedule found: {error}")
         return
     is_confirmed = any(row["role"] == "confirm" for row in rows)
     comparison = run.compare() if is_confirmed else None
     heading = describe_standing(best.space, comparison.claims if comparison else ())
     console.print()
-    console.print(f"{heading}: {best.space} {describe_params(best.params)}", markup=False)
+    console.print(f"{heading}: {best.space} {describe_params(best.params)}")
     for line in stage_lines(best.schedule):
-        console.print(f"  {line}", markup=False)
-    console.print(_accuracy_line(rows, best), markup=False)
-    console.print(_search_line(run, rows), markup=False)
+        console.print(f"  {line}")
+    console.print(_accuracy_line(rows, best))
+    console.print(_search_line(run, rows))
     (manifest,) = run.manifests.values()
     if shared := manifest.get("shared_samples"):
         console.print(f"{shared:,} samples were shared: trained once, used by several trainings")
     if comparison is not None:
-        console.print(comparison.verdict, markup=False, style="bold")
+        console.print(comparison.verdict, style="bold")
         for warning in comparison.warnings:
-            console.print(f"note: {warning}", markup=False)
+            console.print(f"note: {warning}")
     console.print()
     has_search = any(row["role"] == "search" for row in rows)
     for command in next_commands(run_dir, manifest, best.family, has_search=has_search):
-        console.print(f"  {command}", markup=False)
+        console.print(f"  {command}")
 
 
 def describe_standing(arm: str, claims: Iterable[Claim]) -> str:
@@ -132,11 +132,6 @@ def _accuracy_line(rows: list[dict[str, Any]], best: TrialConfig) -> str:
     return ", ".join(parts)
 
 
-def _in_full(configs: int, num_full: int) -> str:
-    """How many of the configs were trained in full, where that is not all."""
-    return "" if configs == num_full else f" of which {num_full} in full"
-
-
 def _search_line(run: Run, rows: list[dict[str, Any]]) -> str:
     """How many configs were searched, and how many of them a model suggested."""
     parts = []
@@ -145,9 +140,9 @@ def _search_line(run: Run, rows: list[dict[str, Any]]) -> str:
         if searched:
             num_full = sum(is_full(row) for row in searched)
             configs = len({row["config_key"] for row in searched})
-            parts.append(f"{name} {configs}" + _in_full(configs, num_full))
+            in_full = "" if configs == num_full else f" of which {num_full} in full"
+            parts.append(f"{name} {configs}{in_full}")
     if not parts:
         return "searched configs: none; every arm has one config"
-    manifest = next(iter(run.manifests.values()))
-    modelled = manifest.get("model_based", 0)
+    modelled = next(iter(run.manifests.values())).get("model_based", 0)
     return f"searched configs: {', '.join(parts)} ({modelled} suggested by the sampler's model)"

@@ -55,11 +55,10 @@ def _main(words: list[str], program: str) -> int:
         print(USAGE)
         return 0 if words else 2
     what, *words = words
-    if what not in (*MEASURES, "functions"):
-        known = (*MEASURES, "functions")
-        raise ConfigError(
-            f"cannot measure {what!r}{nearest(what, known)} (known: {', '.join(known)})"
-        )
+    known = (*MEASURES, "functions")
+    if what not in known:
+        listed = ", ".join(known)
+        raise ConfigError(f"cannot measure {what!r}{nearest(what, known)} (known: {listed})")
     words, write = _take(words, "--write")
     if write is not None:
         if what != "noise":
@@ -95,16 +94,11 @@ def _check_exchange(config: Config) -> None:
     """What could only fail after all trainings."""
     from results.measurements.exchange import MIN_SEEDS
 
-    smallest = {"confirm.seeds": MIN_SEEDS, "epochs": 4}
-    for key, value in smallest.items():
-        if value_of(config, key) < value:
-            raise ConfigError(
-                f"{key}={value_of(config, key)}: an exchange experiment needs at least {value}"
-            )
-    if config.warmup_epochs:
-        raise ConfigError(
-            f"warmup_epochs={config.warmup_epochs:g}: an exchange experiment has no warmup"
-        )
+    for key, least in {"confirm.seeds": MIN_SEEDS, "epochs": 4}.items():
+        if (value := value_of(config, key)) < least:
+            raise ConfigError(f"{key}={value}: an exchange experiment needs at least {least}")
+    if warmup := config.warmup_epochs:
+        raise ConfigError(f"warmup_epochs={warmup:g}: an exchange experiment has no warmup")
 
 
 def _take(words: list[str], option: str) -> tuple[list[str], str | None]:

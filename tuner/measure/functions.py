@@ -13,8 +13,9 @@ from results.measurements.functions import functions_table, solved
 from search_spaces.registry import unknown_name
 from trainables.functions.benchmark import FUNCTIONS
 from tuner.config.compose import compose
-from tuner.config.schema import Config, ConfigError
+from tuner.config.schema import ConfigError
 from tuner.plan.checks import check_surroundings
+from tuner.plan.plan import make_plan
 from tuner.run import read_command, run_command
 
 PRESET = "aaai_functions_cpu"
@@ -36,25 +37,23 @@ def measure_functions(words: list[str]) -> int:
     """
     names, words = _functions(words)
     preset = [] if any(word.startswith("preset=") for word in words) else [f"preset={PRESET}"]
-    config = _check(names, [*preset, *words])
+    # The mistakes in every run's words are found before the first one starts.
+    plans = [make_plan(compose([*preset, *words, f"workload={name}"])) for name in names]
+    config = plans[0].config
     stem = config.name or f"functions-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     words = [word for word in words if not word.startswith("name=")]
-    own_names = {name: f"{stem[:NAME_LENGTH]}-{name}" for name in names}
-    begun = {
-        name: Path(config.runs_dir) / own_name
-        for name, own_name in own_names.items()
-        if (Path(config.runs_dir) / own_name / "manifest.json").exists()
-    }
-    for name, own_name in own_names.items() if not config.dry_run else ():
-        if name not in begun:
-            check_surroundings(replace(config, name=own_name), None)
+    folders = {name: Path(config.runs_dir) / f"{stem[:NAME_LENGTH]}-{name}" for name in names}
+    begun = {name for name in names if (folders[name] / "manifest.json").exists()}
+    for name in names:
+        if name not in begun and not config.dry_run:
+            check_surroundings(replace(config, name=folders[name].name), None)
     run_dirs: list[Path] = []
     worst = 0
     for place, name in enumerate(names, start=1):
         print(f"{name} ({place} of {len(names)})", flush=True)
-        own = [*preset, *words, f"workload={name}", f"name={own_names[name]}"]
+        own = [*preset, *words, f"workload={name}", f"name={folders[name].name}"]
         if name in begun and not config.dry_run:
-            own = [f"resume={begun[name]}"]
+            own = [f"resume={folders[name]}"]
         code = run_command(read_command(own), run_dirs.append)
         worst = max(worst, code)
         if code >= 2:
@@ -82,14 +81,6 @@ def _functions(words: list[str]) -> tuple[list[str], list[str]]:
     if len(set(names)) < len(names):
         raise ConfigError(f"functions={','.join(names)}: each may be named once")
     return names, rest
-
-
-def _check(names: list[str], words: list[str]) -> Config:
-    """Find the mistakes in every run's words before the first one starts."""
-    from tuner.plan.plan import make_plan
-
-    plans = [make_plan(compose([*words, f"workload={n}"])) for n in names]
-    return plans[0].config
 
 
 def _report(run_dirs: list[Path]) -> None:

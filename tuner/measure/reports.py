@@ -22,8 +22,6 @@ WORKLOAD_KEYS = (
     *("warmup_epochs", "label_smoothing", "smoothing", "precision"),
 )
 NOTHING = "nothing was measured"
-
-
 # Those of results.measurements.MEASUREMENTS; the preset measure_<name> runs one.
 MEASURES = ("noise", "critical", "sampling", "exchange", "sharpness")
 
@@ -58,12 +56,8 @@ def write_workload(run_dir: Path, directory: Path) -> Path:
     constant = constants.get(BASELINE) or next(iter(constants.values()), None)
     if constant is None or not math.isfinite(constant.c2) or not math.isfinite(constant.k):
         raise ConfigError(f"{run_dir}: {NOTHING}, so nothing is written")
-    noise = {
-        "c2": float(f"{constant.c2:.6g}"),
-        "k": float(f"{constant.k:.6g}"),
-        "source": "measured",
-    }
-    settings = merged(_settings(manifest["config"]), {"noise": noise})
+    numbers = {"c2": float(f"{constant.c2:.6g}"), "k": float(f"{constant.k:.6g}")}
+    settings = merged(_settings(manifest["config"]), {"noise": {**numbers, "source": "measured"}})
     interval = "" if constant.low is None else f" [{constant.low:.4g}, {constant.high:.4g}]"
     head = (
         f"# C^2 = {constant.c2:.4g}{interval}, measured by run {run_dir.name} "

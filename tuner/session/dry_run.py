@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from rich.console import Console
 
 from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule
-from search_spaces.space import SearchSpace
 from trainables import TRAINERS
 from tuner.campaign.campaign import Campaign
 from tuner.config.schema import ConfigError
@@ -24,37 +24,30 @@ def print_plan(plan: Plan) -> None:
     device = pick_device()
     plan = settle(plan, device)
     console = Console(highlight=False, soft_wrap=True)
-    config, recipe = plan.config, plan.recipe
-    arms = [space.name for space in plan.spaces]
-    searched = sum(sum(plan.ladder.sizes(plan.quota(space))) for space in plan.spaces)
-    trials = plan.num_trials
+    config, recipe, confirm = plan.config, plan.recipe, plan.config.confirm
     console.print(
         f"workload {config.workload}: {recipe.title}, {recipe.train_examples:,} training "
         f"{'images' if recipe.trainer == 'network' else 'samples'}, {recipe.epochs} epochs, "
         f"{recipe.precision}"
     )
     for space in filter(plan.quota, plan.spaces):
-        console.print(
-            f"search {space.name}: {plan.ladder.describe(plan.quota(space))} = "
-            f"{plan.ladder.samples(plan.quota(space)):,} samples{_saved(plan, space)}"
-        )
-    select = config.confirm.top_k > 1
-    if select:
-        console.print(
-            f"select: {config.confirm.top_k} configs x {config.confirm.select_seeds} seeds an arm"
-        )
-    confirmed = [*arms, *([plan.baseline.name] if plan.baseline else [])]
-    until = (
-        f" (up to {config.confirm.max_seeds}, until the verdict is decided)"
-        if config.confirm.until == "decided"
-        else ""
-    )
+        quota = plan.quota(space)
+        samples = plan.ladder.samples(quota)
+        line = f"search {space.name}: {plan.ladder.describe(quota)} = {samples:,} samples"
+        if plan.ladder.fidelity != "full":
+            share = 100 * samples / (quota * plan.samples_per_trial)
+            line += f" ({share:.0f} % of training all in full)"
+        console.print(line)
+    if confirm.top_k > 1:
+        console.print(f"select: {confirm.top_k} configs x {confirm.select_seeds} seeds an arm")
+    until = f" (up to {confirm.max_seeds}, until the verdict is decided)"
     console.print(
-        f"confirm {', '.join(confirmed)}: 1 config x {config.confirm.seeds} seeds{until} "
-        f"x {recipe.epochs} epochs each"
+        f"confirm {', '.join(plan.trials_by_arm())}: 1 config x {confirm.seeds} seeds"
+        f"{until if confirm.until == 'decided' else ''} x {recipe.epochs} epochs each"
     )
+    searched = sum(sum(plan.ladder.sizes(plan.quota(space))) for space in plan.spaces)
     console.print(
-        f"in total {trials} trainings ({searched} searched), {plan.num_samples:,} samples"
+        f"in total {plan.num_trials} trainings ({searched} searched), {plan.num_samples:,} samples"
     )
     campaign = Campaign(plan)
     sharing = campaign.sharing
@@ -80,19 +73,8 @@ def print_plan(plan: Plan) -> None:
     )
 
 
-def _saved(plan: Plan, space: SearchSpace) -> str:
-    """What the rungs leave of the samples that the same configs would take in full."""
-    full = plan.quota(space) * plan.samples_per_trial
-    if plan.ladder.fidelity == "full":
-        return ""
-    return (
-        f" ({100 * plan.ladder.samples(plan.quota(space)) / full:.0f} % of training all in full)"
-    )
-
-
-def _first_schedules(plan: Plan, campaign: Campaign) -> list[tuple[str, Schedule]]:
+def _first_schedules(plan: Plan, campaign: Campaign) -> Iterator[tuple[str, Schedule]]:
     """The first config of every arm, as the search would suggest it."""
-    tables = []
     for name, arm in campaign.arms.items():
         trial = arm.chosen
         if arm.suggester is not None:
@@ -100,8 +82,7 @@ def _first_schedules(plan: Plan, campaign: Campaign) -> list[tuple[str, Schedule
             assert params is not None, "the first ask always has an answer"
             trial = plan.trial(arm.space, params)
         assert trial is not None, "the baseline is chosen from the start"
-        tables.append((f"{name}: {describe_params(trial.params)}", trial.schedule))
-    return tables
+        yield f"{name}: {describe_params(trial.params)}", trial.schedule
 
 
 def _time_one_training(plan: Plan, device: str) -> float:
