@@ -8,6 +8,7 @@ d_bar bound of the radius factors, T_F inner steps, eps_m accuracy at level m.
     delta_1 = eta_1 C/sqrt(b_1)     M^p = 1/(alpha_0 epsilon)     kappa_m/sqrt(lambda_m) = gamma_m
 
 Arrays carry the suffix _L: one entry per level, m = 1 ... M+1; or _M: one per decay.
+Source: arXiv 2311.08745 Algorithms 1 and 3, Theorem 3.1.
 """
 
 from __future__ import annotations
@@ -102,8 +103,6 @@ def algorithm3(
         ...                   batch_size=1)
         >>> plan.num_levels, plan.delta_L.tolist()
         (5, [0.125, 0.1, 0.075, 0.05, 0.025, 0.0])
-
-    Source: arXiv 2311.08745 Algorithm 3.
     """
     check_positive(c=c, lr=lr)
     if not batch_size >= 1:
@@ -146,12 +145,7 @@ def algorithm3(
 def alpha_0(delta1: float, *, l_f: float, d_bar: float, sigma: float) -> float:
     """alpha_0 = min(1/(4 L_f delta_1 (1+d_bar)), 1/(sqrt(2 sigma) delta_1)).
 
-    Args:
-        delta1: first noise level, > 0; of SGD, delta_1 = eta_1 C/sqrt(b_1)
-            (`NoiseLaw.delta`), which gives the form printed in Algorithm 3.
-        l_f, d_bar, sigma: > 0.
-
-    Source: arXiv 2311.08745 Algorithms 1 and 3.
+    All > 0. With SGD's delta_1 = eta_1 C/sqrt(b_1) this is the form printed in Algorithm 3.
     """
     check_positive(delta1=delta1, l_f=l_f, d_bar=d_bar, sigma=sigma)
     return min(1.0 / (4.0 * l_f * delta1 * (1.0 + d_bar)), 1.0 / (math.sqrt(2.0 * sigma) * delta1))
@@ -160,15 +154,10 @@ def alpha_0(delta1: float, *, l_f: float, d_bar: float, sigma: float) -> float:
 def num_levels(alpha0: float, *, epsilon: float, p: float) -> int:
     """M, the fewest whole levels with M^p >= 1/(alpha_0 epsilon); at least 1.
 
-    The papers set M^p = 1/(alpha_0 epsilon) without rounding.
-
-    Args:
-        alpha0, epsilon: > 0. p: in (0, 1].
+    The papers set M^p = 1/(alpha_0 epsilon) without rounding; alpha0, epsilon > 0, p in (0, 1].
 
     Raises:
         ValueError: an argument out of range, or M past 1e15 (p is too small for it).
-
-    Source: arXiv 2311.08745 Algorithms 1 and 3.
     """
     check_positive(alpha0=alpha0, epsilon=epsilon)
     if not 0 < p <= 1:
@@ -188,14 +177,11 @@ def inner_steps(delta: float, lr: float, *, sigma: float, h3: float, h4: float) 
     eps_m = sigma^2 delta_m^2. Under SGD eps_m falls with the square of eta, so with H_3 > 0
     every decay ends at levels that no number of steps can solve.
 
-    Args:
-        delta, sigma: > 0. lr: eta > 0 of this level.
-        h3, h4: constants of Theorem 3.1, >= 0; the papers give no values.
+    delta, sigma, lr (eta of this level) > 0; h3, h4 (of Theorem 3.1) >= 0, without values in
+    the papers.
 
     Raises:
         ValueError: an argument out of range, or eps_m <= H_3 eta.
-
-    Source: arXiv 2311.08745 Algorithms 1 and 3, Theorem 3.1.
     """
     check_positive(delta=delta, lr=lr, sigma=sigma)
     if not (0 <= h3 < math.inf and 0 <= h4 < math.inf):

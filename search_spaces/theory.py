@@ -30,8 +30,7 @@ def poly_decay_rates(num_levels: int, p: float) -> NDArray[np.float64]:
 def smallest_admissible_rate(a: float) -> float:
     """Lower bound of the admissible decay rates, (sqrt(a^2-1)-1)/a: 0 at a=sqrt(2), -> 1.
 
-    Args:
-        a: a_m >= sqrt(2), grows with delta; no source gives its values.
+    `a` >= sqrt(2) grows with delta; no source gives its values.
 
     Source: arXiv 2311.08745 eq (8), Proposition 3.2.
     """
@@ -101,9 +100,7 @@ def c2_bound(critical_batch: float, lr: float, epsilon: float) -> float:
 def c2_bound_shb(critical_batch: float, lr: float, epsilon: float, *, beta: float) -> float:
     """Upper bound of C^2 under heavy ball: (b* eps^2/eta) beta (1-beta)^2 / (beta^2-beta+1).
 
-    Args:
-        critical_batch: b* (samples). lr: eta. epsilon: gradient norm. All > 0.
-        beta: momentum in (0, 1); the bound goes to 0 with beta, not to that of SGD.
+    `beta` in (0, 1): the bound goes to 0 with it, not to that of SGD. The others > 0.
 
     Source: arXiv 2412.11501; reproduces its 25.318 (b*=1024) and 0.79 (b*=32).
     """
@@ -117,9 +114,7 @@ def c2_bound_shb(critical_batch: float, lr: float, epsilon: float, *, beta: floa
 def c2_bound_nshb(critical_batch: float, lr: float, epsilon: float, *, beta: float) -> float:
     """Upper bound of C^2 under normalized heavy ball: (b* eps^2/eta)(1-beta); beta=0 is SGD's.
 
-    Args:
-        critical_batch: b* (samples). lr: eta. epsilon: gradient norm. All > 0.
-        beta: momentum in [0, 1).
+    `beta` in [0, 1), the others > 0.
 
     Source: arXiv 2412.11501; reproduces its 128 (b*=512).
     """

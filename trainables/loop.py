@@ -27,6 +27,7 @@ from trainables import MODELS, OPTIMIZERS
 from trainables.data.datasets import load_images, stratified_split
 from trainables.data.images import ImageData, ImageSet
 from trainables.data.stream import SampleStream, in_order
+from trainables.measurements.gradients import Loss
 from trainables.measurements.probe import Probes
 from trainables.perturbation import moved
 from trainables.training import hardware, planned
@@ -69,7 +70,8 @@ class NetworkTraining:
             _val_fraction(recipe),
             derive_seed(trial.seed, "split"),
         )
-        self.train_set, self.val_set = self.data.train.subset(train), self.data.train.subset(val)
+        self.train_set: ImageSet = self.data.train.subset(train)
+        self.val_set: ImageSet = self.data.train.subset(val)
         assert len(self.train_set) == recipe.train_examples, "the schedule counts these images"
         self.stream = SampleStream(derive_seed(trial.seed, "data"), len(self.train_set))
 
@@ -85,7 +87,8 @@ class NetworkTraining:
             nesterov=recipe.nesterov,
             weight_decay=recipe.weight_decay,
         )
-        self.loss = nn.CrossEntropyLoss(reduction="sum", label_smoothing=recipe.label_smoothing)
+        smoothing = recipe.label_smoothing
+        self.loss: Loss = nn.CrossEntropyLoss(reduction="sum", label_smoothing=smoothing)
         self.probes = Probes(recipe.measurements)
         self.samples_seen = 0
         self.num_steps = 0
@@ -144,7 +147,7 @@ class NetworkTraining:
                     with self._autocast():
                         logits = self.model(x)
                     loss = self.loss(logits.float(), y)
-                    (loss / len(labels)).backward()
+                    torch.autograd.backward(loss / len(labels))
                     loss_sum += loss.detach()
                     num_correct += (logits.detach().argmax(1) == y).sum()
             self.probes.after_backward(self.model)

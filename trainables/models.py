@@ -8,7 +8,7 @@ Legend of shapes: B images, C channels, H rows, W columns, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -99,15 +99,8 @@ class CifarResNet(nn.Module):
         self.stem = nn.Sequential(
             _conv3x3(in_channels, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)
         )
-        blocks: list[nn.Module] = []
-        previous = widths[0]
-        for stage, (channels, count) in enumerate(zip(widths, num_blocks, strict=True)):
-            for block in range(count):
-                stride = 2 if stage > 0 and block == 0 else 1
-                blocks.append(BasicBlock(previous, channels, stride))
-                previous = channels
-        self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Linear(previous, num_classes)
+        self.blocks = nn.Sequential(*_stages(BasicBlock, widths[0], widths, num_blocks))
+        self.head = nn.Linear(widths[-1], num_classes)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Logits (B, K)."""
@@ -148,16 +141,11 @@ class WideResNet(nn.Module):
 
     def __init__(self, width: int, *, num_classes: int, in_channels: int) -> None:
         super().__init__()
-        blocks_per_group = (WRN_DEPTH - 4) // 6
-        layers: list[nn.Module] = [_conv3x3(in_channels, WRN_STEM_CHANNELS)]
-        previous = WRN_STEM_CHANNELS
-        for group in range(3):
-            for block in range(blocks_per_group):
-                stride = 2 if group > 0 and block == 0 else 1
-                layers.append(PreActivationBlock(previous, width * 2**group, stride))
-                previous = width * 2**group
-        self.body = nn.Sequential(*layers, nn.BatchNorm2d(previous), nn.ReLU(inplace=True))
-        self.head = nn.Linear(previous, num_classes)
+        widths, num_blocks = [width, 2 * width, 4 * width], [(WRN_DEPTH - 4) // 6] * 3
+        stem = _conv3x3(in_channels, WRN_STEM_CHANNELS)
+        blocks = _stages(PreActivationBlock, WRN_STEM_CHANNELS, widths, num_blocks)
+        self.body = nn.Sequential(stem, *blocks, nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True))
+        self.head = nn.Linear(widths[-1], num_classes)
         self._initialize()
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -177,6 +165,19 @@ def _cifar_resnet(
 ) -> nn.Module:
     widths = [width * 2**stage for stage in range(len(num_blocks))]
     return CifarResNet(widths, num_blocks, num_classes=num_classes, in_channels=in_channels)
+
+
+def _stages(
+    block: Callable[[int, int, int], nn.Module],
+    in_channels: int,
+    widths: Sequence[int],
+    num_blocks: Sequence[int],
+) -> Iterator[nn.Module]:
+    """The blocks of all stages; from the second stage on, the first of each halves the image."""
+    for stage, (channels, count) in enumerate(zip(widths, num_blocks, strict=True)):
+        for number in range(count):
+            yield block(in_channels, channels, 2 if stage > 0 and number == 0 else 1)
+            in_channels = channels
 
 
 def _conv3x3(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:

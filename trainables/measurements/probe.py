@@ -33,17 +33,9 @@ class Subject(Protocol):
 
     trial: TrialConfig
     model: nn.Module
+    loss: Loss
+    train_set: ImageSet
     diverged: bool
-
-    @property
-    def loss(self) -> Loss:
-        """Sum over a batch."""
-        ...
-
-    @property
-    def train_set(self) -> ImageSet:
-        """The images trained on."""
-        ...
 
     @property
     def finished(self) -> bool:

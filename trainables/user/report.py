@@ -148,58 +148,39 @@ class Report:
         """
         if self._turns.is_over:
             raise Abandoned
-        checked = self._check(
-            val_accuracy=_accuracy("val_accuracy", val_accuracy, finite=False),
+        accuracy = _accuracy("val_accuracy", val_accuracy, finite=False)
+        if accuracy is None:
+            raise TypeError("report: val_accuracy must be a number, but got None.")
+        correct_N = _correct(test_correct)
+        checked = EpochReport(
+            val_accuracy=accuracy,
             val_loss=_number("val_loss", val_loss),
             train_loss=_number("train_loss", train_loss),
             train_accuracy=_accuracy("train_accuracy", train_accuracy),
-            test_accuracy=_accuracy("test_accuracy", test_accuracy),
+            test_accuracy=_share(_accuracy("test_accuracy", test_accuracy), correct_N),
             test_loss=_number("test_loss", test_loss),
-            correct=_correct(test_correct),
+            test_correct=None if correct_N is None else np.packbits(correct_N).tobytes(),
             state=None if state is None else self._serialize(state),
         )
+        self._check_epoch(checked)
         self.epoch += 1
         self._turns.tell(checked)
         self._turns.wait()
 
-    def _check(
-        self,
-        *,
-        val_accuracy: float | None,
-        test_accuracy: float | None,
-        correct: NDArray[np.bool_] | None,
-        **others: Any,
-    ) -> EpochReport:
-        """What ties the arguments together, and to the epoch."""
-        if val_accuracy is None:
-            raise TypeError("report: val_accuracy must be a number, but got None.")
+    def _check_epoch(self, checked: EpochReport) -> None:
         if self.epoch == self._num_epochs:
             raise ValueError(
                 f"report: the schedule has {self._num_epochs} epochs (schedule.num_epochs), but "
                 "got one more report. Call report once at the end of each epoch."
             )
-        if correct is not None:
-            share = float(correct.mean())
-            if test_accuracy is not None and abs(test_accuracy - share) > SAME_ACCURACY:
-                raise ValueError(
-                    f"report: test_accuracy must be the mean of test_correct, but got "
-                    f"(test_accuracy={test_accuracy:g}, mean={share:g})."
-                )
-            test_accuracy = share if test_accuracy is None else test_accuracy
-        checked = EpochReport(
-            val_accuracy=val_accuracy,
-            test_accuracy=test_accuracy,
-            test_correct=None if correct is None else np.packbits(correct).tobytes(),
-            **others,
-        )
         is_last = self.epoch + 1 == self._num_epochs and checked.is_finite
-        if is_last and test_accuracy is None and (self._confirms or not self._knows_needs_test):
+        is_needed = self._confirms or not self._knows_needs_test
+        if is_last and is_needed and checked.test_accuracy is None:
             raise ValueError(
                 "report: the last epoch needs test_accuracy or test_correct, which verdicts are "
                 "judged on (only where report.needs_test is true, if you ask it). Without test "
                 "data pass test_accuracy=val_accuracy."
             )
-        return checked
 
     def _serialize(self, state: dict[str, Any]) -> bytes:
         """A copy: the tensors change with the next epoch."""
@@ -262,3 +243,16 @@ def _correct(value: Any) -> NDArray[np.bool_] | None:
             f"values of type {array.dtype}."
         )
     return np.asarray(array.ravel())
+
+
+def _share(test_accuracy: float | None, correct_N: NDArray[np.bool_] | None) -> float | None:
+    """The test accuracy as told, which must be the share of correct samples, or that share."""
+    if correct_N is None:
+        return test_accuracy
+    share = float(correct_N.mean())
+    if test_accuracy is not None and abs(test_accuracy - share) > SAME_ACCURACY:
+        raise ValueError(
+            f"report: test_accuracy must be the mean of test_correct, but got "
+            f"(test_accuracy={test_accuracy:g}, mean={share:g})."
+        )
+    return share if test_accuracy is None else test_accuracy
