@@ -89,6 +89,14 @@ def measured_trials(run: Run, column: str) -> dict[str, list[tuple[Row, list[Row
     return arms
 
 
+def rows_by_epoch(trials: list[tuple[Row, list[Row]]]) -> dict[int, list[Row]]:
+    """The rows of all these trials by epoch, in order."""
+    by_epoch: dict[int, list[Row]] = {}
+    for row in sorted((r for _, rows in trials for r in rows), key=lambda r: int(r["epoch"])):
+        by_epoch.setdefault(int(row["epoch"]), []).append(row)
+    return by_epoch
+
+
 def _noise(seeds: list[list[Row]]) -> Noise:
     log = mean_of(mean_of(_log(row) for row in epochs).mean for epochs in seeds)
     norms = [row["max_gradient_norm"] for epochs in seeds for row in epochs]

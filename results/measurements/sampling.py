@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from results.measurements.noise import measured_trials
+from results.measurements.noise import measured_trials, rows_by_epoch
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.intervals import Mean, mean_of
@@ -86,10 +86,11 @@ def read_sampling(run: Run) -> tuple[Sampling, ...]:
     """Histogram, shape and size of omega of the trainings that stand for each arm."""
     arms = []
     for name, trials in measured_trials(run, "noise_sample").items():
-        by_epoch: dict[int, list[_Sample]] = {}
-        for row in sorted((r for _, rows in trials for r in rows), key=lambda r: int(r["epoch"])):
-            if sample := _sample(row):
-                by_epoch.setdefault(int(row["epoch"]), []).append(sample)
+        by_epoch = {
+            epoch: samples
+            for epoch, rows in rows_by_epoch(trials).items()
+            if (samples := [sample for row in rows if (sample := _sample(row))])
+        }
         if by_epoch:
             arms.append(_arm(name, by_epoch))
     return tuple(sorted(arms, key=lambda arm: arm.batch_size))

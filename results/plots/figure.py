@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
@@ -28,7 +29,7 @@ MAX_VALUES = 12  # of an array in one cell
 SHAPE = re.compile("_[A-Z]+$")  # of an array, at the end of its name
 
 
-def plain_table(info: Any, caption: str) -> Table | None:
+def plain_table(caption: str, info: Any) -> Table | None:
     """The scalars and short arrays of a figure's arms; None where these are no dataclasses."""
     arms = [arm for arm in arms_of(info) if is_dataclass(arm)]
     if not arms:
@@ -72,9 +73,8 @@ class Plot:
 
     def numbers(self, info: Any) -> Table | None:
         """The table of the numbers behind the figure."""
-        if self.table is None:
-            return plain_table(info, f"{self.title}: numbers by arm")
-        return self.table(info)
+        table = self.table or functools.partial(plain_table, f"{self.title}: numbers by arm")
+        return table(info)
 
 
 def _cell(value: Any) -> str | None:

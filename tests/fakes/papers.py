@@ -6,15 +6,20 @@ sigma-strongly convex, d_m = a_m r/|delta^-|.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
+from search_spaces.families import FAMILIES
+from search_spaces.schedule import Schedule, make_schedule
 from search_spaces.theory import (
     ROUNDING,
     check_positive,
     check_radius_factor,
     smallest_admissible_rate,
 )
+
+PAPERS_POWERS = (0.1, 0.5, 0.9, 1.0, 2.0, 4.0, 8.0)
 
 
 def delta_minus(
@@ -160,3 +165,34 @@ def papers_num_steps(
         epochs * -(-train_examples // batch)
         for batch, epochs in zip(batch_sizes, stage_epochs, strict=True)
     )
+
+
+def papers_schedules(
+    *, epochs: int = 200, lr: float = 0.1, batch_size: int = 128, train_examples: int = 50_000
+) -> dict[str, Schedule]:
+    """The schedules of the papers' figures, decayed by lr every epoch (the step's: 5 stages).
+
+    Args:
+        epochs: >= 5; the exponential keeps its 0.94 per epoch, all others their shape.
+
+    Source: arXiv 2311.08745 Figs 4-7, 13 and 14. Their captions' numbers are lost: 0.94 fits
+    the published losses, base 10 is Hundt et al.'s, 1/sqrt(2) the papers' own common decay.
+    """
+    stage = epochs // 5
+    curves = {f"p={p:g}": ("poly", {"p": p}, 1) for p in PAPERS_POWERS} | {
+        "cosine": ("cosine", {}, 1),
+        "exp": ("exp", {"end_ratio": 0.94**epochs}, 1),
+        "cosine_power": ("cosine_power", {"base": 10.0}, 1),
+        "step": ("exp", {"end_ratio": math.sqrt(0.5) ** (epochs / stage)}, stage),
+    }
+    return {
+        name: make_schedule(
+            functools.partial(FAMILIES[family], **params),
+            epochs=epochs,
+            train_examples=train_examples,
+            interval=interval,
+            lr0=lr,
+            batch0=batch_size,
+        )
+        for name, (family, params, interval) in curves.items()
+    }

@@ -6,9 +6,7 @@ smallest admissible rate. Arrays carry the suffix _E: one entry per epoch, from 
 
 from __future__ import annotations
 
-import functools
 import itertools
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,12 +28,10 @@ from results.plots.figure import Plot
 from results.plots.style import GREEN, color_of, subplots
 from results.run import Run
 from results.statistics.wording import arm_label
-from search_spaces import FAMILIES
-from search_spaces.schedule import Schedule, make_schedule
+from search_spaces.schedule import Schedule
 from search_spaces.theory import check_decay_rates, smallest_admissible_rate
 
 Dashes = tuple[int, tuple[float, ...]]
-PAPERS_POWERS = (0.1, 0.5, 0.9, 1.0, 2.0, 4.0, 8.0)
 POWER = re.compile(r"^p=(\d+(?:\.\d+)?)$")
 # Told apart in grey print: (offset, (on, off, ...)) in line widths.
 DASHES: tuple[Dashes, ...] = (
@@ -85,37 +81,6 @@ class DecayRatesInfo:
     def leavers(self) -> dict[str, int]:
         """Name -> first epoch outside the admissible region, of the schedules that leave it."""
         return {arm.name: arm.leaves_at for arm in self.arms if arm.leaves_at is not None}
-
-
-def papers_schedules(
-    *, epochs: int = 200, lr: float = 0.1, batch_size: int = 128, train_examples: int = 50_000
-) -> dict[str, Schedule]:
-    """The schedules of the papers' figures, decayed by lr every epoch (the step's: 5 stages).
-
-    Args:
-        epochs: >= 5; the exponential keeps its 0.94 per epoch, all others their shape.
-
-    Source: arXiv 2311.08745 Figs 4-7, 13 and 14. Their captions' numbers are lost: 0.94 fits
-    the published losses, base 10 is Hundt et al.'s, 1/sqrt(2) the papers' own common decay.
-    """
-    stage = epochs // 5
-    curves = {f"p={p:g}": ("poly", {"p": p}, 1) for p in PAPERS_POWERS} | {
-        "cosine": ("cosine", {}, 1),
-        "exp": ("exp", {"end_ratio": 0.94**epochs}, 1),
-        "cosine_power": ("cosine_power", {"base": 10.0}, 1),
-        "step": ("exp", {"end_ratio": math.sqrt(0.5) ** (epochs / stage)}, stage),
-    }
-    return {
-        name: make_schedule(
-            functools.partial(FAMILIES[family], **params),
-            epochs=epochs,
-            train_examples=train_examples,
-            interval=interval,
-            lr0=lr,
-            batch0=batch_size,
-        )
-        for name, (family, params, interval) in curves.items()
-    }
 
 
 def decay_rates_info(

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from results.arms.choice import point_of
-from results.measurements.noise import Noise, measured_trials, read_noise
+from results.measurements.noise import Noise, measured_trials, read_noise, rows_by_epoch
 from results.plots.figure import Plot
 from results.plots.style import (
     LOWEST_SHOWN,
@@ -68,9 +68,7 @@ def noise_info(run: Run) -> tuple[ArmNoise, ...]:
     by_arm = measured_trials(run, "noise_c2")
     for name in sorted(by_arm, key=lambda name: list(point_of(by_arm[name][0][0]).values())):
         trials = by_arm[name]
-        by_epoch: dict[int, list[Row]] = {}
-        for row in sorted((r for _, rows in trials for r in rows), key=lambda r: int(r["epoch"])):
-            by_epoch.setdefault(int(row["epoch"]), []).append(row)
+        by_epoch = rows_by_epoch(trials)
         arms.append(
             ArmNoise(
                 name=name,

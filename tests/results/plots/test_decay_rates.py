@@ -15,12 +15,11 @@ from results.plots.papers.decay_rates import (
     decay_rates_info,
     decay_rates_info_of_run,
     draw_decay_rates,
-    papers_schedules,
 )
 from results.records.store import RunStore
 from search_spaces import FAMILIES
 from search_spaces.schedule import Schedule, make_schedule
-from tests.fakes.papers import largest_admissible_a
+from tests.fakes.papers import largest_admissible_a, papers_schedules
 from tests.fakes.results import write_run
 
 
