@@ -181,8 +181,7 @@ def make_exports(args: argparse.Namespace) -> list[Exporter]:
     Raises:
         ValueError: nothing was asked for, or an unknown kind.
     """
-    from results.exports.journal import JOURNAL_NAME, export_journal
-    from results.exports.sheets import export_csv, export_latex
+    from results.exports.formats import JOURNAL_NAME, export_csv, export_journal, export_latex
     from results.exports.snippet import export_schedule
     from results.plots import save_plots
     from results.report import REPORT_NAME, write_report

@@ -67,7 +67,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     # The study for notebooks and for resuming, its importances, its copy for optuna-dashboard.
     "optuna": (
         *("tuner/campaign/", "results/study.py", "results/run.py"),
-        *("results/plots/search/importances.py", "results/exports/journal.py"),
+        *("results/plots/search/importances.py", "results/exports/formats.py"),
     ),
     "pyarrow": ("results/", "trainables/"),
     "matplotlib": ("results/",),

@@ -94,23 +94,25 @@ def read_critical(run: Run) -> list[Critical]:
 
 def describe(run: Run) -> list[str]:
     """b*, how flat its minimum is, and the bound of C^2, for every epsilon; empty without any."""
-    return [line for critical in read_critical(run) for line in _lines(critical)]
-
-
-def _lines(critical: Critical) -> list[str]:
-    epsilon, b_star = critical.epsilon, critical.b_star
-    if b_star is None:
-        return [f"epsilon {epsilon:g}: no batch got there; train longer or raise it"]
-    flat = ", ".join(map(str, critical.flat_S.tolist()))
-    c2 = critical.c2_bound
-    bound = "no bound follows" if c2 is None else f"C^2 < {c2:.4g}"
-    floored = "  b* stopped at the first step looked at: lower epsilon or critical.min_epochs"
-    return [
-        f"epsilon {epsilon:g}: b* = {b_star} (n={critical.num_seeds} seeds), {bound}; batches "
-        f"within 10% of its cost: {flat}",
-        *([floored] if b_star in critical.floored_S else []),
-        *(f"  batch {b}: only {num} seeds got there" for b, num in critical.left_out.items()),
-    ]
+    lines = []
+    for critical in read_critical(run):
+        epsilon, b_star, c2 = critical.epsilon, critical.b_star, critical.c2_bound
+        if b_star is None:
+            lines.append(f"epsilon {epsilon:g}: no batch got there; train longer or raise it")
+            continue
+        flat = ", ".join(map(str, critical.flat_S.tolist()))
+        bound = "no bound follows" if c2 is None else f"C^2 < {c2:.4g}"
+        lines.append(
+            f"epsilon {epsilon:g}: b* = {b_star} (n={critical.num_seeds} seeds), {bound}; batches "
+            f"within 10% of its cost: {flat}"
+        )
+        if b_star in critical.floored_S:
+            lines.append(
+                "  b* stopped at the first step looked at: lower epsilon or critical.min_epochs"
+            )
+        for batch, num in critical.left_out.items():
+            lines.append(f"  batch {batch}: only {num} seeds got there")
+    return lines
 
 
 def _by_setting(run: Run) -> dict[_Setting, dict[int, list[Row]]]:

@@ -62,7 +62,6 @@ class Sharpness:
     """Sharpness of all confirmed configs.
 
     Attributes:
-        arms: one entry a config.
         correlations: of each panel, between means of configs (n = configs): the seeds of one
             config are not independent of each other.
         num_left_out: trainings that diverged, or whose sharpness or accuracy is not finite.
@@ -98,11 +97,14 @@ def read_sharpness(run: Run) -> Sharpness:
         by_config.setdefault(row["config_key"], []).append(row)
     arms = tuple(_config(seeds) for seeds in by_config.values())
     best = max(arms, key=lambda arm: arm.mean("test_accuracy"), default=None)
-    left_out = [row for row in asked.values() if row["status"] in MEASURED and not _is_usable(row)]
+    num_measured = sum(row["status"] in MEASURED for row in asked.values())
     return Sharpness(
         arms=arms,
-        correlations={panel: _correlation(arms, panel) for panel in PANELS},
-        num_left_out=len(left_out),
+        correlations={
+            panel: spearman(*([arm.mean(quantity) for arm in arms] for quantity in panel))
+            for panel in PANELS
+        },
+        num_left_out=num_measured - len(rows),
         is_constant=all(row["family"] == "constant" for row in rows),
         setting=_setting(rows),
         best_delta=best.mean("delta") if best else math.nan,
@@ -141,10 +143,6 @@ def _config(seeds: list[Row]) -> ConfigSharpness:
         for quantity, column in zip(LABELS, columns, strict=True)
     }
     return ConfigSharpness(name=seeds[0]["space"], values=values)
-
-
-def _correlation(arms: tuple[ConfigSharpness, ...], panel: Panel) -> Correlation:
-    return spearman([arm.mean(panel.x) for arm in arms], [arm.mean(panel.y) for arm in arms])
 
 
 def _setting(rows: list[Row]) -> str:

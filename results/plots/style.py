@@ -41,18 +41,10 @@ PALETTE: dict[Color, str] = {
 }
 COLORS = {
     **{name: PALETTE[family.color] for name, family in FAMILIES.items() if family.color},
-    "linear": SKY,
-    "step": ORANGE,
-    "lr_batch": BLACK,
-    "momentum": GREEN,
-    "explicit": YELLOW,
-    "lr": ORANGE,
-    "batch": SKY,
-    "hybrid": PURPLE,
-    BASELINE: GREY,
+    **{"linear": SKY, "step": ORANGE, "lr_batch": BLACK, "momentum": GREEN, "explicit": YELLOW},
+    **{"lr": ORANGE, "batch": SKY, "hybrid": PURPLE, BASELINE: GREY},
 }
 RUN_SHADES = 3.0  # levels of shade, lighter and darker, that runs are told apart by
-LineStyle = Literal["-", "--"]
 # These share their colours with others.
 DASHED = ("lr", "batch", "hybrid", "lr_batch", "momentum", "explicit")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
@@ -92,7 +84,7 @@ def _shade(color: str, level: float) -> str:
     return to_hex(rgb + 0.6 * abs(weight) * (toward - rgb))
 
 
-def line_style(arm: str) -> LineStyle:
+def line_style(arm: str) -> Literal["-", "--"]:
     """Dashed for the papers' methods and the baseline."""
     return "--" if arm.partition("@")[0] in (*DASHED, BASELINE) else "-"
 
@@ -202,8 +194,9 @@ def dodge(x_E: Sequence[float] | np.ndarray, place: int, count: int) -> np.ndarr
 def epoch_axis(axes: Axes, epochs: Sequence[int] | np.ndarray) -> None:
     """An x axis of whole epochs: those measured, where they are few."""
     value_E = np.unique(np.asarray(epochs))
-    few = FixedLocator(value_E.tolist()) if 0 < len(value_E) <= MAX_TICKS else None
-    axes.xaxis.set_major_locator(few or MaxNLocator(integer=True))
+    is_few = 0 < len(value_E) <= MAX_TICKS
+    locator = FixedLocator(value_E.tolist()) if is_few else MaxNLocator(integer=True)
+    axes.xaxis.set_major_locator(locator)
     axes.set_xlabel("epoch")
 
 

@@ -215,18 +215,10 @@ def _curves_table(arms: tuple[ArmCurves, ...]) -> Table:
 
 
 CURVES = Plot(
-    title="Accuracy and loss by epoch",
-    section="Curves",
-    info=curves_info,
-    draw=draw_curves,
-    caption=_curves_caption,
-    table=_curves_table,
-)
+    title="Accuracy and loss by epoch", section="Curves", info=curves_info, draw=draw_curves,
+    caption=_curves_caption, table=_curves_table,
+)  # fmt: skip
 CURVES_BY_COST = Plot(
-    title="By samples and optimizer steps",
-    section="Curves",
-    info=costs_info,
-    draw=draw_costs,
-    caption=_costs_caption,
-    table=_curves_table,
-)
+    title="By samples and optimizer steps", section="Curves", info=costs_info, draw=draw_costs,
+    caption=_costs_caption, table=_curves_table,
+)  # fmt: skip

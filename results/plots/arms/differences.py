@@ -147,10 +147,6 @@ def _differences_table(info: DifferencesInfo) -> Table:
 
 
 DIFFERENCES = Plot(
-    title="Paired differences",
-    section="Evidence",
-    info=differences_info,
-    draw=draw_differences,
-    caption=_differences_caption,
-    table=_differences_table,
-)
+    title="Paired differences", section="Evidence", info=differences_info, draw=draw_differences,
+    caption=_differences_caption, table=_differences_table,
+)  # fmt: skip

@@ -100,10 +100,6 @@ def _schedules_table(arms: tuple[ArmSchedule, ...]) -> Table:
 
 
 SCHEDULES = Plot(
-    title="Schedules used",
-    section="Schedules",
-    info=schedules_info,
-    draw=draw_schedules,
-    caption=_schedules_caption,
-    table=_schedules_table,
-)
+    title="Schedules used", section="Schedules", info=schedules_info, draw=draw_schedules,
+    caption=_schedules_caption, table=_schedules_table,
+)  # fmt: skip

@@ -177,10 +177,6 @@ def _time_table(info: TimeUseInfo) -> Table:
 
 
 TIME_USE = Plot(
-    title="Time by arm",
-    section="Where time went",
-    info=time_use_info,
-    draw=draw_time_use,
-    caption=_time_caption,
-    table=_time_table,
-)
+    title="Time by arm", section="Where time went", info=time_use_info, draw=draw_time_use,
+    caption=_time_caption, table=_time_table,
+)  # fmt: skip

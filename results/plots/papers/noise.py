@@ -96,11 +96,8 @@ def draw_noise(arms: tuple[ArmNoise, ...], figure: Figure) -> None:
         log_axis(axes, "y", np.concatenate([[], *(one.mean_E for one in series)]))
         epoch_axis(axes, np.concatenate([np.empty(0), *(arm.epoch_E for arm in arms)]))
     figure.suptitle(_title(arms), fontsize=11)
-    pairs = zip(arms, looks.values(), strict=True)
-    list_legend(
-        figure,
-        ((look, f"{look.label}: {_average(arm)} (n={arm.num_seeds})") for arm, look in pairs),
-    )
+    texts = (f"{looks[arm.name].label}: {_average(arm)} (n={arm.num_seeds})" for arm in arms)
+    list_legend(figure, zip(looks.values(), texts, strict=True))
 
 
 def _series(epochs: list[list[Row]], column: str, is_own: bool) -> Series:

@@ -55,7 +55,7 @@ def best_of_n(run: Run) -> tuple[ArmBest, ...]:
         sampler, fidelity = search.get("sampler"), search.get("fidelity", "full")
         if sampler != "random":
             raise ValueError(
-                f"the best of n needs independent configs (search.sampler=random), but these "
+                "the best of n needs independent configs (search.sampler=random), but these "
                 f"were suggested by {sampler or 'an unknown sampler'}."
             )
         if fidelity != "full":
@@ -65,12 +65,11 @@ def best_of_n(run: Run) -> tuple[ArmBest, ...]:
             )
     arms = []
     for name, rows in group_by_arm(run.rows()).items():
-        found = [float(r["objective"]) for r in rows if r["role"] == "search" and is_full(r)]
-        if len(found) >= MIN_CONFIGS and not is_baseline(rows):
-            low_N, high_N = (best_quantile(found, share) for share in BAND)
-            arms.append(
-                ArmBest(name=name, mean_N=expected_best(found), low_N=low_N, high_N=high_N)
-            )
+        scores = [float(r["objective"]) for r in rows if r["role"] == "search" and is_full(r)]
+        if len(scores) >= MIN_CONFIGS and not is_baseline(rows):
+            low_N, high_N = (best_quantile(scores, share) for share in BAND)
+            mean_N = expected_best(scores)
+            arms.append(ArmBest(name=name, mean_N=mean_N, low_N=low_N, high_N=high_N))
     return tuple(arms)
 
 
@@ -136,17 +135,10 @@ def _reached(num: int) -> NDArray[np.float64]:
 
     C(k, n) / C(num, n), by C(k, n) / C(num, n) = C(k, n-1) / C(num, n-1) * (k-n+1) / (num-n+1).
     """
-    k = np.arange(num + 1, dtype=np.float64)
-    rows, share = [], np.ones(num + 1)
-    for n in range(1, num + 1):
-        share = share * np.maximum(k - n + 1, 0.0) / (num - n + 1)
-        rows.append(share)
-    return np.array(rows)
+    k, n = np.arange(num + 1), np.arange(1, num + 1)[:, None]
+    return np.cumprod(np.maximum(k - n + 1, 0) / (num - n + 1), axis=0)
 
 
 BEST_OF_N = Plot(
-    title="Best of n",
-    section="Search",
-    info=best_of_n_info,
-    draw=draw_best_of_n,
-)
+    title="Best of n", section="Search", info=best_of_n_info, draw=draw_best_of_n,
+)  # fmt: skip

@@ -178,10 +178,6 @@ def _importances_table(info: ImportancesInfo) -> Table:
 
 
 IMPORTANCES = Plot(
-    title="Which parameter matters",
-    section="Search",
-    info=importances_info,
-    draw=draw_importances,
-    caption=_importances_caption,
-    table=_importances_table,
-)
+    title="Which parameter matters", section="Search", info=importances_info,
+    draw=draw_importances, caption=_importances_caption, table=_importances_table,
+)  # fmt: skip

@@ -183,10 +183,6 @@ def _map_table(arms: tuple[ArmMap, ...]) -> Table:
 
 
 PARAMETER_MAP = Plot(
-    title="Parameter map",
-    section="Search",
-    info=parameter_map_info,
-    draw=draw_parameter_map,
-    caption=_map_caption,
-    table=_map_table,
-)
+    title="Parameter map", section="Search", info=parameter_map_info, draw=draw_parameter_map,
+    caption=_map_caption, table=_map_table,
+)  # fmt: skip

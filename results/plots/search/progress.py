@@ -119,10 +119,6 @@ def _progress_table(arms: tuple[ArmProgress, ...]) -> Table:
 
 
 PROGRESS = Plot(
-    title="Best so far",
-    section="Search",
-    info=progress_info,
-    draw=draw_progress,
-    caption=_progress_caption,
-    table=_progress_table,
-)
+    title="Best so far", section="Search", info=progress_info, draw=draw_progress,
+    caption=_progress_caption, table=_progress_table,
+)  # fmt: skip

@@ -141,10 +141,6 @@ def _slices_table(arms: tuple[ArmSlices, ...]) -> Table:
 
 
 SLICES = Plot(
-    title="Parameter by parameter",
-    section="Search",
-    info=slices_info,
-    draw=draw_slices,
-    caption=_slices_caption,
-    table=_slices_table,
-)
+    title="Parameter by parameter", section="Search", info=slices_info, draw=draw_slices,
+    caption=_slices_caption, table=_slices_table,
+)  # fmt: skip

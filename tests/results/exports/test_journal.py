@@ -11,7 +11,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.visualization import matplotlib as optuna_plots
 
 import results
-from results.exports.journal import export_journal
+from results.exports.formats import export_journal
 from results.records.store import RunStore
 from tests.fakes.results import make_space, make_trial, write_run, write_trial
 

@@ -1,10 +1,12 @@
-"""How do a run's records and its comparison get into spreadsheets and papers? CSV and LaTeX."""
+"""How does a run get into spreadsheets, papers and optuna-dashboard? As CSV, LaTeX, a journal."""
 
 from __future__ import annotations
 
 import functools
+import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,7 +14,12 @@ import pyarrow.csv as pa_csv
 
 from results.records.segments import write_atomically, write_text
 from results.run import Run
+from results.study import quiet_optuna
 
+if TYPE_CHECKING:  # optuna is imported late: --help stays fast
+    import optuna
+
+JOURNAL_NAME = "optuna_journal.log"
 PAPER_TABLES = ("arms", "pairs")  # of a comparison
 
 
@@ -45,6 +52,31 @@ def export_latex(run: Run, directory: str | Path) -> list[Path]:
     return paths
 
 
+def export_journal(run: Run, path: str | Path) -> Path:
+    """Write the studies of all spaces as one journal file, replacing an earlier one.
+
+    A copy for the eye: the run goes on from its own records, never from this file. Opened by
+    `optuna-dashboard FILE`, or by optuna.load_study with JournalStorage(JournalFileBackend(FILE)).
+
+    Raises:
+        ValueError: the run has no space.
+    """
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    if not run.spaces:
+        raise ValueError("this run names no space: there is no study to export.")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with quiet_optuna(), tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / JOURNAL_NAME  # a journal only grows; ours is new
+        storage = JournalStorage(JournalFileBackend(str(file)))
+        for space in run.spaces:
+            _copy(run.to_study(space), storage, run)
+        write_text(path, file.read_text())
+    return path
+
+
 def _without_binary(table: pa.Table) -> pa.Table:
     """CSV has no bytes: hexadecimal text instead."""
     for place, field in enumerate(table.schema):
@@ -55,3 +87,13 @@ def _without_binary(table: pa.Table) -> pa.Table:
             text = pc.strftime(table.column(place), format="%Y-%m-%dT%H:%M:%SZ")
             table = table.set_column(place, field.name, text)
     return table
+
+
+def _copy(study: optuna.Study, storage: optuna.storages.BaseStorage, run: Run) -> None:
+    import optuna
+
+    copy = optuna.create_study(
+        study_name=study.study_name, storage=storage, directions=study.directions
+    )
+    copy.set_user_attr("runs", ", ".join(run.manifests))
+    copy.add_trials(study.get_trials(deepcopy=False))
