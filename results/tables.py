@@ -54,7 +54,7 @@ class Table:
 
     def html(self) -> str:
         """A `<table>` in a region that scrolls; the styles of its columns are in the classes."""
-        styles, caption = self._styles(), escape(self._told())
+        styles, caption = self._styles(), escape(self._caption())
         head = "".join(
             f'<th scope="col" class="{style}">{escape(cell)}</th>'
             for cell, style in zip(self.header, styles, strict=True)
@@ -80,7 +80,7 @@ class Table:
         lines = [
             r"\begin{table}",
             r"  \centering",
-            rf"  \caption{{{latex_text(self._told())}}}",
+            rf"  \caption{{{latex_text(self._caption())}}}",
             rf"  \begin{{tabular}}{{{columns}}}",
             r"    \toprule",
             rf"    {' & '.join(map(_latex_head, self.header))} \\",
@@ -125,7 +125,7 @@ class Table:
             return "number"
         return "long" if max(map(len, cells), default=0) > LONG_CELL else "short"
 
-    def _told(self) -> str:
+    def _caption(self) -> str:
         return f"{self.caption}; {self.note}" if self.note else self.caption
 
     def _styles(self) -> list[str]:

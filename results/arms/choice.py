@@ -39,8 +39,7 @@ def chosen_row(rows: Iterable[Row]) -> Row | None:
     not `is_full` only names the config: its run chose it without a full training.
     """
     rows = list(rows)
-    confirmed = [row for row in rows if row["role"] == "confirm"]
-    if confirmed:
+    if confirmed := [row for row in rows if row["role"] == "confirm"]:
         return ([row for row in confirmed if row.get("chosen")] or confirmed)[-1]
     if chosen := own_choice(rows):
         return max(chosen, key=lambda row: (is_full(row), row["horizon"], row["objective"]))

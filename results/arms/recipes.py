@@ -38,9 +38,7 @@ def workload_profiles(rows: Iterable[Row], metric: str = "test_accuracy") -> Pro
         by_workload.setdefault(_workload(row), []).append(row)
     names = _names({key: rows[0] for key, rows in by_workload.items()})
     arms = {names[key]: group_by_arm(rows) for key, rows in by_workload.items()}
-    return performance_profiles(
-        {name: confirm_scores(own, metric)[0] for name, own in arms.items()}
-    )
+    return performance_profiles({w: confirm_scores(own, metric)[0] for w, own in arms.items()})
 
 
 def _workload(row: Row) -> str:

@@ -118,9 +118,9 @@ def correct_images(
     size = sizes.most_common(1)[0][0]
     return {
         name: {
-            pairing[_pair(row)]: np.full(size, _chance(row)) if diverged else _unpack(row, size)
+            pairing[_pair(row)]: _correct(row, size)
             for row in rows
-            if (diverged := row["status"] == "diverged")
+            if row["status"] == "diverged"
             or (row["status"] in MEASURED and numbers.get(_bitmap_size(row)) == size)
         }
         for name, rows in confirmed.items()
@@ -161,12 +161,8 @@ def _pairing(rows: list[Row]) -> dict[tuple[int, int], int]:
 def _score(row: Row, metric: str) -> float:
     value = row[metric]
     if row["status"] == "diverged" or value is None or not math.isfinite(value):
-        return _chance(row)
+        return trial_from_row(row).recipe.chance
     return float(value)
-
-
-def _chance(row: Row) -> float:
-    return trial_from_row(row).recipe.chance
 
 
 def _standing(rows: list[Row], chosen: Row) -> tuple[bool, float]:
@@ -183,7 +179,9 @@ def _bitmap_size(row: Row) -> BitmapSize:
     return row["run_id"], len(row["test_correct"] or b"")
 
 
-def _unpack(row: Row, size: int) -> NDArray[np.float64]:
+def _correct(row: Row, size: int) -> NDArray[np.float64]:
+    if row["status"] == "diverged":
+        return np.full(size, trial_from_row(row).recipe.chance)
     packed = np.frombuffer(row["test_correct"], dtype=np.uint8)
     return np.unpackbits(packed, count=size).astype(np.float64)
 

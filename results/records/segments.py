@@ -149,8 +149,8 @@ def to_batch(row: Row, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _version(schema: pa.Schema) -> int:
-    text = (schema.metadata or {}).get(b"schema_version")
-    if text is None or not text.isdigit():
+    text = (schema.metadata or {}).get(b"schema_version", b"")
+    if not text.isdigit():
         raise DamagedFile("no schema_version: not written by GradTune, or altered")
     return int(text)
 

@@ -85,10 +85,9 @@ class Comparison:
             leading = {standard, max(others, key=lambda arm: arm.mean).name}
             shown = [claim for claim in compared if {claim.a, claim.b} & leading]
         left_out = len(compared) - len(shown)
+        options = {"metric": self.metric, "reference": standard}
         tables = {
-            "arms": overview.arms_table(
-                self.arms, minus, metric=self.metric, reference=standard, losses=losses
-            ),
+            "arms": overview.arms_table(self.arms, minus, losses=losses, **options),
             "pairs": overview.pairs_table(shown, min_effect=self.min_effect, left_out=left_out),
             "tests": overview.tests_table(shown),
             "costs": overview.costs_table(self.details),

@@ -23,7 +23,6 @@ class Correlation:
     Attributes:
         rho: in [-1, 1]; nan for n<2 and where one side does not vary.
         low, high: 95% interval in [-1, 1]; None for n<4, |rho|=1 and rho=nan.
-        n: pairs.
     """
 
     rho: float
@@ -62,9 +61,12 @@ def spearman(
         raise ValueError(f"`len(x_N) == len(y_N)` must hold, but got ({len(x)}, {len(y)}).")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ValueError("all values must be finite, but got nan or infinity.")
-    rho = _rho(x, y)
-    low, high = _interval(rho, len(x))
-    return Correlation(rho=rho, low=low, high=high, n=len(x))
+    rho, n = _rho(x, y), len(x)
+    if n < MIN_FOR_INTERVAL or math.isnan(rho) or abs(rho) == 1:
+        return Correlation(rho=rho, low=None, high=None, n=n)
+    half = float(ndtri((1 + CONFIDENCE) / 2)) * math.sqrt((1 + rho * rho / 2) / (n - 3))
+    low, high = math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)
+    return Correlation(rho=rho, low=low, high=high, n=n)
 
 
 def _rounded(value_N: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
@@ -80,12 +82,3 @@ def _rho(x_N: NDArray[np.float64], y_N: NDArray[np.float64]) -> float:
 
     rho = float(spearmanr(x_N, y_N).statistic)
     return math.copysign(1.0, rho) if abs(rho) > 1 - PERFECT else rho
-
-
-def _interval(rho: float, n: int) -> tuple[float | None, float | None]:
-    if n < MIN_FOR_INTERVAL or math.isnan(rho) or abs(rho) == 1:
-        return None, None
-    error = math.sqrt((1 + rho * rho / 2) / (n - 3))
-    half = float(ndtri((1 + CONFIDENCE) / 2)) * error
-    center = math.atanh(rho)
-    return math.tanh(center - half), math.tanh(center + half)

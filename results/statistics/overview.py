@@ -66,7 +66,7 @@ class ArmDetails:
     """What a reader wants to know beside an arm's scores.
 
     Attributes:
-        params: of the chosen config. config_key: its identity.
+        params, config_key: of the chosen config.
         search, confirm: costs; search includes the select trials and partial trainings.
         num_trials: by status, all roles.
         on_edge: chosen parameters at an end of their range.
@@ -178,15 +178,12 @@ def pairs_table(claims: Sequence[Claim], *, min_effect: float, left_out: int = 0
 def tests_table(claims: Sequence[Claim]) -> Table:
     """What stands beside the interval of each pair; no rows where nothing does."""
     beside = stand_beside(claim.difference for claim in claims)
-    told = "; ".join(f"{title}: {STATISTICS[title].caption}" for title in beside)
+    captions = "; ".join(f"{title}: {STATISTICS[title].caption}" for title in beside)
+    rows = zip(map(_pair, claims), *beside.values(), strict=True) if beside else ()
     return Table(
-        caption=f"What stands beside the intervals. {told}",
+        caption=f"What stands beside the intervals. {captions}",
         header=["pair", *beside],
-        rows=[
-            [_pair(claim), *cells]
-            for claim, *cells in zip(claims, *beside.values(), strict=True)
-            if cells
-        ],
+        rows=[*map(list, rows)],
     )
 
 
@@ -199,17 +196,12 @@ def stand_beside(differences: Iterable[Difference]) -> dict[str, list[str]]:
 
 def costs_table(details: Mapping[str, ArmDetails]) -> Table:
     """What each arm took."""
-    rows = [
-        [
-            arm_label(name),
-            number(arm.search.samples_seen),
-            duration(arm.search.train_seconds),
-            number(arm.confirm.samples_seen),
-            number(arm.confirm.optimizer_steps),
-            duration(arm.confirm.train_seconds),
-        ]
-        for name, arm in details.items()
-    ]
+    rows = []
+    for name, arm in details.items():
+        search, confirm = arm.search, arm.confirm
+        cells = [arm_label(name), number(search.samples_seen), duration(search.train_seconds)]
+        cells += [number(confirm.samples_seen), number(confirm.optimizer_steps)]
+        rows.append([*cells, duration(confirm.train_seconds)])
     return Table(
         caption="What each arm took: samples and training time of its search, then samples, "
         "optimizer steps and training time of its confirm trials",
@@ -220,20 +212,13 @@ def costs_table(details: Mapping[str, ArmDetails]) -> Table:
 
 def choices_table(details: Mapping[str, ArmDetails]) -> Table:
     """What each arm chose, and what became of its trials."""
-    rows = [
-        [
-            arm_label(name),
-            (format_params(arm.params) or UNKNOWN)
-            + (f" (at an end of its range: {', '.join(arm.on_edge)})" if arm.on_edge else ""),
-            status_counts(arm.num_trials),
-        ]
-        for name, arm in details.items()
-    ]
-    return Table(
-        caption="What each arm chose, and all its trials",
-        header=["arm", "chosen config", "trials"],
-        rows=rows,
-    )
+    rows = []
+    for name, arm in details.items():
+        edge = f" (at an end of its range: {', '.join(arm.on_edge)})" if arm.on_edge else ""
+        chosen = (format_params(arm.params) or UNKNOWN) + edge
+        rows.append([arm_label(name), chosen, status_counts(arm.num_trials)])
+    header = ["arm", "chosen config", "trials"]
+    return Table(caption="What each arm chose, and all its trials", header=header, rows=rows)
 
 
 def _score(arm: ArmSummary) -> str:

@@ -88,8 +88,8 @@ def performance_profiles(scores: Mapping[str, Mapping[str, Scores]]) -> Profiles
     return Profiles(
         tau_T=tau_T,
         arms=tuple(
-            Profile(name=name, share_T=share_T, low_T=low_T, high_T=high_T)
-            for name, share_T, low_T, high_T in zip(names, share_AT, low_AT, high_AT, strict=True)
+            Profile(name=name, share_T=share_AT[a], low_T=low_AT[a], high_T=high_AT[a])
+            for a, name in enumerate(names)
         ),
         num_seeds=MappingProxyType({w: gap_AR.shape[1] for w, gap_AR in gaps.items()}),
         left_out=tuple(arm for arm in all_arms if arm not in names),
