@@ -114,9 +114,6 @@ def run_command(
     Args:
         summary: see `execute`. program: what was typed before the words.
         adjust: changes or checks the composed configuration of a new run before it is planned.
-
-    Raises:
-        ConfigError: a mistake in the words.
     """
     request = make_request(command.given, command.config_dir)
     config = request.config
@@ -155,9 +152,6 @@ def make_request(
 
     Args:
         config_dir, function: see `compose`.
-
-    Raises:
-        ConfigError: a mistake in the values.
     """
     rest = {key: value for key, value in given.items() if key != "resume"}
     target = given.get("resume")
@@ -172,11 +166,7 @@ def make_request(
 
 
 def read_command(words: list[str]) -> Command:
-    """The key=value words, each parsed once, and the options among them.
-
-    Raises:
-        ConfigError: an unknown option, --config-dir without a folder, or an unreadable word.
-    """
+    """The key=value words, each parsed once, and the options among them."""
     rest: list[str] = []
     config_dir, where, show = None, [], False
     queue = iter(words)

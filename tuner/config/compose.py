@@ -53,9 +53,6 @@ def compose(
         given: values by key, dotted or nested; or a command line's words, read here once.
         config_dir: folder whose space/, workload/ and preset/ YAML files join the built-in ones.
         function: what `trainable` names, where it cannot be imported by that name.
-
-    Raises:
-        ConfigError: unknown key or name, wrong type, bad file.
     """
     asked = read_keys(given if isinstance(given, Mapping) else parse_words(given))
     settings = {name: preset.settings for name, preset in PRESETS.items()}
@@ -84,22 +81,14 @@ def compose(
 
 
 def restore(stored: Mapping[str, Any]) -> Config:
-    """The configuration that `plain` made a mapping of, as a run folder keeps it.
-
-    Raises:
-        ConfigError: a key of a newer version, or a value that is none.
-    """
+    """The configuration that `plain` made a mapping of, as a run folder keeps it."""
     config = make_config(read_keys({k: v for k, v in stored.items() if k != "spaces"}))
     config.spaces = dict(stored.get("spaces", {}))
     return config
 
 
 def read_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Every value at its full dotted key, of the key's type; ranges of spaces as they are.
-
-    Raises:
-        ConfigError: an unknown key, or a value of another type.
-    """
+    """Every value at its full dotted key, of the key's type; ranges of spaces as they are."""
     values = {}
     for key, value in flatten(settings):
         if key in ("workload", "preset") and isinstance(value, list | tuple):
@@ -155,11 +144,7 @@ def _check_known(group: str, name: str, options: Iterable[str]) -> None:
 def find_spaces(
     names: Sequence[str], preset: str, config_dir: str | None
 ) -> dict[str, SearchSpace]:
-    """The spaces of these names (built-in, the preset's, in config_dir), or of files by path.
-
-    Raises:
-        ConfigError: none, an unknown one, one twice, or a bad file.
-    """
+    """The spaces of these names (built-in, the preset's, in config_dir), or of files by path."""
     files = _files("space", config_dir)
     options = SPACES | {arm.name: arm for arm in _arms(preset)}
     spaces = []

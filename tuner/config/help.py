@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 
 from search_spaces import FAMILIES, SPACES
 from tuner.config.presets import PRESETS
-from tuner.config.schema import KEYS, MISSING
+from tuner.config.schema import KEYS, MISSING, show
 from tuner.config.workloads import WORKLOADS
 
 SPACE_KEY = "spaces.<space>.<param>.<low|high|log|step|choices|value>"
@@ -14,33 +15,24 @@ SPACE_MEANING = "override a range, e.g. spaces.poly.p.high=2 or spaces.poly.p.va
 
 
 def describe_keys() -> str:
-    """All keys as aligned text: name, default, allowed values, meaning."""
-    rows = [
-        (name, default_text(name), key.allowed.text, key.meaning) for name, key in KEYS.items()
-    ]
-    rows.append((SPACE_KEY, "of the space", "numbers", SPACE_MEANING))
+    """All keys as text: name, default, allowed values, meaning."""
     lines = [
         f"spaces:    {', '.join(SPACES)}",
         f"workloads: {', '.join(WORKLOADS)}",
         f"presets:   {', '.join(PRESETS)}",
         "",
     ]
-    for name, default, allowed, meaning in rows:
-        lines.append(f"{name} (default {default}; {allowed})")
-        lines.append(f"    {meaning}")
+    for name, _, default, allowed, meaning in _rows():
+        lines += [f"{name} (default {default}; {allowed})", f"    {meaning}"]
     return "\n".join(lines)
 
 
-def default_text(name: str) -> str:
-    """The default as it would be typed."""
-    value = KEYS[name].default
-    if value is None:
-        return "null"
-    if value == MISSING:
-        return "of the workload"
-    if isinstance(value, list):
-        return f"[{','.join(map(str, value))}]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _rows() -> Iterator[tuple[str, str, str, str, str]]:
+    """Name, unit, default as it would be typed, allowed values and meaning of every key."""
+    for name, key in KEYS.items():
+        default = "of the workload" if key.default == MISSING else show(key.default)
+        yield name, key.unit, default, key.allowed.text, key.meaning
+    yield SPACE_KEY, "of the parameter", "of the space", "numbers", SPACE_MEANING
 
 
 def markdown() -> str:
@@ -54,13 +46,9 @@ def markdown() -> str:
         "| key | unit | default | allowed | meaning |",
         "|---|---|---|---|---|",
     ]
-    for name, key in KEYS.items():
-        cells = [f"`{name}`", key.unit, f"`{default_text(name)}`", key.allowed.text, key.meaning]
+    for name, unit, default, *words in _rows():
+        cells = [f"`{name}`", unit, default if name == SPACE_KEY else f"`{default}`", *words]
         lines.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
-    space_key = SPACE_KEY.replace("|", "\\|")
-    lines.append(
-        f"| `{space_key}` | of the parameter | of the space | numbers | {SPACE_MEANING} |"
-    )
     return "\n".join(lines + _families()) + "\n"
 
 
@@ -73,9 +61,9 @@ def _families() -> list[str]:
         "|---|---|---|---|",
     ]
     for name, family in FAMILIES.items():
-        told = inspect.getdoc(inspect.getmodule(family.curve)) or ""
+        (curve, *_) = (inspect.getdoc(inspect.getmodule(family.curve)) or "").splitlines()
         params = "; ".join(f"`{n}`: {p.meaning}" for n, p in family.parameters.items())
-        lines.append(f"| `{name}` | {told.partition(chr(10))[0]} | {params} | {family.source} |")
+        lines.append(f"| `{name}` | {curve} | {params} | {family.source} |")
     return lines
 
 

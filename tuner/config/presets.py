@@ -20,6 +20,7 @@ from tuner.config.workloads import WORKLOADS
 
 PAPERS_POWERS = (0.1, 0.5, 0.9, 1.0, 2.0, 4.0, 8.0)
 PAPERS_LRS = (0.01, 0.05, 0.1, 0.5)
+POWERS_OF_2 = tuple(2**k for k in range(14))  # batch sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,21 +42,21 @@ def _fixed(value: float, *, relative: bool = False, integer: bool = False) -> Ra
 REFERENCE = {"delta0": _fixed(1.0, relative=True), "interval": _fixed(1, integer=True),
              "split": LR}  # fmt: skip
 STAGES = {**REFERENCE, **PAPER_STAGES}
+# Every config of a grid on a few seeds, no baseline.
+GRID: dict[str, Any] = {"baseline": False, "search": {"sampler": "grid"}, "confirm": {"seeds": 3}}
 # arXiv 2311.08745: SGD without momentum or weight decay.
-P1_RECIPE: dict[str, Any] = {
+P1_RECIPE: dict[str, Any] = GRID | {
     "workload": "cifar100_resnet18",
     "optimizer": {"name": "sgd", "momentum": 0.0, "nesterov": False, "weight_decay": 0.0},
     "lr": 0.1,
     "batch": {"initial": 128},
     "epochs": 200,
-    "baseline": False,
-    "search": {"sampler": "grid"},
-    "confirm": {"seeds": 3},
 }
 DIGITS: dict[str, Any] = {"workload": "digits", "epochs": 20, "batch": {"initial": 32},
                           "confirm": {"seeds": 5}}  # fmt: skip
 EACH = {"confirm": {"seeds": 3, "each": True}}
 DIGITS_EACH = DIGITS | {"confirm": {"seeds": 5, "each": True}}
+HALF = _fixed(0.5)
 
 
 def _arm(name: str, family: str, **ranges: Range) -> SearchSpace:
@@ -66,52 +67,21 @@ def _poly(name: str, p: float, **ranges: Range) -> SearchSpace:
     return _arm(name, "poly", p=_fixed(p), **ranges)
 
 
-def _constants(lrs: tuple[float, ...], batches: tuple[int, ...]) -> SearchSpace:
-    """Constant lr and batch: every pair of these."""
-    pairs = {"lr0": Range(choices=lrs), "batch0": Range(choices=batches, integer=True)}
+def _constants(batches: tuple[int, ...], *lrs: float) -> SearchSpace:
+    """Constant lr and batch: every pair of these; without `lrs` the recipe's lr."""
+    lr0 = Range(choices=lrs) if lrs else _fixed(1.0, relative=True)
+    pairs = {"lr0": lr0, "batch0": Range(choices=batches, integer=True)}
     ranges = {"interval": REFERENCE["interval"], "split": LR, **pairs}
     return SearchSpace(name="lr_batch", family="constant", ranges=ranges)
 
 
-def _at_recipe_lr(batches: tuple[int, ...]) -> SearchSpace:
-    """The recipe's lr, constant, with each of these batches."""
-    arm = _constants((0.1,), batches)
-    return replace(arm, ranges={**arm.ranges, "lr0": _fixed(1.0, relative=True)})
-
-
-def _solver(name: str) -> SearchSpace:
-    """Another way to minimise a function, with as many evaluations; lr falls linearly."""
-    return replace(_poly(name, 1.0), optimizer=name)
-
-
-def _momentum_arms(p: float) -> tuple[SearchSpace, ...]:
-    """The ways in which Algorithm 6 can share one path of delta."""
-    half = _fixed(0.5)
-    return (
-        _arm("constant", "constant"),
-        _poly("lr_only", p),
-        _poly("lr_batch", p, split=half),
-        _poly("beta", p, momentum_share=_fixed(1.0)),
-        _poly("lr_beta", p, momentum_share=half),
-        _poly("batch_beta", p, momentum_share=half, split=BATCH),
-    )
-
-
 def _heavy_ball(name: str, c2: float, k: float, law: str) -> dict[str, Any]:
-    return {
-        **P1_RECIPE,
+    return P1_RECIPE | {
         "optimizer": {"name": name, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0},
         "noise": {"law": law, "c2": c2, "k": k},
     }
 
 
-SCHEDULE_ARMS = (
-    _arm("poly", "poly", p=Range(choices=PAPERS_POWERS)),
-    _arm("cosine", "cosine"),
-    _arm("cosine_power", "cosine_power", base=_fixed(10.0)),
-    _arm("exp", "exp", end_ratio=_fixed(0.94**200)),
-    SearchSpace(name="step", family="exp", ranges=STAGES),
-)
 POWER_ARMS = (
     _arm("constant", "constant"),
     _arm("poly", "poly", p=Range(choices=(0.5, 0.9, 1.0, 2.0))),
@@ -122,7 +92,13 @@ PAPER_PRESETS: dict[str, Preset] = {
     "p1_schedules": Preset(
         shows="2311.08745 Figs 4-7, 13, 14: eleven decay curves; p <= 1 is claimed best",
         settings=P1_RECIPE | EACH,
-        arms=SCHEDULE_ARMS,
+        arms=(
+            _arm("poly", "poly", p=Range(choices=PAPERS_POWERS)),
+            _arm("cosine", "cosine"),
+            _arm("cosine_power", "cosine_power", base=_fixed(10.0)),
+            _arm("exp", "exp", end_ratio=_fixed(0.94**200)),
+            SearchSpace(name="step", family="exp", ranges=STAGES),
+        ),
         cpu=DIGITS_EACH,
     ),
     "p1_methods": Preset(
@@ -139,26 +115,26 @@ PAPER_PRESETS: dict[str, Preset] = {
     "p1_noise": Preset(
         shows="2311.08745 Fig 8: distribution of the gradient noise at one point",
         settings=P1_RECIPE | EACH | {"epochs": 2, "measure": ["sampling", "noise"]},
-        arms=(_constants((0.1,), (8, 32, 128)),),
+        arms=(_constants((8, 32, 128), 0.1),),
         cpu=DIGITS | EACH | {"epochs": 8, "noise": {"every": 4}},
     ),
     "p1_sharpness": Preset(
         shows="2311.08745 Fig 9: sharpness, noise level and accuracy over lr x batch",
         settings=P1_RECIPE | EACH | {"measure": ["sharpness"]},
-        arms=(_constants(PAPERS_LRS, tuple(2**k for k in range(1, 14))),),
+        arms=(_constants(POWERS_OF_2[1:], *PAPERS_LRS),),
         cpu=DIGITS | EACH | {"epochs": 15},
-        cpu_arms=(_constants(PAPERS_LRS, (4, 16, 64, 256)),),
+        cpu_arms=(_constants((4, 16, 64, 256), *PAPERS_LRS),),
     ),
     "p1_critical": Preset(
         shows="2311.08745 appendix C, Table 2: critical batch size, and the bound of C^2 from it",
         settings=P1_RECIPE
         | EACH
         | {"measure": ["critical"], "critical": {"epsilon": [0.5, 0.7, 1.0]}},
-        arms=(_at_recipe_lr(tuple(2**k for k in range(3, 14))),),
+        arms=(_constants(POWERS_OF_2[3:]),),
         cpu=DIGITS
         | EACH
         | {"lr": 0.5, "epochs": 30, "critical": {"epsilon": [1.0], "min_epochs": 2}},
-        cpu_arms=(_at_recipe_lr(tuple(2**k for k in range(3, 9))),),
+        cpu_arms=(_constants(POWERS_OF_2[3:9]),),
     ),
     "aaai_explicit": Preset(
         shows="2412.11501 Fig 2: explicit smoothing of a network's loss does not help",
@@ -172,22 +148,16 @@ PAPER_PRESETS: dict[str, Preset] = {
     ),
     "aaai_functions": Preset(
         shows="2412.11501: explicit graduated optimization against other global methods",
-        settings={
-            "workload": "rastrigin",
-            "baseline": False,
-            "search": {"sampler": "grid"},
-            "confirm": {"seeds": 1, "each": True},
-        },
+        settings=GRID
+        | {"workload": "rastrigin", "confirm": {"seeds": 1, "each": True}},
         arms=(
             _arm("poly", "poly", p=Range(choices=(0.5, 1.0, 2.0))),
             _arm("geometric", "exp", end_ratio=_fixed(0.01)),
-            *(_solver(name) for name in SOLVERS[1:]),
+            # Other ways to minimise, with as many evaluations; lr falls linearly.
+            *(replace(_poly(name, 1.0), optimizer=name) for name in SOLVERS[1:]),
         ),
-        cpu={
-            "epochs": 25,
-            "batch": {"initial": 20},
-            "dataset": {"path": "10", "train_examples": 400},
-        },
+        cpu={"epochs": 25, "batch": {"initial": 20},
+             "dataset": {"path": "10", "train_examples": 400}},
     ),
     # C^2 and K of ResNet-18 on CIFAR-100 as the papers' code has them; they shape the law shb.
     "aaai_shb": Preset(
@@ -205,7 +175,14 @@ PAPER_PRESETS: dict[str, Preset] = {
     "aaai_algorithm6": Preset(
         shows="2412.11501 Figs 3, 4: SHB with lr, batch and momentum sharing one path of delta",
         settings=_heavy_ball("shb", 25.318, 1.77, "shb"),
-        arms=_momentum_arms(0.9),
+        arms=(
+            _arm("constant", "constant"),
+            _poly("lr_only", 0.9),
+            _poly("lr_batch", 0.9, split=HALF),
+            _poly("beta", 0.9, momentum_share=_fixed(1.0)),
+            _poly("lr_beta", 0.9, momentum_share=HALF),
+            _poly("batch_beta", 0.9, momentum_share=HALF, split=BATCH),
+        ),
         cpu=DIGITS | {"lr": 0.02},
     ),
 }  # fmt: skip
@@ -213,41 +190,39 @@ PAPER_PRESETS: dict[str, Preset] = {
 
 # What `python -m tuner.measure` runs, on any workload.
 # Just above half, and rounded: of any number of epochs never three stages.
-HALF = {"interval": Range(value=0.51, integer=True, relative=True)}
-MEASURE_SETTINGS: dict[str, Any] = {"baseline": False, "search": {"sampler": "grid"},
-                                    "confirm": {"seeds": 3}}  # fmt: skip
+HALF_TIME = {"interval": Range(value=0.51, integer=True, relative=True)}
 LR_DROPS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)  # log2 of what lr is divided by at half time
 BATCH_DROPS = (1.0, 2.0, 3.0)  # log2 of what the batch is multiplied by there
 MEASURE_PRESETS: dict[str, Preset] = {
     "measure_noise": Preset(
         shows="C^2 and K along the recipe's own training",
-        settings=MEASURE_SETTINGS | {"baseline": True, "measure": ["noise"]},
+        settings=GRID | {"baseline": True, "measure": ["noise"]},
         arms=(_arm("constant", "constant"),),
     ),
     "measure_sampling": Preset(
         shows="distribution of the gradient noise at one point, by batch size",
-        settings=MEASURE_SETTINGS | EACH | {"measure": ["sampling", "noise"]},
-        arms=(_at_recipe_lr(tuple(2**k for k in (3, 5, 7))),),
+        settings=GRID | EACH | {"measure": ["sampling", "noise"]},
+        arms=(_constants((8, 32, 128)),),
     ),
     "measure_sharpness": Preset(
         shows="worst-case sharpness over lr x batch",
-        settings=MEASURE_SETTINGS | EACH | {"measure": ["sharpness"]},
-        arms=(_constants(PAPERS_LRS, (4, 16, 64, 256)),),
+        settings=GRID | EACH | {"measure": ["sharpness"]},
+        arms=(_constants((4, 16, 64, 256), *PAPERS_LRS),),
     ),
     "measure_critical": Preset(
         shows="2311.08745 appendix C: critical batch size and the bound of C^2",
-        settings=MEASURE_SETTINGS
+        settings=GRID
         | EACH
         | {"measure": ["critical"], "epochs": 100, "recipe": {"family": "constant"}},
-        arms=(_at_recipe_lr(tuple(2**k for k in range(3, 14))),),
+        arms=(_constants(POWERS_OF_2[3:]),),
     ),
     "measure_exchange": Preset(
         shows="how far lr must fall to do what a doubled batch does",
-        settings=MEASURE_SETTINGS
+        settings=GRID
         | {"noise": {"law": "sgd"}, "confirm": {"seeds": 8, "each": True}},
         arms=(
-            _arm("lr", "exp", **HALF, factor=Range(choices=tuple(2.0**-x for x in LR_DROPS))),
-            _arm("batch", "exp", **HALF, split=BATCH,
+            _arm("lr", "exp", **HALF_TIME, factor=Range(choices=tuple(2.0**-x for x in LR_DROPS))),
+            _arm("batch", "exp", **HALF_TIME, split=BATCH,
                  factor=Range(choices=tuple(2.0 ** (-k / 2) for k in BATCH_DROPS))),
         ),
     ),

@@ -379,11 +379,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def convert(name: str, key: Key, value: Any) -> Any:
-    """The value as the key's type, from what was typed, given in Python or read from YAML.
-
-    Raises:
-        ConfigError: it is no such thing.
-    """
+    """The value as the key's type, from what was typed, given in Python or read from YAML."""
     if value is None and key.optional:
         return None
     if value == "" and "str" in key.kind:

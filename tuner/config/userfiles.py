@@ -46,9 +46,6 @@ def load_space(path: Path) -> SearchSpace:
     YAML: `family: <name>` and, by parameter, a value or a mapping of low, high, log, step,
     choices, value; parameters left out keep the family's default ranges. Python code runs only
     because the user named the file on the command line.
-
-    Raises:
-        ConfigError: the file cannot be read, or does not describe a space.
     """
     space = _python_space(path) if path.suffix == ".py" else _yaml_space(path)
     if not SPACE_NAME.fullmatch(space.name):

@@ -18,11 +18,7 @@ LIST = re.compile(rf"\[(?:(?:{ITEM})(?:,(?:{ITEM}))*)?\]", re.DOTALL)
 
 
 def parse_words(words: Sequence[str]) -> dict[str, Value]:
-    """Keys and values of these `key=value` words; the last of two with one key counts.
-
-    Raises:
-        ConfigError: no key, no `=`, or a list that cannot be read.
-    """
+    """Keys and values of these `key=value` words; the last of two with one key counts."""
     return dict(map(_parse, words))
 
 

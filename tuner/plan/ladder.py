@@ -136,11 +136,7 @@ def geometric_horizons(
 
 
 def make_ladder(config: Config, train_examples: int) -> Ladder:
-    """The rungs that the configuration asks for.
-
-    Raises:
-        ConfigError: a search that has no rungs, or prefixes that do not differ.
-    """
+    """The rungs that the configuration asks for."""
     search = config.search
     ladder = Ladder(
         eta=search.eta,

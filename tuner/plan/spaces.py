@@ -24,9 +24,6 @@ def make_spaces(config: Config, delta_ref: float) -> tuple[SearchSpace, ...]:
 
     Args:
         delta_ref: noise level of the recipe's lr and batch.
-
-    Raises:
-        ConfigError: a range that is none, or a split that the space fixes.
     """
     spaces = [_make_space(config, name, delta_ref) for name in config.space]
     if not config.confirm.each:
@@ -36,14 +33,11 @@ def make_spaces(config: Config, delta_ref: float) -> tuple[SearchSpace, ...]:
 
 
 def make_baseline(config: Config, delta_ref: float) -> SearchSpace:
-    """The recipe's own schedule as a space with one point.
-
-    Raises:
-        ConfigError: a family that needs parameters of its own.
-    """
+    """The recipe's own schedule as a space with one point."""
     family, fixed = config.recipe.family, RECIPES.get(config.recipe.family)
     if fixed is None:
-        allowed = ", ".join(map(_describe_recipe, RECIPES))
+        texts = {n: ", ".join(f"{k}={v:g}" for k, v in kv.items()) for n, kv in RECIPES.items()}
+        allowed = ", ".join(f"{name} ({text})" if text else name for name, text in texts.items())
         raise ConfigError(f"recipe.family={family}: allowed are {allowed}")
     values = {"delta0": delta_ref, "split": 1.0, **fixed}
     ranges = {name: Range(value=value) for name, value in values.items()}
@@ -52,24 +46,26 @@ def make_baseline(config: Config, delta_ref: float) -> SearchSpace:
 
 
 def check_space(config: Config, recipe: Recipe, space: SearchSpace) -> None:
-    """Build the schedule at every range's ends: a range may not reach what cannot be trained.
-
-    Raises:
-        ConfigError: names the space and the value.
-    """
+    """Raise ConfigError where an end of a range cannot be trained: builds its schedule."""
     where = "recipe" if space.name == BASELINE else f"spaces.{space.name}"
-    _check_common(config, space, where)
+    if not {"interval", "split"} <= set(space.ranges) or {"delta0", "lr0"}.isdisjoint(
+        space.ranges
+    ):
+        raise ConfigError(f"{where}: needs interval, split, and delta0 or lr0")
+    if space.optimizer is not None:
+        with refusing(f"{where}.optimizer: "):
+            check_optimizer(config, space.optimizer)
     middle = {name: axis.from_unit(0.5) for name, axis in space.ranges.items()}
     overrides = config.spaces.get(space.name, {})
-    changed: list[tuple[str, dict[str, float]]] = []
-    others: list[tuple[str, dict[str, float]]] = []
-    for name, axis in space.ranges.items():
-        is_changed = name in overrides and not _is_empty(overrides[name])
-        for value in _ends(axis):
-            point = (f".{name}={value}", middle | {name: value})
-            (changed if is_changed else others).append(point)
+    changed = [n for n in space.ranges if n in overrides and not _is_empty(overrides[n])]
+    others = [n for n in space.ranges if n not in changed]
+
+    def ends_of(names: list[str]) -> list[tuple[str, dict[str, float]]]:
+        pairs = [(name, value) for name in names for value in _ends(space.ranges[name])]
+        return [(f".{name}={value}", middle | {name: value}) for name, value in pairs]
+
     # What the user changed comes first, then the middle: a bad value is not blamed on others.
-    for at, params in [*changed, ("", middle), *others]:
+    for at, params in [*ends_of(changed), ("", middle), *ends_of(others)]:
         with refusing(f"{where}{at}: ", (ValueError, TypeError, OverflowError)):
             _check_point(config, recipe, space, params)
     if config.search.sampler == "grid":
@@ -79,17 +75,10 @@ def check_space(config: Config, recipe: Recipe, space: SearchSpace) -> None:
 
 def corners(config: Config, recipe: Recipe, space: SearchSpace) -> Iterator[TrialConfig]:
     """Configs at all ends of the space's ranges."""
-    ends = [
-        [(name, value) for value in {min(_ends(axis)): 0, max(_ends(axis)): 0}]
-        for name, axis in space.free.items()
-    ]
+    ends = [sorted({min(_ends(axis)), max(_ends(axis))}) for axis in space.free.values()]
     for corner in itertools.product(*ends):
-        yield make_trial(config, recipe, space, {**space.fixed, **dict(corner)})
-
-
-def _describe_recipe(family: str) -> str:
-    values = ", ".join(f"{name}={value:g}" for name, value in RECIPES[family].items())
-    return f"{family} ({values})" if values else family
+        params = dict(zip(space.free, corner, strict=True))
+        yield make_trial(config, recipe, space, {**space.fixed, **params})
 
 
 def _make_space(config: Config, name: str, delta_ref: float) -> SearchSpace:
@@ -106,11 +95,10 @@ def _make_space(config: Config, name: str, delta_ref: float) -> SearchSpace:
         absent = Range(value=0.0, integer=param in INTEGER_PARAMS)
         with refusing(f"spaces.{name}.{param}: "):
             ranges[param] = _override(default.ranges.get(param, absent), override)
-    if config.split is not None:
-        if name in FIXED_SPLIT:
-            raise ConfigError(f"split={config.split}: the split of space {name} is fixed")
-        if _is_empty(node["split"]):
-            ranges["split"] = Range(value=config.split)
+    if config.split is not None and name in FIXED_SPLIT:
+        raise ConfigError(f"split={config.split}: the split of space {name} is fixed")
+    if config.split is not None and _is_empty(node["split"]):
+        ranges["split"] = Range(value=config.split)
     if "lr0" in ranges:
         if "delta0" in node and not _is_empty(node["delta0"]):
             raise ConfigError(
@@ -132,16 +120,6 @@ def _override(default: Range, override: RangeConfig) -> Range:
     if None not in (default.low, axis.low) and axis.low == axis.high:
         raise ValueError(f"`low < high` must hold, but got (low={axis.low}, high={axis.high}).")
     return axis
-
-
-def _check_common(config: Config, space: SearchSpace, where: str) -> None:
-    """What every arm needs: three parameters, and an optimizer that can be built."""
-    names = set(space.ranges)
-    if not {"interval", "split"} <= names or not {"delta0", "lr0"} & names:
-        raise ConfigError(f"{where}: needs interval, split, and delta0 or lr0")
-    if space.optimizer is not None:
-        with refusing(f"{where}.optimizer: "):
-            check_optimizer(config, space.optimizer)
 
 
 def _ends(axis: Range) -> tuple[float, ...]:

@@ -15,20 +15,15 @@ from typing import Any
 
 from search_spaces.registry import find_source, is_import_path
 from trainables.data.sources import SourceInfo
-from tuner.config.schema import Config, ConfigError, refusing
+from tuner.config.schema import NAMED, Config, ConfigError, refusing, value_of
 
 MAIN = "__main__"  # module of what is defined in a script or a notebook
 
 
 def foreign_names(config: Config) -> dict[str, str]:
     """Keys whose value is a `package.module:callable`, i.e. names code to import."""
-    names = {
-        "dataset": config.dataset.name,
-        "model": config.model.name,
-        "optimizer": config.optimizer.name,
-        "trainable": config.trainable or "",
-    }
-    return {key: name for key, name in names.items() if is_import_path(name)}
+    names = {key: value_of(config, key).name for key in NAMED} | {"trainable": config.trainable}
+    return {key: name for key, name in names.items() if is_import_path(name or "")}
 
 
 def code_digest(config: Config) -> str:
@@ -80,7 +75,15 @@ def check_trainable(config: Config) -> None:
     if name is None:
         raise ConfigError("trainable: give your own training, trainable=package.module:function")
     if config.trainable_function is None:
-        _check_found(name)
+        if not is_import_path(name):
+            raise ConfigError(f"trainable={name}: write package.module:function")
+        if name.startswith(f"{MAIN}:"):
+            raise ConfigError(
+                f"trainable={name}: lives in a script or notebook; go on from there with "
+                "tuner.search(trainable=...)"
+            )
+        with refusing("trainable: "):
+            find_source(name)
     if config.dataset.train_examples is None:
         raise ConfigError("dataset.train_examples: give the samples of one epoch of your training")
 
@@ -112,18 +115,6 @@ def check_import(config: Config) -> None:
     if done.returncode or not done.stdout.endswith("ok\n"):
         said = done.stderr.strip().splitlines() or [f"its import ended Python ({done.returncode})"]
         raise ConfigError(f"trainable={config.trainable}: {said[-1]}")
-
-
-def _check_found(name: str) -> None:
-    if not is_import_path(name):
-        raise ConfigError(f"trainable={name}: write package.module:function")
-    if name.startswith(f"{MAIN}:"):
-        raise ConfigError(
-            f"trainable={name}: lives in a script or notebook; go on from there with "
-            "tuner.search(trainable=...)"
-        )
-    with refusing("trainable: "):
-        find_source(name)
 
 
 def _source(function: Callable[..., Any]) -> bytes:

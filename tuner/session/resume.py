@@ -27,18 +27,10 @@ from tuner.plan.usercode import check_trainable, code_digest
 
 # What may differ from the first part of the run; nothing here changes a trial.
 RESUMABLE = (
-    "trials",
-    *("confirm.seeds", "confirm.until", "confirm.max_seeds"),
-    "max_concurrent",
-    "max_failures",
-    "resources.cpus_per_trial",
-    "resources.gpus_per_trial",
-    "cluster.address",
-    "dataset.path",
-    *("display", "report"),
-    "dry_run",
-    "track",
-    *("tracking.project", "tracking.entity", "tracking.mode", "tracking.uri"),
+    *("trials", "confirm.seeds", "confirm.until", "confirm.max_seeds"),
+    *("max_concurrent", "max_failures", "resources.cpus_per_trial", "resources.gpus_per_trial"),
+    *("cluster.address", "dataset.path", "display", "report", "dry_run"),
+    *("track", "tracking.project", "tracking.entity", "tracking.mode", "tracking.uri"),
 )
 # Names that may be repeated, which allows their import, but not changed.
 REPEATABLE = (*(f"{key}.name" for key in NAMED), "trainable")
