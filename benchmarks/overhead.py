@@ -30,7 +30,6 @@ from tuner.plan.plan import Plan, make_plan
 from tuner.session import cluster
 from tuner.session.books import make_manifest
 from tuner.session.interrupts import Interrupts
-from tuner.session.session import Session
 
 EPOCHS = 3
 OURS, ORDINARY = "GradTune", "function trainable + OptunaSearch"
@@ -84,6 +83,9 @@ def ours(plan: Plan) -> Fit:
     from results.records.store import RunStore
     from trainables import trainable
     from tuner.campaign.campaign import Campaign
+    from tuner.session.session import (
+        Session,
+    )  # imports ray: after cluster.start has set its variables
 
     trainable.ScheduledTrainable = NoopTrainable
     slots = cluster.lay_out(plan.config)

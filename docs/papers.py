@@ -47,14 +47,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("words", nargs="*", help="names, and key=value for every command")
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures")
-    options = parser.parse_args()
+    parser.add_argument("--runs", type=Path, default=RUNS, help="folder of the runs")
+    options = parser.parse_intermixed_args()
     names = [word for word in options.words if "=" not in word]
     more = [word for word in options.words if "=" in word]
     for name in names or COMMANDS:
         command, figures = COMMANDS[name]
-        run_dir = RUNS / name
+        run_dir = options.runs / name
         python = [sys.executable, "-m"]
-        run_words = [*command, f"runs_dir={RUNS}", f"name={name}", *more]
+        run_words = [*command, f"runs_dir={options.runs}", f"name={name}", *more]
         if (run_dir / "manifest.json").exists():
             what = [word for word in command[:2] if "=" not in word]
             run_words = [*what, f"resume={run_dir}"]
@@ -63,7 +64,7 @@ def main() -> None:
         if "dry_run=true" in more:
             continue
         if name == "functions":
-            (table,) = RUNS.glob("functions-*/plots/functions.png")
+            (table,) = options.runs.glob("functions-*/plots/functions.png")
             shutil.copy(table, options.out / "papers_functions.png")
             continue
         compare = [*python, "results", "compare", str(run_dir)]

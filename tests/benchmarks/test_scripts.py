@@ -28,7 +28,7 @@ SCRIPTS: dict[str, list[str]] = {
 FILES: dict[str, list[str]] = {
     "docs/make_images.py": ["tests/data/runs/ordinary", "--out", "{}/images"],
     "docs/papers.py": [
-        *("p1_methods", "--out", "{}", "runs_dir={}", "epochs=2", "confirm.seeds=2"),
+        *("p1_methods", "--out", "{}", "--runs", "{}/runs", "epochs=2", "confirm.seeds=2"),
         *("dataset.train_examples=200", "spaces.lr.interval.value=1"),
     ],
     "examples/char_transformer.py": [

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,28 +15,56 @@ import results
 from tests.commands.command import SMALL, Command, reproducible, wait_for
 from tests.conftest import ClusterProcess
 
+WHOLE = ("space=poly", "max_concurrent=1", *SMALL, "trials=8", "epochs=6")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that nothing disturbed, and what its command printed."""
+
+    run_dir: Path
+    stdout: str
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, cluster: ClusterProcess) -> Finished:
+    """Trained once, with its report, for all tests that compare with it."""
+    command = Command(tmp_path_factory.mktemp("whole"), cluster.address)
+    done = command.run(*WHOLE, "report=true", "name=whole")
+    assert done.returncode == 0, done.stderr
+    return Finished(run_dir=command.folder / "whole", stdout=done.stdout)
+
 
 @pytest.mark.slow
-def test_the_command_searches_confirms_and_names_its_run_folder(command: Command) -> None:
-    done = command.run("space=poly", "report=true", *SMALL)
-    assert done.returncode == 0, done.stderr
-    run_dir = Path(done.stdout.strip().splitlines()[-1])
-    assert run_dir.parent == command.folder
-    assert f"report: {run_dir / 'report.html'}" in done.stdout
+def test_the_command_searches_confirms_and_names_its_run_folder(whole: Finished) -> None:
+    run_dir = Path(whole.stdout.strip().splitlines()[-1])
+    assert run_dir == whole.run_dir
+    assert f"report: {run_dir / 'report.html'}" in whole.stdout
     assert "</html>" in (run_dir / "report.html").read_text()
-    assert re.search(r"^best schedule( tried, .*)?: poly p=", done.stdout, re.MULTILINE)
-    assert "preliminary" in done.stdout
-    assert "your default (not tuned)" in done.stdout
+    assert re.search(r"^best schedule( tried, .*)?: poly p=", whole.stdout, re.MULTILINE)
+    assert "preliminary" in whole.stdout
+    assert "your default (not tuned)" in whole.stdout
     run = results.load(run_dir)
     rows = run.trials.to_pylist()
-    assert len(rows) == 4 + 2 + 2
+    assert len(rows) == 8 + 2 + 2
     assert {row["status"] for row in rows} == {"completed"}
-    assert run.epochs.num_rows == 8 * 3
+    assert run.epochs.num_rows == 12 * 6
     assert run.notes == []
     assert not list((run_dir / "checkpoints").iterdir())
     for row in rows:
         assert (row["test_accuracy"] is None) == (row["role"] != "confirm")
-        assert row["samples_seen"] >= 3 * row["train_examples"]
+        assert row["samples_seen"] >= 6 * row["train_examples"]
+
+
+@pytest.mark.slow
+def test_a_ray_of_its_own_and_the_same_seed_give_the_same_run_to_the_bit(
+    command: Command, whole: Finished
+) -> None:
+    done = command.run(*WHOLE, "name=again", address=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    again = results.load(command.folder / "again")
+    assert reproducible(again) == reproducible(results.load(whole.run_dir))
 
 
 @pytest.mark.slow
@@ -63,24 +93,11 @@ def test_three_arms_share_one_run_with_equal_budgets(command: Command) -> None:
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_run_to_the_bit(command: Command) -> None:
-    runs = []
-    for name in ("a", "b"):
-        done = command.run("space=exp", "max_concurrent=1", f"name={name}", *SMALL, "trials=8")
-        assert done.returncode == 0, done.stderr
-        runs.append(reproducible(results.load(command.folder / name)))
-    assert runs[0] == runs[1]
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_and_resumed_run_has_the_rows_of_an_uninterrupted_one(
-    command: Command, number: signal.Signals
+    command: Command, whole: Finished, number: signal.Signals
 ) -> None:
-    words = ("space=poly", "max_concurrent=1", *SMALL, "trials=8", "epochs=6")
-    whole = command.run(*words, "name=whole")
-    assert whole.returncode == 0, whole.stderr
-    process = command.start(*words, "name=cut")
+    process = command.start(*WHOLE, "name=cut")
     wait_for(process, "[4/")
     process.send_signal(number)
     out, _ = process.communicate(timeout=30)
@@ -89,7 +106,7 @@ def test_an_interrupted_and_resumed_run_has_the_rows_of_an_uninterrupted_one(
         assert f"resume={command.folder / 'cut'}" in out
     resumed = command.run(f"resume={command.folder / 'cut'}")
     assert resumed.returncode == 0, resumed.stderr
-    cut, uncut = (results.load(command.folder / name) for name in ("cut", "whole"))
+    cut, uncut = results.load(command.folder / "cut"), results.load(whole.run_dir)
     assert reproducible(cut) == reproducible(uncut)
 
 
@@ -122,11 +139,11 @@ def test_an_interrupt_before_the_training_says_so(command: Command) -> None:
 
 @pytest.mark.slow
 def test_a_killed_worker_costs_no_row(command: Command, cluster: ClusterProcess) -> None:
-    words = ("space=poly", "max_concurrent=1", *SMALL, "trials=2", "epochs=60")
+    words = ("space=poly", "max_concurrent=1", *SMALL, "trials=2", "epochs=30")
     whole = command.run(*words, "name=whole")
     assert whole.returncode == 0, whole.stderr
     process = command.start(*words, "name=hurt")
-    wait_for(process, "epoch 1/60")
+    wait_for(process, "epoch 1/30")
     (worker,) = cluster.worker_pids()
     os.kill(worker, signal.SIGKILL)
     _, err = process.communicate(timeout=120)
@@ -137,9 +154,8 @@ def test_a_killed_worker_costs_no_row(command: Command, cluster: ClusterProcess)
 
 
 @pytest.mark.slow
-def test_more_trials_extend_a_finished_run(command: Command) -> None:
-    first = command.run("space=poly", "name=grown", *SMALL)
-    assert first.returncode == 0, first.stderr
+def test_more_trials_extend_a_finished_run(command: Command, whole: Finished) -> None:
+    shutil.copytree(whole.run_dir, command.folder / "grown")
     for refused in ("space=cosine", "model=resnet20", "seed=3", "epochs=9"):
         other = command.run(f"resume={command.folder / 'grown'}", refused)
         assert other.returncode == 2
@@ -147,7 +163,7 @@ def test_more_trials_extend_a_finished_run(command: Command) -> None:
     more = command.run(f"resume={command.folder / 'grown'}", "trials=+3")
     assert more.returncode == 0, more.stderr
     rows = results.load(command.folder / "grown").trials.to_pylist()
-    assert len([r for r in rows if r["role"] == "search"]) == 7
+    assert len([r for r in rows if r["role"] == "search"]) == 11
 
 
 @pytest.mark.slow
@@ -181,10 +197,3 @@ def test_a_users_space_file_model_dataset_and_optimizer_work(command: Command) -
     run = results.load(done.stdout.strip().splitlines()[-1])
     assert run.best().space == "knee"
     assert run.compare().arms[0].mean > 0.9
-
-
-@pytest.mark.slow
-def test_without_an_address_the_command_starts_ray_by_itself(command: Command) -> None:
-    done = command.run("space=cosine", *SMALL, address=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
