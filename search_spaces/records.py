@@ -23,11 +23,8 @@ class EpochRecord:
         train_loss, train_accuracy: mean over the epoch's samples, in train mode as they passed.
         val_loss, val_accuracy: eval mode, at the epoch's end. Accuracies in [0, 1].
         seconds: training only; eval_seconds: validation.
-        noise_c2, noise_c2_low, noise_c2_high: measured noise constant C^2 with its 95% interval;
-            gradient_norm: of the whole loss, max_gradient_norm: largest of a batch or example;
-            mean_batch_norm: mean over all steps since the start of the batch gradient's norm;
-            noise_sample: JSON, distribution of the gradient noise; measured: JSON, what
-            measurements without columns of their own told. None unless measured.
+        noise_c2 ... noise_sample: as the probes of trainables/measurements tell; None unless
+            measured. measured: JSON, of measurements without columns of their own.
     """
 
     epoch: int
@@ -67,9 +64,7 @@ class Outcome:
         final_train_loss, final_train_accuracy: eval mode over the whole training set.
         test_*: None unless role=confirm; test_correct: one bit per test image, in order.
         train_seconds: epochs without evaluation; peak_memory_bytes of the device (GPU) or process.
-        sharpness_loss, sharpness_error: worst increase of loss and error rate near the weights;
-            steps_to_epsilon: JSON, steps until the mean batch gradient norm fell to each epsilon;
-            measured: JSON, as in an EpochRecord. None unless measured.
+        sharpness_loss ... measured: as in an EpochRecord.
     """
 
     status: Status

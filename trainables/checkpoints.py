@@ -62,10 +62,9 @@ class Checkpoints:
         while True:
             try:
                 (self.directory / f"attempt-{attempt:04d}").touch(exist_ok=False)
+                return attempt
             except FileExistsError:
                 attempt += 1
-            else:
-                return attempt
 
 
 def read_newest(directory: Path) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ from torch.nn import functional
 from search_spaces.records import EpochRecord, Outcome, so_far
 from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule, Step
-from search_spaces.trial import Recipe, TrialConfig, derive_seed
+from search_spaces.trial import TrialConfig, derive_seed
 from trainables import MODELS, OPTIMIZERS
 from trainables.data.datasets import load_images, stratified_split
 from trainables.data.images import ImageData, ImageSet
@@ -67,7 +67,7 @@ class NetworkTraining:
         )
         train, val = stratified_split(
             self.data.train.labels_N.numpy(),
-            _val_fraction(recipe),
+            1.0 - recipe.train_examples / recipe.pool_examples,
             derive_seed(trial.seed, "split"),
         )
         self.train_set: ImageSet = self.data.train.subset(train)
@@ -251,7 +251,3 @@ class NetworkTraining:
 def _load_data(name: str, path: str | None, num_images: int, device: str) -> ImageData:
     """The images on the device; kept for the next trial of the same process."""
     return load_images(name, path, num_images).to(torch.device(device))
-
-
-def _val_fraction(recipe: Recipe) -> float:
-    return 1.0 - recipe.train_examples / recipe.pool_examples

@@ -21,17 +21,17 @@ WRN_STEM_CHANNELS = 16
 
 def resnet8(*, num_classes: int, in_channels: int = 3, width: int | None = None) -> nn.Module:
     """CIFAR ResNet-8: 3 stages of 1 block, 16/32/64 channels. Source: arXiv 1512.03385, 4.2."""
-    return _cifar_resnet(width or 16, (1, 1, 1), num_classes, in_channels)
+    return CifarResNet(width or 16, (1, 1, 1), num_classes=num_classes, in_channels=in_channels)
 
 
 def resnet20(*, num_classes: int, in_channels: int = 3, width: int | None = None) -> nn.Module:
     """CIFAR ResNet-20: 3 stages of 3 blocks, 16/32/64 channels. Source: arXiv 1512.03385, 4.2."""
-    return _cifar_resnet(width or 16, (3, 3, 3), num_classes, in_channels)
+    return CifarResNet(width or 16, (3, 3, 3), num_classes=num_classes, in_channels=in_channels)
 
 
 def resnet18(*, num_classes: int, in_channels: int = 3, width: int | None = None) -> nn.Module:
     """ResNet-18 with a 3x3 stem and no max-pool, 64..512 channels; the papers' CIFAR network."""
-    return _cifar_resnet(width or 64, (2, 2, 2, 2), num_classes, in_channels)
+    return CifarResNet(width or 64, (2, 2, 2, 2), num_classes=num_classes, in_channels=in_channels)
 
 
 def resnet34(*, num_classes: int, in_channels: int = 3, width: int | None = None) -> nn.Module:
@@ -84,22 +84,19 @@ class BasicBlock(nn.Module):
 class CifarResNet(nn.Module):
     """ResNet for small images: 3x3 stem, stages of strides 1, 2, 2, ..., average pool, linear.
 
-    `widths` and `num_blocks` have one entry per stage. PyTorch's default initialisation.
+    `width`: of the first stage, doubled in each next; `num_blocks`: of each stage. PyTorch's
+    default initialisation.
     """
 
     def __init__(
-        self,
-        widths: Sequence[int],
-        num_blocks: Sequence[int],
-        *,
-        num_classes: int,
-        in_channels: int,
+        self, width: int, num_blocks: Sequence[int], *, num_classes: int, in_channels: int
     ) -> None:
         super().__init__()
+        widths = [width * 2**stage for stage in range(len(num_blocks))]
         self.stem = nn.Sequential(
-            _conv3x3(in_channels, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)
+            _conv3x3(in_channels, width), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
-        self.blocks = nn.Sequential(*_stages(BasicBlock, widths[0], widths, num_blocks))
+        self.blocks = nn.Sequential(*_stages(BasicBlock, width, widths, num_blocks))
         self.head = nn.Linear(widths[-1], num_classes)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -158,13 +155,6 @@ class WideResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         nn.init.zeros_(self.head.bias)
-
-
-def _cifar_resnet(
-    width: int, num_blocks: Sequence[int], num_classes: int, in_channels: int
-) -> nn.Module:
-    widths = [width * 2**stage for stage in range(len(num_blocks))]
-    return CifarResNet(widths, num_blocks, num_classes=num_classes, in_channels=in_channels)
 
 
 def _stages(

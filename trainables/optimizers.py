@@ -15,14 +15,11 @@ from typing import Any
 import torch
 from torch import nn, optim
 
+Parameters = Iterable[nn.Parameter]
+
 
 def sgd(
-    params: Iterable[nn.Parameter],
-    *,
-    lr: float,
-    momentum: float,
-    nesterov: bool,
-    weight_decay: float,
+    params: Parameters, *, lr: float, momentum: float, nesterov: bool, weight_decay: float
 ) -> optim.Optimizer:
     """torch.optim.SGD: heavy ball u = momentum*u + g, w -= lr*u; decay is added to g.
 
@@ -55,7 +52,7 @@ class HeavyBall(optim.Optimizer):
 
     def __init__(
         self,
-        params: Iterable[nn.Parameter],
+        params: Parameters,
         *,
         lr: float,
         momentum: float,
@@ -97,12 +94,7 @@ nshb = functools.partial(HeavyBall, normalized=True)
 
 
 def adamw(
-    params: Iterable[nn.Parameter],
-    *,
-    lr: float,
-    momentum: float,
-    nesterov: bool,
-    weight_decay: float,
+    params: Parameters, *, lr: float, momentum: float, nesterov: bool, weight_decay: float
 ) -> optim.Optimizer:
     """torch.optim.AdamW with its default betas (0.9, 0.999) and decoupled weight decay.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import functools
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,7 +99,7 @@ class Cifar:
             file = folder / name
             if not file.is_file():
                 raise ValueError(f"{file} is missing.")
-            if _md5(file) != expected:
+            if hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() != expected:
                 raise ValueError(
                     f"{file} is damaged: its MD5 is not {expected}. Download it again."
                 )
@@ -123,13 +122,6 @@ class Cifar:
 
         kind = getattr(datasets, self.name.upper())
         return kind(str(root), train=train, download=download)
-
-
-def _md5(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(
-            stream, functools.partial(hashlib.md5, usedforsecurity=False)
-        ).hexdigest()
 
 
 cifar10 = Cifar(

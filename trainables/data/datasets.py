@@ -8,6 +8,7 @@ Legend of shapes: N images of a set, K of a subset, B of a batch, C channels, H 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -150,10 +151,8 @@ def cached(fingerprint: str, part: str, make: Callable[[], Arrays]) -> Arrays:
     if kept is not None:
         return kept
     made = make()
-    try:
+    with contextlib.suppress(OSError):  # the arrays in memory are as good
         _write(data_root() / "cache" / fingerprint, part, made)
-    except OSError:
-        pass  # the arrays in memory are as good; only the next process pays
     return made
 
 

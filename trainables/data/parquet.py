@@ -165,7 +165,12 @@ def open_parquet(directory: Path) -> ParquetImages:
     test = _open_split(directory, "test or validation", test_files)
     images = ParquetImages(train=train, test=test)
     for split in (train, test):
-        _check_labels(split, images.num_classes)
+        low, high = int(split.labels_N.min()), int(split.labels_N.max())
+        if low < 0 or high >= images.num_classes:
+            raise ValueError(
+                f"labels must lie in [0, {images.num_classes}), but {split.files[0].parent} has "
+                f"labels from {low} to {high} in {split.files[0].name}."
+            )
     return images
 
 
@@ -197,15 +202,6 @@ def _open_split(directory: Path, part: str, files: tuple[Path, ...]) -> ParquetS
     if not len(split.labels_N):
         raise ValueError(f"{files[0]} holds no images.")
     return split
-
-
-def _check_labels(split: ParquetSplit, num_classes: int) -> None:
-    low, high = int(split.labels_N.min()), int(split.labels_N.max())
-    if low < 0 or high >= num_classes:
-        raise ValueError(
-            f"labels must lie in [0, {num_classes}), but {split.files[0].parent} has labels from "
-            f"{low} to {high} in {split.files[0].name}."
-        )
 
 
 def _open_file(file: Path) -> tuple[str, str, tuple[str, ...]]:

@@ -81,15 +81,8 @@ def first_below(
 ) -> int | None:
     """The first of these steps at which the mean gradient norm since step 0 is <= threshold.
 
-    The stopping rule of the critical-batch method: the arithmetic mean of the mini-batch
-    gradient's norm over ALL steps so far. None if no step gets there; nan is never below, nor is
-    any step after one.
-
-    Args:
-        norms: of these steps, in order (one epoch's, say).
-        before_sum, before_count: sum and number of the norms of all earlier steps.
-
-    Source: arXiv 2311.08745 appendix C; that 10 epochs have passed is the caller's to ask.
+    None if no step gets there; nan is never below, nor is any step after one. `before_sum` and
+    `before_count`: of the norms of all earlier steps.
 
     Example:
         >>> first_below(np.array([4.0, 2.0, 0.0]), 2.0, before_sum=0.0, before_count=0)

@@ -43,8 +43,7 @@ class Sampling:
     these numbers describe the histogram, no p-value follows.
 
     Attributes:
-        batch_size: b, the same for all mini-batches.
-        num_params: P.
+        batch_size: b, the same for all mini-batches. num_params: P.
         gradient_norm: ||g|| of the full gradient.
         norm_M: ||omega||.
         skewness_M, excess_kurtosis_M: of the components of each omega; 0 for a normal.
