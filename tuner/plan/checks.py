@@ -19,7 +19,7 @@ from trainables.data.sources import SourceInfo, describe, describe_function
 from trainables.functions.benchmark import FUNCTIONS
 from tuner.config.effects import check_effects, check_trackers
 from tuner.config.schema import KEYS, Config, ConfigError, check_value, refusing, value_of
-from tuner.plan.usercode import check_trainable, describe_own
+from tuner.plan.usercode import check_trainable, code_digest
 
 ANSWER_SECONDS = 8.0  # of a cluster's head
 RELATIONS = {"below": operator.lt, "at most": operator.le, "at least": operator.ge}
@@ -74,20 +74,15 @@ def check_address(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise ConfigError(f"cluster.address={address}: does not answer ({error})") from None
-    if not _speaks_grpc(address):
-        raise ConfigError(f"cluster.address={address}: what answers there is no Ray head")
-
-
-def _speaks_grpc(address: str) -> bool:
-    """ray.init would wait without end for a port that accepts and stays silent."""
     import grpc
 
+    # ray.init would wait without end for a port that accepts and stays silent.
     with grpc.insecure_channel(address) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=ANSWER_SECONDS)
         except grpc.FutureTimeoutError:
-            return False
-    return True
+            problem = f"cluster.address={address}: what answers there is no Ray head"
+            raise ConfigError(problem) from None
 
 
 def check_values(config: Config) -> None:
@@ -121,7 +116,16 @@ def describe_data(config: Config) -> SourceInfo:
         ConfigError: see `describe` and `describe_function`.
     """
     if config.trainer == "user":
-        return describe_own(config)
+        return SourceInfo(
+            name="none",
+            path=None,
+            num_train=config.dataset.train_examples or 0,
+            num_test=0,
+            num_classes=0,
+            fingerprint=code_digest(config),
+            channels=0,
+            image_size=None,
+        )
     with refusing("dataset: "):
         find_facts = describe_function if config.trainer == "function" else describe
         return find_facts(config.dataset.name, config.dataset.path)

@@ -105,11 +105,10 @@ class Ladder:
         if self.fidelity == "full":
             return f"{num_configs} configs x {self.epochs} epochs"
         if self.fidelity == "prefix":
-            lengths = [f"to epoch {epochs}" for epochs in self.until_K]
-            first = "trained "
+            first, lengths = "trained ", [f"to epoch {epochs}" for epochs in self.until_K]
         else:
-            lengths = [f"to {share(h)}" for h in self.horizons[:-1]] + ["in full"]
-            first = "squeezed "
+            first, lengths = "squeezed ", [f"to {share(h)}" for h in self.horizons[:-1]]
+            lengths.append("in full")
         sizes = self.sizes(num_configs)
         later = [f", {n} {length}" for n, length in zip(sizes[1:], lengths[1:], strict=True)]
         return f"{num_configs} configs {first}{lengths[0]}" + "".join(later)

@@ -43,6 +43,8 @@ def make_recipe(config: Config, source: SourceInfo) -> Recipe:
             f"batch.initial={config.batch.initial}: larger than the {pool - num_val:,} images "
             "trained on"
         )
+    # C^2 where none is given: 1; for a function what makes delta 1 at the recipe's lr.
+    unit_c2 = config.batch.initial / config.lr**2 if config.trainer == "function" else 1.0
     return Recipe(
         workload=config.workload,
         dataset=config.dataset.name,
@@ -64,7 +66,7 @@ def make_recipe(config: Config, source: SourceInfo) -> Recipe:
         batch0=config.batch.initial,
         batch_max=config.batch.max,
         noise_law=config.noise.law or LAW_OF.get(config.optimizer.name, "sgd"),
-        c2=config.noise.c2 if config.noise.c2 is not None else _unit_c2(config),
+        c2=unit_c2 if config.noise.c2 is None else config.noise.c2,
         k=config.noise.k,
         c2_source=(config.noise.source or "given") if config.noise.c2 is not None else "unit",
         precision=config.precision,
@@ -117,11 +119,6 @@ def curve_digest(family: str, params: Mapping[str, float]) -> str:
     curve_params = {k: v for k, v in params.items() if k not in SCHEDULE_PARAMS}
     values = np.asarray(curve(np.linspace(0, 0.999, 1000), **curve_params))
     return hashlib.sha256(np.round(values, 12).tobytes()).hexdigest()[:12]
-
-
-def _unit_c2(config: Config) -> float:
-    """C^2 where none is given: 1; for a function what makes delta 1 at the recipe's lr."""
-    return config.batch.initial / config.lr**2 if config.trainer == "function" else 1.0
 
 
 def _options(config: Config, measurement: str) -> dict[str, Any]:

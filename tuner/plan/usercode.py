@@ -14,7 +14,6 @@ from types import CodeType
 from typing import Any
 
 from search_spaces.registry import find_source, is_import_path
-from trainables.data.sources import SourceInfo
 from tuner.config.schema import NAMED, Config, ConfigError, refusing, value_of
 
 MAIN = "__main__"  # module of what is defined in a script or a notebook
@@ -44,20 +43,6 @@ def name_of(function: Callable[..., Any]) -> str:
     named: Any = inner if hasattr(inner, "__qualname__") else type(inner)
     # "<lambda>" and "outer.<locals>.inner": a name that the command line could hold.
     return f"{named.__module__}:{re.sub('[<>]', '', named.__qualname__)}"
-
-
-def describe_own(config: Config) -> SourceInfo:
-    """The facts of data that only the user's own training knows."""
-    return SourceInfo(
-        name="none",
-        path=None,
-        num_train=config.dataset.train_examples or 0,
-        num_test=0,
-        num_classes=0,
-        fingerprint=code_digest(config),
-        channels=0,
-        image_size=None,
-    )
 
 
 def check_trainable(config: Config) -> None:

@@ -159,11 +159,7 @@ def _own_families(stored: Config, given: Mapping[str, Any], config_dir: str | No
 def _check_foreign(
     stored: Config, manifest: Mapping[str, Any], given: Mapping[str, Any], families: set[str]
 ) -> None:
-    """Code named by a stored run is imported only if the command line names it again.
-
-    Args:
-        families: of the space files that it names.
-    """
+    """Code named by a stored run is imported only if named again; families: by space files."""
     recipe = manifest["recipe"]
     model = "trainable" if recipe.get("trainer") == "user" else "model.name"
     names = [(key, value_of(stored, key) or "") for key in REPEATABLE]
