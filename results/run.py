@@ -354,12 +354,12 @@ def _missing_segments(run_dir: Path) -> list[str]:
 
 
 def _lost_epochs(run: Run) -> list[str]:
-    counts = run.epochs.group_by("trial_key").aggregate([("epoch", "count")]).to_pylist()
-    recorded = {row["trial_key"]: row["epoch_count"] for row in counts}
-    columns = run.trials.select(["run_id", "trial_key", "epochs_done"]).to_pylist()
+    names = ["run_id", "trial_key"]
+    counts = run.epochs.group_by(names).aggregate([("epoch", "count")]).to_pylist()
+    recorded = {(row["run_id"], row["trial_key"]): row["epoch_count"] for row in counts}
     return [
-        f"run {row['run_id']}: trial {row['trial_key']} has {recorded.get(row['trial_key'], 0)} "
+        f"run {row['run_id']}: trial {row['trial_key']} has {count} "
         f"of its {row['epochs_done']} epochs."
-        for row in columns
-        if row["epochs_done"] > recorded.get(row["trial_key"], 0)
+        for row in run.trials.select([*names, "epochs_done"]).to_pylist()
+        if (count := recorded.get((row["run_id"], row["trial_key"]), 0)) < row["epochs_done"]
     ]

@@ -51,14 +51,12 @@ def compare_arms(
     scores, lost = confirm_scores(arms, metric)
     if reference is not None and not scores.get(reference):
         raise unknown_name("arm", reference, [name for name in scores if scores[name]])
-    if min_effect is None:
-        min_effect = _min_effect(manifests, rows)
     spaces = {run_id: spaces_of(manifest) for run_id, manifest in manifests.items()}
     details = {name: _details(arm, spaces) for name, arm in arms.items()}
     comparison = compare(
         scores,
         reference=BASELINE if reference is None else reference,
-        min_effect=min_effect,
+        min_effect=_min_effect(manifests, rows) if min_effect is None else min_effect,
         repeated_looks=any(looked_repeatedly(manifest) for manifest in manifests.values()),
         correct=correct_images(arms, manifests) if metric == "test_accuracy" else {},
         losses=train_losses(arms),
@@ -93,8 +91,8 @@ def _min_effect(manifests: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> 
         given = (manifest.get("config") or {}).get("min_effect")
         if given is not None:
             return float(given)
-    told = [m["num_test"] for m in manifests.values() if m.get("num_test") is not None]
-    return default_min_effect(max(told or num_images(rows, manifests).values(), default=0))
+    stated = [m["num_test"] for m in manifests.values() if m.get("num_test") is not None]
+    return default_min_effect(max(stated or num_images(rows, manifests).values(), default=0))
 
 
 def _details(rows: list[Row], spaces: Mapping[str, Mapping[str, SearchSpace]]) -> ArmDetails:

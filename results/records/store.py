@@ -210,10 +210,10 @@ class RunStore:
     def _try(self, write: Callable[[], None]) -> bool:
         try:
             write()
+            return True
         except OSError as error:
             self.error = error
             return False
-        return True
 
     def _write_all(self) -> None:
         with self._telling:

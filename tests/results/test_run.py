@@ -447,3 +447,14 @@ def test_a_notebook_shows_states_arms_and_notes(tmp_path):
         assert text in html
     assert "pyarrow" not in html
     assert "<no table>" not in html
+
+
+def test_epochs_lost_by_one_run_are_not_made_up_for_by_another(tmp_path):
+    """Runs may share a trial: the same config and seed, such as a baseline."""
+    for name in ("whole", "cut"):
+        with RunStore.create(tmp_path / name, {}, "") as store:
+            write_trial(store, make_trial())
+    for path in list_segments(tmp_path / "cut", "epochs"):
+        path.unlink()
+    (note,) = results.load(tmp_path).notes
+    assert note == "1 trials lack epochs; python -m results verify tells which."
