@@ -57,9 +57,7 @@ class Algorithm3:
         Level M+1 has delta = 0, hence lr 0: nothing would move, so no stage is spent on it.
         With inner steps, level m holds the share T_F b_m of all samples; a table then needs
         an interval short enough to meet them.
-
-        Args:
-            progress: u in [0, 1]; u = 1 belongs to level M.
+        `progress`: u in [0, 1]; u = 1 belongs to level M.
         """
         M = self.num_levels
         steps_M = np.ones(M) if self.inner_steps_L is None else self.inner_steps_L[:M]

@@ -35,13 +35,7 @@ OPTIMIZERS: dict[str, str] = {
 }
 
 # How a benchmark function is minimised, for the trainer `function`.
-SOLVERS = (
-    "graduated",
-    "gradient_descent",
-    "random_restarts",
-    "dual_annealing",
-    "basin_hopping",
-)
+SOLVERS = ("graduated", "gradient_descent", "random_restarts", "dual_annealing", "basin_hopping")
 
 NUM_STARTS = 30  # independent repetitions of such a trial, each from a random point
 

@@ -72,8 +72,7 @@ class BasicBlock(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != channels:  # option B of arXiv 1512.03385
             self.shortcut = nn.Sequential(
-                _Conv1x1(in_channels, channels, stride),
-                nn.BatchNorm2d(channels),
+                _Conv1x1(in_channels, channels, stride), nn.BatchNorm2d(channels)
             )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:

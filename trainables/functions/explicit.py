@@ -51,10 +51,7 @@ class ExplicitTraining:
     train loss is the smoothed function at the point before the epoch's last step, from that
     step's own directions. Always on the CPU, in float64.
 
-    Args:
-        trial: all that determines the result.
-        schedule: its table; None computes it from the trial.
-        device: not used.
+    Arguments as of NetworkTraining; the device is not used.
 
     Raises:
         ValueError: unknown function, solver or smoothing, or a bad dimension.

@@ -39,11 +39,7 @@ class UserTraining:
     `seconds` is all the time between two reports, the function's own evaluation included.
     A training interrupted without a `state=` begins anew.
 
-    Args:
-        trial: all that determines the result.
-        schedule: its table; None computes it from the trial.
-        device: "cpu", "cuda" or "cuda:k".
-        trainable: None imports what the recipe's model names.
+    Arguments as of NetworkTraining; trainable=None imports what the recipe's model names.
     """
 
     def __init__(
@@ -109,11 +105,8 @@ class UserTraining:
             confirms=trial.role == "confirm",
         )
         # No reference to self: a training that is dropped must end its thread.
-        thread = threading.Thread(
-            target=_run,
-            args=(self.trainable, self.schedule, trial.seed, report, turns),
-            daemon=True,
-        )
+        arguments = self.trainable, self.schedule, trial.seed, report, turns
+        thread = threading.Thread(target=_run, args=arguments, daemon=True)
         thread.start()
         self.stop = weakref.finalize(self, _stop, turns, thread)
         self.stop.atexit = False

@@ -74,11 +74,7 @@ class Turns:
         self._answers.put(answer)
 
     def wait(self) -> None:
-        """Until the next epoch is asked for.
-
-        Raises:
-            Abandoned: it never will be.
-        """
+        """Until the next epoch is asked for; raises Abandoned if it never will be."""
         if not self.is_over:
             self._asked.get()
         if self.is_over:
