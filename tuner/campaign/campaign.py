@@ -27,11 +27,7 @@ MAX_FIRST_FAILURES = 5
 
 
 class Campaign:
-    """Hands out the trials of a run.
-
-    Args:
-        plan: what the run is to do; its recipe must have its final precision and threads.
-    """
+    """Hands out the trials of a plan, whose recipe must have its final precision and threads."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.ladder = plan, plan.ladder

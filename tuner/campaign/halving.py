@@ -37,12 +37,7 @@ class Rung:
 
 
 class Halving:
-    """The rungs of one arm. Scores: higher is better.
-
-    Args:
-        ladder: of the search.
-        num_configs: that the arm is to start; may grow.
-    """
+    """The rungs of an arm that is to start `num_configs` (may grow). Scores: higher is better."""
 
     def __init__(self, ladder: Ladder, num_configs: int) -> None:
         self.ladder, self.num_configs = ladder, num_configs
@@ -79,8 +74,7 @@ class Halving:
     def promotion(self, *, closed: bool) -> tuple[str, int] | None:
         """The config to promote next and its new rung; None = nobody has earned it yet.
 
-        Args:
-            closed: True when no further config will start.
+        `closed`: no further config will start.
         """
         num_configs = len(self.rungs[0]) if closed else self.num_configs
         sizes = self.ladder.sizes(num_configs)
@@ -102,8 +96,7 @@ class Halving:
     def _candidates(self, rung: int, room: int | None) -> Iterator[str]:
         """Configs of this rung that may rise, best first.
 
-        Args:
-            room: of the rung above, once this rung is full; None = the best 1/eta so far.
+        `room` of the rung above, once this rung is full; None = the best 1/eta so far.
         """
         here, above = self.rungs[rung], self.rungs[rung + 1]
         ranked = sorted(here.scores, key=lambda c: (-here.scores[c], self._asked[c]))

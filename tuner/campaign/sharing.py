@@ -28,11 +28,7 @@ class Beginning:
 
 
 class Sharing:
-    """Who keeps which states, and who begins from them.
-
-    Args:
-        trials: all that may share, in the order in which they are to be trained.
-    """
+    """Who keeps which states, and who begins from them: of trials in the order of training."""
 
     def __init__(self, trials: Iterable[TrialConfig]) -> None:
         self.beginnings: dict[str, Beginning] = {}

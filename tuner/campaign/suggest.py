@@ -27,8 +27,7 @@ class Suggester:
     """The study of one arm.
 
     Args:
-        space: with absolute ranges.
-        seed: of the run.
+        space: with absolute ranges. seed: of the run.
         sampler: tpe | gp (model-based after the start-up), random, qmc (Sobol throughout), grid.
         trials: configs the arm will train; start-up is max(2*dims+1, trials//4) of them unless
             `startup` says otherwise.
@@ -47,11 +46,7 @@ class Suggester:
         return self.sampler in ("tpe", "gp") and number >= self.num_startup
 
     def ask(self, number: int, is_tried: Callable[[Params], bool]) -> Params | None:
-        """Parameters of ask `number` (from 0), or None when the space has no new ones.
-
-        Args:
-            is_tried: True for parameters that were trained already; those are not repeated.
-        """
+        """Parameters of ask `number` (from 0) that are not tried; None = the space has no more."""
         if self.sampler == "grid":
             return next((params for params in self.grid() if not is_tried(params)), None)
         for attempt in range(MAX_ATTEMPTS):

@@ -70,11 +70,7 @@ def describe_standing(arm: str, claims: Iterable[Claim]) -> str:
 def next_commands(
     run_dir: Path, manifest: Mapping[str, Any], family: str, *, has_search: bool = True
 ) -> list[str]:
-    """What a person would type next.
-
-    Args:
-        family: of the best schedule; one of the user's own is named again, which allows its code.
-    """
+    """What a person would type next; a family of the user's own is named, to allow its code."""
     where, config = shlex.quote(describe_path(run_dir)), manifest["config"]
     own = f" --family {shlex.quote(family)}" if is_import_path(family) else ""
     commands = [
@@ -91,10 +87,9 @@ def next_commands(
 def resume_command(
     run_dir: Path, manifest: Mapping[str, Any], program: str = PROGRAM, **keys: str
 ) -> str:
-    """What goes on with a run; the user's own code is named again, which allows its import.
+    """What goes on with a run, with these keys changed; `program`: what was typed before words.
 
-    Args:
-        program: what was typed before the words. keys: what is to change.
+    The user's own code is named again, which allows its import.
     """
     config, where = manifest["config"], describe_path(run_dir)
     names = {key: config[key]["name"] for key in NAMED} | {"trainable": config.get("trainable")}

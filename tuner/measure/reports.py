@@ -39,10 +39,7 @@ def report(what: str, run_dir: Path) -> None:
 
 
 def write_workload(run_dir: Path, directory: Path) -> Path:
-    """The run's workload with the measured constants, as a file for --config-dir.
-
-    Args:
-        directory: gets workload/<workload>_measured.yaml.
+    """The run's workload with the measured constants: workload/<workload>_measured.yaml there.
 
     Raises:
         ConfigError: nothing was measured, or the file cannot be written.

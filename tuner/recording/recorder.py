@@ -57,11 +57,7 @@ class TrialState:
 
 
 class Recorder(tune.Callback):  # type: ignore[misc]
-    """Writes every epoch and every trial through the store, and tells the display.
-
-    Args:
-        store: of the run. display: what the person sees.
-    """
+    """Writes every epoch and every trial through the store, and tells the display."""
 
     def __init__(self, store: RunStore, display: Display) -> None:
         self.store, self.display = store, display
@@ -135,13 +131,10 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         if result["warning"] and not self.warned:
             self.warned = True
             self._show("say", f"warning: {result['warning']}; trained on without")
-        if result["outcome"]:
-            outcome = Outcome(**result["outcome"])
-            self._end(trial, outcome.status, outcome=outcome)
-        elif failure := result["failure"]:
-            self._end(trial, failure["status"], error=failure["error"])
-        elif result["done"]:
-            self._end(trial, result["status"], so_far=result["so_far"])
+        if result["done"]:
+            outcome = Outcome(**result["outcome"]) if result["outcome"] else None
+            error, so_far = (result["failure"] or {}).get("error"), result["so_far"]
+            self._end(trial, result["status"], outcome=outcome, so_far=so_far, error=error)
 
     @_guarded
     def on_trial_error(self, **event: Any) -> None:

@@ -56,9 +56,7 @@ def execute(
     if plan.config.display != "none":
         print("starting Ray ...", flush=True)
     cluster.set_environment()
-    helper = threading.Thread(
-        target=lambda: list(map(importlib.import_module, HEAVY)), daemon=True
-    )
+    helper = threading.Thread(target=lambda: [*map(importlib.import_module, HEAVY)], daemon=True)
     helper.start()
     cluster.start(plan.config.cluster.address)
     helper.join()

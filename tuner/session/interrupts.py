@@ -48,8 +48,7 @@ class Interrupts:
     def loop_ended(self, *, may_exit: bool) -> None:
         """Tune's loop has stopped: from now on only Ray's shutdown may be waited for in vain.
 
-        Args:
-            may_exit: the process is ours to end; a notebook's is not.
+        `may_exit`: the process is ours to end; a notebook's is not.
         """
         self.leave = None
         if self.watchdog is not None:

@@ -16,13 +16,12 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
     """Hands the campaign's trials to Tune and Tune's outcomes to the campaign.
 
     Args:
-        campaign: decides.
         constants: keys that every trial's config holds besides `trial` and `schedule`.
         stopping: True once the run is to end; no trial is started from then on.
     """
 
     def __init__(
-        self, campaign: Campaign, *, constants: dict[str, Any], stopping: Callable[[], bool]
+        self, campaign: Campaign, constants: dict[str, Any], stopping: Callable[[], bool]
     ) -> None:
         super().__init__()
         self.campaign, self.constants, self.stopping = campaign, constants, stopping

@@ -34,13 +34,7 @@ from tuner.session.searcher import CampaignSearcher
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """A run under way.
-
-    Attributes:
-        plan: what is done; slots: how trials are laid out on the cluster.
-        campaign: decides; recorder: writes; interrupts: how the person stops it.
-        summary, program: see `execute`.
-    """
+    """A run under way: campaign decides, recorder writes; summary and program: see `execute`."""
 
     plan: Plan
     slots: Slots
@@ -74,8 +68,7 @@ class Session:
             try:
                 self.train()
             except Exception as error:
-                said = str(error).strip()
-                problem = said.splitlines()[-1] if said else repr(error)
+                problem = [repr(error), *str(error).strip().splitlines()][-1]
                 self.store.event("problem", traceback=traceback.format_exc())
             finally:
                 self.interrupts.loop_ended(may_exit=self.program != API)
@@ -138,14 +131,12 @@ class Session:
         print(describe_path(run_dir))
         return SOME_FAILED if failed else OK
 
-    def _tune_config(self) -> Any:
+    def _tune_config(self) -> tune.TuneConfig:
         constants = {"device": self.slots.device, "checkpoints": str(self.recorder.checkpoints)}
         if self.plan.config.trainable_function is not None:
             constants["function"] = ray.put(self.plan.config.trainable_function)
         return tune.TuneConfig(
-            search_alg=CampaignSearcher(
-                self.campaign, constants=constants, stopping=lambda: self.stopping
-            ),
+            search_alg=CampaignSearcher(self.campaign, constants, lambda: self.stopping),
             num_samples=-1,
             max_concurrent_trials=self.slots.max_concurrent,
             reuse_actors=True,
@@ -166,9 +157,7 @@ class Session:
             stop=StopAll(self),
             callbacks=[self.recorder, *make_trackers(self.plan.config.track, destination)],
             failure_config=tune.FailureConfig(max_failures=self.plan.config.max_failures),
-            checkpoint_config=tune.CheckpointConfig(
-                checkpoint_frequency=0, checkpoint_at_end=False
-            ),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         )
 
     def _leave(self) -> None:
