@@ -39,7 +39,9 @@ PROGRAM = "python -m tuner.run"
 
 
 def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
-    """Run the command line; returns the exit code (DESIGN.md: 0, 1, 2, 4, 130, 143).
+    """Run the command line; returns the exit code.
+
+    0 ok, 1 some trials failed, 2 bad input, 4 storage lost, 130 and 143 interrupted.
 
     Args:
         program: what was typed before the words.

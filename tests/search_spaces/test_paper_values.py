@@ -1,4 +1,4 @@
-"""Values of PAPERS.md section 10 that no other file tests, and the published results.
+"""Printed values of both papers that no other file tests, and the published results.
 
 R       what                                      tested in
 R1-R6   lr of poly, cosine, cosine power, exp     test_schedule; the rest here
@@ -172,7 +172,7 @@ def test_c2_of_momentum_equals_r20(bound: object, batch: int, c2: float) -> None
     assert bound(batch, 0.1, 0.5, beta=0.9) == pytest.approx(c2, rel=1e-5)
 
 
-# Samples (1e7) of SHB until the mean gradient norm fell to epsilon; PAPERS.md section 2.
+# Samples (1e7) of SHB until the mean gradient norm fell to epsilon; arXiv 2412.11501.
 SAMPLES = {
     0.5: [4.328, 3.246, 2.244, 1.831, 1.769, 1.742, 1.650, 1.637, 1.812, 2.513, 4.873],
     0.7: [2.668, 1.957, 1.346, 1.081, 1.026, 0.9998, 0.9652, 0.9829, 1.147, 1.601, 3.156],
@@ -245,7 +245,7 @@ def test_published_params_are_those_of_the_family() -> None:
 
 
 def test_the_papers_findings_hold_in_the_published_values() -> None:
-    """PAPERS.md 8.1: p <= 1 beats p >= 2 and exp; cosine beats p = 0.1 in both measures."""
+    """Fig 3: p <= 1 beats p >= 2 and exp; cosine beats p = 0.1 in both measures."""
     powers = {c.params["p"]: c for c in CURVES.values() if c.family == "poly"}
     low = [c for p, c in powers.items() if p <= 1]
     high = [c for p, c in powers.items() if p >= 2] + [CURVES["exponential"]]

@@ -1,4 +1,4 @@
-"""Schedule values against the papers' (PAPERS.md section 10, R1-R16), torch and themselves."""
+"""Schedule values against the papers' (arXiv 2311.08745), torch and themselves."""
 
 from __future__ import annotations
 

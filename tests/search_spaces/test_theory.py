@@ -1,4 +1,4 @@
-"""The papers' calculators: PAPERS.md section 10, and what they promise beyond it."""
+"""The papers' calculators: their printed values, and what they promise beyond it."""
 
 from __future__ import annotations
 

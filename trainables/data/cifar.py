@@ -27,7 +27,7 @@ class Cifar:
 
     Attributes:
         mean, std: per channel, of pixels in [0, 1]; max_degrees: of the rotation. Crop by PAD and
-            flip are common. Source: PAPERS.md 1.3, the values of the papers' code.
+            flip are common. Source: the code of arXiv 2311.08745.
         folder, archive_md5, file_md5: how torchvision stores it, and the checksums it expects.
     """
 

@@ -25,7 +25,7 @@ from results.records.segments import read_segment, to_batch, write_segment
 from search_spaces.records import EpochRecord, Outcome
 from tests.fakes.results import START, make_epochs, make_outcome, make_recipe, make_trial
 
-# Copied from DESIGN.md "Contracts": columns are only ever added at the end.
+# The contract: columns are only ever added at the end.
 EPOCH_COLUMNS = """run_id, trial_key, space, family, role, replicate, seed, attempt, epoch, stage,
 lr, batch_size, batch_capped, momentum, delta, decay_rate, num_steps, samples_seen, train_loss,
 train_accuracy, val_loss, val_accuracy, seconds, eval_seconds, images_per_second,

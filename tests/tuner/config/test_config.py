@@ -18,7 +18,7 @@ from tuner.plan.plan import make_plan
 from tuner.plan.usercode import check_import
 from tuner.run import main, make_request
 
-# DESIGN.md, Contracts: these keys are frozen.
+# The contract: these keys are frozen.
 FROZEN_KEYS = """
 space split workload preset dataset.name dataset.path dataset.train_examples dataset.val_fraction
 model.name model.width optimizer.name optimizer.momentum optimizer.nesterov

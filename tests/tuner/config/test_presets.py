@@ -19,7 +19,7 @@ from tuner.run import main
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
 
 CPU_FORMS = [name for name in PRESETS if name.endswith("_cpu")]
-# PAPERS.md R1-R6: lr of epoch t of 200 from 0.1; R10 for the steps.
+# arXiv 2311.08745: lr of epoch t of 200 from 0.1; R10 for the steps.
 PAPERS_LR = {
     "poly p=0.5": {1: 0.09974968672, 100: 0.07071067812, 199: 0.007071067812},
     "poly p=0.9": {1: 0.09954988729, 150: 0.02871745887, 199: 0.0008493232323},
@@ -142,7 +142,7 @@ def test_algorithm_6_arms_share_one_path_of_delta_down_to_the_floor_of_momentum(
 
 
 def test_p1_sharpness_is_the_papers_grid_of_156_trainings() -> None:
-    """PAPERS.md 6: 4 lrs, 13 batch sizes, 3 runs."""
+    """arXiv 2311.08745, sharpness: 4 lrs, 13 batch sizes, 3 runs."""
     (arm,) = PAPER_PRESETS["p1_sharpness"].arms
     assert len(arm.points()) * composed("preset=p1_sharpness").confirm.seeds == 156
     assert arm.ranges["batch0"].choices == tuple(2**k for k in range(1, 14))
