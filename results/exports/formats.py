@@ -6,7 +6,6 @@ import functools
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,9 +14,6 @@ import pyarrow.csv as pa_csv
 from results.records.segments import write_atomically, write_text
 from results.run import Run
 from results.study import quiet_optuna
-
-if TYPE_CHECKING:  # optuna is imported late: --help stays fast
-    import optuna
 
 JOURNAL_NAME = "optuna_journal.log"
 PAPER_TABLES = ("arms", "pairs")  # of a comparison
@@ -61,6 +57,7 @@ def export_journal(run: Run, path: str | Path) -> Path:
     Raises:
         ValueError: the run has no space.
     """
+    import optuna  # late: --help stays fast
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
@@ -72,7 +69,12 @@ def export_journal(run: Run, path: str | Path) -> Path:
         file = Path(folder) / JOURNAL_NAME  # a journal only grows; ours is new
         storage = JournalStorage(JournalFileBackend(str(file)))
         for space in run.spaces:
-            _copy(run.to_study(space), storage, run)
+            study = run.to_study(space)
+            copy = optuna.create_study(
+                study_name=study.study_name, storage=storage, directions=study.directions
+            )
+            copy.set_user_attr("runs", ", ".join(run.manifests))
+            copy.add_trials(study.get_trials(deepcopy=False))
         write_text(path, file.read_text())
     return path
 
@@ -87,13 +89,3 @@ def _without_binary(table: pa.Table) -> pa.Table:
             text = pc.strftime(table.column(place), format="%Y-%m-%dT%H:%M:%SZ")
             table = table.set_column(place, field.name, text)
     return table
-
-
-def _copy(study: optuna.Study, storage: optuna.storages.BaseStorage, run: Run) -> None:
-    import optuna
-
-    copy = optuna.create_study(
-        study_name=study.study_name, storage=storage, directions=study.directions
-    )
-    copy.set_user_attr("runs", ", ".join(run.manifests))
-    copy.add_trials(study.get_trials(deepcopy=False))

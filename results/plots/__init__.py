@@ -67,12 +67,7 @@ def scale_line(run: Run) -> str:
 
 
 def save_plots(run: Run, directory: str | Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
-    """Draw every figure that has something to show; returns the files written.
-
-    Args:
-        directory: made where missing.
-        formats: png | pdf | svg.
-    """
+    """Draw every figure that has something to show, as png | pdf | svg; returns the files."""
     written: list[Path] = []
     scale = scale_line(run)
     for name, plot in PLOTS.items():

@@ -14,9 +14,6 @@ REPORT_NAME = "report.html"
 def write_report(run: Run, path: str | Path) -> Path:
     """Write the report of this run: self-contained, no scripts, nothing from elsewhere.
 
-    Args:
-        path: of the file; its folder is made where missing.
-
     Raises:
         ValueError: the runs trained different workloads (see Run.compare).
     """

@@ -17,7 +17,6 @@ from results.records.schema import trial_from_row
 from results.report.provenance import failures_table, provenance
 from results.report.svg import inline_svg
 from results.run import Run
-from results.statistics.compare import Comparison
 from results.tables import Table
 from search_spaces.records import LOST
 
@@ -55,20 +54,18 @@ class Section:
 
 
 def render_report(run: Run) -> str:
-    """The page of this run.
-
-    Raises:
-        ValueError: the runs trained different workloads.
-    """
+    """The page of this run; ValueError where the runs trained different workloads."""
     comparison = run.compare()
     tables = [table for table in comparison.tables().values() if table.rows]
     rows = run.rows()
+    verdict = _sentence(comparison.verdict)  # claims: where it does not say them all
+    sentences = [_sentence(claim.sentence) for claim in comparison.claims]
     return _template().render(
         title=", ".join(run.manifests) or "no run",
         trained=scale_line(run),
         notes=[*run.notes, *_own_notes(run)],
-        verdict=_sentence(comparison.verdict),
-        claims=_claims(comparison),
+        verdict=verdict,
+        claims=[s for s in sentences if s != verdict] if len(sentences) <= MAX_CLAIMS else [],
         warnings=comparison.warnings,
         tables=tables,
         evidence=EVIDENCE,
@@ -119,13 +116,6 @@ def _sections(run: Run, *, has_tables: bool) -> list[Section]:
         if exhibits or (has_tables and heading == EVIDENCE):
             sections.append(Section(heading=heading, lead=lead, exhibits=exhibits))
     return sections
-
-
-def _claims(comparison: Comparison) -> list[str]:
-    """Every comparison in words, where the verdict does not say them all."""
-    sentences = [_sentence(claim.sentence) for claim in comparison.claims]
-    verdict = _sentence(comparison.verdict)
-    return [s for s in sentences if s != verdict] if len(sentences) <= MAX_CLAIMS else []
 
 
 def _own_notes(run: Run) -> list[str]:

@@ -108,15 +108,12 @@ def _draw_arm(axes: Axes, arm: ArmDifference, height: int) -> None:
 def _write_label(axes: Axes, arm: ArmDifference, height: int) -> None:
     """Above the mean; towards the middle from near the sides, not over the axis."""
     low, high = axes.get_xlim()
-    place = (100 * arm.difference.mean - low) / (high - low)
+    mean, n = arm.difference.mean, arm.difference.n
+    place = (100 * mean - low) / (high - low)
+    side = "left" if place < SIDE else "right" if place > 1 - SIDE else "center"
+    text = f"{points(mean)[0]} {arm.difference.texts[1]}, n={n}: {arm.outcome}"
     axes.annotate(
-        f"{points(arm.difference.mean)[0]} {arm.difference.texts[1]}, "
-        f"n={arm.difference.n}: {arm.outcome}",
-        (100 * arm.difference.mean, height),
-        xytext=(0, 9),
-        textcoords="offset points",
-        ha="left" if place < SIDE else "right" if place > 1 - SIDE else "center",
-        fontsize=10,
+        text, (100 * mean, height), (0, 9), textcoords="offset points", ha=side, fontsize=10
     )
 
 

@@ -167,7 +167,7 @@ def _time_table(info: TimeUseInfo) -> Table:
         [
             arm_label(arm.name),
             str(arm.num_trials),
-            *(duration(s) for s in (arm.train_seconds, arm.eval_seconds, arm.other_seconds)),
+            *(duration(getattr(arm, part)) for part in PARTS),
             duration(arm.wall_seconds / arm.num_trials),
         ]
         for arm in info.arms

@@ -102,8 +102,7 @@ def _set_scales(axes: Axes, arms: Sequence[Critical]) -> None:
     drawn = [arm for arm in arms if len(arm.batch_S)]
     if not drawn:
         axes.text(0.5, 0.5, "no batch reached epsilon", transform=axes.transAxes, ha="center")
-        axes.set_xticks([])
-        axes.set_yticks([])
+        axes.set(xticks=[], yticks=[])
         return
     grid_axis(axes, np.concatenate([arm.batch_S for arm in drawn]))
     log_axis(axes, "y", np.concatenate([arm.mean_sfo_S for arm in drawn]))

@@ -83,8 +83,7 @@ def _draw_rates(axes: Axes, exchange: Exchange) -> None:
         axes.annotate(f"{rate.a:.2f}", (rate.a, height), xytext=(0, 9),
                       textcoords="offset points", ha="center", fontsize=10)  # fmt: skip
     axes.set_yticks(range(len(rates)), ["together", *reversed(names)])
-    axes.set_ylim(-0.6, len(rates) + 0.3)
-    axes.set_xlim(low_end, high_end)
+    axes.set(ylim=(-0.6, len(rates) + 0.3), xlim=(low_end, high_end))
     axes.set_xlabel("exchange rate a (open ends: nothing tried refuses)")
 
 

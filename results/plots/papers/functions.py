@@ -17,8 +17,7 @@ SMALLEST, LARGEST = 1e-6, 1e4  # errors beyond are drawn as these
 def draw_functions(table: Sequence[Solved], note: str, figure: Figure) -> None:
     """A field per function and method: colour the mean error, text the share of starts solved.
 
-    Args:
-        note: scale of the experiment (dimension, evaluations), part of the caption.
+    note: scale of the experiment (dimension, evaluations), part of the caption.
     """
     functions = list(dict.fromkeys(entry.function for entry in table))
     methods = list(dict.fromkeys(entry.method for entry in table))

@@ -46,10 +46,8 @@ class ArmNoise:
     """C^2 and the gradient's norm along one arm's trainings.
 
     Attributes:
-        epoch_E: those measured.
         c2: t-intervals over seeds; of a single seed the measurement's own.
         gradient_norm: of the whole loss, bias removed; t-intervals over seeds.
-        num_seeds: trainings averaged.
         average: over the training; None before the first training has completed.
     """
 

@@ -85,12 +85,9 @@ def draw_published(info: PublishedInfo, figure: Figure) -> None:
             half = 0.0 if ours.low is None else ours.mean - ours.low
             axes.errorbar(scale * x, scale * ours.mean, yerr=scale * half, fmt="o", color=color,
                           capsize=3, label=published.label)  # fmt: skip
-    left.set_xlabel("published test accuracy [%]")
-    left.set_ylabel("our test accuracy [%]")
-    right.set_xlabel("published training loss")
-    right.set_ylabel("our training loss (eval mode)")
-    right.set_xscale("log")
-    right.set_yscale("log")
+    left.set(xlabel="published test accuracy [%]", ylabel="our test accuracy [%]")
+    right.set(xlabel="published training loss", ylabel="our training loss (eval mode)")
+    right.set(xscale="log", yscale="log")
     left.set_title(f"ranks: {info.accuracy}", fontsize=11)
     right.set_title(f"ranks: {info.train_loss}", fontsize=11)
     handles, labels = left.get_legend_handles_labels()

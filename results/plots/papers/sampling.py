@@ -41,8 +41,7 @@ def draw_sampling(arms: tuple[Sampling, ...], figure: Figure) -> None:
         mean_E, low_E, high_E = np.array([(m.mean, m.low, m.high) for m in means], dtype=float).T
         x_E = dodge(list(arm.scaled_norm), place, len(arms))
         log_errorbars(right, x_E, mean_E, (low_E, high_E), look)
-    left.set_xlabel("component of omega [standard deviations from the mean]")
-    left.set_ylabel("density")
+    left.set(xlabel="component of omega [standard deviations from the mean]", ylabel="density")
     right.set_ylabel("sqrt(b) * ||omega||, an estimate of C")
     epoch_axis(right, [epoch for arm in arms for epoch in arm.scaled_norm])
     log_axis(right, "y", [m.mean for arm in arms for m in arm.scaled_norm.values()])

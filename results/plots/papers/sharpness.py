@@ -10,7 +10,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
 from results.measurements.sharpness import (
     LABELS,
@@ -49,31 +48,21 @@ def draw_sharpness(info: Sharpness, figure: Figure) -> None:
     )
 
 
-def _values(info: Sharpness, quantity: Quantity) -> NDArray[np.float64]:
-    return np.concatenate([arm.values[quantity] for arm in info.arms] or [np.empty(0)])
-
-
 def _draw_config(axes: Axes, arm: ConfigSharpness, panel: Panel, look: Look) -> None:
-    x_R, y_R = (_shown(arm.values[quantity], quantity) for quantity in panel)
+    x_R, y_R = (arm.values[name] * (100 if name == "test_accuracy" else 1) for name in panel)
     axes.scatter(x_R, y_R, s=26, color=look.color, marker=look.marker, alpha=0.75, linewidths=0)
-
-
-def _shown(value_R: NDArray[np.float64], quantity: Quantity) -> NDArray[np.float64]:
-    return 100 * value_R if quantity == "test_accuracy" else value_R
 
 
 def _set_scales(axes: Axes, info: Sharpness, panel: Panel) -> None:
     for which, quantity in zip("xy", panel, strict=True):
-        value_T = _values(info, quantity)
+        value_T = np.concatenate([np.empty(0), *(arm.values[quantity] for arm in info.arms)])
         if quantity in ("batch_size", "lr"):
             grid_axis(axes, value_T)
-        elif quantity in SCHEDULED or _is_wide(value_T, quantity):
+        elif quantity in SCHEDULED:
             log_axis(axes, which, value_T)
-
-
-def _is_wide(value_T: NDArray[np.float64], quantity: Quantity) -> bool:
-    is_positive = quantity == "sharpness" and len(value_T) > 0 and value_T.min() > 0
-    return bool(is_positive and value_T.max() > MIN_LOG_RATIO * value_T.min())
+        elif quantity == "sharpness" and value_T.size:
+            if value_T.max() > MIN_LOG_RATIO * value_T.min() > 0:
+                log_axis(axes, which, value_T)
 
 
 def _label(info: Sharpness, quantity: Quantity) -> str:
@@ -91,8 +80,8 @@ def _draw_key(axes: Axes, info: Sharpness, looks: dict[float, Look]) -> None:
         axes.legend(
             handles=handles, loc="upper left", frameon=False, ncols=math.ceil(len(handles) / 4)
         )
-    told = axes.text(0.0, 0.0, _method(info), transform=axes.transAxes, fontsize=8.5)
-    told.set_in_layout(False)  # or its width would be taken from the panels
+    method = axes.text(0.0, 0.0, _method(info), transform=axes.transAxes, fontsize=8.5)
+    method.set_in_layout(False)  # or its width would be taken from the panels
 
 
 def _method(info: Sharpness) -> str:

@@ -119,8 +119,7 @@ def draw_best_of_n(arms: tuple[ArmBest, ...], figure: Figure) -> None:
     room = 0.05 * (highest - lowest) + 1e-4
     axes.set_ylim(100 * (lowest - 3 * room), 100 * (highest + room))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("n random configs trained")
-    axes.set_ylabel("validation accuracy of the best [%]")
+    axes.set(xlabel="n random configs trained", ylabel="validation accuracy of the best [%]")
     low, high = (f"{100 * share:.0f}" for share in BAND)
     axes.set_title(
         f"Line: expected best of n configs (one seed each); band: {low}% to {high}% of all "

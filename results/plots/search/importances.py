@@ -146,9 +146,7 @@ def _draw_arm(axes: Axes, arm: Importances, most: int) -> None:
     axes.barh(place_P, share_P, height=0.6, color=color_of(arm.space), alpha=0.75)
     axes.hlines(place_P, low_P, high_P, color="black", linewidth=1.6)
     axes.set_yticks(place_P, list(arm.share))
-    axes.set_ylim(most - 0.4, -0.6)
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("share [%]")
+    axes.set(ylim=(most - 0.4, -0.6), xlim=(0, 100), xlabel="share [%]")
     axes.set_title(f"{arm_label(arm.space)} (n={arm.num_trials})", fontsize=10.5)
     axes.grid(visible=False, axis="y")
 
