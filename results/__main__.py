@@ -81,11 +81,8 @@ def make_parser(program: str = PROGRAM) -> Parser:
     export.add_argument("--figures", metavar="KINDS", help="png,svg,pdf: every figure")
     export.add_argument("--journal", action="store_true", help="a file for optuna-dashboard")
     export.add_argument("--report", action="store_true", help="report.html")
-    export.add_argument(
-        "--out",
-        help="folder to write to (default: export/ in the run folder); with --journal or "
-        "--report alone also a file",
-    )
+    folder = "folder to write to (default: export/ in the run folder)"
+    export.add_argument("--out", help=f"{folder}; with --journal or --report alone also a file")
     return parser
 
 

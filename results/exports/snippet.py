@@ -101,14 +101,10 @@ def export_schedule(trial: TrialConfig, directory: str | Path) -> list[Path]:
     trial = replace(trial, horizon=1.0, until=None)
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    texts = {
-        directory / "schedule.csv": _csv(trial),
-        directory / "schedule.json": _json(trial),
-        directory / "torch_snippet.py": torch_snippet(trial),
-    }
-    for path, text in texts.items():
-        write_text(path, text)
-    return list(texts)
+    files = {"schedule.csv": _csv, "schedule.json": _json, "torch_snippet.py": torch_snippet}
+    for name, content in files.items():
+        write_text(directory / name, content(trial))
+    return [directory / name for name in files]
 
 
 def torch_snippet(trial: TrialConfig) -> str:

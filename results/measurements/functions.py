@@ -69,16 +69,11 @@ def solved(runs: Iterable[Run]) -> list[Solved]:
 
 def functions_table(solved: Iterable[Solved]) -> Table:
     """Every method on every function: its mean error, and how many starts it solved."""
-    rows = [
-        [
-            entry.function,
-            entry.method,
-            f"{entry.error:.4g}",
-            f"{entry.num_solved}/{entry.num_starts} "
-            f"[{100 * entry.low:.0f} %, {100 * entry.high:.0f} %]",
-        ]
-        for entry in solved
-    ]
+    rows = []
+    for entry in solved:
+        interval = f"[{100 * entry.low:.0f} %, {100 * entry.high:.0f} %]"
+        share = f"{entry.num_solved}/{entry.num_starts} {interval}"
+        rows.append([entry.function, entry.method, f"{entry.error:.4g}", share])
     caption = (
         "Mean f - f* at the end, and starts that ended within tolerance of the minimum with 95% "
         "Wilson interval"

@@ -59,7 +59,7 @@ def _facts(manifest: Mapping[str, Any], rows: list[Row]) -> dict[str, str]:
     recipe, config = _dict(manifest, "recipe"), _dict(manifest, "config")
     git, hardware = _dict(manifest, "git"), _dict(manifest, "hardware")
     search, confirm = _dict(config, "search"), _dict(config, "confirm")
-    slots = _dict(manifest, "slots")
+    slots, changes = _dict(manifest, "slots"), " with changes" if git.get("dirty") else ""
     seeds = sorted({(r["replicate"], r["seed"]) for r in rows if r["role"] == "confirm"})
     facts = {
         "command": manifest.get("command"),
@@ -78,9 +78,7 @@ def _facts(manifest: Mapping[str, Any], rows: list[Row]) -> dict[str, str]:
         "confirm seeds": ", ".join(str(seed) for _, seed in seeds),
         "minimum effect": config.get("min_effect"),
         "scale": manifest.get("scale"),
-        "code": f"git {git['sha']}{' with changes' if git.get('dirty') else ''}"
-        if git.get("sha")
-        else None,
+        "code": f"git {git['sha']}{changes}" if git.get("sha") else None,
         "versions": ", ".join(f"{k} {v}" for k, v in _dict(manifest, "versions").items()),
         "hardware": _known(hardware, *hardware),
         "trained on": ", ".join(sorted({row["device"] for row in rows if row["device"]})),

@@ -189,10 +189,8 @@ def _curves_caption(arms: tuple[ArmCurves, ...]) -> str:
 
 
 def _costs_caption(arms: tuple[ArmCurves, ...]) -> str:
-    return (
-        f"{_curves_caption(arms)} All arms see equally many samples; where batches grow they take "
-        "fewer optimizer steps."
-    )
+    text = "All arms see equally many samples; where batches grow they take fewer optimizer steps."
+    return f"{_curves_caption(arms)} {text}"
 
 
 def _curves_table(arms: tuple[ArmCurves, ...]) -> Table:

@@ -123,11 +123,8 @@ def draw_decay_rates(info: DecayRatesInfo, figure: Figure) -> None:
     for axes in (left, right):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.suptitle(
-        "Decay of the noise level; a ring marks where a schedule first leaves the admissible "
-        "region",
-        fontsize=11,
-    )
+    ring = "a ring marks where a schedule first leaves the admissible region"
+    figure.suptitle(f"Decay of the noise level; {ring}", fontsize=11)
     handles.append(Patch(color=GREEN, alpha=REGION_ALPHA, label=_region_label(info)))
     figure.legend(
         handles=handles, loc="outside lower center", ncols=4, frameon=False, handlelength=3.5,
@@ -144,10 +141,8 @@ def decaying_info(run: Run) -> DecayRatesInfo:
 
 def _draw_assuming_a(info: DecayRatesInfo, figure: Figure) -> None:
     draw_decay_rates(info, figure)
-    figure.suptitle(
-        f"{figure.get_suptitle()}\na = {ASSUMED_A:g} assumed; no source gives its value",
-        fontsize=11,
-    )
+    assumed = f"a = {ASSUMED_A:g} assumed; no source gives its value"
+    figure.suptitle(f"{figure.get_suptitle()}\n{assumed}", fontsize=11)
 
 
 def _info(

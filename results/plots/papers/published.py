@@ -51,13 +51,10 @@ def published_info(run: Run) -> PublishedInfo:
         twin = _twin(chosen) if chosen else None
         if twin is not None and scores.get(name):
             losses = [row["final_train_loss"] for row in confirm_rows(rows)]
+            accuracy = mean_of(scores[name].values())
+            loss = mean_of(loss for loss in losses if loss is not None)
             arms.append(
-                PublishedArm(
-                    name=name,
-                    published=twin,
-                    accuracy=mean_of(scores[name].values()),
-                    train_loss=mean_of(loss for loss in losses if loss is not None),
-                )
+                PublishedArm(name=name, published=twin, accuracy=accuracy, train_loss=loss)
             )
     if len(arms) < MIN_ARMS:
         return PublishedInfo(arms=(), accuracy=None, train_loss=None)

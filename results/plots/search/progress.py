@@ -46,8 +46,8 @@ def progress_info(run: Run) -> tuple[ArmProgress, ...]:
     """
     arms = []
     for name, rows in group_by_arm(run.rows()).items():
-        trials = sorted(filter(_counts, rows), key=lambda row: row["ended_at"])
-        samples_T = np.cumsum([row["samples_seen"] or 0 for row in trials], dtype=np.float64)
+        trials = sorted(filter(_is_spent, rows), key=lambda row: row["ended_at"])
+        samples_T = np.cumsum([row["samples_seen"] for row in trials], dtype=np.float64)
         is_full_T = np.array([is_full(row) for row in trials], dtype=bool)
         if is_full_T.any():
             objective_T = np.array([row["objective"] for row in trials if is_full(row)])
@@ -92,9 +92,9 @@ def draw_progress(arms: tuple[ArmProgress, ...], figure: Figure) -> None:
     add_legend(figure, [(arm.name, f" (n={len(arm.objective_T)})") for arm in arms])
 
 
-def _counts(row: Row) -> bool:
-    is_spent = bool(row["samples_seen"]) and row["status"] not in LOST
-    return row["role"] == "search" and row["ended_at"] is not None and is_spent
+def _is_spent(row: Row) -> bool:
+    has_ended = row["ended_at"] is not None and row["status"] not in LOST
+    return row["role"] == "search" and has_ended and bool(row["samples_seen"])
 
 
 def _progress_caption(arms: tuple[ArmProgress, ...]) -> str:
