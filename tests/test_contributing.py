@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 import results
-from results.measurements import MEASUREMENTS
+from results.measurements import MEASUREMENTS, Measurement
 from results.plots import save_plots
 from results.plots.figure import Plot
 from results.records.schema import TRIALS, trial_row
@@ -26,7 +26,9 @@ from results.records.segments import to_batch, write_segment
 from results.report.page import render_report
 from tests.conftest import ROOT
 from tests.fakes.results import START, make_trial, write_run
-from tuner.measure.reports import MEASURES, report
+from trainables import MEASUREMENTS as PROBES
+from tuner.measure.__main__ import main as measure
+from tuner.measure.reports import report
 
 
 @dataclass(frozen=True)
@@ -359,12 +361,14 @@ def test_a_figure_of_no_section_is_refused() -> None:
 def test_a_new_measurement_says_what_it_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(MEASUREMENTS, "length", lambda run: [f"{len(run.rows())} lengths"])
+    length = Measurement("how long it takes", lambda run: [f"{len(run.rows())} lengths"])
+    monkeypatch.setitem(MEASUREMENTS, "length", length)
+    monkeypatch.setitem(PROBES, "length", "tests.test_contributing:LengthProbe")
     monkeypatch.setattr("results.plots.PLOTS", {})
+    assert measure(["--help"]) == 0
+    assert "\n  length     how long it takes\n" in capsys.readouterr().out
+    assert measure(["length", "--cfg"]) == 0
+    assert "\nmeasure:\n- length\n" in capsys.readouterr().out
     write_run(tmp_path / "run", arms=("poly",), trials=1, seeds=1)
     report("length", tmp_path / "run")
     assert "\n3 lengths\n" in capsys.readouterr().out
-
-
-def test_every_measurement_that_can_be_asked_for_says_what_it_found() -> None:
-    assert set(MEASURES) == set(MEASUREMENTS)

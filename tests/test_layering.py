@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from results.measurements import MEASUREMENTS
 from tests.conftest import ROOT
+from trainables import MEASUREMENTS as PROBES
 
 # The map: room -> the rooms it may import, besides `search_spaces`, which everybody may.
 # A room is a package, a folder or a file; whatever lies in it may import the rest of it. A file
@@ -75,8 +77,7 @@ PLACES: dict[str, tuple[str, ...]] = {
 SEARCH_SPACES_MAY_IMPORT = {"numpy", "search_spaces", *sys.stdlib_module_names}
 # A noun has one module; a measurement is trained, read and drawn under one name. `run` is the
 # run one reads and the command one types, `schema` that of the columns and that of the keys.
-MEASUREMENTS = {"noise", "sampling", "critical", "sharpness", "exchange", "functions", "published"}
-SHARED_NAMES = MEASUREMENTS | {"run", "schema"}
+SHARED_NAMES = {*PROBES, *MEASUREMENTS, "functions", "published", "run", "schema"}
 MAX_MODULES = 15
 
 PACKAGES = ("search_spaces", "trainables", "results", "tuner")

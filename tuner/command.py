@@ -74,11 +74,11 @@ def main(argv: list[str] | None = None) -> int:
 def completion(shell: str) -> str:
     """A script for this shell that completes commands, keys and the names of the registries."""
     from results.__main__ import COMMANDS as RESULTS
+    from results.measurements import MEASUREMENTS
     from search_spaces import SPACES
     from tuner.config.presets import PRESETS
     from tuner.config.schema import KEYS
     from tuner.config.workloads import WORKLOADS
-    from tuner.measure.reports import MEASURES
 
     named: dict[str, Iterable[str]] = {"space": SPACES, "workload": WORKLOADS, "preset": PRESETS}
     words = [f"{key}={name}" for key, names in named.items() for name in names]
@@ -86,7 +86,7 @@ def completion(shell: str) -> str:
     script = COMPLETION.format(
         commands=" ".join((*COMMANDS, "--help", "--version")),
         results=" ".join(RESULTS),
-        measures=" ".join((*MEASURES, "functions")),
+        measures=" ".join((*MEASUREMENTS, "functions")),
         keys=" ".join((*words, *keys, "--help", "--cfg", "--config-dir")),
     )
     return SHELLS[shell] + script

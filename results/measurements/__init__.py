@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from results.measurements import critical, exchange, noise, sampling, sharpness
 from results.run import Run
 
-# Name, as after `python -m tuner.measure` -> what it found, line by line; none where nothing was
-# measured.
-MEASUREMENTS: dict[str, Callable[[Run], list[str]]] = {
-    "noise": noise.describe,
-    "critical": critical.describe,
-    "sampling": sampling.describe,
-    "exchange": exchange.describe,
-    "sharpness": sharpness.describe,
+
+class Measurement(NamedTuple):
+    """What is measured, in a line; and what was found, line by line: none where nothing was."""
+
+    meaning: str
+    describe: Callable[[Run], list[str]]
+
+
+# By name, as after `python -m tuner.measure`.
+MEASUREMENTS: dict[str, Measurement] = {
+    "noise": Measurement("C^2 and K along the recipe's training, with intervals", noise.describe),
+    "critical": Measurement(
+        "the papers' critical batch size b* and the bound of C^2 that follows from it",
+        critical.describe,
+    ),
+    "sampling": Measurement(
+        "distribution of the gradient noise at one point (several batch sizes)", sampling.describe
+    ),
+    "exchange": Measurement(
+        "doubling the batch equals dividing lr by 2^a: a, with an interval", exchange.describe
+    ),
+    "sharpness": Measurement("worst-case sharpness over lr x batch", sharpness.describe),
 }

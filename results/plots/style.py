@@ -131,7 +131,7 @@ def list_legend(
 
 def save_figure(draw: Callable[[Figure], None], *paths: Path) -> list[Path]:
     """Draw once and write each of these files; their folders are made where missing."""
-    figure = Figure(dpi=DPI)
+    figure = Figure(dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     draw(figure)
     for path in paths:

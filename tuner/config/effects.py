@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from search_spaces.registry import unknown_name
-from tuner.config.schema import TRACKERS, Config, ConfigError, show, value_of
+from trainables import MEASUREMENTS
+from tuner.config.schema import KEYS, TRACKERS, Config, ConfigError, show, value_of
 
 
 class Need(NamedTuple):
@@ -38,9 +39,8 @@ NEEDS = (
     Need(_section("noise", "estimator", "batch_norm", "batch", "pairs", "every"),
          *_listed("measure", "noise", "sampling")),
     Need(("noise.source",), "noise.c2", lambda c: c.noise.c2 is not None),
-    Need(_section("critical", "epsilon", "min_epochs"), *_listed("measure", "critical")),
-    Need(_section("sharpness", "rho", "adaptive", "examples", "batch", "iterations"),
-         *_listed("measure", "sharpness")),
+    *(Need(tuple(key for key in KEYS if key.startswith(f"{name}.")), *_listed("measure", name))
+      for name in MEASUREMENTS if name not in ("noise", "sampling")),
     Need(_section("recipe", "family", "interval"), "baseline=true", lambda c: c.baseline),
     Need(("tracking.project",), *_listed("track", "wandb", "mlflow")),
     Need(_section("tracking", "entity", "mode"), *_listed("track", "wandb")),

@@ -11,23 +11,21 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from search_spaces.registry import nearest
 from trainables import MEASUREMENTS
+from tuner.config.presets import PRESETS
 from tuner.config.schema import Config, ConfigError, RangeConfig, value_of
 from tuner.run import exit_code, read_command, run_command
 
+FUNCTIONS = {"functions": "explicit graduated optimization against other global methods"}
 BATCHES = "spaces.lr_batch.batch0."
 USAGE = """usage: python -m tuner.measure WHAT [key=value ...] [--write DIR] [--help]
 
 Measure what the theory of gradient noise needs to know of your training.
 
-  noise      C^2 and K along the recipe's training, with intervals
-  critical   the papers' critical batch size b* and the bound of C^2 that follows from it
-  sampling   distribution of the gradient noise at one point (several batch sizes)
-  exchange   doubling the batch equals dividing lr by 2^a: a, with an interval
-  sharpness  worst-case sharpness over lr x batch
-  functions  explicit graduated optimization against other global methods
+{known}
 
   python -m tuner.measure noise workload=digits
   python -m tuner.measure noise workload=cifar10_resnet20 --write mine   # then:
@@ -49,16 +47,18 @@ def main(argv: list[str] | None = None, program: str = "python -m tuner.measure"
 
 
 def _main(words: list[str], program: str) -> int:
-    from tuner.measure.reports import MEASURES, report, write_workload
+    from results.measurements import MEASUREMENTS as REPORTS
+    from tuner.measure.reports import report, write_workload
 
+    meanings = {name: measurement.meaning for name, measurement in REPORTS.items()} | FUNCTIONS
     if not words or "--help" in words or "-h" in words:
-        print(USAGE)
+        listed = "\n".join(f"  {name:<9}  {meaning}" for name, meaning in meanings.items())
+        print(USAGE.replace("{known}", listed))
         return 0 if words else 2
     what, *words = words
-    known = (*MEASURES, "functions")
-    if what not in known:
-        listed = ", ".join(known)
-        raise ConfigError(f"cannot measure {what!r}{nearest(what, known)} (known: {listed})")
+    if what not in meanings:
+        listed = ", ".join(meanings)
+        raise ConfigError(f"cannot measure {what!r}{nearest(what, meanings)} (known: {listed})")
     words, write = _take(words, "--write")
     if write is not None:
         if what != "noise":
@@ -71,7 +71,7 @@ def _main(words: list[str], program: str) -> int:
     command = read_command(words)
     has_own = {"resume", "preset"} & set(command.given)
     if not has_own:
-        command = replace(command, given={"preset": f"measure_{what}", **command.given})
+        command = replace(command, given={**_preset(what), **command.given})
 
     def adjust(config: Config) -> None:
         if what == "exchange":
@@ -88,6 +88,12 @@ def _main(words: list[str], program: str) -> int:
             print(f"written: {write_workload(run_dir, Path(write))}")
 
     return run_command(command, summary, f"{program} {what}", adjust)
+
+
+def _preset(what: str) -> dict[str, Any]:
+    """The preset of this measurement; one without measures along the recipe's own training."""
+    name = f"measure_{what}"
+    return {"preset": name} if name in PRESETS else {"preset": "measure_noise", "measure": [what]}
 
 
 def _check_exchange(config: Config) -> None:

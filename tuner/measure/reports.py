@@ -22,8 +22,6 @@ WORKLOAD_KEYS = (
     *("warmup_epochs", "label_smoothing", "smoothing", "precision"),
 )
 NOTHING = "nothing was measured"
-# Those of results.measurements.MEASUREMENTS; the preset measure_<name> runs one.
-MEASURES = ("noise", "critical", "sampling", "exchange", "sharpness")
 
 
 def report(what: str, run_dir: Path) -> None:
@@ -32,7 +30,7 @@ def report(what: str, run_dir: Path) -> None:
     from results.plots import save_plots
 
     run = _opened(run_dir)
-    for line in MEASUREMENTS[what](run) or [NOTHING]:
+    for line in MEASUREMENTS[what].describe(run) or [NOTHING]:
         print(line)
     for path in save_plots(run, run_dir / "plots"):
         print(f"figure: {path}")

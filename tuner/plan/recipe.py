@@ -18,6 +18,8 @@ from trainables.data.sources import SourceInfo
 from tuner.config.schema import Config, ConfigError
 from tuner.plan.usercode import code_digest
 
+OF_NOISE_LAW = ("c2", "k", "law", "source")  # keys of noise.* that measure nothing
+
 
 def make_recipe(config: Config, source: SourceInfo) -> Recipe:
     """Data, model, optimizer, length and arithmetic, as every trial of the run has them.
@@ -122,10 +124,7 @@ def curve_digest(family: str, params: Mapping[str, float]) -> str:
 
 
 def _options(config: Config, measurement: str) -> dict[str, Any]:
-    """What the recipe says of one measurement; {} where it has no keys: its own defaults."""
-    if measurement in ("noise", "sampling"):
-        names = ("estimator", "batch_norm", "batch", "pairs", "every")
-        return {name: getattr(config.noise, name) for name in names}
-    if measurement == "critical":
-        return asdict(config.critical)
-    return asdict(config.sharpness) if measurement == "sharpness" else {}
+    """The keys of the section with its name (sampling reads those of noise); {} without one."""
+    section = getattr(config, "noise" if measurement == "sampling" else measurement, None)
+    options = {} if section is None else asdict(section)
+    return {name: value for name, value in options.items() if name not in OF_NOISE_LAW}

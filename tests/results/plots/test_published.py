@@ -199,7 +199,8 @@ def test_the_exchange_figure_holds_the_responses_and_the_rates(tmp_path: Path) -
 
 
 def exchange_trial(space: str, factor: float, replicate: int) -> TrialConfig:
-    trial = arm(space, "exp", {"interval": 3, "factor": factor})
+    split = 0.0 if space == "batch" else 1.0
+    trial = arm(space, "exp", {"interval": 3, "factor": factor, "split": split})
     return replace(trial, replicate=replicate, seed=replicate)
 
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import results
+from results.measurements import MEASUREMENTS as REPORTS
 from results.measurements.critical import read_critical
 from results.measurements.exchange import read_exchange
 from results.measurements.noise import read_noise
@@ -36,8 +37,8 @@ from tests.results.measurements.test_exchange import write_experiment
 from tuner.config.compose import compose
 from tuner.config.schema import ConfigError, plain
 from tuner.measure.__main__ import main
-from tuner.measure.reports import MEASURES, write_workload
 from tuner.measure.reports import report as print_report
+from tuner.measure.reports import write_workload
 from tuner.plan.plan import make_plan
 from tuner.session.cluster import ENVIRONMENT
 
@@ -62,7 +63,7 @@ def test_without_words_the_usage_is_shown_and_nothing_measured(capsys: Captured)
     assert main(["noise", "--help"]) == main(["-h"]) == 0
     out = capsys.readouterr().out
     assert out.count("usage: python -m tuner.measure WHAT") == 3
-    assert all(f"\n  {what} " in out for what in (*MEASURES, "functions"))
+    assert all(f"\n  {what} " in out for what in (*REPORTS, "functions"))
 
 
 BAD = [
@@ -157,7 +158,7 @@ def test_critical_finds_the_batches_of_a_users_own_workload(
 
 
 def test_every_measurement_has_its_preset_unless_another_is_named(capsys: Captured) -> None:
-    for what in MEASURES:
+    for what in REPORTS:
         assert shown_config(capsys, what)["preset"] == f"measure_{what}"
     assert shown_config(capsys, "noise", "preset=p1_noise_cpu")["preset"] == "p1_noise_cpu"
 
@@ -247,7 +248,7 @@ def report(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> Report:
 
 def test_every_report_tells_what_was_trained(measured: results.Run, report: Report) -> None:
     (run_dir,) = measured.dirs
-    for what in MEASURES:
+    for what in REPORTS:
         head = "\nmlp on digits, 6 epochs, 4 seeds, 19 trainings, 1 of them diverged\n"
         assert report(what, run_dir).startswith(head)
 
@@ -309,7 +310,7 @@ def test_exchange_prints_every_rate_or_what_is_missing(report: Report, tmp_path:
     assert "no exchange rate: an exchange rate needs at least 3 seeds in every arm" in out
 
 
-NOTHING = {what: "nothing was measured\n" for what in MEASURES} | {
+NOTHING = {what: "nothing was measured\n" for what in REPORTS} | {
     "exchange": "no exchange rate: no exchange experiment here"
 }
 
@@ -329,7 +330,7 @@ def test_where_nothing_was_measured_the_reports_say_so(
 
 def test_a_run_without_a_trial_is_a_mistake_in_one_line(tmp_path: Path) -> None:
     RunStore.create(tmp_path / "run", {}, "").close()
-    for what in MEASURES:
+    for what in REPORTS:
         with pytest.raises(ConfigError, match=r"run: no trial has begun$"):
             print_report(what, tmp_path / "run")
 
