@@ -56,7 +56,8 @@ MAP = {
     "tuner.measure": "tuner.config tuner.plan tuner.run trainables results results.tables "
     "results.records results.statistics results.run results.measurements results.plots",
     "tuner.api": "tuner.config tuner.plan tuner.display tuner.session tuner.run results",
-    "tuner.command": "tuner.version tuner.config tuner.run tuner.measure results.__main__",
+    "tuner.command": "tuner.version tuner.config tuner.run tuner.measure"
+    " results.__main__ results.measurements",
     "tuner": "tuner.api",
 }
 ARROWS = {room: {"search_spaces", *allowed.split()} for room, allowed in MAP.items()}

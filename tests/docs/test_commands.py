@@ -101,7 +101,10 @@ RULES: dict[str, Callable[[list[str]], None]] = {
     "make ": make,
 }
 NO_COMMANDS = ("python -m ...",)
-SLOW = re.compile("results|measure|preset=[^ ]*_cpu")  # figures; measurements; longer epochs
+# Figures; measurements; longer epochs; a first epoch that imports torch.
+SLOW = re.compile(
+    r"results|measure|preset=[^ ]*_cpu|trainable=mine|space=\[poly,cosine,exp\]' trials=8$"
+)
 
 
 def smallest(command: str) -> str:
