@@ -28,7 +28,6 @@ from tuner.config.schema import plain
 from tuner.config.yamltext import write_yaml
 from tuner.plan.plan import Plan, make_plan
 from tuner.session import cluster
-from tuner.session.books import make_manifest
 from tuner.session.interrupts import Interrupts
 
 EPOCHS = 3
@@ -82,10 +81,11 @@ def ours(plan: Plan) -> Fit:
     from benchmarks.noop import NoopTrainable
     from results.records.store import RunStore
     from trainables import trainable
+
+    # These import ray: after cluster.start has set its variables.
     from tuner.campaign.campaign import Campaign
-    from tuner.session.session import (
-        Session,
-    )  # imports ray: after cluster.start has set its variables
+    from tuner.session.books import make_manifest
+    from tuner.session.session import Session
 
     trainable.ScheduledTrainable = NoopTrainable
     slots = cluster.lay_out(plan.config)
