@@ -78,13 +78,13 @@ def draw_schedules(path: Path) -> None:
 def picture_report(run_dir: Path, path: Path) -> None:
     """The top of the run's report.html, by a headless Chromium where there is one."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        print(f"no Chromium: {path.name} stays as it is")
+    page = (run_dir / "report.html").resolve()
+    if browser is None or not page.exists():
+        print(f"no Chromium or no report: {path.name} stays as it is")
         return
-    page = (run_dir / "report.html").resolve().as_uri()
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     size = ["--window-size=1100,1320", f"--screenshot={path}"]
-    subprocess.run([browser, *options, *size, page], check=True, capture_output=True)
+    subprocess.run([browser, *options, *size, page.as_uri()], check=True, capture_output=True)
 
 
 def main() -> None:
@@ -99,6 +99,7 @@ def main() -> None:
         if made.stem != "differences":
             made.unlink()
     picture_report(options.run, options.out / "report.png")
+    print("made of", options.run, "in", options.out)
 
 
 if __name__ == "__main__":
