@@ -1,6 +1,7 @@
 # Each target makes .venv by itself; PYTHON may name another interpreter (3.11 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadgroup
 
 .PHONY: run test test-fast lint types bench papers docs mutants
 .DEFAULT_GOAL := run
@@ -9,10 +10,10 @@ run: .venv/installed  ## search schedules on the built-in digits
 	$(BIN)/python -m tuner.run space=poly
 
 test: test-fast  ## all tests: the fast part first
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	$(PYTEST) -m "slow and not gpu"
 
 test-fast: .venv/installed
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ SMALL = (
     "trials=4",
     "confirm.seeds=2",
     "display=plain",
+    "max_concurrent=1",  # each worker imports torch
 )
 # What a clock, a host or the number of attempts decides.
 UNREPRODUCIBLE = (

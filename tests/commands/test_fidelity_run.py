@@ -9,6 +9,7 @@ import pytest
 
 import results
 from tests.commands.command import Command, reproducible, wait_for
+from tests.fakes.tune_loop import Inline
 
 pytestmark = pytest.mark.slow
 
@@ -18,16 +19,17 @@ RUNGS = (*TINY, "space=poly", "epochs=9", "search.rungs=2", "trials=6", "confirm
 
 @pytest.mark.parametrize("fidelity", ["squeezed", "prefix"])
 def test_a_search_by_rungs_is_cut_and_resumed_as_if_nothing_had_been(
-    command: Command, fidelity: str
+    command: Command, inline: Inline, fidelity: str
 ) -> None:
     words = (*RUNGS, f"search.fidelity={fidelity}", "max_concurrent=1")
-    whole = command.run(*words, "name=whole")
+    whole = inline.run(*words, "name=whole")
     assert whole.returncode == 0, whole.stderr
     process = command.start(*words, "name=cut")
     wait_for(process, "[7/")
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
-    resumed = command.run(f"resume={command.folder / 'cut'}")
+    again = command if fidelity == "prefix" else inline
+    resumed = again.run(f"resume={command.folder / 'cut'}")
     assert resumed.returncode == 0, resumed.stderr
     cut, uncut = (results.load(command.folder / name) for name in ("cut", "whole"))
     assert reproducible(cut) == reproducible(uncut)
@@ -39,14 +41,14 @@ def test_a_search_by_rungs_is_cut_and_resumed_as_if_nothing_had_been(
     assert Counter(t.state.name for t in study.trials) == {"PRUNED": 4, "COMPLETE": 2}
 
 
-def test_seeds_are_added_until_the_verdict_is_decided(command: Command) -> None:
+def test_seeds_are_added_until_the_verdict_is_decided(inline: Inline) -> None:
     # An lr a thousand times too small against the default: five seeds or so are enough.
-    done = command.run(
+    done = inline.run(
         *TINY, "space=lr", "epochs=6", "spaces.lr.delta0.value=0.0001", "confirm.seeds=3",
         "confirm.until=decided", "confirm.max_seeds=12", "name=decided",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    run = results.load(command.folder / "decided")
+    run = results.load(inline.folder / "decided")
     seeds = Counter(r["space"] for r in run.trials.to_pylist() if r["role"] == "confirm")
     assert seeds["lr"] == seeds["baseline"]
     assert 3 < seeds["lr"] < 12
@@ -55,28 +57,28 @@ def test_seeds_are_added_until_the_verdict_is_decided(command: Command) -> None:
     assert "beats" in comparison.verdict
 
 
-def test_the_seed_budget_ends_what_cannot_be_decided(command: Command) -> None:
+def test_the_seed_budget_ends_what_cannot_be_decided(inline: Inline) -> None:
     # The default against itself: equal schedules differ in nothing.
-    done = command.run(
+    done = inline.run(
         *TINY, "space=cosine", "epochs=3", "spaces.cosine.interval.value=1",
         "spaces.cosine.delta0.value=0.17677669529663689", "confirm.seeds=2",
         "confirm.until=decided", "confirm.max_seeds=4", "name=equal",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    rows = results.load(command.folder / "equal").trials.to_pylist()
+    rows = results.load(inline.folder / "equal").trials.to_pylist()
     assert Counter(r["space"] for r in rows) == {"cosine": 4, "baseline": 4}
 
 
-def test_shared_beginnings_change_no_number_and_are_told(command: Command) -> None:
+def test_shared_beginnings_change_no_number_and_are_told(inline: Inline) -> None:
     words = (
         *TINY, "space=[lr,batch]", "epochs=6", "baseline=false", "confirm.seeds=2",
         "spaces.lr.delta0.value=0.1", "spaces.batch.delta0.value=0.1",
         "spaces.lr.interval.value=2", "spaces.batch.interval.value=2",
     )  # fmt: skip
     for name in ("alone", "shared"):
-        done = command.run(*words, f"name={name}", f"search.share_prefix={name == 'shared'}")
+        done = inline.run(*words, f"name={name}", f"search.share_prefix={name == 'shared'}")
         assert done.returncode == 0, done.stderr
-    runs = [results.load(command.folder / name) for name in ("alone", "shared")]
+    runs = [results.load(inline.folder / name) for name in ("alone", "shared")]
     assert reproducible(runs[0]) == reproducible(runs[1])
     (manifest,) = runs[1].manifests.values()
     assert manifest["shared_samples"] == 2 * 2 * 240  # two seeds, two epochs each

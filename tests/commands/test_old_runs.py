@@ -17,8 +17,9 @@ import pytest
 
 import results
 from results.records.schema import trial_from_row
-from tests.commands.command import Command, reproducible
+from tests.commands.command import reproducible
 from tests.conftest import ROOT
+from tests.fakes.tune_loop import Inline
 
 RUNS = ROOT / "tests" / "data" / "runs"
 # Number of trials and epochs that the files hold.
@@ -66,19 +67,19 @@ def test_the_trials_of_an_old_run_keep_their_identity() -> None:
 
 @pytest.mark.slow
 def test_an_old_run_killed_half_way_is_resumed_to_the_rows_of_the_whole_one(
-    command: Command, tmp_path: Path
+    inline: Inline, tmp_path: Path
 ) -> None:
     cut = copied("squeezed_cut", tmp_path)
     assert list(cut.glob("checkpoints/*/*.pt")), "one training was under way"
-    resumed = command.run(f"resume={cut}", "report=false")
+    resumed = inline.run(f"resume={cut}", "report=false")
     assert resumed.returncode == 0, resumed.stderr
     assert reproducible(results.load(cut)) == reproducible(results.load(RUNS / "squeezed"))
 
 
 @pytest.mark.slow
-def test_an_old_run_is_extended_and_keeps_its_rows(command: Command, tmp_path: Path) -> None:
+def test_an_old_run_is_extended_and_keeps_its_rows(inline: Inline, tmp_path: Path) -> None:
     grown = copied("ordinary", tmp_path)
-    done = command.run(f"resume={grown}", "trials=+2", "report=false")
+    done = inline.run(f"resume={grown}", "trials=+2", "report=false")
     assert done.returncode == 0, done.stderr
     before, after = (reproducible(results.load(path)) for path in (RUNS / "ordinary", grown))
     for old, new in zip(before, after, strict=True):

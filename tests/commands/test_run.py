@@ -1,4 +1,7 @@
-"""The real command, end to end, as a user types it; on one small Ray cluster."""
+"""The real command, end to end, as a user types it; on one small Ray cluster.
+
+What does not need Ray's processes to be seen runs in this one (tests/fakes/tune_loop.py).
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ import pytest
 import results
 from tests.commands.command import SMALL, Command, reproducible, wait_for
 from tests.conftest import ClusterProcess
+from tests.fakes.tune_loop import Inline
 
-WHOLE = ("space=poly", "max_concurrent=1", *SMALL, "trials=8", "epochs=6")
+WHOLE = ("space=poly", *SMALL, "trials=8", "epochs=6")
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,8 @@ def test_a_ray_of_its_own_and_the_same_seed_give_the_same_run_to_the_bit(
 
 
 @pytest.mark.slow
-def test_logged_schedule_values_equal_the_table_of_the_logged_config(command: Command) -> None:
-    done = command.run("space=hybrid", "spaces.hybrid.interval.value=1", *SMALL)
+def test_logged_schedule_values_equal_the_table_of_the_logged_config(inline: Inline) -> None:
+    done = inline.run("space=hybrid", "spaces.hybrid.interval.value=1", *SMALL, "trials=1")
     run = results.load(done.stdout.strip().splitlines()[-1])
     best = run.best("hybrid")
     epochs = [r for r in run.epochs.to_pylist() if r["trial_key"] == best.trial_key]
@@ -82,8 +86,8 @@ def test_logged_schedule_values_equal_the_table_of_the_logged_config(command: Co
 
 
 @pytest.mark.slow
-def test_three_arms_share_one_run_with_equal_budgets(command: Command) -> None:
-    done = command.run("space=[poly,cosine,exp]", *SMALL)
+def test_three_arms_share_one_run_with_equal_budgets(inline: Inline) -> None:
+    done = inline.run("space=[poly,cosine,exp]", *SMALL)
     assert done.returncode == 0, done.stderr
     run = results.load(done.stdout.strip().splitlines()[-1])
     rows = [r for r in run.trials.to_pylist() if r["role"] == "search"]
@@ -95,7 +99,7 @@ def test_three_arms_share_one_run_with_equal_budgets(command: Command) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_and_resumed_run_has_the_rows_of_an_uninterrupted_one(
-    command: Command, whole: Finished, number: signal.Signals
+    command: Command, inline: Inline, whole: Finished, number: signal.Signals
 ) -> None:
     process = command.start(*WHOLE, "name=cut")
     wait_for(process, "[4/")
@@ -104,7 +108,8 @@ def test_an_interrupted_and_resumed_run_has_the_rows_of_an_uninterrupted_one(
     if number != signal.SIGKILL:
         assert process.returncode == 128 + number
         assert f"resume={command.folder / 'cut'}" in out
-    resumed = command.run(f"resume={command.folder / 'cut'}")
+    again = command if number == signal.SIGKILL else inline
+    resumed = again.run(f"resume={command.folder / 'cut'}")
     assert resumed.returncode == 0, resumed.stderr
     cut, uncut = results.load(command.folder / "cut"), results.load(whole.run_dir)
     assert reproducible(cut) == reproducible(uncut)
@@ -138,12 +143,14 @@ def test_an_interrupt_before_the_training_says_so(command: Command) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_worker_costs_no_row(command: Command, cluster: ClusterProcess) -> None:
-    words = ("space=poly", "max_concurrent=1", *SMALL, "trials=2", "epochs=30")
-    whole = command.run(*words, "name=whole")
+def test_a_killed_worker_costs_no_row(
+    command: Command, inline: Inline, cluster: ClusterProcess
+) -> None:
+    words = ("space=poly", *SMALL, "trials=1", "confirm.seeds=1", "epochs=20")
+    whole = inline.run(*words, "name=whole")
     assert whole.returncode == 0, whole.stderr
     process = command.start(*words, "name=hurt")
-    wait_for(process, "epoch 1/30")
+    wait_for(process, "epoch 1/20")
     (worker,) = cluster.worker_pids()
     os.kill(worker, signal.SIGKILL)
     _, err = process.communicate(timeout=120)
@@ -154,15 +161,15 @@ def test_a_killed_worker_costs_no_row(command: Command, cluster: ClusterProcess)
 
 
 @pytest.mark.slow
-def test_more_trials_extend_a_finished_run(command: Command, whole: Finished) -> None:
-    shutil.copytree(whole.run_dir, command.folder / "grown")
+def test_more_trials_extend_a_finished_run(inline: Inline, whole: Finished) -> None:
+    grown = shutil.copytree(whole.run_dir, inline.folder / "grown")
     for refused in ("space=cosine", "model=resnet20", "seed=3", "epochs=9"):
-        other = command.run(f"resume={command.folder / 'grown'}", refused)
+        other = inline.run(f"resume={grown}", refused)
         assert other.returncode == 2
         assert "cannot change" in other.stderr
-    more = command.run(f"resume={command.folder / 'grown'}", "trials=+3")
+    more = inline.run(f"resume={grown}", "trials=+3")
     assert more.returncode == 0, more.stderr
-    rows = results.load(command.folder / "grown").trials.to_pylist()
+    rows = results.load(grown).trials.to_pylist()
     assert len([r for r in rows if r["role"] == "search"]) == 11
 
 

@@ -1,4 +1,4 @@
-"""A training of the user's own, searched by the real command on one small Ray cluster."""
+"""A training of the user's own, searched by the real command."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 
 import results
 from tests.commands.command import Command, reproducible, wait_for
+from tests.fakes.tune_loop import Inline
 
-pytestmark = pytest.mark.slow  # each test starts a driver
+pytestmark = pytest.mark.slow  # the file takes more than a few seconds
 
 TRAINABLE = "trainable=tests.trainables.user.test_user_training:descend"
 SMALL = (
@@ -25,15 +26,17 @@ def train(schedule, seed, report):
 """
 
 
-def test_a_killed_and_resumed_run_has_the_rows_of_an_uninterrupted_one(command: Command) -> None:
-    whole = command.run(TRAINABLE, *SMALL, "name=whole")
+def test_a_killed_and_resumed_run_has_the_rows_of_an_uninterrupted_one(
+    command: Command, inline: Inline
+) -> None:
+    whole = inline.run(TRAINABLE, *SMALL, "name=whole")
     assert whole.returncode == 0, whole.stderr
     assert "your default (not tuned)" in whole.stdout
     process = command.start(TRAINABLE, *SMALL, "name=cut")
     wait_for(process, "[3/")
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
-    refused = command.run(f"resume={command.folder / 'cut'}")
+    refused = inline.run(f"resume={command.folder / 'cut'}")
     assert refused.returncode == 2
     assert f"repeat {TRAINABLE} to allow it" in refused.stderr
     resumed = command.run(f"resume={command.folder / 'cut'}", TRAINABLE)
@@ -45,12 +48,12 @@ def test_a_killed_and_resumed_run_has_the_rows_of_an_uninterrupted_one(command: 
 
 @pytest.mark.parametrize("fidelity", ["squeezed", "prefix"])
 def test_shorter_trainings_of_the_users_own_are_searched_first(
-    command: Command, fidelity: str
+    inline: Inline, fidelity: str
 ) -> None:
     words = (*SMALL, "epochs=9", "trials=9", f"search.fidelity={fidelity}", "name=rungs")
-    done = command.run(TRAINABLE, *words)
+    done = inline.run(TRAINABLE, *words)
     assert done.returncode == 0, done.stderr
-    run = results.load(command.folder / "rungs")
+    run = results.load(inline.folder / "rungs")
     rows = [row for row in run.trials.to_pylist() if row["role"] == "search"]
     samples = sorted(row["samples_seen"] for row in rows)
     # 9 configs for a ninth of 900 samples, 3 of them for a third, 1 in full.
@@ -60,14 +63,14 @@ def test_shorter_trainings_of_the_users_own_are_searched_first(
 
 
 def test_a_training_named_by_its_file_that_reports_percent_fails_with_that_line(
-    command: Command, tmp_path: Path
+    inline: Inline, tmp_path: Path
 ) -> None:
     path = tmp_path / "broken.py"
     path.write_text(BROKEN)
-    done = command.run(f"trainable={path}:train", *SMALL, "name=broken")
+    done = inline.run(f"trainable={path}:train", *SMALL, "name=broken")
     assert done.returncode == 1
     assert "the first 5 trials all failed" in done.stderr
-    errors = results.load(command.folder / "broken").trials["error"].to_pylist()
+    errors = results.load(inline.folder / "broken").trials["error"].to_pylist()
     found = [error for error in errors if error]
     assert len(found) >= 5
     for error in found:
@@ -75,8 +78,8 @@ def test_a_training_named_by_its_file_that_reports_percent_fails_with_that_line(
         assert "`0 <= val_accuracy <= 1` must hold, but got (val_accuracy=50)" in error
 
 
-def test_dry_run_times_one_epoch_of_the_users_own_training(command: Command) -> None:
-    done = command.run(TRAINABLE, *SMALL, "dry_run=true")
+def test_dry_run_times_one_epoch_of_the_users_own_training(inline: Inline) -> None:
+    done = inline.run(TRAINABLE, *SMALL, "dry_run=true")
     assert done.returncode == 0, done.stderr
     assert (
         "workload user: tests.trainables.user.test_user_training:descend, 100 training samples"
@@ -85,9 +88,9 @@ def test_dry_run_times_one_epoch_of_the_users_own_training(command: Command) -> 
     assert "from one timed epoch" in done.stdout
 
 
-def test_the_examples_of_the_repository_train(command: Command) -> None:
+def test_the_examples_of_the_repository_train(inline: Inline) -> None:
     words = ("dataset.train_examples=64", "lr=0.01", "batch.initial=16", "epochs=2", "trials=1")
-    done = command.run(
+    done = inline.run(
         "trainable=examples.char_transformer:train", *words, "confirm.seeds=1", "display=plain"
     )
     assert done.returncode == 0, done.stderr
