@@ -97,7 +97,7 @@ def test_three_arms_share_one_run_with_equal_budgets(inline: Inline) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])  # SIGINT: below, test_api
 def test_an_interrupted_and_resumed_run_has_the_rows_of_an_uninterrupted_one(
     command: Command, inline: Inline, whole: Finished, number: signal.Signals
 ) -> None:
@@ -118,18 +118,20 @@ def test_an_interrupted_and_resumed_run_has_the_rows_of_an_uninterrupted_one(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_whole_process_group_ends_the_run_in_order(
-    command: Command, number: signal.Signals
+    command: Command, inline: Inline, whole: Finished, number: signal.Signals
 ) -> None:
-    process = command.start("space=poly", *SMALL, "epochs=60", "name=group", address=False)
-    wait_for(process, "epoch 1/60")
+    process = command.start(*WHOLE, "name=group", address=False)
+    wait_for(process, "[4/")
     os.killpg(process.pid, number)
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 128 + number
     assert f"resume={command.folder / 'group'}" in out
-    assert {r["status"] for r in results.load(command.folder / "group").trials.to_pylist()} <= {
-        "interrupted",
-        "completed",
-    }
+    statuses = set(results.load(command.folder / "group").trials["status"].to_pylist())
+    assert statuses <= {"interrupted", "completed"}
+    resumed = inline.run(f"resume={command.folder / 'group'}")
+    assert resumed.returncode == 0, resumed.stderr
+    group, uncut = results.load(command.folder / "group"), results.load(whole.run_dir)
+    assert reproducible(group) == reproducible(uncut)
 
 
 @pytest.mark.slow

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import shutil
-import subprocess
-import sys
 import textwrap
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import results
-from tests.conftest import ROOT, ClusterProcess
 from tests.docs.test_commands import OLD_RUN, RUN_NAME
 from tests.docs.text import blocks
+from tests.fakes.tune_loop import do_without_ray
 
 PYTHON = [block for block in blocks() if block.kind == "python"]
 # Indented snippets, by the words they begin with, and what they need beside GradTune.
@@ -84,28 +82,22 @@ def test_one_liners_on_the_records_run(line: str, folder: Path) -> None:
 
 @pytest.mark.slow
 def test_the_search_from_python_runs_as_it_is_written(
-    folder: Path, cluster: ClusterProcess
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    do_without_ray(monkeypatch)
+    monkeypatch.syspath_prepend(folder)
     mine, script = (block.text for block in PYTHON[:2])
-    (folder / "mine.py").write_text(mine)
-    address = f'"cluster.address": "{cluster.address}", "confirm.seeds": 2, "report": False'
+    (folder / "searched.py").write_text(mine)
     for written, smaller in {
-        "import tuner\n": "import tuner\nfrom mine import train\n",
+        "import tuner\n": "import tuner\nfrom searched import train\n",
         "epochs=10": "epochs=2",
         "trials=8": "trials=1",
-        '"batch.initial": 32': f'"batch.initial": 32, {address}',
+        '"batch.initial": 32': '"batch.initial": 32, "confirm.seeds": 2, "report": False',
         "+10": "+1",
     }.items():
         assert written in script
         script = script.replace(written, smaller)
-    done = subprocess.run(
-        [sys.executable, "-c", f"{script}\nprint(run.dirs[0])"],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{folder}"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    rows = results.load(folder / done.stdout.strip().splitlines()[-1]).trials.to_pylist()
+    names: dict[str, Any] = {}
+    exec(script, names)
+    rows = results.load(names["run"].dirs[0]).trials.to_pylist()
     assert len([row for row in rows if row["role"] == "search"]) == 2 * 2

@@ -63,16 +63,22 @@ class OneWorker:
             getattr(callback, event)(iteration=0, trials=[], **about)
 
 
+def do_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches of this process start no other."""
+    slots = cluster.Slots(cpus_per_trial=1.0, gpus_per_trial=0.0, max_concurrent=1)
+    monkeypatch.setattr(cluster, "check_ray", lambda: None)
+    monkeypatch.setattr(cluster, "start", lambda address: None)
+    monkeypatch.setattr(cluster, "lay_out", lambda config: slots)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})
+    monkeypatch.setattr(tune, "Tuner", OneWorker)
+
+
 class Inline:
     """`python -m tuner.run` in this process, as tests.commands.command.Command starts it."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
-        slots = cluster.Slots(cpus_per_trial=1.0, gpus_per_trial=0.0, max_concurrent=1)
-        monkeypatch.setattr(cluster, "start", lambda address: None)
-        monkeypatch.setattr(cluster, "lay_out", lambda config: slots)
-        monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})
-        monkeypatch.setattr(tune, "Tuner", OneWorker)
+        do_without_ray(monkeypatch)
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Its exit code and what it printed."""

@@ -33,6 +33,7 @@ from tests.fakes.measurements import (
     write_steps,
 )
 from tests.fakes.results import make_recipe, make_trial, write_trial
+from tests.fakes.tune_loop import do_without_ray
 from tests.results.measurements.test_exchange import write_experiment
 from tuner.config.compose import compose
 from tuner.config.schema import ConfigError, plain
@@ -374,6 +375,7 @@ def run_measure(
 @pytest.mark.slow
 def test_noise_is_measured_told_and_written(tmp_path: Path, cluster: ClusterProcess) -> None:
     words = ("noise", "epochs=2", "confirm.seeds=2", "noise.pairs=4", "name=small")
+    words += ("max_concurrent=1",)
     small = ("model.width=4", "dataset.train_examples=300", "--write", str(tmp_path / "mine"))
     done = run_measure(cluster, tmp_path, *words, *small)
     assert done.returncode == 0, done.stderr
@@ -390,14 +392,17 @@ def test_noise_is_measured_told_and_written(tmp_path: Path, cluster: ClusterProc
 
 
 @pytest.mark.slow
-def test_functions_are_minimised_and_tabulated(tmp_path: Path, cluster: ClusterProcess) -> None:
+def test_functions_are_minimised_and_tabulated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    do_without_ray(monkeypatch)
     words = ("functions", "functions=rastrigin", "space=[poly,random_restarts]", "name=tiny")
     small = ("epochs=3", "dataset.path=3", "dataset.train_examples=20", "batch.initial=5")
-    done = run_measure(cluster, tmp_path, *words, *small)
-    assert done.returncode == 0, done.stderr
-    assert "D = 3, 60 gradients" in done.stdout
-    assert "180 evaluations a start; 95% Wilson intervals" in done.stdout
-    methods = [line.split("  ")[0] for line in done.stdout.splitlines() if "rastrigin  " in line]
+    assert main([*words, *small, f"runs_dir={tmp_path}", "display=plain"]) == 0
+    out = capsys.readouterr().out
+    assert "D = 3, 60 gradients" in out
+    assert "180 evaluations a start; 95% Wilson intervals" in out
+    methods = [line.split("  ")[0] for line in out.splitlines() if "rastrigin  " in line]
     assert len(methods) == 4  # poly with three powers, and the solver
     assert (tmp_path / "tiny-rastrigin" / "plots" / "functions.png").stat().st_size > 1000
-    assert done.stdout.splitlines()[-1] == str(tmp_path / "tiny-rastrigin")
+    assert out.splitlines()[-1] == str(tmp_path / "tiny-rastrigin")
