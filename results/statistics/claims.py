@@ -238,7 +238,7 @@ def _lead(claim: Claim, top: str, following: str, min_effect: float) -> str:
     verb = "is not separated from"
     if claim.outcome == "equivalent":
         verb = f"is within {points(min_effect)[0]} points of"
-    elif claim.outcome in BETTER and claim.winner == top:
+    elif claim.outcome in BETTER:
         verb = "is separated from"
     return (
         f"{top} {verb} the next arm, {arm_label(following)}: {_minus(top, following, difference)}"

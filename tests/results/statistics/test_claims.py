@@ -192,3 +192,54 @@ def test_one_more_seed_may_be_enough():
     d = pair(1.0, 0.7, 4)
     assert d.low < 0
     assert seeds_needed(d, min_effect=0.1) == 1
+
+
+def test_very_many_seeds_are_told_without_their_number():
+    (claim,) = make_claims({("a", "b"): pair(0.001, 2.0, 4)}, min_effect=0.002)
+    assert claim.sentence.endswith(", 1,000 or more seeds needed")
+
+
+LINE = {r: 0.9 + r / 1000 for r in range(5)}
+
+
+def moved(by: float, *noise: float) -> dict[int, float]:
+    return {r: score + by + n / 1000 for (r, score), n in zip(LINE.items(), noise, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("arms", "lead"),
+    [
+        # differences to poly: 0.1 points of noise on 5.0, on 0.1
+        (
+            {"poly": moved(0.10, 0, 1, 0, 1, 0), "cosine": moved(0.05, 0, 0, 1, 1, 0)},
+            "poly is separated from the next arm, cosine: poly minus cosine = 5.0 points [",
+        ),
+        (
+            {"poly": moved(0.05, 0, 1, 0, 1, 0), "cosine": moved(0.10, 0, 0, 1, 1, 0)},
+            "cosine is separated from the next arm, poly: cosine minus poly = 5.0 points [",
+        ),
+        (
+            {"poly": moved(0.101, 0, 9, 0, 9, 0), "cosine": moved(0.10, 9, 0, 0, 9, 0)},
+            "poly is not separated from the next arm, cosine: poly minus cosine = 0.1 points [",
+        ),
+        (
+            {"poly": {0: 1.0, 1: 0.99}, "cosine": {3: 0.95, 4: 0.96}},
+            "poly is not separated from the next arm, cosine: no seed in common (",
+        ),
+    ],
+)
+def test_the_verdict_says_how_far_the_best_arm_is_from_the_next_one(arms, lead):
+    assert f"; {lead}" in compare({**arms, "baseline": LINE}).verdict
+
+
+def test_a_leader_on_the_seeds_of_all_arms_may_be_behind_on_those_of_two():
+    """The third arm has one seed so far, on which poly leads; the others tell another story."""
+    arms = {
+        "poly": {0: 0.91} | {r: 0.9 for r in range(1, 20)},
+        "cosine": {0: 0.90} | {r: 0.93 + 0.001 * (r % 3) for r in range(1, 20)},
+        "third": {0: 0.5},
+        "baseline": LINE,
+    }
+    # differences 1.0 points once, and 19 of -3.0, -3.1, -3.2: mean (1.0 - 3.1 * 19) / 20
+    lead = "; poly is separated from the next arm, cosine: poly minus cosine = -2.9 points ["
+    assert lead in compare(arms).verdict
