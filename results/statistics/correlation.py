@@ -35,7 +35,7 @@ class Correlation:
         if math.isnan(self.rho):
             return f"no rho, n={self.n}"
         interval = "" if self.low is None else f" [{self.low:.2f}, {self.high:.2f}]"
-        return f"rho = {self.rho + 0.0:.2f}{interval}, n={self.n}"
+        return f"rho = {round(self.rho, 2) + 0.0:.2f}{interval}, n={self.n}"
 
 
 def spearman(
@@ -71,7 +71,7 @@ def spearman(
 
 def _rounded(value_N: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
     """To 12 significant digits: 0.1 + 0.2 ties with 0.3."""
-    return np.array([float(f"{value:.12g}") for value in value_N], dtype=np.float64)
+    return np.array([float(f"{value:.12g}") for value in value_N])
 
 
 def _rho(x_N: NDArray[np.float64], y_N: NDArray[np.float64]) -> float:

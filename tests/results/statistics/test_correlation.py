@@ -7,7 +7,7 @@ import math
 import pytest
 from scipy.stats import spearmanr
 
-from results.statistics.correlation import spearman
+from results.statistics.correlation import Correlation, spearman
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,20 @@ def test_few_perfect_and_constant_pairs_have_no_interval(x, y):
 
 def test_no_rho_where_one_side_does_not_vary():
     assert math.isnan(spearman([1, 2, 3, 4], [5, 5, 5, 5]).rho)
+    assert math.isnan(spearman([5, 5, 5, 5], [1, 2, 3, 4]).rho)
     assert math.isnan(spearman([], []).rho)
+
+
+@pytest.mark.parametrize("x", [[3, 4], [0, 0.5, 1], range(10), range(1000)])
+def test_pairs_that_rise_together_have_a_rho_of_exactly_one(x):
+    fallen = [-value for value in x]
+    assert spearman(x, x) == Correlation(rho=1.0, low=None, high=None, n=len(x))
+    assert spearman(x, fallen) == Correlation(rho=-1.0, low=None, high=None, n=len(x))
 
 
 @pytest.mark.parametrize(("x", "y"), [([1, 2], [1, 2, 3]), ([1, math.nan], [1, 2])])
 def test_a_correlation_refuses_what_has_no_ranks(x, y):
-    with pytest.raises(ValueError, match="but got"):
+    with pytest.raises(ValueError, match=r"^(`len|all values must be finite).* but got"):
         spearman(x, y)
 
 
@@ -69,6 +77,7 @@ def test_a_correlation_is_told_with_its_interval_and_number():
     assert str(spearman([1, 2, 3, 4, 5], [2, 1, 4, 3, 5])) == "rho = 0.80 [-0.46, 0.99], n=5"
     assert str(spearman([1, 2, 3], [3, 2, 1])) == "rho = -1.00, n=3"
     assert str(spearman([1, 2], [1, 1])) == "no rho, n=2"
+    assert str(Correlation(rho=-0.004, low=None, high=None, n=9)) == "rho = 0.00, n=9"
 
 
 def test_unequal_lengths_are_told():
