@@ -118,7 +118,7 @@ def holm(p_values: Iterable[float | None]) -> list[float | None]:
     """
     p_values = list(p_values)
     filled_P = np.array([1.0 if p is None else p for p in p_values])
-    order_P = filled_P.argsort(kind="stable")
+    order_P = filled_P.argsort()
     adjusted_P = np.empty_like(filled_P)
     stepped_P = filled_P[order_P] * np.arange(len(p_values), 0, -1)
     adjusted_P[order_P] = np.minimum(1.0, np.maximum.accumulate(stepped_P))

@@ -95,12 +95,11 @@ def undecided_pairs(
         (leader, other) in the order of `scores`; the leader has the best mean over the
         replicates that all arms have.
     """
-    names = list(scores)
-    level = alpha / max(1, len(names) * (len(names) - 1) // 2)
-    leader = rank(scores)[0] if names else ""
+    level = alpha / max(1, math.comb(len(scores), 2))
     return [
         (leader, other)
-        for other in names
+        for leader in rank(scores)[:1]
+        for other in scores
         if other != leader
         and not _is_decided(paired_scores(scores[leader], scores[other]), min_effect, level)
     ]

@@ -47,6 +47,6 @@ def worths(rungs: Sequence[Mapping[Config, float]]) -> dict[Config, float]:
     # Given the levels, worth = sum of (y - level) / (trainings + PENALTY); that eliminates worth.
     share_CT = of_TC.T / (of_TC.sum(axis=0) + PENALTY)[:, None]
     rest_TK, rest_T = in_TK - of_TC @ (share_CT @ in_TK), y_T - of_TC @ (share_CT @ y_T)
-    level_K = np.linalg.lstsq(in_TK.T @ rest_TK, in_TK.T @ rest_T, rcond=None)[0]
+    level_K = np.linalg.lstsq(in_TK.T @ rest_TK, in_TK.T @ rest_T)[0]
     worth_C = share_CT @ (y_T - in_TK @ level_K)
     return dict(zip(configs, worth_C.tolist(), strict=True))
