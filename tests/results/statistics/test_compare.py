@@ -207,3 +207,51 @@ def test_an_arms_own_loss_is_told_where_another_seed_has_none():
     assert a.loss == pytest.approx(2.0)  # sqrt(1 * 4)
     assert math.isnan(b.loss)
     assert math.isnan(a.loss_ratio)
+
+
+CELLS = [[4.0, 0.0], [2.0, 0.0]]  # a minus b of two seeds, test image by test image
+
+
+def test_test_images_of_both_arms_give_the_second_interval():
+    """Paired by replicate; a seed that only one arm has, and its images, are left out."""
+    a, b = {0: 2.0, 1: 1.0, 7: 0.0}, {1: 0.0, 0: 0.0, 9: 1.0}
+    ones = np.ones(2)
+    correct = {
+        "a": {r: np.array(cells) + 1 for r, cells in enumerate(CELLS)},
+        "b": {1: ones, 0: ones, 9: ones},
+    }
+    d = compare({"a": a, "b": b}, correct=correct).pairs["a", "b"]
+    # by the mean squares 1 (seeds), 9 (images) and 1 (rest): tests/results/statistics/
+    # test_intervals.py; t = 12.7062 of 1 degree of freedom
+    half = math.sqrt(12.706204736 / 4 * 12.706204736 + 1.959963985**2 * 8 / 4)
+    assert (d.n, d.num_unpaired) == (2, 2)
+    assert (d.examples_low, d.examples_high) == pytest.approx((1.5 - half, 1.5 + half))
+
+
+@pytest.mark.parametrize("lacking", ["a", "b"])
+def test_without_the_images_of_a_seed_there_is_no_second_interval(lacking):
+    both = {"a": scores(0.9, 0.7), "b": scores(0.5, 0.6)}
+    correct = {name: {0: np.ones(2), 1: np.zeros(2)} for name in both}
+    del correct[lacking][1]
+    d = compare(both, correct=correct).pairs["a", "b"]
+    assert (d.examples_low, d.examples_high) == (None, None)
+    assert d.low is not None
+
+
+def test_one_test_image_gives_no_second_interval():
+    both = {"a": scores(1.0, 0.0), "b": scores(0.0, 0.0)}
+    correct = {name: {r: np.array([s]) for r, s in own.items()} for name, own in both.items()}
+    assert compare(both, correct=correct).pairs["a", "b"].examples_low is None
+
+
+def sequential(*values: float):
+    both = {"a": scores(*values), "b": dict.fromkeys(range(len(values)), 0.0)}
+    return compare(both, repeated_looks=True).pairs["a", "b"]
+
+
+def test_under_repeated_looks_p_is_one_over_the_e_value():
+    # e of 1, 2, 3 (tests/results/statistics/test_sequential.py): sqrt(1/4) * (7 / 2.5)^1.5
+    assert sequential(1.0, 2.0, 3.0).p_value == pytest.approx(2 / (7 / 2.5) ** 1.5)
+    assert sequential(-1.0, 0.0, 1.0).p_value == 1.0  # e = 1/2
+    assert sequential(1.0, 1.0, 1.0).p_value is None
+    assert sequential(1.0).p_value is None

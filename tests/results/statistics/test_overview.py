@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+from dataclasses import replace
 
 import pytest
 
+from results.statistics import overview
+from results.statistics.claims import Claim
 from results.statistics.compare import compare
-from results.statistics.overview import STATISTICS, Statistic, stand_beside
-from results.statistics.paired import paired_difference
+from results.statistics.overview import (
+    STATISTICS,
+    ArmDetails,
+    ArmSummary,
+    Cost,
+    Statistic,
+    arms_table,
+    choices_table,
+    costs_table,
+    pairs_table,
+    stand_beside,
+)
+from results.statistics.paired import CONFIDENCE_SEQUENCE, Difference, paired_difference
+from results.tables import Table
 
 SEEDS = range(6)
 
@@ -52,15 +68,33 @@ def test_arms_without_a_common_seed_have_no_empty_column():
     assert comparison.tables()["arms"].header == ["arm", "n", "score %"]
 
 
-def test_of_very_many_pairs_those_of_the_default_and_the_best_arm_are_shown():
+@pytest.mark.parametrize("default", [0.7, 0.99])
+def test_of_very_many_pairs_those_of_the_default_and_the_best_other_arm_are_shown(default):
     names = {f"arm{i}": 0.8 + 0.01 * i for i in range(7)}
-    comparison = compare(scores(baseline=0.7, **names))
+    comparison = compare(scores(baseline=default, **names))
     table = comparison.tables()["pairs"]
     assert len(comparison.claims) == 28
     assert len(table.rows) == 7 + 6
     assert all("default" in pair or "arm6" in pair for pair in column(table, "pair"))
     assert "15 more pairs are not shown" in table.text().splitlines()[-1]
     assert "15 more pairs are not shown" in table.html()
+
+
+def test_fifteen_pairs_are_not_too_many():
+    table = compare(scores(**{f"arm{i}": 0.8 + 0.01 * i for i in range(6)})).tables()["pairs"]
+    assert (len(table.rows), table.note) == (15, "")
+
+
+def test_the_default_stays_the_standard_wherever_it_stands():
+    standard, minus = compare(scores(poly=0.8, baseline=0.9, cosine=0.7)).differences()
+    assert standard == "baseline"
+    assert {name: round(d.mean, 1) for name, d in minus.items()} == {"poly": -0.1, "cosine": -0.2}
+
+
+def test_without_any_scores_there_is_one_empty_table():
+    nothing = compare({})
+    assert nothing.differences() == ("", {})
+    assert [(name, table.rows) for name, table in nothing.tables().items()] == [("arms", [])]
 
 
 def test_other_tests_are_told_in_percent_beside_the_pairs():
@@ -72,9 +106,11 @@ def test_other_tests_are_told_in_percent_beside_the_pairs():
 
 
 def test_a_comparison_in_a_notebook_tells_its_verdict_and_escapes_names():
-    html = compare(scores(baseline=0.9, **{"<b>": 0.95}))._repr_html_()
-    assert html.startswith("<p>")
-    assert "&lt;b&gt;" in html
+    comparison = replace(compare(scores(baseline=0.9, **{"<b>": 0.95})), warnings=("x < y",))
+    html = comparison._repr_html_()
+    tables = "".join(table.html() for table in comparison.tables().values())
+    told = comparison.verdict.replace("<b>", "&lt;b&gt;")
+    assert html == f"<p>{told}</p><p>Note: x &lt; y</p>{tables}"
     assert "<b>" not in html
 
 
@@ -125,3 +161,156 @@ def test_the_differences_of_the_second_arm_are_the_negative_ones():
     difference = paired_difference({0: 1.0, 2: 5.0}, {2: 2.0, 0: 0.5})
     assert difference.values == (0.5, 3.0)
     assert difference.reverse.values == (-0.5, -3.0)
+
+
+SEEN = Difference(n=5, mean=0.05, sd=0.02, low=0.025, high=0.075, p_value=0.0051)
+FEW = Difference(n=2, mean=-0.01, sd=0.01, p_value=0.4, interval_kind=CONFIDENCE_SEQUENCE)
+NONE = Difference(n=0, mean=math.nan, sd=math.nan)
+ARMS = (
+    ArmSummary(name="none", n=0, mean=math.nan, sd=math.nan, difference=NONE),
+    ArmSummary(name="baseline", n=5, mean=0.9, sd=0.0123, difference=None, loss=0.5, loss_ratio=1),
+    ArmSummary(
+        name="poly", n=2, mean=0.95, sd=0.02, difference=SEEN,
+        loss=0.123456, loss_ratio=0.25, loss_low=0.125, loss_high=1.5,
+    ),
+    ArmSummary(name="one", n=1, mean=0.8, sd=math.nan, difference=FEW, loss=2.0, loss_ratio=4.0),
+)  # fmt: skip
+
+
+def test_the_table_of_arms_with_their_losses():
+    minus = {"poly": SEEN, "one": replace(SEEN, low=None, high=None, n=1)}
+    table = arms_table(ARMS, minus, metric="test_accuracy", reference="baseline", losses=True)
+    assert table == Table(
+        caption="Test accuracy: mean and standard deviation over the confirm seeds (n); "
+        "differences in points, paired by seed",
+        header=[
+            "arm", "n", "test accuracy %", "minus default, 95% t-interval",
+            "training loss", "over its",
+        ],
+        rows=[
+            ["poly", "2", "95.00 +- 2.00", "5.0 [2.5, 7.5]", "0.1235", "0.25 [0.12, 1.50]"],
+            ["your default (not tuned)", "5", "90.00 +- 1.23", "-", "0.5000", "-"],
+            ["one", "1", "80.00", "5.0 (no interval from one seed)", "2.0000", "4.00"],
+            ["none", "0", "-", "-", "-", "-"],
+        ],
+    )  # fmt: skip
+
+
+def test_the_table_of_arms_without_losses_and_differences():
+    table = arms_table(ARMS[1:2], {}, metric="score", reference="")
+    assert table == Table(
+        caption="Score: mean and standard deviation over the confirm seeds (n)",
+        header=["arm", "n", "score %"],
+        rows=[["your default (not tuned)", "5", "90.00 +- 1.23"]],
+    )
+
+
+def test_the_table_of_pairs_tells_what_may_be_claimed():
+    a, b = "poly", "baseline"
+    table = pairs_table(
+        [
+            Claim(
+                a=a, b=b, difference=SEEN, outcome="better by min_effect", winner=a, p_holm=0.01
+            ),
+            Claim(a=b, b=a, difference=SEEN, outcome="better", winner=b, p_holm=0.02),
+            Claim(a=a, b=b, difference=SEEN, outcome="equivalent", p_holm=1.0),
+            Claim(a=a, b=b, difference=FEW, outcome="undecided", p_holm=0.8, seeds_needed=1000),
+            Claim(a="x", b="y", difference=NONE, outcome="undecided"),
+        ],
+        min_effect=0.002,
+    )
+    assert table == Table(
+        caption="Pairs of arms: mean difference by paired seed (n); p of no difference, then "
+        "adjusted for all pairs",
+        header=[
+            "pair", "n", "points, 95% confidence sequence, 95% t-interval", "p", "adjusted p",
+            "outcome",
+        ],
+        rows=[
+            ["poly - default", "5", "5.0 [2.5, 7.5]", "0.005", "0.010",
+             "poly is better by over 0.2"],
+            ["default - poly", "5", "5.0 [2.5, 7.5]", "0.005", "0.020", "default is better"],
+            ["poly - default", "5", "5.0 [2.5, 7.5]", "0.005", "1.000", "equal within 0.2"],
+            ["poly - default", "2", "-1.0 (no interval)", "0.400", "0.800",
+             "undecided, ~1,000 more seeds"],
+            ["x - y", "0", "- (no interval)", "-", "-", "undecided"],
+        ],
+    )  # fmt: skip
+
+
+BESIDE = Difference(
+    n=20, mean=0.05, sd=0.02, permutation_p=0.0004,
+    prob_better=0.8, prob_low=0.384, prob_high=0.96,
+    bootstrap_low=0.03, bootstrap_high=0.07, examples_low=0.01, examples_high=0.09,
+)  # fmt: skip
+
+
+def test_the_table_of_tests_says_what_each_column_is():
+    claims = [
+        Claim(a="poly", b="baseline", difference=d, outcome="undecided") for d in (BESIDE, SEEN)
+    ]
+    assert overview.tests_table(claims) == Table(
+        caption="What stands beside the intervals. "
+        "seeds won %: share of seeds on which the first is better with 95% Wilson interval; "
+        "sign-flip p: sign-flip test; BCa: 95% BCa interval; "
+        "seeds x test images: 95% interval for fresh seeds and fresh test images",
+        header=["pair", "seeds won %", "sign-flip p", "BCa", "seeds x test images"],
+        rows=[
+            ["poly - default", "80 [38, 96]", "<0.001", "[3.0, 7.0]", "[1.0, 9.0]"],
+            ["poly - default", "-", "-", "-", "-"],
+        ],
+    )
+    assert overview.tests_table(claims[1:]).rows == []
+
+
+DETAILS = {
+    "poly": ArmDetails(
+        params={"p": 0.9, "delta0": 0.08838},
+        config_key="k",
+        search=Cost(samples_seen=12_000, optimizer_steps=7, train_seconds=245.0),
+        confirm=Cost(samples_seen=3_600, optimizer_steps=1_100, train_seconds=3.21),
+        num_trials={"completed": 16, "failed": 2},
+        on_edge=("p", "delta0"),
+    ),
+    "baseline": ArmDetails(
+        params={},
+        config_key="b",
+        search=Cost(samples_seen=0, optimizer_steps=0, train_seconds=0.0),
+        confirm=Cost(samples_seen=5, optimizer_steps=6, train_seconds=7.0),
+        num_trials={"completed": 3},
+        on_edge=(),
+    ),
+}
+
+
+def test_the_table_of_costs_tells_search_and_confirmation():
+    assert costs_table(DETAILS) == Table(
+        caption="What each arm took: samples and training time of its search, then samples, "
+        "optimizer steps and training time of its confirm trials",
+        header=["arm", "search samples", "time", "confirm samples", "steps", "time"],
+        rows=[
+            ["poly", "12,000", "4 min 05 s", "3,600", "1,100", "3.2 s"],
+            ["your default (not tuned)", "0", "0.0 s", "5", "6", "7.0 s"],
+        ],
+    )
+
+
+def test_the_table_of_choices_tells_ends_of_ranges_and_what_became_of_the_trials():
+    edge = "(at an end of its range: p, delta0)"
+    assert choices_table(DETAILS) == Table(
+        caption="What each arm chose, and all its trials",
+        header=["arm", "chosen config", "trials"],
+        rows=[
+            ["poly", f"delta0=0.08838, p=0.9 {edge}", "16 completed, 2 failed"],
+            ["your default (not tuned)", "-", "3 completed"],
+        ],
+    )
+
+
+def test_a_comparison_of_a_run_has_five_tables_and_losses_where_asked():
+    comparison = replace(compare(scores(poly=0.95, baseline=0.9)), details=DETAILS)
+    assert list(comparison.tables()) == ["arms", "pairs", "tests", "costs", "choices"]
+    losses = {name: dict.fromkeys(SEEDS, 0.5) for name in ("poly", "baseline")}
+    known = compare(scores(poly=0.95, baseline=0.9), losses=losses)
+    assert known.tables(losses=True)["arms"].header[-2:] == ["training loss", "over its"]
+    assert "training loss" not in known.tables()["arms"].header

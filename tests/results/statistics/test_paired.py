@@ -67,6 +67,21 @@ def test_bca_is_scipys(n):
     assert bca_interval(difference_R, 0.95) == bca_interval(difference_R, 0.95)
 
 
+def test_bca_is_scipys_to_the_last_digit_for_the_same_draws():
+    """9,999 resamples of generator 0: a report that is made again shows the same numbers."""
+    difference_R = np.random.default_rng(1).exponential(1.0, 25)
+    expected = stats.bootstrap(
+        (difference_R,), np.mean, n_resamples=9_999, confidence_level=0.8, method="BCa",
+        rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    assert bca_interval(difference_R, 0.8) == tuple(expected)
+
+
+def test_bca_of_two_ends_at_both():
+    # means of resamples: 0, 1/2, 1 with probabilities 1/4, 1/2, 1/4
+    assert bca_interval(np.array([0.0, 1.0]), 0.95) == (0.0, 1.0)
+
+
 @pytest.mark.parametrize("values", [[], [1.0], [0.5] * 25])
 def test_bca_needs_a_spread(values):
     assert bca_interval(np.array(values), 0.95) is None

@@ -163,3 +163,23 @@ def test_two_seeds_by_hand():
     half = math.sqrt(0.5) * math.sqrt((k - 1) / (1 - k / 3) / 2)
     found = confidence_sequence([1.0, 2.0], alpha=0.6)
     assert found == pytest.approx((1.5 - half, 1.5 + half))
+
+
+def test_three_seeds_are_enough_for_a_decision_and_two_are_not():
+    """At alpha = 1/2 one pair is decided from e = 2 on; e_3 is 4 at most, e_2 sqrt(3)."""
+    a, b = np.array([0.9, 0.91, 0.92]), np.array([0.5, 0.511, 0.519])
+    assert undecided_pairs(arms(a=a, b=b), min_effect=0.002, alpha=0.5) == []
+    assert undecided_pairs(arms(a=a[:2], b=b[:2]), min_effect=0.002, alpha=0.9) == [("a", "b")]
+
+
+def test_a_leader_that_may_be_behind_by_the_minimum_effect_is_undecided():
+    """The third arm has one seed so far, on which a leads; on all seeds b may well."""
+    a, b = 0.9 + draw(40, 0.0) / 1000, 0.9003 + draw(40, 0.0, 1) / 1000
+    a[0] = b[0] + 0.0001
+    scores = arms(a=a, b=b) | {"c": {0: 0.5}}
+    low, high = confidence_sequence(a - b, alpha=0.05 / 3)
+    assert e_value(a - b) < 60
+    between = (-low + high) / 2
+    assert 0 < max(0.0, high) < between < -low
+    assert ("a", "b") in undecided_pairs(scores, min_effect=between)
+    assert ("a", "b") not in undecided_pairs(scores, min_effect=-1.01 * low)

@@ -13,6 +13,7 @@ from results.statistics.wording import (
     counted,
     counts,
     duration,
+    format_params,
     interval_text,
     number,
     p_text,
@@ -21,6 +22,7 @@ from results.statistics.wording import (
     points_interval,
     short_label,
     short_number,
+    status_counts,
 )
 
 
@@ -107,8 +109,16 @@ def test_shares_numbers_and_times():
     assert interval_text(0.12345, 1450.2) == " [0.123, 1,450]"
     assert interval_text(None, 1.0) == interval_text(1.0, None) == ""
     assert [counted(n, "seed") for n in (0, 1, 2000)] == ["0 seeds", "1 seed", "2,000 seeds"]
+    assert counts([("poly", 5)], "seeds") == "n=5 seeds"
     assert counts([("poly", 5), ("cosine", 5)], "seeds") == "n=5 seeds each"
     assert counts([("poly", 5), ("cosine", 4)], "seeds") == "n seeds: poly 5, cosine 4"
+
+
+def test_trials_and_parameters_are_listed():
+    assert status_counts({"completed": 16, "failed": 2}) == "16 completed, 2 failed"
+    told = "delta0=0.08839, interval=1, p=0.9"  # by name, whatever their order
+    assert format_params({"p": 0.9, "delta0": 0.0883883, "interval": 1}) == told
+    assert status_counts({}) == format_params({}) == ""
 
 
 def test_the_baseline_is_the_readers_own_default():
