@@ -49,6 +49,33 @@ def test_bands_hold_the_share_and_close_where_all_seeds_agree():
     assert (first.low_T[0], first.high_T[0]) == (1.0, 1.0)
 
 
+def test_bands_are_quantiles_of_shares_of_resampled_seeds():
+    """Written out: 2,000 resamples, within each workload, the same seeds for all arms."""
+    rng = np.random.default_rng(5)
+    scores = {
+        w: {arm: dict(enumerate(rng.uniform(0.8, 0.9, n))) for arm in "abc"}
+        for w, n in (("x", 7), ("y", 12))
+    }
+    found = performance_profiles(scores)
+    rng = np.random.default_rng(0)
+    draws = [
+        {w: rng.integers(0, n, n).tolist() for w, n in found.num_seeds.items()}
+        for _ in range(2_000)
+    ]
+    tau = found.tau_T[60]
+    for arm in found.arms:
+        near = {
+            w: [max(arms[a][r] for a in "abc") - arms[arm.name][r] <= tau for r in range(n)]
+            for (w, arms), n in zip(scores.items(), found.num_seeds.values(), strict=True)
+        }
+        shares = [
+            sum(sum(near[w][r] for r in rows) / len(rows) for w, rows in draw.items()) / 2
+            for draw in draws
+        ]
+        expected = np.quantile(shares, (0.025, 0.975))
+        assert (arm.low_T[60], arm.high_T[60]) == pytest.approx(tuple(expected))
+
+
 def test_only_common_seeds_and_common_arms_count():
     found = performance_profiles(
         {
@@ -64,11 +91,24 @@ def test_only_common_seeds_and_common_arms_count():
 @pytest.mark.parametrize(
     ("scores", "why"),
     [
-        ({}, "got 0"),
-        ({"x": TWO["digits"]}, r"got 1 \(x\)"),
+        (
+            {},
+            r"^a profile needs 2 or more workloads with confirm trials, but got 0 \(none\)\. Name",
+        ),
+        ({"x": TWO["digits"]}, r"got 1 \(x\)\. Name runs of different workloads\.$"),
         ({"x": TWO["digits"], "y": {"poly": {}, "cosine": {}}}, r"got 1 \(x\)"),
-        ({"x": {"a": {0: 1.0}}, "y": {"b": {0: 1.0}}}, "two arms that all workloads have"),
-        ({"x": TWO["digits"], "y": {"poly": {0: 1.0}, "cosine": {1: 1.0}}}, "a seed that all"),
+        (
+            {"x": {"a": {0: 1.0}}, "y": {"b": {0: 1.0}}},
+            "two arms that all workloads have, but got 0",
+        ),
+        (
+            {"x": TWO["digits"], "y": {"poly": {0: 1.0}, "b": {}}},
+            "^a profile needs two.* got poly",
+        ),
+        (
+            {"x": TWO["digits"], "y": {"poly": {0: 1.0}, "cosine": {1: 1.0}}},
+            "^a profile needs a seed that all",
+        ),
     ],
 )
 def test_what_cannot_be_profiled_is_refused(scores, why):
