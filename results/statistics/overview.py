@@ -223,7 +223,7 @@ def choices_table(details: Mapping[str, ArmDetails]) -> Table:
 
 def _score(arm: ArmSummary) -> str:
     spread = f" +- {percent(arm.sd)}" if arm.n > 1 else ""
-    return percent(arm.mean) + spread if arm.n else UNKNOWN
+    return percent(arm.mean) + spread
 
 
 def _losses(arm: ArmSummary, is_reference: bool) -> list[str]:

@@ -64,7 +64,7 @@ def bca_interval(
         method="BCa",
         confidence_level=confidence,
         n_resamples=NUM_RESAMPLES,
-        batch=max(1, CHUNK // len(difference_R)),
+        batch=CHUNK // len(difference_R),
         rng=np.random.default_rng(0),
     ).confidence_interval
     return float(found.low), float(found.high)

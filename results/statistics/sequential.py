@@ -36,7 +36,7 @@ def e_value(difference_R: ArrayLike, c: float = 1.0) -> float:
         >>> round(e_value([1.0, 2.0, 3.0]), 6)  # sqrt(1/4) * (7 / 2.5)^1.5: t^2 = 12, nu = 2
         2.342648
     """
-    difference_R = np.asarray(difference_R, dtype=np.float64)
+    difference_R = np.asarray(difference_R)
     n, (mean, sd) = len(difference_R), mean_sd(difference_R)
     if n < 2 or sd <= SAME:
         return 1.0
@@ -57,7 +57,7 @@ def confidence_sequence(
     Covers the mean at all n at once with probability 1 - alpha. None where it is unbounded (for
     alpha=0.05 below 5 seeds) and for equal differences.
     """
-    difference_R = np.asarray(difference_R, dtype=np.float64)
+    difference_R = np.asarray(difference_R)
     n, (mean, sd) = len(difference_R), mean_sd(difference_R)
     if n < 2 or sd <= SAME:
         return None

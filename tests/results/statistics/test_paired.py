@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -48,7 +49,22 @@ def test_many_seeds_draw_patterns_at_random_and_count_the_observed_one():
     p_value = stats.ttest_1samp(difference_R, 0.0).pvalue
     assert sign_flip_p(difference_R) == pytest.approx(p_value, abs=0.006)
     assert sign_flip_p(difference_R) == sign_flip_p(difference_R)
-    assert sign_flip_p(np.ones(1000)) == 1 / 100_001
+    assert sign_flip_p(np.ones(100)) == 1 / 100_001
+
+
+def test_patterns_are_those_of_a_generator_whatever_fits_into_memory():
+    """Written out for 60 seeds, which are drawn in two parts: the same numbers in every report."""
+    difference_R = draw(60, mean=0.2)
+    signs = np.random.default_rng(0).integers(0, 2, (100_000, 60), dtype=np.int8) * 2.0 - 1
+    reaching = np.abs(signs @ difference_R) >= abs(difference_R.sum())
+    assert sign_flip_p(difference_R) == (np.count_nonzero(reaching) + 1) / 100_001
+
+
+def test_no_differences_have_no_p_and_small_ones_no_ties():
+    assert math.isnan(sign_flip_p(np.array([])))
+    assert sign_flip_p(np.array([0.5])) == 1.0
+    # +-(1e-3 + 1e-10) reach, +-(1e-3 - 1e-10) do not
+    assert sign_flip_p(np.array([1e-3, 1e-10])) == 0.5
 
 
 def test_thirty_seeds_are_counted_exactly():

@@ -12,7 +12,12 @@ from scipy import integrate, stats
 
 from results.statistics.claims import BETTER
 from results.statistics.compare import compare
-from results.statistics.sequential import confidence_sequence, e_value, undecided_pairs
+from results.statistics.sequential import (
+    confidence_sequence,
+    e_value,
+    half_width,
+    undecided_pairs,
+)
 
 
 def draw(n: int, mean: float, seed: int = 0) -> np.ndarray:
@@ -63,15 +68,27 @@ def test_overwhelming_evidence_does_not_overflow():
 
 
 @settings(deadline=None)
-@given(st.integers(5, 60), st.integers(0, 1000), st.sampled_from([0.05, 0.01]))
-def test_the_confidence_sequence_ends_where_the_e_value_reaches_one_over_alpha(n, seed, alpha):
+@given(
+    n=st.integers(5, 60),
+    seed=st.integers(0, 1000),
+    alpha=st.sampled_from([0.05, 0.01]),
+    c=st.sampled_from([1.0, 0.5, 4.0]),
+)
+def test_the_confidence_sequence_ends_where_the_e_value_reaches_one_over_alpha(n, seed, alpha, c):
     difference_R = draw(n, 0.3, seed)
-    bounds = confidence_sequence(difference_R, alpha=alpha)
-    # it is bounded where (1 / (n + 1))^(n-1) < alpha^2, from 5 seeds on for both levels
-    expected = (1 / (n + 1)) ** (n - 1) < alpha**2
+    bounds = confidence_sequence(difference_R, alpha=alpha, c=c)
+    # it is bounded where (c / (n + c))^(n-1) < alpha^2
+    expected = (c / (n + c)) ** (n - 1) < alpha**2
     assert (bounds is not None) == expected
     for bound in bounds or ():
-        assert e_value(difference_R - bound) == pytest.approx(1 / alpha)
+        assert e_value(difference_R - bound, c) == pytest.approx(1 / alpha)
+
+
+def test_half_widths_are_those_of_the_confidence_sequence():
+    difference_R = draw(8, 0.3)
+    low, high = confidence_sequence(difference_R, alpha=0.05)
+    half_N = half_width(np.array([4, 8]), difference_R.std(ddof=1), alpha=0.05)
+    assert half_N == pytest.approx([math.inf, (high - low) / 2])
 
 
 def test_four_seeds_are_too_few_for_a_bounded_confidence_sequence():
