@@ -100,7 +100,7 @@ def _gaps(arms: Sequence[Scores]) -> NDArray[np.float64]:
     """Best score of each common seed minus each arm's: gap_AR."""
     common = sorted(set.intersection(*(set(values) for values in arms)))
     score_AR = np.array([[values[r] for r in common] for values in arms])
-    return np.asarray(score_AR.max(axis=0, initial=0.0) - score_AR)
+    return np.asarray(score_AR.max(axis=0) - score_AR)
 
 
 def _shares(
