@@ -107,7 +107,7 @@ def test_only_common_seeds_and_common_arms_count():
         ),
         (
             {"x": TWO["digits"], "y": {"poly": {0: 1.0}, "cosine": {1: 1.0}}},
-            "^a profile needs a seed that all",
+            "^a profile needs a seed that all arms of a workload have",
         ),
     ],
 )
