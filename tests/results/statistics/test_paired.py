@@ -121,8 +121,17 @@ def test_without_ties_the_share_has_scipys_wilson_interval(wins, n):
 
 
 def test_no_seeds_have_no_share():
-    with pytest.raises(ValueError, match="no seeds"):
+    with pytest.raises(ValueError, match=r"^no seeds to take a share of\.$"):
         share_better(np.array([]), 0.95)
+
+
+@pytest.mark.parametrize("n", [16, 27, 40])
+def test_the_share_of_all_or_no_seeds_has_an_end_within_0_and_1(n):
+    """Wilson's ends are 1 and 0 there; rounding puts them beyond for these n."""
+    assert share_better(np.ones(n), 0.95)[2] == pytest.approx(1.0)
+    assert share_better(np.ones(n), 0.95)[2] <= 1.0
+    assert share_better(-np.ones(n), 0.95)[1] == pytest.approx(0.0, abs=1e-15)
+    assert share_better(-np.ones(n), 0.95)[1] >= 0.0
 
 
 @pytest.mark.parametrize(
