@@ -75,7 +75,8 @@ def test_claims_of_several_pairs_are_corrected():
     assert [claim.outcome for claim in both] == ["undecided", "undecided"]
     assert both[0].p_holm == pytest.approx(2 * lone.p_value)
     p_text = f"{2 * lone.p_value:.3f}"
-    assert f"not significant over 2 comparisons (Holm p={p_text})" in both[0].sentence
+    assert both[0].sentence.startswith("undecided: a minus b = 0.16 points [")
+    assert f", not significant over 2 comparisons (Holm p={p_text})" in both[0].sentence
     assert both[0].difference.separated
 
 
@@ -121,6 +122,14 @@ def test_seeds_needed_is_capped_and_needs_a_spread():
     assert seeds_needed(pair(0.001, 2.0, 4), min_effect=0.002) == MAX_SEEDS_NEEDED
     assert seeds_needed(paired_difference(scores(1, 2), scores(0, 0)), min_effect=0.1) is None
     assert seeds_needed(paired_difference(scores(1, 1, 1), scores(0, 0, 0)), min_effect=1) is None
+
+
+@pytest.mark.parametrize("needed", [2, 998, 999, 1000, 1001])
+def test_seeds_needed_are_exact_up_to_the_cap(needed):
+    """The sd lies between those for which the last seed but one, and the last, decide."""
+    n_N = 4 + needed + np.array([-1, 0])
+    sd = np.mean(np.sqrt(n_N) / stats.t.ppf(0.975, n_N - 1))
+    assert seeds_needed(pair(1.0, sd, 4), min_effect=0.1) == min(needed, 1000)
 
 
 def test_an_undecided_pair_says_how_many_seeds_it_needs():

@@ -125,6 +125,7 @@ def test_five_seeds_are_not_preliminary():
 
 def test_one_seed_is_undecided_and_says_why():
     c = compare({"poly": scores(0.92), "baseline": scores(0.90)})
+    assert c.claims[0].outcome == "undecided"
     assert c.verdict == (
         "undecided: poly minus your default (not tuned) = 2.0 points (no interval from one seed), "
         "n=1 paired seed (preliminary)."
@@ -150,6 +151,16 @@ def test_the_top_of_several_arms_is_compared_with_the_next():
     assert set(c.pairs) == {("cosine", "poly"), ("cosine", "baseline"), ("poly", "baseline")}
     assert [(claim.a, claim.b) for claim in c.claims] == list(c.pairs)
     assert c.pairs["cosine", "poly"].mean == pytest.approx(-0.031 / 3)
+
+
+def test_an_arm_has_the_mean_and_spread_of_all_its_scores():
+    poly, none = compare({"poly": scores(0.92, 0.93, 0.91), "none": {}}).arms
+    assert (poly.name, poly.n, poly.mean, poly.sd) == (
+        "poly", 3, pytest.approx(0.92), pytest.approx(0.01)
+    )  # fmt: skip
+    assert none.n == 0
+    assert math.isnan(none.mean)
+    assert math.isnan(none.sd)
 
 
 def test_the_reference_stands_second_in_every_pair():
