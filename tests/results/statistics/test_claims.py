@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -116,6 +117,8 @@ def test_more_comparisons_need_more_seeds():
     level = 1 - 0.025 / 6
     n = next(n for n in range(5, 100) if stats.t.ppf(level, n - 1) * 2 / math.sqrt(n) < 1)
     assert seeds_needed(d, min_effect=0.1, num_pairs=6) == n - 4
+    pairs = {(a, b): d for a, b in itertools.combinations("abcd", 2)}
+    assert {claim.seeds_needed for claim in make_claims(pairs, min_effect=0.1)} == {n - 4}
 
 
 def test_seeds_needed_is_capped_and_needs_a_spread():

@@ -189,9 +189,18 @@ def test_without_a_baseline_the_two_best_arms_are_compared():
     assert [arm.difference for arm in c.arms] == [None, None]
 
 
-@pytest.mark.parametrize("given", [{}, {"poly": {}}, {"baseline": {0: 0.9}}, {"poly": {0: 0.9}}])
-def test_nothing_to_compare_is_said(given):
-    assert compare(given).verdict.startswith("nothing to compare yet: ")
+@pytest.mark.parametrize(
+    ("given", "finished"),
+    [
+        ({}, "no arm"),
+        ({"poly": {}}, "no arm"),
+        ({"baseline": {0: 0.9}}, "your default (not tuned)"),
+        ({"poly": {0: 0.9}, "cosine": {}}, "poly"),
+    ],
+)
+def test_nothing_to_compare_is_said(given, finished):
+    expected = f"nothing to compare yet: {finished} has finished confirm trials."
+    assert compare(given).verdict == expected
 
 
 def test_small_numbers_do_not_show_as_zero():
@@ -244,9 +253,11 @@ def test_without_the_images_of_a_seed_there_is_no_second_interval(lacking):
     both = {"a": scores(0.9, 0.7), "b": scores(0.5, 0.6)}
     correct = {name: {0: np.ones(2), 1: np.zeros(2)} for name in both}
     del correct[lacking][1]
-    d = compare(both, correct=correct).pairs["a", "b"]
-    assert (d.examples_low, d.examples_high) == (None, None)
-    assert d.low is not None
+    others = {name: own for name, own in correct.items() if name != lacking}
+    for known in (correct, others):
+        d = compare(both, correct=known).pairs["a", "b"]
+        assert (d.examples_low, d.examples_high) == (None, None)
+        assert d.low is not None
 
 
 def test_one_test_image_gives_no_second_interval():
