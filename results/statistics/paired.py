@@ -113,7 +113,7 @@ class Difference:
 def paired_scores(a: Scores, b: Scores) -> NDArray[np.float64]:
     """a minus b over the replicates that both have, in their order: difference_R."""
     common = sorted(a.keys() & b.keys())
-    return np.array([a[replicate] - b[replicate] for replicate in common], dtype=np.float64)
+    return np.array([a[replicate] - b[replicate] for replicate in common])
 
 
 def paired_difference(a: Scores, b: Scores) -> Difference:
@@ -131,7 +131,7 @@ def paired_difference(a: Scores, b: Scores) -> Difference:
     difference = Difference(
         n=n,
         mean=mean,
-        sd=0.0 if n > 1 and sd <= SAME else sd,  # ties of a coarse score: no spread
+        sd=0.0 if sd <= SAME else sd,  # ties of a coarse score: no spread
         values=tuple(difference_R.tolist()),
         num_unpaired=len(a.keys() ^ b.keys()),
     )
