@@ -63,7 +63,7 @@ class Algorithm3:
         steps_M = np.ones(M) if self.inner_steps_L is None else self.inner_steps_L[:M]
         samples_M = steps_M * (1.0 if self.inner_steps_L is None else self.batch_L[:M])
         starts_M = np.concatenate([[0.0], np.cumsum(samples_M)[:-1]]) / samples_M.sum()
-        level = np.searchsorted(starts_M, np.asarray(progress) + ROUNDING, side="right") - 1
+        level = np.searchsorted(starts_M, np.asarray(progress) + ROUNDING) - 1
         return np.asarray(self.delta_L[level] / self.delta_L[0])
 
 

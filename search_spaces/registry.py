@@ -14,7 +14,7 @@ from typing import Any
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """'; did you mean X?' for the closest known name, or '' when none is close."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    matches = difflib.get_close_matches(name, list(known), cutoff=0.5)
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 

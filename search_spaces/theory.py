@@ -55,7 +55,7 @@ def check_decay_rates(
 
     Source: arXiv 2311.08745 Proposition 3.2.
     """
-    rate_M = np.asarray(rates, dtype=np.float64)
+    rate_M = np.asarray(rates)
     a_M = [a] * len(rate_M) if isinstance(a, int | float) else list(a)
     if len(a_M) != len(rate_M):
         raise ValueError(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search_spaces.algorithm3 import algorithm3, alpha_0, inner_steps, num_levels
-from search_spaces.noise_law import NoiseLaw
-from search_spaces.schedule import make_schedule
 from search_spaces.theory import (
     c2_bound,
     c2_bound_nshb,
@@ -179,46 +177,26 @@ def test_nice_delta_grows_with_the_larger_gradient_and_the_rate() -> None:
     assert found == pytest.approx(2 * 0.3 / (2.0 * 0.5))
 
 
-@pytest.mark.parametrize(
-    ("delta1", "l_f", "d_bar", "sigma", "expected"),
-    [
-        (0.5, 1.0, 1.0, 2.0, 0.25),  # 1/(4*.5*2) against 1/(2*.5)
-        (0.5, 0.01, 1.0, 8.0, 0.5),  # 1/(4*.01*.5*2) against 1/(4*.5)
-    ],
-)
-def test_alpha_0_is_the_smaller_of_its_two_terms(
-    delta1: float, l_f: float, d_bar: float, sigma: float, expected: float
-) -> None:
-    assert alpha_0(delta1, l_f=l_f, d_bar=d_bar, sigma=sigma) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("alpha0", "epsilon", "p", "expected"),
-    [
-        (1.0, 0.2, 1.0, 5),
-        (1.0, 0.2, 0.5, 25),
-        (0.5, 0.3, 1.0, 7),  # 1/.15 = 6.67
-        (0.1, 0.1, 0.5, 10_000),
-        (10.0, 1.0, 1.0, 1),
-    ],
-)
-def test_num_levels_solves_its_equation_in_whole_levels(
-    alpha0: float, epsilon: float, p: float, expected: int
-) -> None:
-    assert num_levels(alpha0, epsilon=epsilon, p=p) == expected
-
-
-def test_inner_steps_equal_the_formula_rounded_up() -> None:
-    # eps = (2 * .5)^2 = 1; 8/(1 - 2*.1) = 10 and 9/.8 = 11.25.
-    assert inner_steps(0.5, 0.1, sigma=2.0, h3=2.0, h4=8.0) == 10
-    assert inner_steps(0.5, 0.1, sigma=2.0, h3=2.0, h4=9.0) == 12
-    assert inner_steps(0.5, 0.1, sigma=2.0, h3=0.0, h4=0.0) == 1
-
-
 def test_the_cheapest_batch_is_critical_and_of_equals_the_smaller() -> None:
     best, samples = critical_batch({64: 10, 8: 60, 16: 30, 32: 16})
     assert best == 8
     assert samples == {8: 480, 16: 480, 32: 512, 64: 640}
+
+
+def test_c2_of_normalized_heavy_ball_without_momentum_is_that_of_sgd() -> None:
+    # b* eps^2/eta = 64 * .25/.1
+    assert c2_bound_nshb(64, 0.1, 0.5, beta=0.0) == c2_bound(64, 0.1, 0.5) == pytest.approx(160)
+
+
+@pytest.mark.parametrize("bound", [c2_bound_shb, c2_bound_nshb])
+@pytest.mark.parametrize("name", ["critical_batch", "lr", "epsilon"])
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
+def test_a_bound_of_c2_needs_positive_numbers(
+    bound: Callable[..., float], name: str, value: float
+) -> None:
+    given = {"critical_batch": 64, "lr": 0.1, "epsilon": 0.5, "beta": 0.5}
+    with pytest.raises(ValueError, match=rf"^`{name} > 0` must hold"):
+        bound(**given | {name: value})
 
 
 @pytest.mark.parametrize("beta", [0.5, 0.9])
@@ -227,106 +205,6 @@ def test_c2_bounds_of_momentum_are_shares_of_that_of_sgd(beta: float) -> None:
     assert c2_bound_nshb(64, 0.1, 0.5, beta=beta) == pytest.approx(sgd * (1 - beta))
     beta_hat = beta * (beta**2 - beta + 1) / (1 - beta) ** 2
     assert c2_bound_shb(64, 0.1, 0.5, beta=beta) == pytest.approx(sgd * beta**2 / beta_hat)
-
-
-# delta_1 = .1*5/sqrt(16) = 1/8, alpha_0 = min(1/(4*.125*2), 1/(sqrt(2)*.125)) = 1, M^p = 5.
-PLAN = {
-    "epsilon": 0.2,
-    "p": 1.0,
-    "d_bar": 1.0,
-    "l_f": 1.0,
-    "sigma": 1.0,
-    "c": 5.0,
-    "lr": 0.1,
-    "batch_size": 16,
-}
-
-
-def test_algorithm_3_runs_down_its_levels_to_zero() -> None:
-    plan = algorithm3(**PLAN)
-    assert plan.alpha0 == pytest.approx(1.0)
-    assert plan.num_levels == 5
-    np.testing.assert_allclose(plan.delta_L, [0.125, 0.1, 0.075, 0.05, 0.025, 0], atol=1e-15)
-    np.testing.assert_allclose(plan.gamma_M, [0.8, 0.75, 2 / 3, 0.5, 0])
-    np.testing.assert_allclose(plan.lr_L, [0.1, 0.08, 0.06, 0.04, 0.02, 0], atol=1e-15)
-    assert plan.batch_L.tolist() == [16.0] * 6
-    assert plan.inner_steps_L is None
-
-
-@pytest.mark.parametrize("split", [0.0, 0.4, 1.0])
-def test_lr_and_batch_of_algorithm_3_follow_their_factors_to_the_same_levels(
-    split: float,
-) -> None:
-    plan = algorithm3(**PLAN, split=split)
-    np.testing.assert_allclose(plan.kappa_M / np.sqrt(plan.lambda_M), plan.gamma_M, rtol=1e-14)
-    np.testing.assert_allclose(plan.lr_L[1:], plan.kappa_M * plan.lr_L[:-1], rtol=1e-12)
-    np.testing.assert_allclose(plan.batch_L[1:], plan.lambda_M * plan.batch_L[:-1], rtol=1e-12)
-    np.testing.assert_allclose(plan.delta_L, plan.lr_L * 5 / np.sqrt(plan.batch_L), rtol=1e-12)
-    assert np.all(plan.kappa_M <= 1)
-    assert np.all(plan.lambda_M >= 1)
-
-
-@pytest.mark.parametrize("split", [0.0, 0.4, 1.0])
-@pytest.mark.parametrize(("epsilon", "p"), [(0.2, 1.0), (0.2, 0.5), (0.011, 0.9), (3.0, 0.3)])
-def test_the_table_of_algorithm_3_has_exactly_its_levels(
-    split: float, epsilon: float, p: float
-) -> None:
-    plan = algorithm3(**PLAN | {"epsilon": epsilon, "p": p}, split=split)
-    M = plan.num_levels
-    table = make_schedule(
-        plan.decay, epochs=M, train_examples=1000, interval=1, lr0=0.1, batch0=16, split=split,
-        law=NoiseLaw(c2=25.0),
-    )  # fmt: skip
-    np.testing.assert_allclose(table.delta_S, plan.delta_L[:-1], rtol=1e-12)
-    expected = 0.125 * ((M - np.arange(M)) / M) ** p
-    np.testing.assert_allclose(table.delta_S, expected, rtol=1e-12)
-    np.testing.assert_allclose(table.decay_rate_S[1:], plan.gamma_M[:-1], rtol=1e-12)
-
-
-def test_inner_steps_of_algorithm_3_grow_as_the_levels_fall() -> None:
-    # eps_m = delta_m^2 = 1/64, ..., 1/1600: 1/eps_m steps, and M+1 repeats M.
-    plan = algorithm3(**PLAN, h3=0.0, h4=1.0)
-    assert plan.inner_steps_L is not None
-    assert plan.inner_steps_L.tolist() == [64, 100, 178, 400, 1600, 1600]
-
-
-def test_levels_with_inner_steps_last_as_long_as_their_samples() -> None:
-    plan = algorithm3(**PLAN, split=0.0, h3=0.0, h4=1.0)
-    # Steps 64, 100, 178, 400, 1600 with batches 16 * (1, 5/4, 5/3, 5/2, 5)^2.
-    batch_M = 16 * np.array([1, 5 / 4, 5 / 3, 5 / 2, 5]) ** 2
-    ends_M = np.cumsum([64, 100, 178, 400, 1600] * batch_M)
-    ends_M /= ends_M[-1]
-    np.testing.assert_allclose(plan.decay(ends_M[:-1]), [0.8, 0.6, 0.4, 0.2])
-    np.testing.assert_allclose(plan.decay(ends_M - 1e-6), [1.0, 0.8, 0.6, 0.4, 0.2])
-    assert plan.decay(np.array([1.0])) == pytest.approx(0.2)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"epsilon": 0.0}, r"`epsilon > 0` must hold, but got \(epsilon=0\.0\)"),
-        ({"p": 1.1}, r"`0 < p <= 1` must hold"),
-        ({"p": 0.0}, r"`0 < p <= 1` must hold"),
-        ({"d_bar": -1.0}, r"`d_bar > 0` must hold"),
-        ({"l_f": float("inf")}, r"`l_f > 0` must hold"),
-        ({"sigma": 0.0}, r"`sigma > 0` must hold"),
-        ({"c": float("nan")}, r"`c > 0` must hold"),
-        ({"lr": 0.0}, r"`lr > 0` must hold"),
-        ({"batch_size": 0}, r"`batch_size >= 1` must hold"),
-        ({"split": 1.5}, r"`0 <= split <= 1` must hold"),
-        ({"h3": 1.0}, "must be given together"),
-        ({"h3": -1.0, "h4": 1.0}, r"`h3 >= 0`"),
-        ({"p": 0.1}, r"`M <= 1000000` must hold, but got \(M=9765625\)"),
-        ({"p": 0.01}, r"`M <= 1e15` must hold, but got \(M=1e70"),
-        # Level 5: eps = .000625 and .1 * lr = .002.
-        ({"h3": 0.1, "h4": 1.0}, r"`sigma\^2 delta\^2 > h3 \* lr` must hold"),
-    ],
-)
-def test_impossible_inputs_of_algorithm_3_are_refused(
-    changes: dict[str, float], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        algorithm3(**PLAN | changes)
 
 
 @pytest.mark.parametrize(
@@ -345,11 +223,12 @@ def test_impossible_inputs_of_algorithm_3_are_refused(
             lambda: smallest_nice_delta(grad_norm=1, next_grad_norm=1, sigma=1, gamma=1.0),
             r"`0 <= gamma < 1`",
         ),
-        (lambda: critical_batch({}), "at least one batch"),
+        (lambda: critical_batch({}), "^`steps_by_batch` must hold at least one batch"),
         (lambda: critical_batch({8: 0}), r"`steps > 0`"),
         (lambda: c2_bound_shb(64, 0.1, 0.5, beta=0.0), r"`0 < beta < 1`"),
         (lambda: c2_bound_nshb(64, 0.1, 0.5, beta=1.0), r"`0 <= beta < 1`"),
-        (lambda: inner_steps(0.0, 0.1, sigma=1.0, h3=0.0, h4=1.0), r"`delta > 0`"),
+        (lambda: critical_batch({0: 8}), r"`batch > 0`"),
+        (lambda: c2_bound_shb(64, 0.1, 0.5, beta=1.0), r"`0 < beta < 1`"),
     ],
 )
 def test_calculators_refuse_what_their_formulas_do_not_cover(call: object, message: str) -> None:

@@ -1,0 +1,31 @@
+"""What the epochs of a training came to."""
+
+from __future__ import annotations
+
+from search_spaces.records import EpochRecord, so_far
+
+
+def record(epoch: int, **changes: float) -> EpochRecord:
+    fields = {
+        "stage": 0, "lr": 0.1, "batch_size": 32, "batch_capped": False, "momentum": 0.9,
+        "delta": 0.2, "decay_rate": 1.0, "train_loss": 1.5, "train_accuracy": 0.4,
+        "eval_seconds": 64.0, "images_per_second": 100.0,
+    }  # fmt: skip
+    return EpochRecord(epoch=epoch, **fields | changes)
+
+
+def test_a_training_came_to_its_last_state_its_best_accuracy_and_the_sum_of_its_work() -> None:
+    epochs = [
+        record(1, num_steps=10, samples_seen=320, val_loss=2.0, val_accuracy=0.3, seconds=1.0),
+        record(2, num_steps=9, samples_seen=608, val_loss=0.5, val_accuracy=0.8, seconds=2.0),
+        record(3, num_steps=8, samples_seen=864, val_loss=0.7, val_accuracy=0.6, seconds=4.0),
+    ]
+    assert so_far(epochs) == {
+        "objective": 0.6,
+        "best_val_accuracy": 0.8,
+        "val_loss": 0.7,
+        "samples_seen": 864,
+        "optimizer_steps": 27,
+        "train_seconds": 7.0,  # without evaluation
+    }
+    assert so_far(epochs[:1])["optimizer_steps"] == 10
