@@ -184,3 +184,40 @@ def test_a_rung_is_not_full_while_one_below_it_is_open() -> None:
     assert halving.promotion(closed=True) is None
     halving.end("c9", 0, 0.0)
     assert halving.promotion(closed=True) == ("c7", 2)
+
+
+def test_a_rung_that_too_few_can_reach_is_full_with_those() -> None:
+    halving = Halving(Ladder(horizons=NINE.horizons, eta=3, keep=2), 9)  # [9, 3, 2]
+    for number in range(9):
+        halving.start(f"c{number}")
+        halving.end(f"c{number}", 0, float(number), stuck=number < 7)
+    scored(halving, 1, 8, 7)
+    assert halving.promotion(closed=True) == ("c8", 2)
+    scored(halving, 2, 8)
+    assert halving.promotion(closed=True) == ("c7", 2)
+
+
+def test_whoever_replaces_a_diverged_config_rises_before_the_rung_above_fills() -> None:
+    halving = Halving(Ladder(horizons=NINE.horizons, eta=3, keep=2), 9)  # [9, 3, 2]
+    for number in range(9):
+        halving.start(f"c{number}")
+        halving.end(f"c{number}", 0, float(number), stuck=number == 6)
+    scored(halving, 1, 8, 7)
+    assert halving.promotion(closed=True) == ("c5", 1)
+
+
+def test_four_rungs_fill_from_the_lowest_to_the_top() -> None:
+    halving = Halving(Ladder(horizons=(1 / 8, 1 / 4, 1 / 2, 1.0), eta=2, keep=1), 8)
+    scored(halving, 0, *range(8))
+    risen = []
+    while (task := halving.promotion(closed=True)) is not None:
+        config, rung = task
+        risen.append(task)
+        scored(halving, rung, int(config[1:]))
+    # 8, 4, 2, 1: whoever is among the best half so far need not wait for the rest.
+    assert risen[0] == ("c7", 1)
+    assert {rung: {c for c, r in risen if r == rung} for rung in (1, 2, 3)} == {
+        1: {"c7", "c6", "c5", "c4"},
+        2: {"c7", "c6"},
+        3: {"c7"},
+    }

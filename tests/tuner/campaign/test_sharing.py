@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -55,6 +56,61 @@ def test_another_recipe_shares_nothing() -> None:
     lr, batch = trials()
     recipe = replace(batch.recipe, weight_decay=0.0)
     assert not Sharing([lr, replace(batch, recipe=recipe)]).beginnings
+
+
+def test_explicit_smoothing_is_shared_by_equal_radii_alone() -> None:
+    lr, batch = trials()
+    radii = [
+        replace(trial, params={**trial.params, "radius0": radius})
+        for trial, radius in ((lr, 0.5), (batch, 0.5), (batch, 0.6))
+    ]
+    assert Sharing(radii[:2]).beginnings[radii[1].trial_key].epoch == 2
+    assert not Sharing([radii[0], radii[2]]).beginnings
+    assert not Sharing([lr, radii[1]]).beginnings
+
+
+def test_a_state_is_named_by_the_hash_of_all_that_it_depends_on() -> None:
+    """The name is that of a file, which a resumed run is to find again."""
+    (lr, _), measured = trials(), {"noise": {"pairs": 2, "every": 1}}
+    recipe = replace(lr.recipe, measurements=measured)
+    trial = replace(lr, recipe=recipe, params={**lr.params, "radius0": 0.5})
+    for given, radius in ((replace(lr, recipe=recipe), []), (trial, [0.5, lr.lr0, lr.batch0])):
+        base = {
+            "recipe": recipe.identity() | {"measurements": measured},
+            "seed": lr.seed,
+            "radius": radius,
+        }
+        table = lr.schedule
+        # Stages of two epochs: epochs 1 and 2 depend on the first, 3 and 4 on two, 5 on all.
+        rows = [
+            repr((int(table.start_S[i]), float(table.lr_S[i]), int(table.batch_size_S[i]),
+                  float(table.momentum_S[i]), float(table.delta_S[i])))
+            for i in range(3)
+        ]  # fmt: skip
+        texts = [json.dumps(base, sort_keys=True) + "".join(rows[: 1 + i // 2]) for i in range(5)]
+        hashes = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts]
+        assert prefix_keys(given) == [f"{key}-{i}" for i, key in enumerate(hashes, start=1)]
+
+
+def test_who_shares_nothing_keeps_nothing_and_begins_anew() -> None:
+    (lr, _) = trials()
+    assert Sharing([lr]).orders(lr) == {"keep": {}, "begin": None}
+
+
+def test_an_epoch_reported_late_takes_nothing_back() -> None:
+    lr, batch = trials()
+    sharing = Sharing([lr, batch])
+    sharing.reached(lr.trial_key, 2)
+    sharing.reached(lr.trial_key, 1)
+    assert not sharing.waits(batch)
+
+
+def test_the_first_report_is_counted_from_nothing() -> None:
+    lr, batch = trials()
+    other = replace(batch, params={**batch.params, "interval": 1})  # shares one epoch
+    sharing = Sharing([lr, other])
+    sharing.reached(lr.trial_key, 0)
+    assert sharing.waits(other)
 
 
 def test_followers_wait_for_the_state_and_no_longer() -> None:

@@ -89,7 +89,6 @@ def rungs(rows: list[Row], space: str) -> Counter[float]:
     return Counter(round(float(str(r["horizon"])), 6) for r in own)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_every_arm_trains_the_planned_rungs_on_equal_samples(at_once: int) -> None:
     chosen = plan("space=[poly,cosine]", *SQUEEZED)
@@ -143,7 +142,6 @@ def test_a_config_is_one_optuna_trial_with_the_scores_of_its_rungs() -> None:
     assert best.value == best.intermediate_values[18 * N]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("words", [SQUEEZED, PREFIX], ids=["squeezed", "prefix"])
 @pytest.mark.parametrize("limit", [1, 9, 11, 13])
 def test_an_interrupted_search_goes_on_as_the_uninterrupted_one(
@@ -187,7 +185,6 @@ def test_a_failed_promotion_is_replaced_once_also_after_a_resume(words: tuple[st
     assert [len(rung) for rung in resumed.arms["poly"].halving.rungs] == [9, 3, 1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("words", [SQUEEZED, PREFIX], ids=["squeezed", "prefix"])
 def test_what_diverges_is_not_promoted_and_an_arm_that_only_diverges_is_judged(
     words: tuple[str, ...],
