@@ -36,7 +36,6 @@ def test_a_stopping_rule_makes_another_training() -> None:
     assert keys(measurements=CRITICAL)[1] != keys()[1]
 
 
-@pytest.mark.slow
 def test_c2_labels_delta_of_a_network_but_is_the_radius_of_a_function() -> None:
     assert baseline("noise.c2=7").trial_key == baseline().trial_key
     ours = baseline("workload=rastrigin")

@@ -8,7 +8,6 @@ whose short trainings (rungs) have ended is a PRUNED trial with their scores.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -104,9 +103,7 @@ class Suggester:
         )
         if number:
             engine.fast_forward(number)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # balance holds for powers of two only
-            return np.asarray(engine.random(1)[0])
+        return np.asarray(engine.random()[0])
 
     def _at(self, unit: np.ndarray[Any, np.dtype[np.float64]]) -> Params:
         free = zip(self.space.free.items(), unit.tolist(), strict=False)

@@ -107,14 +107,25 @@ def test_the_next_seed_begins_while_the_last_one_is_under_way_and_no_earlier() -
     assert not running.finished
 
 
-@pytest.mark.parametrize("limit", [3, 7, 9])
-def test_a_resume_keeps_the_seeds_that_were_added(limit: int) -> None:
+@pytest.mark.parametrize(("limit", "num"), [(3, 3), (7, 4), (9, 5), (10, 5)])
+def test_a_resume_keeps_the_seeds_that_were_added(limit: int, num: int) -> None:
     rows = confirm(campaign(), clear, limit)
     resumed = campaign()
     resumed.replay(rows)
+    assert resumed.num_seeds == num
+    assert resumed.finished == (limit == 10)
     more = confirm(resumed, clear)
     assert seeds(rows + more) == {"lr": list(range(5)), "batch": list(range(5))}
     assert not {r["trial_key"] for r in rows} & {r["trial_key"] for r in more}
+
+
+def test_select_seeds_add_none_to_confirm() -> None:
+    words = ("trials=2", "confirm.top_k=2", "confirm.select_seeds=3", "confirm.seeds=1")
+    rows = run_all(Campaign(plan(*words)))
+    resumed = Campaign(plan(*words))
+    resumed.replay(rows)
+    assert resumed.num_seeds == 1
+    assert resumed.finished
 
 
 def test_the_verdict_waits_for_arms_that_still_search() -> None:

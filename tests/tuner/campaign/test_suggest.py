@@ -70,6 +70,14 @@ def test_start_up_points_are_one_scrambled_sobol_sequence(sampler: str) -> None:
     ]
 
 
+def test_one_free_parameter_is_searched_along_one_sobol_sequence() -> None:
+    line = SearchSpace(name="line", family="poly", ranges={"p": Range(low=0.0, high=4.0)})
+    points = qmc.Sobol(d=1, rng=derive_seed(SEED, "line", "sobol")).random(4)
+    made = Suggester(line, seed=SEED, sampler="qmc", trials=4, startup=None)
+    asked = [made.ask(number, lambda _: False) for number in range(4)]
+    assert asked == [{"p": pytest.approx(4 * u)} for u in points[:, 0]]
+
+
 @pytest.mark.parametrize(("sampler", "first"), [("random", 0), ("qmc", 1)])
 def test_what_was_tried_is_drawn_again_at_random(sampler: str, first: int) -> None:
     draws = [
