@@ -38,9 +38,9 @@ CHANGES: dict[str, tuple[str, dict[str, Range]]] = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def spaces() -> dict[str, SearchSpace]:
-    """SPACES, built anew: what happens at import is past when a mutant is tried."""
+    """SPACES, built anew for every test: import is past when a mutant is tried."""
     spec = importlib.util.spec_from_file_location("search_spaces", search_spaces.__file__)
     assert spec is not None
     assert spec.loader is not None

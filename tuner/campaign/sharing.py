@@ -73,7 +73,7 @@ class Sharing:
 def prefix_keys(trial: TrialConfig) -> list[str]:
     """Hash of all that a training depends on up to the end of epoch 1, 2, ... (not the last)."""
     table, recipe = trial.schedule, trial.recipe
-    radius0 = trial.params.get("radius0", 0.0)  # of explicit smoothing
+    radius0 = trial.params.get("radius0")  # of explicit smoothing
     base = {
         "recipe": recipe.identity() | {"measurements": asdict(recipe)["measurements"]},
         "seed": trial.seed,
