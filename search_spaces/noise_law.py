@@ -31,10 +31,8 @@ def momentum_factor(beta: float) -> float:
 def _invert_momentum_factor(beta_hat: float) -> float:
     """The only root in [0, 1) of beta^3 - (1+u) beta^2 + (1+2u) beta - u, u = beta_hat."""
     low, high = 0.0, BELOW_ONE
-    while high - low > 1e-15:
+    while high - low > 1e-15:  # nine times the spacing of floats below 1
         middle = 0.5 * (low + high)
-        if middle in (low, high):
-            break
         low, high = (middle, high) if momentum_factor(middle) < beta_hat else (low, middle)
     return 0.5 * (low + high)
 
