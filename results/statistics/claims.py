@@ -139,7 +139,8 @@ def seeds_needed(difference: Difference, *, min_effect: float, num_pairs: int = 
     if difference.interval_kind == CONFIDENCE_SEQUENCE:
         half_N = half_width(n_N, sd, alpha=level)
     else:
-        half_N = t_half_width(n_N, sd, 1 - level)
+        degrees = n - 1 if difference.degrees is None else difference.degrees
+        half_N = t_half_width(n_N, sd, 1 - level, degrees / (n - 1) * (n_N - 1))
     enough_N = np.flatnonzero(half_N < max(mean, min_effect - mean))
     return int(enough_N[0]) + 1 if len(enough_N) else MAX_SEEDS_NEEDED
 
@@ -166,7 +167,7 @@ def _p_of(difference: Difference, distance: float) -> float:
     n, sd = difference.n, difference.sd
     if difference.interval_kind == CONFIDENCE_SEQUENCE:
         return min(1.0, math.exp(-log_e(n, distance / (sd / math.sqrt(n)))))
-    return two_sided_p(n, sd, distance)
+    return two_sided_p(n, sd, distance, difference.degrees)
 
 
 def _outcome(zero: float | None, beyond: float | None, within: float | None) -> Outcome:
@@ -212,8 +213,10 @@ def _minus(a: str, b: str, difference: Difference) -> str:
 
 
 def _seeds(difference: Difference) -> str:
-    """ "n=3 paired seeds (preliminary)"."""
+    """ "n=3 paired seeds (preliminary)", "n=10 and 8 seeds, not paired"."""
     text = f"n={counted(difference.n, 'paired seed')}"
+    if difference.counts is not None:
+        text = f"n={difference.counts[0]} and {counted(difference.counts[1], 'seed')}, not paired"
     if difference.num_unpaired:
         text += f", {difference.num_unpaired} unpaired left out"
     return text + (" (preliminary)" if difference.n < FEW_SEEDS else "")

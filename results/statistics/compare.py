@@ -31,6 +31,7 @@ from results.statistics.paired import (
 )
 from results.statistics.resampling import share_better
 from results.statistics.sequential import ALPHA, confidence_sequence, e_value
+from results.statistics.unpaired import welch_difference
 from results.tables import Table
 from search_spaces.space import BASELINE
 
@@ -109,6 +110,7 @@ def compare(
     repeated_looks: bool = False,
     correct: Correct = MappingProxyType({}),
     losses: Mapping[str, Scores] = MappingProxyType({}),
+    paired: bool = True,
 ) -> Comparison:
     """Every arm against every other.
 
@@ -119,13 +121,20 @@ def compare(
             confidence sequences that hold for all pairs at once, at every number of seeds.
         correct: test images by arm and replicate, where known; for the second interval.
         losses: final training losses by arm and replicate, where known; above 0.
+        paired: False where equal replicates of two arms share nothing: means are compared
+            (Welch), and nothing that needs pairs stands beside the interval.
+
+    Raises:
+        ValueError: repeated looks at seeds that are not paired.
     """
+    if repeated_looks and not paired:
+        raise ValueError("repeated looks need paired seeds: there is no sequential Welch test.")
     names = sorted(scores, key=lambda name: name == reference)  # stable: the reference last
-    differ: Differ = paired_difference
+    differ: Differ = paired_difference if paired else welch_difference
     if repeated_looks:
         differ = functools.partial(sequential_difference, level=pair_level(scores))
     pairs = {(a, b): differ(scores[a], scores[b]) for a, b in itertools.combinations(names, 2)}
-    if not repeated_looks:
+    if paired and not repeated_looks:
         pairs = {
             (a, b): _with_beside(d, scores[a], scores[b], correct.get(a, {}), correct.get(b, {}))
             for (a, b), d in pairs.items()

@@ -61,9 +61,15 @@ def mean_sd(value_R: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def t_half_width(
-    n: ArrayLike, sd: ArrayLike, confidence: float = CONFIDENCE
+    n: ArrayLike,
+    sd: ArrayLike,
+    confidence: float = CONFIDENCE,
+    degrees: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
     """Half the length of the t-interval of a mean of n values with this sd; n at least 2.
+
+    Args:
+        degrees: of freedom; None = n - 1.
 
     Source: Student 1908.
 
@@ -72,7 +78,8 @@ def t_half_width(
         1.5912
     """
     n = np.asarray(n)
-    half: NDArray[np.float64] = stdtrit(n - 1, (1 + confidence) / 2) * sd / np.sqrt(n)
+    nu = n - 1 if degrees is None else degrees
+    half: NDArray[np.float64] = stdtrit(nu, (1 + confidence) / 2) * sd / np.sqrt(n)
     return half
 
 

@@ -140,7 +140,9 @@ def arms_table(
         difference = str(minus[arm.name]) if arm.name in minus else UNKNOWN
         cells = [arm_label(arm.name), str(arm.n), _score(arm), difference]
         rows.append([*cells, *_losses(arm, arm.name == reference)] if losses else cells)
-    metric, told = metric.replace("_", " "), "; differences in points, paired by seed"
+    metric = metric.replace("_", " ")
+    by = "paired by seed" if _are_paired(minus.values()) else "of the means"
+    told = f"; differences in points, {by}"
     kinds = _kinds(minus.values())
     header = ["arm", "n", f"{metric} %", f"minus {short_label(reference)}{kinds}"]
     return Table(
@@ -165,9 +167,10 @@ def pairs_table(claims: Sequence[Claim], *, min_effect: float, left_out: int = 0
         for claim in claims
     ]
     kinds = _kinds(claim.difference for claim in claims)
+    by = "by paired seed" if _are_paired(claim.difference for claim in claims) else "of the means"
     more = f"{left_out} more pairs are not shown: results.load(...).compare().claims"
     return Table(
-        caption="Pairs of arms: mean difference by paired seed (n); p of no difference, then "
+        caption=f"Pairs of arms: mean difference {by} (n); p of no difference, then "
         "adjusted for all pairs",
         header=["pair", "n", f"points{kinds}", "p", "adjusted p", "outcome"],
         rows=rows,
@@ -254,6 +257,10 @@ def _outcome(claim: Claim, effect: str) -> str:
 
 def _pair(claim: Claim) -> str:
     return f"{short_label(claim.a)} - {short_label(claim.b)}"
+
+
+def _are_paired(differences: Iterable[Difference]) -> bool:
+    return all(difference.counts is None for difference in differences)
 
 
 def _kinds(differences: Iterable[Difference]) -> str:

@@ -49,6 +49,8 @@ class Difference:
         prob_better: share of seeds on which the first arm is better, ties half;
             prob_low, prob_high: its 95% Wilson interval.
         examples_low, examples_high: 95% interval for fresh seeds and fresh test images.
+        counts, degrees: seeds of each arm and degrees of freedom where the seeds are not paired
+            (see unpaired.py); None: n paired seeds, n - 1 degrees.
 
     What holds for a fixed number of seeds only is None under repeated looks; what is beside the
     t-interval is None where `compare` did not compute it.
@@ -71,6 +73,8 @@ class Difference:
     prob_high: float | None = None
     examples_low: float | None = None
     examples_high: float | None = None
+    counts: tuple[int, int] | None = None
+    degrees: float | None = None
 
     @property
     def separated(self) -> bool:
@@ -84,7 +88,8 @@ class Difference:
             return points_interval(self.mean, self.low, self.high)
         if self.n == 0:
             return UNKNOWN, "(no seed in common)"
-        why = "one seed" if self.n < 2 else "equal differences" if self.sd == 0 else "few seeds"
+        equal = "equal differences" if self.counts is None else "equal scores"
+        why = "one seed" if self.n < 2 else equal if self.sd == 0 else "few seeds"
         return points(self.mean)[0], f"(no interval from {why})"
 
     def __str__(self) -> str:
@@ -107,6 +112,7 @@ class Difference:
             prob_high=_rest(self.prob_low),
             examples_low=_minus(self.examples_high),
             examples_high=_minus(self.examples_low),
+            counts=None if self.counts is None else self.counts[::-1],
         )
 
 
@@ -161,9 +167,14 @@ def with_resampling(difference: Difference, difference_R: NDArray[np.float64]) -
     )
 
 
-def two_sided_p(n: int, sd: float, distance: float) -> float:
-    """P value of the t-test for a mean of n values this far from the one assumed."""
-    return 2 * float(stdtr(n - 1, -abs(distance) / (sd / math.sqrt(n))))
+def two_sided_p(n: int, sd: float, distance: float, degrees: float | None = None) -> float:
+    """P value of the t-test for a mean of n values this far from the one assumed.
+
+    Args:
+        degrees: of freedom; None = n - 1.
+    """
+    nu = n - 1 if degrees is None else degrees
+    return 2 * float(stdtr(nu, -abs(distance) / (sd / math.sqrt(n))))
 
 
 def _minus(value: float | None) -> float | None:

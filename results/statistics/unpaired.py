@@ -1,0 +1,59 @@
+"""How do two arms differ whose seeds have nothing in common? Welch's interval of their means.
+
+For scores from elsewhere: GradTune's own arms share their seeds and are compared seed by seed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from results.statistics.intervals import mean_sd, t_half_width
+from results.statistics.paired import Difference, Scores, two_sided_p
+from results.statistics.resampling import SAME
+
+WELCH_INTERVAL = "95% Welch interval"
+
+
+def welch_difference(a: Scores, b: Scores) -> Difference:
+    """Mean of a minus mean of b, with Welch's t-interval and t-test; spreads may differ.
+
+    With v = variance / seeds of each arm, the error of the difference is sqrt(v_a + v_b), on
+    (v_a + v_b)^2 / (v_a^2 / (n_a - 1) + v_b^2 / (n_b - 1)) degrees of freedom. Replicate numbers
+    mean nothing here. `n` is the smaller number of seeds and `sd` the error times sqrt(n);
+    without an interval where an arm has fewer than two seeds, or neither any spread.
+
+    Source: Welch 1947.
+
+    Example:
+        >>> d = welch_difference({0: 1.0, 1: 2.0, 2: 3.0}, {0: 0.0, 1: 1.0})
+        >>> d.mean, d.counts, round(d.low, 3), round(d.high, 3)
+        (1.5, (3, 2), -0.988, 3.988)
+    """
+    a_R, b_R = (np.array(list(own.values()), dtype=np.float64) for own in (a, b))
+    (mean_a, sd_a), (mean_b, sd_b) = mean_sd(a_R), mean_sd(b_R)
+    counts = len(a_R), len(b_R)
+    n, mean = min(counts), mean_a - mean_b
+    if n < 2:
+        return Difference(n=n, mean=mean, sd=math.nan, interval_kind=WELCH_INTERVAL, counts=counts)
+    v_a, v_b = sd_a**2 / len(a_R), sd_b**2 / len(b_R)
+    error = math.sqrt(v_a + v_b)
+    if error <= SAME:
+        return Difference(n=n, mean=mean, sd=0.0, interval_kind=WELCH_INTERVAL, counts=counts)
+    # As shares of their sum: the squares of very small variances would vanish.
+    share_a, share_b = v_a / (v_a + v_b), v_b / (v_a + v_b)
+    degrees = 1 / (share_a**2 / (len(a_R) - 1) + share_b**2 / (len(b_R) - 1))
+    sd = error * math.sqrt(n)
+    half = float(t_half_width(n, sd, degrees=degrees))
+    return Difference(
+        n=n,
+        mean=mean,
+        sd=sd,
+        low=mean - half,
+        high=mean + half,
+        p_value=two_sided_p(n, sd, mean, degrees),
+        interval_kind=WELCH_INTERVAL,
+        counts=counts,
+        degrees=degrees,
+    )
