@@ -34,6 +34,9 @@ FILES: dict[str, list[str]] = {
         *("p1_methods", "--out", "{}", "--runs", "{}/runs", "epochs=2", "confirm.seeds=2"),
         *("dataset.train_examples=200", "spaces.lr.interval.value=1"),
     ],
+    "examples/gpt.py": [
+        *("trials=1", "confirm.seeds=2", "dataset.train_examples=320", "space=wsd", "runs_dir={}"),
+    ],
     "examples/char_transformer.py": [
         *("epochs=1", "trials=1", "confirm.seeds=2", "dataset.train_examples=64"),
         *("space=poly", "runs_dir={}"),
