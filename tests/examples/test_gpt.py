@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,8 @@ from search_spaces.trial import TrialConfig
 from tests.trainables.user.test_user_training import measured, saved, user_trial
 from trainables.user.adapter import UserTraining
 
+torch.set_num_threads(1)
 V = 11
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As a training of the search has it: the tests beside it want the other cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

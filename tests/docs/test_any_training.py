@@ -1,0 +1,319 @@
+"""Is what docs/any_training.md says in its prose and its middle-of-a-function snippets so?
+
+Each test quotes its sentence (`says`): a page that says something else needs another test. What
+`report` checks and keeps is in tests/trainables/user; whole runs are in tests/commands and
+tests/tuner/test_api.py.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import random
+import re
+import signal
+import sys
+import textwrap
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from search_spaces.schedule import Schedule
+from tests.conftest import ROOT
+from tests.docs.text import blocks
+from tests.trainables.user.test_user_training import user_trial
+from trainables.data.stream import SampleStream
+from trainables.user.adapter import UserTraining
+from trainables.user.report import Report
+from tuner.config.compose import compose
+from tuner.config.schema import ConfigError
+from tuner.plan.plan import make_plan
+from tuner.plan.usercode import code_digest
+
+torch.set_num_threads(1)
+PAGE = "docs/any_training.md"
+TEXT = " ".join((ROOT / PAGE).read_text().split())
+TRAINABLE = "trainable=tests.trainables.user.test_user_training:descend"
+WORDS = (TRAINABLE, "dataset.train_examples=60", "lr=0.5", "batch.initial=6", "epochs=4")
+LAST = {"val_accuracy": 0.5, "test_accuracy": 0.5}
+
+
+def says(sentence: str) -> None:
+    """The page has these words."""
+    assert sentence in TEXT, f"{PAGE} no longer says: {sentence}"
+
+
+def snippet(beginning: str) -> str:
+    """The Python block that begins so."""
+    (text,) = [b.text for b in blocks() if b.page == PAGE and b.text.startswith(beginning)]
+    return text
+
+
+def finish(function: Any, **kwargs: Any) -> UserTraining:
+    training = UserTraining(user_trial(**kwargs), trainable=function)
+    while not training.finished:
+        training.run_epoch()
+    return training
+
+
+def only_reports(schedule: Schedule, seed: int, report: Report) -> None:
+    for _ in range(schedule.num_epochs):
+        report(**LAST)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("optimizer.weight_decay=0.1", "optimizer.clip_norm=1", "optimizer.nesterov=true"),
+        *("model=resnet8", "dataset=digits", "model.width=4"),
+    ],
+)
+def test_keys_for_what_is_the_functions_business_are_refused(word: str) -> None:
+    says("Weight decay, clipping, model and data are your function's business; keys for them are")
+    with pytest.raises(ConfigError, match=re.escape(word.partition("=")[0])):
+        make_plan(compose([*WORDS, word]))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "shb", "nshb", "adamw"])
+def test_optimizer_and_momentum_are_labels_that_choose_the_noise_law(optimizer: str) -> None:
+    says("labels that choose the noise law (sgd, shb, nshb, adamw)")
+    momentum = [] if optimizer == "adamw" else ["optimizer.momentum=0.9"]
+    recipe = make_plan(compose([*WORDS, f"optimizer={optimizer}", *momentum])).recipe
+    expected = {"sgd": "sgd", "shb": "shb", "nshb": "nshb_b", "adamw": "sgd"}
+    assert recipe.noise_law == expected[optimizer]
+    assert recipe.optimizer == optimizer
+
+
+def test_delta_of_adamw_is_lr_over_the_root_of_the_batch() -> None:
+    says("With adamw, delta = lr * C / sqrt(batch) is a label")
+    trial = user_trial(recipe={"optimizer": "adamw", "c2": 4.0}, params={"split": 0.5})
+    table = trial.schedule
+    expected = 2.0 * table.lr_S / table.batch_size_S**0.5
+    assert table.delta_S.tolist() == pytest.approx(expected.tolist(), rel=1e-12)
+
+
+def test_the_present_recipe_is_the_centre_of_the_search_and_the_baseline() -> None:
+    says("your present recipe: centre of the search and, with `recipe.family`, the baseline")
+    plan = make_plan(compose([*WORDS, "space=poly", "recipe.family=cosine"]))
+    delta0 = plan.spaces[0].ranges["delta0"]
+    assert delta0.low is not None
+    assert delta0.high is not None
+    assert math.sqrt(delta0.low * delta0.high) == pytest.approx(0.5 / math.sqrt(6), rel=1e-12)
+    assert plan.baseline is not None
+    table = plan.trial(plan.baseline, dict(plan.baseline.fixed), role="confirm").schedule
+    assert (table.lr_S[0], table.batch_size_S[0]) == (pytest.approx(0.5), 6)
+    halves = 0.25 * (1 + math.cos(math.pi / 4))
+    assert table.lr_S[table.num_stages // 4] == pytest.approx(halves)
+
+
+def test_pythons_own_generator_is_seeded_too() -> None:
+    says("Python's, numpy's and torch's global generators are seeded with it")
+    drawn = []
+
+    def function(schedule: Schedule, seed: int, report: Report) -> None:
+        drawn.append(random.random())
+        only_reports(schedule, seed, report)
+
+    for seed in (1, 1, 2):
+        finish(function, seed=seed)
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_signal_handlers_cannot_be_set_in_the_function() -> None:
+    says("Your function runs in a thread of the worker (signal handlers cannot be set there).")
+
+    def function(schedule: Schedule, seed: int, report: Report) -> None:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+    with pytest.raises(ValueError, match="signal only works in main thread"):
+        finish(function)
+
+
+def test_the_functions_file_is_watched_and_what_it_imports_is_not(tmp_path: Path) -> None:
+    says("The file it lives in is part of the run's identity: a resume refuses another version.")
+    says("Files it imports and the data it reads are not watched.")
+    mine, helper = tmp_path / "mine.py", tmp_path / "helper.py"
+    mine.write_text("import helper\ndef train(schedule, seed, report): ...\n")
+    helper.write_text("x = 1\n")
+
+    def digest() -> str:
+        return code_digest(compose([f"trainable={mine}:train", *WORDS[1:]]))
+
+    before = digest()
+    helper.write_text("x = 2\n")
+    assert digest() == before
+    mine.write_text(mine.read_text() + "# another version\n")
+    assert digest() != before
+
+
+def test_a_notebooks_function_travels_with_its_globals_and_not_with_a_cache() -> None:
+    says("A function of a notebook travels by value, with the globals it refers to; a")
+    says("`functools.cache` of the notebook does not travel.")
+    from ray import cloudpickle  # what carries it to the workers
+
+    notebook: dict[str, Any] = {"__name__": "__main__", "functools": functools}
+    code = """
+        SLOPE = 3
+        def train(): return SLOPE
+        @functools.cache
+        def data(): return SLOPE
+        def cached(): return data()
+    """
+    exec(textwrap.dedent(code), notebook)
+    travelled = cloudpickle.loads(cloudpickle.dumps(notebook["train"]))
+    notebook["SLOPE"] = 4
+    assert (travelled(), notebook["train"]()) == (3, 4)
+    with pytest.raises(Exception, match="data"):
+        cloudpickle.loads(cloudpickle.dumps(notebook["cached"]))()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"params": {"split": 0.0}}, {"horizon": 0.75}, {"params": {"interval": 2}}]
+)
+def test_growing_batches_and_shorter_tables_need_nothing_else(changes: dict[str, Any]) -> None:
+    says("a batch may cross the border of an epoch")
+    says("hands out shorter tables, and growing batches (`split=0`) need nothing else")
+    names: dict[str, Any] = {}
+    exec(snippet("import torch\nfrom torch.nn import functional"), names)
+    recipe = {"train_examples": 100, "batch0": 14, "epochs": 4}
+    training = finish(names["train"], recipe=recipe, **changes)
+    table = training.schedule
+    assert len(training.records) == table.num_epochs
+    assert training.records[-1].samples_seen >= table.total_samples
+    last = [step.first_sample + step.batch_size - 1 for step in table.steps()]
+    assert any(
+        s.first_sample // 100 < end // 100 for s, end in zip(table.steps(), last, strict=True)
+    )
+
+
+def test_the_lines_that_go_on_from_a_state_go_on_from_it() -> None:
+    says("An interrupted training then starts with it in `report.state` and with")
+    lines = textwrap.dedent(snippet("    if report.state is not None:"))
+    body = lines.replace("    ...\n", "    optimizer.step()\n").replace("(...,", "(**LAST,")
+    setup = """
+        model = torch.nn.Linear(1, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        begun.append((report.epoch, report.state is not None))
+    """
+    begun: list[tuple[int, bool]] = []
+    names: dict[str, Any] = {"torch": torch, "LAST": LAST, "begun": begun}
+    whole = textwrap.indent(textwrap.dedent(setup) + body, "    ")
+    exec(f"def train(schedule, seed, report):\n{whole}", names)
+    first = UserTraining(user_trial(), trainable=names["train"])
+    first.run_epoch()
+    second = UserTraining(user_trial(), trainable=names["train"])
+    second.load_state_dict(first.state_dict())
+    while not second.finished:
+        second.run_epoch()
+    assert begun == [(0, False), (1, True)]
+    assert len(second.records) == second.schedule.num_epochs
+
+
+class Images:
+    """Sixty numbered ones."""
+
+    def __len__(self) -> int:
+        return 60
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.full((3,), float(index)), index
+
+
+def test_the_steps_numbers_are_a_batch_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    says("A list of the steps' sample numbers is a batch sampler")
+    timm = ModuleType("timm")  # stands for the real one: a model, an optimizer
+    timm.create_model = lambda name, num_classes: nn.Linear(3, num_classes)  # type: ignore[attr-defined]
+    timm.optim = ModuleType("timm.optim")  # type: ignore[attr-defined]
+    timm.optim.create_optimizer_v2 = lambda model, name, lr, momentum: torch.optim.SGD(
+        model.parameters(), lr=lr, momentum=momentum
+    )
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    monkeypatch.setitem(sys.modules, "timm.optim", timm.optim)
+    seen: list[tuple[float, float, list[int]]] = []
+    imports, _, body = snippet("import timm").partition("\n\n")
+    body = textwrap.dedent(body).replace("num_workers=4", "num_workers=0")
+    body = body.replace("    ...", "    spy(optimizer, labels)")
+    names: dict[str, Any] = {
+        **{"DataLoader": DataLoader, "SampleStream": SampleStream, "data": Images()},
+        "spy": lambda optimizer, labels: seen.append(
+            (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"], [*labels])
+        ),
+    }
+    exec(f"{imports}\ndef train(schedule, seed, report):\n{textwrap.indent(body, '    ')}", names)
+    recipe = {"train_examples": 60, "batch0": 8, "momentum": 0.9}
+    params = {"split": 0.5, "momentum_share": 0.5}
+    table = user_trial(recipe=recipe, params=params).schedule
+    names["train"](table, 3, SimpleNamespace(device="cpu"))
+    stream = SampleStream(3, 60)
+    assert seen == [
+        (
+            float(table.lr_S[step.stage]),
+            float(table.momentum_S[step.stage]),
+            stream.take(step.first_sample, step.batch_size).index_B.tolist(),
+        )
+        for step in table.steps()
+    ]
+    assert len({len(labels) for _, _, labels in seen}) > 1
+
+
+class StandInTrainer:
+    """Calls a callback as transformers.Trainer does: before and after every optimizer step."""
+
+    def __init__(
+        self, model: nn.Module, args: Any, train_dataset: Any, callbacks: list[Any]
+    ) -> None:
+        self.model, self.args, self.callbacks = model, args, callbacks
+        self.used: list[tuple[float, int]] = []
+        TRAINERS.append(self)
+
+    def get_train_dataloader(self) -> Any:
+        raise NotImplementedError
+
+    def train(self) -> None:
+        """One pass over the loader, max_steps at most."""
+        optimizer = torch.optim.AdamW(self.model.parameters(), lr=1.0)
+        state = SimpleNamespace(global_step=0)
+        for _, labels in self.get_train_dataloader():
+            given = {"model": self.model, "optimizer": optimizer}
+            for callback in self.callbacks:
+                callback.on_step_begin(self.args, state, None, **given)
+            self.used.append((optimizer.param_groups[0]["lr"], len(labels)))
+            state.global_step += 1
+            for callback in self.callbacks:
+                callback.on_step_end(self.args, state, None, **given)
+        assert state.global_step == self.args.max_steps
+
+
+TRAINERS: list[StandInTrainer] = []
+
+
+def test_the_callback_sets_every_lr_and_reports_every_epoch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    says("A callback sets lr and reports; the loader follows the table")
+    transformers = ModuleType("transformers")
+    stand_ins = {
+        **{"Trainer": StandInTrainer, "TrainerCallback": object},
+        "TrainingArguments": lambda folder, **options: SimpleNamespace(**options),
+    }
+    vars(transformers).update(stand_ins)
+    monkeypatch.setitem(sys.modules, "transformers", transformers)
+    names: dict[str, Any] = {
+        **{"DataLoader": DataLoader, "SampleStream": SampleStream, "data": Images()},
+        "make_model": lambda: nn.Linear(1, 1),
+        "score": lambda model, part: torch.tensor([True, False, True, True]),
+    }
+    exec(snippet("from transformers import Trainer"), names)
+    recipe = {"train_examples": 60, "batch0": 8}
+    training = finish(names["train"], recipe=recipe, params={"split": 0.5}, role="confirm")
+    table = training.schedule
+    assert TRAINERS[-1].used == [
+        (float(table.lr_S[step.stage]), step.batch_size) for step in table.steps()
+    ]
+    assert [record.val_accuracy for record in training.records] == [0.75] * table.num_epochs
+    assert training.outcome().test_accuracy == 0.75
