@@ -21,7 +21,7 @@ class NoopTraining:
 
     @property
     def finished(self) -> bool:
-        return len(self.records) >= self.schedule.num_epochs
+        return len(self.records) >= self.schedule.num_reports
 
     def run_epoch(self) -> EpochRecord:
         epoch = len(self.records) + 1
@@ -35,7 +35,7 @@ class NoopTraining:
             delta=float(self.schedule.delta_S[0]),
             decay_rate=1.0,
             num_steps=1,
-            samples_seen=self.schedule.epoch_end(epoch),
+            samples_seen=self.schedule.report_end(epoch),
             train_loss=1.0,
             train_accuracy=ACCURACY,
             val_loss=1.0,

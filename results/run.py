@@ -69,7 +69,7 @@ class Run:
     def search_rows(self) -> list[dict[str, Any]]:
         """Trials as dicts, in the order asked; `prefix_scores` of a search by prefixes.
 
-        prefix_scores: validation accuracy by samples (whole epochs), of every epoch.
+        prefix_scores: validation accuracy by samples (of whole reports), of every report.
         """
         rows: list[dict[str, Any]] = self.trials.to_pylist()
         by_prefix = {
@@ -80,8 +80,9 @@ class Run:
         epochs = self.epochs_by_trial() if by_prefix else {}
         for row in rows:
             if row["run_id"] in by_prefix and row["role"] == "search":
+                recipe = trial_from_row(row).recipe
                 row["prefix_scores"] = {
-                    epoch["epoch"] * row["train_examples"]: epoch["val_accuracy"]
+                    recipe.samples_at(epoch["epoch"]): epoch["val_accuracy"]
                     for epoch in epochs.get((row["run_id"], row["trial_key"]), [])
                     if math.isfinite(epoch["val_accuracy"])
                 }

@@ -150,7 +150,7 @@ def _add_row(config: Tried, row: Row) -> None:
 def _samples(row: Row) -> int:
     """Samples this training has (fewer on a lower rung)."""
     if row["status"] == "paused":
-        return int(row["epochs_done"]) * int(row["train_examples"])
+        return trial_from_row(row).recipe.samples_at(int(row["epochs_done"]))
     full = int(row["epochs"]) * int(row["train_examples"])
     return math.ceil(full * float(row["horizon"]) - 1e-6)
 

@@ -59,6 +59,8 @@ SPACES: dict[str, SearchSpace] = {
     ),
     # Momentum alone lowers delta (needs optimizer.momentum > 0).
     "momentum": _space("momentum", "poly", momentum_share=Range(value=1.0)),
+    # How long lr rises before it decays is searched too.
+    "warmup": _space("warmup", "cosine", warmup=Range(low=0.0, high=0.2)),
     # The loss is also smoothed explicitly, by moving the weights at random.
     "explicit": _space("explicit", "poly", radius0=Range(low=0.1, high=10.0, log=True)),
 }

@@ -1,9 +1,10 @@
 """What lr, batch size and momentum does a training use at which sample? The table of stages.
 
-Legend: E epochs of N samples, n epochs between decays (`interval`), u progress in [0, 1],
-d(u) decay curve with d(0) = 1, delta noise level, b batch size, s split, r horizon,
+Legend: E epochs of N samples, n epochs between decays (`interval`; 0 = every step), u progress
+in [0, 1], d(u) decay curve with d(0) = 1, delta noise level, b batch size, s split, r horizon,
 w momentum_share (0 unless asked for), beta momentum.
-Stage m starts at u = m*n/E and holds delta_m = delta0 * d(u) until the next one starts:
+Stage m starts at u = m*n/E (clock.py says more: steps, warmup) and holds delta_m = delta0 * d(u)
+until the next one starts:
 
     b_m  = round(min(b0 * d^(-2(1-s)(1-w)), batch.max, N))                 delta DECAYS HERE
     lr_m = the lr for which the noise law gives exactly delta_m at b_m                 (w = 0)
@@ -16,6 +17,7 @@ Arrays carry the suffix _S: one entry per stage.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -23,18 +25,25 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.clock import (
+    EPS,
+    STEP,
+    STEP_NAME,
+    cut_stages,
+    num_samples,
+    report_samples,
+    samples_at,
+)
 from search_spaces.noise_law import BELOW_ONE, NoiseLaw
 
 # d(progress, **params) -> noise level relative to its start; vectorised over progress.
 Curve = Callable[..., NDArray[np.float64]]
 
 MIN_RUNG_STEPS = 20  # fewer optimizer steps say nothing about a schedule
-WARMUP_STAGES_PER_EPOCH = 10
 MAX_LR_CHANGE = 0.01  # of lr under split=batch before the noise law is said not to fit
-EPS = 1e-9
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
     """An immutable table of stages, made before training; the loop only reads it.
 
@@ -46,6 +55,7 @@ class Schedule:
         floored_S: True where momentum reached 0 and delta stays above its target.
         total_samples: the training ends with the first step at or past it.
         epoch_samples: N; epoch e ends with the first step at or past e*N.
+        report_samples: between two evaluation points; N unless `reports` says otherwise.
     """
 
     start_S: NDArray[np.int64]
@@ -58,6 +68,7 @@ class Schedule:
     floored_S: NDArray[np.bool_]
     total_samples: int
     epoch_samples: int
+    report_samples: float
 
     @property
     def num_stages(self) -> int:
@@ -73,6 +84,14 @@ class Schedule:
         last = -(-self.total_samples // self.epoch_samples)
         _, sample = self._steps_before(self.epoch_end(last - 1))
         return last if sample < self.total_samples else last - 1
+
+    @property
+    def num_reports(self) -> int:
+        """Evaluation points of the training, at least 1; without `reports` its epochs.
+
+        Points that one batch passes together are one; a squeezed training has its share of them.
+        """
+        return len(self._report_ends)
 
     @property
     def decay_rate_S(self) -> NDArray[np.float64]:
@@ -102,19 +121,55 @@ class Schedule:
         _, first_sample = self._steps_before(self.epoch_end(epoch - 1))
         return list(self.steps(first_sample, self.epoch_end(epoch)))
 
+    def report_end(self, report: int) -> int:
+        """Samples at which evaluation point `report` (from 1; 0 is the start) is reached."""
+        return self._report_ends[report - 1] if report else 0
+
+    def report_steps(self, report: int) -> list[Step]:
+        """The optimizer steps between evaluation point `report` (from 1) and the one before."""
+        _, first_sample = self._steps_before(self.report_end(report - 1))
+        return list(self.steps(first_sample, self.report_end(report)))
+
     def num_steps(self) -> int:
         """Optimizer steps of the whole training, without walking through them."""
         return self._steps_before(self.total_samples)[0]
 
+    @functools.cached_property
+    def _report_ends(self) -> tuple[int, ...]:
+        """Samples at which each evaluation point is reached; each has a step of its own."""
+        ends: list[int] = []
+        steps, last = 0, max(1, math.ceil(self.total_samples / self.report_samples - EPS))
+        for report in range(1, last + 1):
+            end = min(samples_at(report, self.report_samples), self.total_samples)
+            before, steps = steps, self._steps_before(end)[0]
+            if steps > before:
+                ends.append(end)
+        return tuple(ends)
+
+    @functools.cached_property
+    def _runs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Of each run of steps with one batch size: number and sample of its first step, size."""
+        changes = np.flatnonzero(np.diff(self.batch_size_S)) + 1
+        sizes = self.batch_size_S[np.concatenate([[0], changes])].tolist()
+        ends = [*self.start_S[changes].tolist(), self.total_samples]
+        runs, steps, sample = [], 0, 0
+        for batch_size, end in zip(sizes, ends, strict=True):
+            if sample < end:
+                runs.append((steps, sample, batch_size))
+                count = -(-(end - sample) // batch_size)
+                steps, sample = steps + count, sample + count * batch_size
+        step_R, sample_R, size_R = np.array(runs, dtype=np.int64).T
+        return step_R, sample_R, size_R
+
     def _steps_before(self, limit: int) -> tuple[int, int]:
         """How many steps start before this sample, and the sample after the last of them."""
-        steps, sample = 0, 0
-        ends = [*self.start_S[1:].tolist(), limit]
-        for batch_size, end in zip(self.batch_size_S.tolist(), ends, strict=True):
-            count = max(0, -(-(min(end, limit) - sample) // batch_size))
-            steps += count
-            sample += count * batch_size
-        return steps, sample
+        if limit <= 0:
+            return 0, 0
+        step_R, sample_R, size_R = self._runs
+        run = int(np.searchsorted(sample_R, limit)) - 1
+        sample, batch_size = int(sample_R[run]), int(size_R[run])
+        count = -(-(limit - sample) // batch_size)
+        return int(step_R[run]) + count, sample + count * batch_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +186,7 @@ def make_schedule(
     *,
     epochs: int,
     train_examples: int,
-    interval: int,
+    interval: float,
     lr0: float,
     batch0: int,
     split: float = 1.0,
@@ -139,7 +194,9 @@ def make_schedule(
     batch_max: int | None = None,
     law: NoiseLaw | None = None,
     warmup_epochs: float = 0.0,
+    after_warmup: bool = True,
     horizon: float = 1.0,
+    reports: int | None = None,
 ) -> Schedule:
     """The table of a decay curve, sampled every `interval` epochs; lr, batch, momentum share it.
 
@@ -147,7 +204,9 @@ def make_schedule(
         decay: d(u), positive, with d(0) = 1; read at the start of each stage.
         epochs: E >= 1 of the full training.
         train_examples: N, samples per epoch.
-        interval: n in [1, E]; need not divide E.
+        interval: n in (0, E], at least one step; need not divide E. 0: every step, which is a
+            stage per batch0 samples (of a squeezed training too); a larger batch takes the stage
+            in which its first sample falls.
         lr0, batch0: at stage 0; 0 < lr0, 1 <= batch0 <= min(N, batch_max).
         split: s in [0, 1]; 1 lowers delta by lr alone, 0 by the batch alone.
         momentum_share: w in [0, 1]; the share of ln d that momentum lowers, starting from the
@@ -155,13 +214,16 @@ def make_schedule(
         batch_max: largest batch (samples); a capped stage lowers lr instead, or momentum where
             it has a share.
         law: how delta follows from lr and batch (default sgd with C = 1).
-        warmup_epochs: lr and delta rise linearly to the curve over these first epochs,
-            in steps of a tenth of an epoch; 0 = none.
+        warmup_epochs: W in [0, E); lr and delta rise linearly over these first epochs, in steps
+            of a tenth of an epoch, or at every optimizer step where the curve does; 0 = none.
+        after_warmup: the curve begins where the warmup ends; False: with the training, beneath
+            the warmup, which is what records of before mean.
         horizon: r in (0, 1]; every stage's samples are multiplied by it.
+        reports: evaluation points of the full training; None = one an epoch.
 
     Raises:
         ValueError: an argument out of range, a split the law cannot realise, or a horizon
-            below one epoch of samples or 20 steps.
+            below 20 steps, or below one epoch of samples where each of several is reported.
 
     Example:
         >>> table = make_schedule(lambda u: 1 - u, epochs=4, train_examples=100, interval=2,
@@ -173,34 +235,45 @@ def make_schedule(
     Algorithm 6; clock in samples, exact delta after rounding and squeezed horizons are ours.
     """
     law = law or NoiseLaw()
-    _check(epochs, train_examples, interval, lr0, batch0, split, batch_max, warmup_epochs, horizon)
+    _check(
+        *(epochs, train_examples, interval, lr0, batch0),
+        *(split, batch_max, warmup_epochs, horizon, reports),
+    )
     _check_momentum(momentum_share, law)
-    time_S, warmup_S = _stage_starts(epochs, interval, warmup_epochs)
-    stage_S = np.floor(time_S / interval + EPS)
-    progress_S = stage_S * interval / epochs
+    start_S, progress_S, warmup_S = cut_stages(
+        epochs=epochs,
+        train_examples=train_examples,
+        interval=interval,
+        batch0=batch0,
+        warmup_epochs=warmup_epochs,
+        after_warmup=after_warmup,
+        horizon=horizon,
+    )
     d_S = _read_curve(decay, progress_S)
 
     limit = min(train_examples, batch_max or train_examples)
     with np.errstate(over="ignore"):
-        rest_S = d_S ** (1.0 - momentum_share)  # what lr and batch are to lower
+        rest_S = d_S if momentum_share == 0 else d_S ** (1.0 - momentum_share)  # for lr and batch
         target_S = batch0 * rest_S ** (-2.0 * (1.0 - split))
     if split == 0 and momentum_share == 0:
         _check_law(law, d_S, target_S, batch0)
     batch_S = np.maximum(1, np.rint(np.minimum(target_S, limit))).astype(np.int64)
+    capped_S = target_S > limit
+    del target_S
     delta_S = lr0 * law.gain(batch0) * d_S * warmup_S
     if momentum_share == 0:
-        momentum_S = np.full(len(d_S), law.momentum)
-        lr_S = delta_S / np.array([law.gain(b) for b in batch_S.tolist()])
+        momentum_S = np.broadcast_to(law.momentum, len(d_S))
+        gain_S = _gains(law, batch_S)
+        lr_S = delta_S / gain_S
     else:
         lr_S = lr0 * rest_S**split * warmup_S
         used = zip(delta_S.tolist(), lr_S.tolist(), batch_S.tolist(), strict=True)
         momentum_S = np.array([_momentum(law, *values) for values in used])
-    beta_S = momentum_S.tolist()
-    gains = [law.gain(b, beta) for b, beta in zip(batch_S.tolist(), beta_S, strict=True)]
-    used_S = lr_S * np.array(gains)
+        pairs = zip(batch_S.tolist(), momentum_S.tolist(), strict=True)
+        gain_S = np.array([law.gain(b, beta) for b, beta in pairs])
+    used_S = lr_S * gain_S
     floored_S = (momentum_S == 0) & (used_S > delta_S * (1 + EPS))
     delta_S = np.where(np.abs(used_S - delta_S) > EPS * delta_S, used_S, delta_S)
-    start_S = np.ceil(time_S * horizon * train_examples - 1e-6).astype(np.int64)
     table = Schedule(
         start_S=start_S,
         progress_S=progress_S,
@@ -208,13 +281,14 @@ def make_schedule(
         batch_size_S=batch_S,
         momentum_S=momentum_S,
         delta_S=delta_S,
-        capped_S=target_S > limit,
+        capped_S=capped_S,
         floored_S=floored_S,
-        total_samples=math.ceil(epochs * train_examples * horizon - 1e-6),
+        total_samples=num_samples(epochs, train_examples, horizon),
         epoch_samples=train_examples,
+        report_samples=report_samples(epochs, train_examples, reports),
     )
     if horizon < 1:
-        _check_rung(table, horizon)
+        _check_rung(table, horizon, needs_epoch=reports is None and epochs > 1)
     for item in fields(table):
         array = getattr(table, item.name)
         if isinstance(array, np.ndarray):
@@ -222,19 +296,13 @@ def make_schedule(
     return table
 
 
-def _stage_starts(
-    epochs: int, interval: int, warmup_epochs: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Starts of all stages in epochs, and the warmup factor of each."""
-    decays = np.arange(0, epochs, interval, dtype=np.float64)
-    if warmup_epochs == 0:
-        return decays, np.ones_like(decays)
-    count = math.ceil(warmup_epochs * WARMUP_STAGES_PER_EPOCH - EPS)
-    rungs = np.arange(count + 1) * (warmup_epochs / count)
-    is_new = np.abs(decays[:, None] - rungs[None, :]).min(axis=1) > EPS
-    starts = np.sort(np.concatenate([decays[is_new], rungs[rungs < epochs]]))
-    rung_S = np.searchsorted(rungs, starts, side="right") - 1
-    return starts, (rung_S + 1) / (count + 1)
+def _gains(law: NoiseLaw, batch_S: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The law's gain of each batch; most stages share theirs with others."""
+    if batch_S[0] == batch_S[-1] and not np.any(batch_S != batch_S[0]):
+        return np.broadcast_to(law.gain(int(batch_S[0])), len(batch_S))
+    sizes, which_S = np.unique(batch_S, return_inverse=True)
+    gains: NDArray[np.float64] = np.array([law.gain(b) for b in sizes.tolist()])[which_S]
+    return gains
 
 
 def _read_curve(
@@ -256,19 +324,20 @@ def _read_curve(
 def _check(
     epochs: int,
     train_examples: int,
-    interval: int,
+    interval: float,
     lr0: float,
     batch0: int,
     split: float,
     batch_max: int | None,
     warmup_epochs: float,
     horizon: float,
+    reports: int | None,
 ) -> None:
     if epochs < 1:
         raise ValueError(f"`epochs >= 1` must hold, but got (epochs={epochs}).")
-    if not (1 <= interval <= epochs and interval == int(interval)):
+    if not 0 <= interval <= epochs:
         raise ValueError(
-            f"`1 <= interval <= epochs` must hold, but got (interval={interval}, epochs={epochs})."
+            f"`0 < interval <= epochs` must hold, but got (interval={interval}, epochs={epochs})."
         )
     if not (math.isfinite(lr0) and lr0 > 0):
         raise ValueError(f"`lr0 > 0` must hold, but got (lr0={lr0}).")
@@ -280,6 +349,14 @@ def _check(
             f"`1 <= batch.initial <= min(batch.max, training images)` must hold, but got "
             f"(batch.initial={batch0}, limit={limit})."
         )
+    if interval != STEP and interval * train_examples < batch0 * (1 - EPS):
+        raise ValueError(
+            f"an interval must hold at least one step, but got (interval={interval} epochs, "
+            f"{interval * train_examples:.4g} samples, batch.initial={batch0}). "
+            f"interval={STEP_NAME} reads the curve at every step."
+        )
+    if reports is not None and reports < 1:
+        raise ValueError(f"`reports >= 1` must hold, but got (reports={reports}).")
     if not 0 <= warmup_epochs < epochs:
         raise ValueError(
             f"`0 <= warmup_epochs < epochs` must hold, but got (warmup_epochs={warmup_epochs})."
@@ -313,13 +390,15 @@ def _check_momentum(momentum_share: float, law: NoiseLaw) -> None:
 def _check_law(
     law: NoiseLaw, d_S: NDArray[np.float64], target_S: NDArray[np.float64], batch0: int
 ) -> None:
-    """Refuse split=batch where constant lr with this batch would not give delta."""
-    lr_S = [
-        d * law.gain(batch0) / law.gain(b)
-        for d, b in zip(d_S.tolist(), target_S.tolist(), strict=True)
-        if math.isfinite(b)
-    ]
-    worst = max(abs(lr - 1.0) for lr in lr_S)
+    """Refuse split=batch where constant lr with this batch would not give delta.
+
+    How much lr would have to change grows with the decay: the lowest and the highest d tell.
+    """
+    finite_S = np.isfinite(target_S)
+    d_S, target_S = d_S[finite_S], target_S[finite_S]
+    ends = [int(np.argmin(d_S)), int(np.argmax(d_S))]
+    lrs = [float(d_S[i]) * law.gain(batch0) / law.gain(float(target_S[i])) for i in ends]
+    worst = max(abs(lr - 1.0) for lr in lrs)
     if worst > MAX_LR_CHANGE:
         raise ValueError(
             f"the noise law {law.name} cannot lower delta by the batch alone: lr would have to "
@@ -327,9 +406,9 @@ def _check_law(
         )
 
 
-def _check_rung(table: Schedule, horizon: float) -> None:
+def _check_rung(table: Schedule, horizon: float, *, needs_epoch: bool) -> None:
     shortest = table.epoch_samples / max(1, table.total_samples) * horizon
-    if table.total_samples < table.epoch_samples:
+    if needs_epoch and table.total_samples < table.epoch_samples:
         raise ValueError(
             f"a horizon must hold at least one epoch of samples, but got (horizon={horizon}). "
             f"The smallest allowed is {shortest:.4g}."

@@ -8,15 +8,35 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from search_spaces.clock import STEP, STEP_NAME
+
 BASELINE = "baseline"  # name of the arm that is the recipe's own schedule
 # Parameters every space has besides those of its family's curve.
 COMMON_PARAMS = ("interval", "delta0", "split")
 # Parameters any space may add: momentum_share (share of the decay that momentum does), batch0
-# (replaces the recipe's first batch), lr0 (replaces delta0), radius0 (explicit smoothing).
-EXTRA_PARAMS = ("momentum_share", "batch0", "lr0", "radius0")
+# (replaces the recipe's first batch), lr0 (replaces delta0), radius0 (explicit smoothing), warmup
+# (share of the training in which lr rises; replaces the recipe's warmup_epochs).
+EXTRA_PARAMS = ("momentum_share", "batch0", "lr0", "radius0", "warmup")
 INTEGER_PARAMS = ("interval", "batch0")
 # Everything that is not a parameter of the curve itself.
 SCHEDULE_PARAMS = (*COMMON_PARAMS, *EXTRA_PARAMS)
+
+
+def param_text(name: str, value: float, form: str = "{:.4g}") -> str:
+    """A parameter's value as it is told and typed: "0.9", "step"."""
+    return STEP_NAME if name == "interval" and value == STEP else form.format(value)
+
+
+def read_interval(value: Any) -> Any:
+    """The number that the word step stands for; anything else, and lists of it, as they are."""
+    if isinstance(value, list | tuple):
+        return [read_interval(item) for item in value]
+    return STEP if value == STEP_NAME else value
+
+
+def tidy_interval(value: float) -> float:
+    """Whole epochs as an int, as they always were; fractions as they are."""
+    return int(value) if float(value).is_integer() else float(value)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,31 +90,37 @@ class Range:
                 f"`step > 0` and log=false must hold, but got (step={self.step}, log={self.log})."
             )
 
-    def replaced(self, fields: Mapping[str, Any]) -> Range:
-        """This range with these fields on top; a field of None stays as it is.
+    def replaced(self, fields: Mapping[str, Any], name: str = "") -> Range:
+        """This range of the parameter `name` with these fields on top; None stays as it is.
 
         `value` and `choices` exclude the others. They start anew, as do bounds on top of a
-        fixed value or of a relative range; a `step` without `log` ends the log scale.
+        fixed value or of a relative range; a `step` without `log` ends the log scale. An
+        interval may be given as fractions of an epoch, or as the word step (value, choices).
 
         Raises:
             ValueError: excluded fields together, or no whole numbers where the range has them.
         """
-        given = {name: value for name, value in fields.items() if value is not None}
-        exclusive = [name for name in ("value", "choices") if name in given]
+        given = {key: value for key, value in fields.items() if value is not None}
+        exclusive = [key for key in ("value", "choices") if key in given]
         if exclusive and len(given) > 1:
             raise ValueError(f"{exclusive[0]} excludes the others, but got {', '.join(given)}.")
         if "choices" in given:
             given["choices"] = tuple(given["choices"])
-        numbers = [given[name] for name in ("low", "high", "step", "value") if name in given]
-        if self.integer:
-            for number in (*numbers, *given.get("choices", ())):
-                if not float(number).is_integer():
-                    raise ValueError("whole numbers only.")
+        numbers = [given[key] for key in ("low", "high", "step", "value") if key in given]
+        numbers += given.get("choices", ())
+        is_whole = all(float(number).is_integer() for number in numbers)
+        if self.integer and not is_whole and name != "interval":
+            raise ValueError("whole numbers only.")
+        if name == "interval" and given.get("low", 1) <= 0:
+            raise ValueError(f"`low > 0` must hold; {STEP_NAME} is a value or one of choices.")
         if not given:
             return self
+        integer = self.integer and is_whole
         if exclusive or self.low is None or self.relative:
-            return Range(**given, integer=self.integer)
-        return replace(self, **({"log": False} | given if "step" in given else given))
+            return Range(**given, integer=integer)
+        if "step" in given:
+            given = {"log": False} | given
+        return replace(self, **given, integer=integer)
 
     @property
     def is_fixed(self) -> bool:
@@ -162,6 +188,9 @@ class Range:
         return round(x) if self.integer else float(x)
 
 
+EVERY_STEP = Range(value=STEP, integer=True)  # as an interval
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchSpace:
     """An arm: a family of curves and the ranges of its parameters.
@@ -169,8 +198,8 @@ class SearchSpace:
     Attributes:
         name: the arm's name; one study, one budget, one verdict.
         family: name in FAMILIES, or `package.module:curve`.
-        ranges: by parameter: `interval` (epochs), `delta0` (initial noise level), `split`
-            (1 = all decay by lr, 0 = all by batch), and the family's own; `factor`
+        ranges: by parameter: `interval` (epochs; 0 = every step), `delta0` (initial noise
+            level), `split` (1 = all decay by lr, 0 = all by batch), and the family's own; `factor`
             (noise per stage over that of the stage before) may replace exp's end_ratio.
             Any of `EXTRA_PARAMS` may join; `lr0` takes the place of delta0.
         optimizer: this arm's own optimizer; None = the recipe's.
@@ -244,6 +273,10 @@ class SearchSpace:
             name: _absolute(axis, float(units[name])) if axis.relative else axis
             for name, axis in self.ranges.items()
         }
+        axis = self.ranges.get("interval")
+        if axis is not None and axis.relative:
+            per_stage = "factor" in self.ranges
+            ranges["interval"] = _absolute_interval(axis, float(epochs), per_stage=per_stage)
         return replace(self, ranges=ranges)
 
     def to_dict(self) -> dict[str, Any]:
@@ -266,7 +299,20 @@ class SearchSpace:
 
 
 def _label(point: Mapping[str, float], form: str) -> str:
-    return ",".join(f"{name}={form.format(value)}" for name, value in point.items())
+    return ",".join(f"{name}={param_text(name, value, form)}" for name, value in point.items())
+
+
+def _absolute_interval(axis: Range, epochs: float, *, per_stage: bool) -> Range:
+    """In whole epochs; every step, or fractions, where whole ones would leave nothing to decay.
+
+    `per_stage`: the decay is given as a factor per stage, so stages keep their share.
+    """
+    whole = _absolute(axis, epochs)
+    longest = axis.high or axis.value or max(axis.choices or (0,))
+    lowest = whole.low or whole.value or min(whole.choices or (0,))
+    if longest >= 1 or lowest < epochs:
+        return whole
+    return _absolute(replace(axis, integer=False), epochs) if per_stage else EVERY_STEP
 
 
 def _absolute(axis: Range, unit: float) -> Range:

@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+import numpy as np
+
 from search_spaces import FAMILIES
+from search_spaces.clock import STEP, report_samples, samples_at
 from search_spaces.noise_law import NoiseLaw
 from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule, make_schedule
@@ -20,7 +23,13 @@ Role = Literal["search", "select", "confirm"]
 KEY_LENGTH = 16
 STOPPING = ("critical",)  # measurements that may end a training
 # Fields of Recipe younger than schema version 1, and what older records mean by their absence.
-LATER_FIELDS: dict[str, Any] = {"trainer": "network", "smoothing": "ball", "measurements": {}}
+LATER_FIELDS: dict[str, Any] = {
+    "trainer": "network",
+    "smoothing": "ball",
+    "measurements": {},
+    "decay_after_warmup": False,
+    "reports": None,
+}
 
 
 def canonical_json(data: Mapping[str, Any]) -> str:
@@ -51,6 +60,8 @@ class Recipe:
             user (a training of the user's own, which `model` names).
         smoothing: ball | gaussian | gaussian_scaled; distribution of explicit smoothing.
         measurements: options by name of what is measured along the way (`measure=`).
+        decay_after_warmup: the curve begins where the warmup ends; False in records of before.
+        reports: evaluation points of a full training; None = one an epoch.
     """
 
     workload: str
@@ -83,6 +94,8 @@ class Recipe:
     trainer: str = "network"
     smoothing: str = "ball"
     measurements: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    decay_after_warmup: bool = False
+    reports: int | None = None
 
     def identity(self) -> dict[str, Any]:
         """The fields that a training depends on.
@@ -98,6 +111,15 @@ class Recipe:
         known = asdict(self) | {"measurements": stopping}
         left_out |= {name for name, default in LATER_FIELDS.items() if known[name] == default}
         return {name: value for name, value in known.items() if name not in left_out}
+
+    @property
+    def num_reports(self) -> int:
+        """Evaluation points of a full training."""
+        return self.epochs if self.reports is None else self.reports
+
+    def samples_at(self, report: int) -> int:
+        """Samples of a full training at this evaluation point (from 1)."""
+        return samples_at(report, report_samples(self.epochs, self.train_examples, self.reports))
 
     @property
     def title(self) -> str:
@@ -127,7 +149,7 @@ class TrialConfig:
         horizon: share of the full training's samples, in (0, 1].
         role, replicate: search | select | confirm, and the seed index that pairs arms.
         seed: of initial weights, validation split, data order and augmentation.
-        until: stop after this epoch for now (a rung of a search by prefixes); None = train to
+        until: stop after this report for now (a rung of a search by prefixes); None = train to
             the end. No part of the identity: the same training goes on later.
     """
 
@@ -144,9 +166,20 @@ class TrialConfig:
     until: int | None = None
 
     @property
-    def interval(self) -> int:
-        """Epochs between decays."""
-        return int(self.params["interval"])
+    def interval(self) -> float:
+        """Epochs between decays; 0 = every optimizer step."""
+        return self.params["interval"]
+
+    @property
+    def warmup(self) -> float:
+        """Share of the training in which lr rises: the config's own, or the recipe's."""
+        return self.params.get("warmup", self.recipe.warmup_epochs / self.recipe.epochs)
+
+    @property
+    def warmup_epochs(self) -> float:
+        """The same in epochs."""
+        share = self.params.get("warmup")
+        return self.recipe.warmup_epochs if share is None else share * self.recipe.epochs
 
     @property
     def batch0(self) -> int:
@@ -154,9 +187,12 @@ class TrialConfig:
         return int(self.params.get("batch0", self.recipe.batch0))
 
     @property
-    def num_epochs(self) -> int:
-        """Epochs this training has, or stops after for now; a squeezed one has fewer."""
-        whole = math.ceil(self.horizon * self.recipe.epochs - 1e-9)
+    def num_reports(self) -> int:
+        """Evaluation points of this training, or where it stops for now; a squeezed one has fewer.
+
+        Without `reports` its epochs. Fewer where one batch passes several of them.
+        """
+        whole = max(1, math.ceil(self.horizon * self.recipe.num_reports - 1e-9))
         return whole if self.until is None else min(whole, self.until)
 
     @property
@@ -169,13 +205,39 @@ class TrialConfig:
         """The curve's own parameters; a `factor` per stage is told as exp's end_ratio."""
         params = {k: v for k, v in self.params.items() if k not in SCHEDULE_PARAMS}
         if "factor" in params:
-            stages = self.recipe.epochs / self.interval
-            params["end_ratio"] = params.pop("factor") ** stages
+            recipe = self.recipe
+            interval = self.interval
+            if interval == STEP:
+                interval = self.batch0 / recipe.train_examples
+            decaying = recipe.epochs - (self.warmup_epochs if self._decays_after_warmup else 0)
+            params["end_ratio"] = params.pop("factor") ** (decaying / interval)
         return params
+
+    @property
+    def _decays_after_warmup(self) -> bool:
+        return self.recipe.decay_after_warmup or "warmup" in self.params
 
     @functools.cached_property
     def schedule(self) -> Schedule:
         """The table this training follows."""
+        return self._make_schedule()
+
+    @functools.cached_property
+    def table_key(self) -> str:
+        """Identifies what is trained: configs with one table differ in name only.
+
+        Everything that a search training depends on but its seed; parameters by their table.
+        The table itself is not kept: a million steps hold 50 MB.
+        """
+        table = self._make_schedule()
+        digest = hashlib.sha256(canonical_json(self.recipe.identity()).encode())
+        radius0 = self.params.get("radius0", 0.0)  # of explicit smoothing
+        digest.update(repr([radius0, self.lr0, self.batch0] if radius0 else []).encode())
+        for name in ("start_S", "lr_S", "batch_size_S", "momentum_S", "delta_S"):
+            digest.update(np.ascontiguousarray(getattr(table, name)).data)
+        return digest.hexdigest()[:KEY_LENGTH]
+
+    def _make_schedule(self) -> Schedule:
         curve = lookup("family", self.family, FAMILIES)
         recipe = self.recipe
         return make_schedule(
@@ -189,8 +251,10 @@ class TrialConfig:
             momentum_share=self.params.get("momentum_share", 0.0),
             batch_max=recipe.batch_max,
             law=recipe.law,
-            warmup_epochs=recipe.warmup_epochs,
+            warmup_epochs=self.warmup_epochs,
+            after_warmup=self._decays_after_warmup,
             horizon=self.horizon,
+            reports=recipe.reports,
         )
 
     @functools.cached_property

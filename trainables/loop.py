@@ -103,10 +103,10 @@ class NetworkTraining:
         return self.diverged or is_over or self.probes.is_done
 
     def run_epoch(self) -> EpochRecord:
-        """Train one epoch, evaluate on the validation images, and note what was really used."""
+        """Train to the next evaluation point, evaluate there, and note what was really used."""
         start = time.perf_counter()
         epoch = len(self.records) + 1
-        steps = list(self.schedule.steps(self.samples_seen, self.schedule.epoch_end(epoch)))
+        steps = list(self.schedule.steps(self.samples_seen, self.schedule.report_end(epoch)))
         loss, accuracy = self._train(steps)
         seconds = time.perf_counter() - start
         val = self.evaluate(self.val_set)

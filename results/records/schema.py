@@ -29,7 +29,7 @@ Row = dict[str, Any]
 PLACED_PARAMS = ("p", "end_ratio", "f", "base")
 LATER_PARAMS = tuple(name for name in CURVE_PARAMETERS if name not in PLACED_PARAMS)
 # Columns that files of this version may lack: they were written before these came.
-LATER_COLUMNS = ("measured", *LATER_PARAMS)
+LATER_COLUMNS = ("measured", "epochs_seen", "warmup", *LATER_PARAMS)
 PARAMS = ("interval", "delta0", "split", "momentum_share", "radius0", *CURVE_PARAMETERS)
 
 TEXT, INT, FLOAT, BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
@@ -60,7 +60,7 @@ EPOCHS = _schema(
         ("trial_key", TEXT, "", "hash of the whole trial config; joins with trials"),
         *PLACE,
         ("attempt", INT, "", "start of this trial that measured the row; the latest wins"),
-        ("epoch", INT, "epochs", "completed epochs, from 1"),
+        ("epoch", INT, "", "number of the report, from 1; of the epoch without reports="),
         ("stage", INT, "", "row of the schedule's table at the last step"),
         ("lr", FLOAT, "", "learning rate used at the last step"),
         ("batch_size", INT, "samples", "batch used at the last step"),
@@ -85,6 +85,7 @@ EPOCHS = _schema(
         ("mean_batch_norm", FLOAT, "", "mean over all steps of the batch gradient's norm"),
         ("noise_sample", TEXT, "JSON", "distribution of the gradient noise at one point"),
         ("measured", TEXT, "JSON", "what measurements without a column told at the epoch's end"),
+        ("epochs_seen", FLOAT, "epochs", "samples_seen in units of the training samples"),
     ]
 )
 
@@ -104,7 +105,7 @@ TRIALS = _schema(
         ("status", TEXT, "", " | ".join(get_args(Status))),
         ("attempt", INT, "", "start of this trial; the latest wins"),
         _curve_column("p"),
-        ("interval", INT, "epochs", "between decays"),
+        ("interval", FLOAT, "epochs", "between decays; 0 = every optimizer step"),
         ("delta0", FLOAT, "", "initial noise level"),
         *map(_curve_column, ("end_ratio", "f", "base")),
         ("split", FLOAT, "fraction", "share of the decay done by lr; the rest by the batch"),
@@ -125,7 +126,7 @@ TRIALS = _schema(
         ("num_threads", INT, "", "CPU threads"),
         ("micro_batch", INT, "samples", "largest batch of one backward pass; null = all"),
         ("epochs", INT, "epochs", "length of the full training"),
-        ("epochs_done", INT, "epochs", "completed so far"),
+        ("epochs_done", INT, "", "reports so far; epochs without reports="),
         ("objective", FLOAT, "fraction", "validation accuracy at the end; chance if diverged"),
         ("best_val_accuracy", FLOAT, "fraction", "largest over the epochs"),
         ("val_loss", FLOAT, "nats", "validation set at the end"),
@@ -149,6 +150,7 @@ TRIALS = _schema(
         ("sharpness_error", FLOAT, "fraction", "increase of the error rate at that point"),
         ("steps_to_epsilon", TEXT, "JSON", "steps until mean_batch_norm fell to each epsilon"),
         ("measured", TEXT, "JSON", "what measurements without a column told at the end"),
+        ("warmup", FLOAT, "fraction", "share of the training in which lr rises"),
         *map(_curve_column, LATER_PARAMS),
     ]
 )
@@ -166,7 +168,8 @@ IDENTITY_COLUMNS = ("trial_key", *(name for name, *_ in PLACE))
 def epoch_row(run_id: str, trial: TrialConfig, attempt: int, record: EpochRecord) -> Row:
     """The row of `epochs` for one finished epoch."""
     identity = {name: getattr(trial, name) for name in IDENTITY_COLUMNS}
-    return {"run_id": run_id, **identity, "attempt": attempt, **asdict(record)}
+    seen = {"epochs_seen": record.samples_seen / trial.recipe.train_examples}
+    return {"run_id": run_id, **identity, "attempt": attempt, **asdict(record), **seen}
 
 
 def trial_row(
@@ -210,6 +213,7 @@ def trial_row(
         **{name: params.get(name) for name in PARAMS},
         **{name: recipe[name] for name in RECIPE_COLUMNS},
         **{name: measured.get(name) for name in OUTCOME_COLUMNS},
+        "warmup": trial.warmup,
     }
     return {name: row[name] for name in TRIALS.names}
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from results.statistics.resampling import SAME
 from results.tables import UNKNOWN
-from search_spaces.space import BASELINE
+from search_spaces.space import BASELINE, param_text
 
 BASELINE_LABEL = "your default (not tuned)"
 LEAST_P = 0.001  # smaller p values are called so
@@ -112,7 +112,7 @@ def status_counts(trials: Mapping[str, int]) -> str:
 
 def format_params(params: Mapping[str, float]) -> str:
     """ "delta0=0.0884, interval=1, p=0.9": four digits, in a fixed order."""
-    return ", ".join(f"{name}={value:.4g}" for name, value in sorted(params.items()))
+    return ", ".join(f"{name}={param_text(name, value)}" for name, value in sorted(params.items()))
 
 
 def _in_points(values: tuple[float, ...], finely: bool) -> list[str]:

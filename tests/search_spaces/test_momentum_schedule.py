@@ -147,7 +147,7 @@ def test_momentum_takes_up_what_a_capped_batch_does_not_do() -> None:
 
 def test_warmup_raises_lr_at_the_curves_own_momentum() -> None:
     plain = papers_table(momentum_share=1.0)
-    warm = papers_table(momentum_share=1.0, warmup_epochs=2)
+    warm = papers_table(momentum_share=1.0, warmup_epochs=2, after_warmup=False)
     assert warm.lr_S[0] == pytest.approx(0.1 / 21)
     np.testing.assert_allclose(warm.momentum_S[:10], 0.9, rtol=1e-12)
     np.testing.assert_allclose(warm.momentum_S[-198:], plain.momentum_S[-198:], rtol=1e-12)
@@ -222,6 +222,7 @@ def test_delta_is_always_that_of_the_law_and_on_the_curve_where_momentum_can_do_
         lambda u: (1 - u) ** power, epochs=12, train_examples=2000, interval=2, lr0=0.1,
         batch0=batch0, split=split, momentum_share=share, batch_max=batch_max, law=law,
         warmup_epochs=warmup,
+        after_warmup=False,
     )  # fmt: skip
     np.testing.assert_allclose(table.delta_S, realised(table, law), rtol=2 * PRECISION)
     assert np.all((table.momentum_S >= 0) & (table.momentum_S < 1))

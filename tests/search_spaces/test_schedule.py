@@ -331,9 +331,9 @@ def test_a_horizon_below_twenty_steps_is_refused() -> None:
         schedule("poly", epochs=10, horizon=0.1, train_examples=1000, batch0=100)
 
 
-def test_warmup_rises_linearly_and_then_follows_the_curve() -> None:
+def test_an_older_warmup_rises_linearly_and_then_follows_the_curve() -> None:
     plain = schedule("cosine", epochs=10, train_examples=1000)
-    warm = schedule("cosine", epochs=10, train_examples=1000, warmup_epochs=2)
+    warm = schedule("cosine", epochs=10, train_examples=1000, warmup_epochs=2, after_warmup=False)
     assert warm.lr_S[0] == pytest.approx(0.1 / 21)
     after = warm.start_S >= 2000
     np.testing.assert_allclose(warm.lr_S[after], plain.lr_S[2:], rtol=1e-12)
@@ -382,7 +382,8 @@ def test_a_law_that_cannot_decay_by_batch_alone_is_refused() -> None:
     [
         ({"epochs": 0}, "epochs >= 1"),
         ({"interval": 201}, "interval <= epochs"),
-        ({"interval": 0}, "interval <= epochs"),
+        ({"interval": -1}, "interval <= epochs"),
+        ({"interval": float("nan")}, "interval <= epochs"),
         ({"lr0": float("nan")}, "lr0 > 0"),
         ({"lr0": 0.0}, "lr0 > 0"),
         ({"split": 1.5}, "split <= 1"),

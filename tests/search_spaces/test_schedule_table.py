@@ -190,9 +190,10 @@ def test_the_smallest_trainings_there_are(changes: dict[str, object], num_steps:
         ({"horizon": 0.0}, r"^`0 < horizon <= 1` must hold, but got \(horizon=0\.0\)"),
         ({"horizon": 1.01}, r"`0 < horizon <= 1` must hold"),
         ({"epochs": 0, "interval": 1}, r"^`epochs >= 1` must hold, but got \(epochs=0\)"),
-        ({"interval": 5}, r"^`1 <= interval <= epochs` .*\(interval=5, epochs=4\)"),
-        ({"interval": 0}, "interval <= epochs"),
-        ({"interval": 1.5}, "interval <= epochs"),
+        ({"interval": 5}, r"^`0 < interval <= epochs` .*\(interval=5, epochs=4\)"),
+        ({"interval": -0.5}, "interval <= epochs"),
+        ({"interval": 0.09}, r"at least one step, .*\(interval=0\.09 epochs, 9 samples,"),
+        ({"reports": 0}, r"^`reports >= 1` must hold, but got \(reports=0\)"),
         ({"lr0": 0.0}, r"^`lr0 > 0` must hold, but got \(lr0=0\.0\)"),
         ({"lr0": math.inf}, "`lr0 > 0` must hold"),
         ({"split": -0.01}, r"^`0 <= split <= 1` must hold, but got \(split=-0\.01\)"),
@@ -215,6 +216,9 @@ def test_one_step_past_a_bound_is_refused(changes: dict[str, object], message: s
     [
         {"interval": 4},
         {"interval": 1},
+        {"interval": 0},
+        {"interval": 0.1},
+        {"reports": 1},
         {"split": 0.0},
         {"split": 1.0},
         {"batch0": 1},
@@ -229,8 +233,8 @@ def test_a_bound_itself_is_allowed(changes: dict[str, object]) -> None:
     assert table(**changes).num_stages >= 1
 
 
-def test_warmup_rises_by_tenths_of_an_epoch_under_the_curves_stages() -> None:
-    warm = table(warmup_epochs=1)
+def test_an_older_warmup_rises_by_tenths_of_an_epoch_under_the_curves_stages() -> None:
+    warm = table(warmup_epochs=1, after_warmup=False)
     assert warm.start_S.tolist() == [*range(0, 101, 10), 200]
     assert warm.progress_S.tolist() == [0.0] * 11 + [0.5]
     assert warm.lr_S == pytest.approx([0.1 * (i + 1) / 11 for i in range(11)] + [0.05])
@@ -238,19 +242,20 @@ def test_warmup_rises_by_tenths_of_an_epoch_under_the_curves_stages() -> None:
 
 
 def test_a_warmup_in_between_has_equal_parts_of_at_most_a_tenth() -> None:
-    warm = table(warmup_epochs=0.25)  # 3 parts of 1/12 epoch
+    warm = table(warmup_epochs=0.25, after_warmup=False)  # 3 parts of 1/12 epoch
     assert warm.start_S.tolist() == [0, 9, 17, 25, 200]
     assert warm.lr_S == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.05])
 
 
 def test_a_decay_during_the_warmup_is_a_stage_of_its_own_or_a_part_of_it() -> None:
-    over = table(interval=1, warmup_epochs=1.05)  # 11 parts; the decay at 1 is none of them
+    # 11 parts; the decay at 1 is none of them.
+    over = table(interval=1, warmup_epochs=1.05, after_warmup=False)
     assert len(over.start_S) == 12 + 1 + 2
     assert over.start_S.tolist()[10:13] == [96, 100, 105]
     assert over.progress_S.tolist()[10:] == [0.0, 0.25, 0.25, 0.5, 0.75]
     expected = [11 / 12, 0.75 * 11 / 12, 0.75, 0.5, 0.25]
     assert over.lr_S[10:] == pytest.approx(0.1 * np.array(expected))
-    joint = table(interval=1, warmup_epochs=2)  # decays at 1 and 2 are parts
+    joint = table(interval=1, warmup_epochs=2, after_warmup=False)  # decays at 1 and 2 are parts
     assert joint.start_S.tolist() == [*range(0, 201, 10), 300]
     assert joint.lr_S[10] == pytest.approx(0.1 * 0.75 * 11 / 21)
 

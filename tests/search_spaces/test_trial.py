@@ -130,7 +130,7 @@ def test_a_trial_survives_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "num_epochs", "is_full"),
+    ("changes", "num_reports", "is_full"),
     [
         ({}, 6, True),
         ({"horizon": 0.5}, 3, False),
@@ -139,13 +139,16 @@ def test_a_trial_survives_json() -> None:
         ({"until": 2}, 2, False),
         ({"until": 9}, 6, False),
         ({"horizon": 0.5, "until": 4}, 3, False),
+        ({"recipe": replace(RECIPE, reports=20)}, 20, True),
+        ({"recipe": replace(RECIPE, reports=20), "horizon": 1 / 9}, 3, False),  # 2.2, rounded up
+        ({"recipe": replace(RECIPE, reports=4), "horizon": 0.1}, 1, False),
     ],
 )
-def test_how_many_epochs_a_training_has(
-    changes: dict[str, object], num_epochs: int, is_full: bool
+def test_how_many_reports_a_training_has(
+    changes: dict[str, object], num_reports: int, is_full: bool
 ) -> None:
     trial = make_trial(**changes)
-    assert (trial.num_epochs, trial.is_full) == (num_epochs, is_full)
+    assert (trial.num_reports, trial.is_full) == (num_reports, is_full)
 
 
 def test_a_trial_has_its_own_first_batch_or_the_recipes() -> None:
@@ -173,7 +176,7 @@ def test_the_schedule_is_made_of_trial_and_recipe() -> None:
     expected = make_schedule(
         lambda u: poly(u, p=0.7), epochs=6, train_examples=1200, interval=2, lr0=0.05, batch0=16,
         split=0.5, momentum_share=0.25, batch_max=512, law=RECIPE.law, warmup_epochs=1.0,
-        horizon=0.5,
+        after_warmup=False, horizon=0.5,
     )  # fmt: skip
     table = make_trial(params=params, horizon=0.5).schedule
     for name in ("start_S", "progress_S", "lr_S", "batch_size_S", "momentum_S", "delta_S"):

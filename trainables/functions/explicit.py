@@ -118,7 +118,7 @@ class ExplicitTraining:
 
     def _descend_levels(self) -> tuple[dict[str, Any], float]:
         """One epoch of graduated steps; the schedule's columns and the train loss of the last."""
-        end = self.schedule.epoch_end(len(self.records) + 1)
+        end = self.schedule.report_end(len(self.records) + 1)
         steps = list(self.schedule.steps(self.samples_seen, end))
         for step in steps[:-1]:
             self._step(step)

@@ -65,7 +65,7 @@ class UserTraining:
     @property
     def finished(self) -> bool:
         """True when no epoch is left, or the training has diverged."""
-        return self.diverged or len(self.records) >= self.schedule.num_epochs
+        return self.diverged or len(self.records) >= self.schedule.num_reports
 
     def run_epoch(self) -> EpochRecord:
         """Let the function train and evaluate one epoch; the first call starts it.
@@ -97,8 +97,8 @@ class UserTraining:
         trial, turns = self.trial, Turns()
         report = Report(
             turns,
-            num_epochs=self.schedule.num_epochs,
-            epoch=len(self.records),
+            num_reports=self.schedule.num_reports,
+            report=len(self.records),
             state=None if self.saved is None else load_state(self.saved),
             device=self.device.type,
             threads=trial.recipe.num_threads,
@@ -128,14 +128,14 @@ class UserTraining:
         name = self.trial.recipe.model
         ending = "returned" if end.error is None else f"ended with {end.error!r}"
         raise ValueError(
-            f"{name} {ending} {when} {self.schedule.num_epochs} epochs (schedule.num_epochs); "
-            "call report once at the end of each epoch."
+            f"{name} {ending} {when} {self.schedule.num_reports} reports (schedule.num_reports); "
+            "call report once at each evaluation point: the end of each epoch without reports=."
         ) from end.error
 
     def _record(self, report: EpochReport, seconds: float) -> EpochRecord:
         """Schedule values are the table's at the epoch's last step."""
         epoch = len(self.records) + 1
-        steps = self.schedule.epoch_steps(epoch)
+        steps = self.schedule.report_steps(epoch)
         num_samples = sum(step.batch_size for step in steps)
         is_number = math.isfinite(report.val_accuracy)
         return EpochRecord(

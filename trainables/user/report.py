@@ -85,7 +85,8 @@ class Report:
     """What the user's function calls at the end of each epoch, and what it may ask.
 
     Attributes:
-        epoch: epochs done so far; above 0 at the start when an interrupted training goes on.
+        report: reports done so far; above 0 at the start when an interrupted training goes on.
+        epoch: the same number, which without `reports` counts epochs.
         state: what the last `state=` held then, on the CPU; None at the start of a training.
         device: "cpu" or "cuda". threads: CPU threads of this training.
     """
@@ -94,20 +95,25 @@ class Report:
         self,
         turns: Turns,
         *,
-        num_epochs: int,
-        epoch: int = 0,
+        num_reports: int,
+        report: int = 0,
         state: dict[str, Any] | None = None,
         device: str = "cpu",
         threads: int = 1,
         confirms: bool = False,
     ) -> None:
-        self.epoch, self.state = epoch, state
+        self.report, self.state = report, state
         self.device, self.threads = device, threads
         self._turns = turns
-        self._num_epochs = num_epochs
+        self._num_reports = num_reports
         self._confirms = confirms
         self._knows_needs_test = False
         self._is_state_checked = False
+
+    @property
+    def epoch(self) -> int:
+        """Reports done so far: epochs, where there is one report an epoch."""
+        return self.report
 
     @property
     def needs_test(self) -> bool:
@@ -159,21 +165,22 @@ class Report:
             state=None if state is None else self._serialize(state),
         )
         self._check_epoch(checked)
-        self.epoch += 1
+        self.report += 1
         self._turns.tell(checked)
         self._turns.wait()
 
     def _check_epoch(self, checked: EpochReport) -> None:
-        if self.epoch == self._num_epochs:
+        if self.report == self._num_reports:
             raise ValueError(
-                f"report: the schedule has {self._num_epochs} epochs (schedule.num_epochs), but "
-                "got one more report. Call report once at the end of each epoch."
+                f"report: the schedule has {self._num_reports} reports (schedule.num_reports), "
+                "but got one more. Call report once at each evaluation point: the end of each "
+                "epoch without reports=."
             )
-        is_last = self.epoch + 1 == self._num_epochs and checked.is_finite
+        is_last = self.report + 1 == self._num_reports and checked.is_finite
         is_needed = self._confirms or not self._knows_needs_test
         if is_last and is_needed and checked.test_accuracy is None:
             raise ValueError(
-                "report: the last epoch needs test_accuracy or test_correct, which verdicts are "
+                "report: the last report needs test_accuracy or test_correct, which verdicts are "
                 "judged on (only where report.needs_test is true, if you ask it). Without test "
                 "data pass test_accuracy=val_accuracy."
             )

@@ -25,6 +25,7 @@ class Arm:
         halving: who trains how long, and with which score.
         samples: spent plus committed on search, the fairness measure between arms.
         selected: ended select trials by config key; select_scores: their objectives.
+        tables: which config has which schedule; repeated: configs not trained, for that.
         chosen: the config confirmed, once known. confirmed: test accuracy by config key and
             replicate, None where the training was lost.
     """
@@ -38,13 +39,31 @@ class Arm:
     configs: dict[str, TrialConfig] = field(default_factory=dict)
     selected: Counter[str] = field(default_factory=Counter)
     select_scores: dict[str, list[float]] = field(default_factory=dict)
+    tables: dict[str, str] = field(default_factory=dict)
+    repeated: set[str] = field(default_factory=set)
     chosen: TrialConfig | None = None
     confirmed: dict[str, dict[int, float | None]] = field(default_factory=dict)
+    _table_keys: dict[str, str] = field(default_factory=dict)
 
     @property
     def num_asked(self) -> int:
         """Search configs handed out so far."""
         return len(self.configs)
+
+    def has_tried(self, trial: TrialConfig) -> bool:
+        """True where this config, or one with the very same schedule, has been handed out."""
+        if trial.config_key in self.configs:
+            return True
+        if self.table_of(trial) not in self.tables:
+            return False
+        self.repeated.add(trial.config_key)
+        return True
+
+    def table_of(self, trial: TrialConfig) -> str:
+        """`table_key` of a config in full; made once, for a grid is looked through again."""
+        if trial.config_key not in self._table_keys:
+            self._table_keys[trial.config_key] = trial.table_key
+        return self._table_keys[trial.config_key]
 
     @property
     def can_ask(self) -> bool:

@@ -96,6 +96,11 @@ class Campaign:
         searched = [(arm.suggester, arm.num_asked) for arm in self.arms.values()]
         return sum(sum(map(s.is_model_based, range(num))) for s, num in searched if s)
 
+    @property
+    def num_repeated(self) -> int:
+        """Suggestions whose schedule another config of the arm has already: not trained again."""
+        return sum(len(arm.repeated) for arm in self.arms.values())
+
     def next(self) -> TrialConfig | None:
         """The next training, or None while only running ones can tell what comes next."""
         if self.given_up:
@@ -234,8 +239,7 @@ class Campaign:
         """A new config, on the lowest rung; None when the arm has no more."""
         assert arm.suggester is not None, "only searched arms can be asked"
         params = arm.suggester.ask(
-            arm.num_asked,
-            lambda params: self.plan.trial(arm.space, params).config_key in arm.configs,
+            arm.num_asked, lambda params: arm.has_tried(self.plan.trial(arm.space, params))
         )
         if params is None:
             arm.exhausted = True
@@ -260,7 +264,9 @@ class Campaign:
             arm.suggester.attach(key, trial.params)
         elif arm.suggester is not None:
             arm.suggester.promote(key)
-        arm.configs.setdefault(key, trial)
+        if key not in arm.configs:
+            arm.configs[key] = trial
+            arm.tables.setdefault(arm.table_of(replace(trial, horizon=1.0, until=None)), key)
         arm.halving.start(key, rung)
         arm.samples += self.ladder.cost(rung)
 

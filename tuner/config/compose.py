@@ -13,7 +13,7 @@ from typing import Any
 
 from search_spaces import SPACES
 from search_spaces.registry import is_import_path, nearest
-from search_spaces.space import EXTRA_PARAMS, SearchSpace
+from search_spaces.space import EXTRA_PARAMS, SearchSpace, read_interval
 from tuner.config.presets import PRESETS
 from tuner.config.schema import (
     KEYS,
@@ -186,4 +186,6 @@ def _set_range(nodes: Mapping[str, dict[str, Any]], key: str, value: Any) -> Non
         )
     if attribute not in RANGE_KEYS:
         raise ConfigError(f"{key}: unknown {attribute!r}{nearest(attribute, RANGE_KEYS)}")
+    if param == "interval" and attribute in ("value", "choices"):
+        value = read_interval(value)
     setattr(nodes[space][param], attribute, convert(key, RANGE_KEYS[attribute], value))

@@ -14,8 +14,10 @@ from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
+from search_spaces.clock import STEP_NAME
 from search_spaces.noise_law import LAWS
 from search_spaces.registry import nearest
+from search_spaces.space import read_interval, tidy_interval
 from trainables import MEASUREMENTS, SMOOTHINGS, TRAINERS
 
 MISSING: Any = "???"  # the workload decides, or the user must
@@ -62,7 +64,7 @@ class Allowed(NamedTuple):
 
 
 class Key(NamedTuple):
-    """One key; `kind` is int | float | bool | str | list[str] | list[float]."""
+    """One key; `kind` is int | float | Interval | bool | str | list[str] | list[float]."""
 
     kind: str
     optional: bool  # null is allowed
@@ -104,8 +106,10 @@ def _one_of(*names: str) -> Allowed:
 BELOW_1 = Allowed("0 to below 1", lambda x: 0 <= x < 1)
 INSIDE = Allowed("above 0, below 1", lambda x: 0 < x < 1)
 EPSILONS = Allowed("list of numbers > 0", lambda xs: xs and all(0 < x < math.inf for x in xs))
+INTERVALS = Allowed("step | above 0, to epochs", lambda x: 0 <= x < math.inf, (STEP_NAME,))
 SWITCH = Allowed("true | false")
 WANTED = {"int": "a whole number", "float": "a number", "str": "text"}  # of a type
+Interval = float  # as a type: a number of epochs, whole ones as int, or the word step
 
 
 # fmt: off
@@ -208,8 +212,8 @@ class RecipeConfig:
     """The schedule the workload's users would take without a search."""
 
     family: str = _key("cosine", "name", "known family", "decay curve of the baseline")
-    interval: int = _key(1, "epochs", _at_least(1, "1 to epochs"),
-        "decay interval of the baseline")
+    interval: Interval | None = field(default=None, metadata=_about("epochs", INTERVALS,
+        "decay interval of the baseline; null = 1, or step where epochs=1"))
 
 
 @dataclass
@@ -226,7 +230,8 @@ class SearchConfig:
     eta: int = _key(3, "", _within(2, 100), "one config in eta is promoted to the next rung")
     rungs: int = _key(3, "rungs", _within(2, 10), "the full training included")
     min_horizon: float | None = _key(None, "share", INSIDE,
-        "of a full training's samples at the lowest rung; null = eta^-(rungs-1)")
+        "of a full training's samples at the lowest rung; null = eta^-(rungs-1), or what 20 steps "
+        "need")
     promote: str = _key("late", "name", _one_of("late", "early"),
         "late = when all configs have started, ends better; early = at once, good sooner")
     share_prefix: bool = _key(False, "", SWITCH,
@@ -307,7 +312,9 @@ class Config:
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     epochs: int = _key(MISSING, "epochs", _within(1, 100_000), "length of a full training")
     warmup_epochs: float = _key(0.0, "epochs", _at_least(0, "0 to below epochs"),
-        "linear warmup; 0 = none")
+        "linear warmup, after which the decay begins; 0 = none")
+    reports: int | None = _key(None, "points", _within(1, 100_000),
+        "evaluations of a full training; null = one an epoch")
     label_smoothing: float = _key(0.0, "share", BELOW_1, "of the training loss")
     precision: str = _key("auto", "name", _one_of("auto", "fp32", "bf16"),
         "auto = bf16 where the hardware has it")
@@ -407,6 +414,8 @@ def _converted(kind: str, value: Any) -> Any:
         return str(value)
     if isinstance(value, bool) or (kind == "int" and isinstance(value, float)):
         raise TypeError
+    if kind == "Interval":
+        return tidy_interval(read_interval(value))
     return int(value) if kind == "int" else float(value)
 
 

@@ -8,7 +8,14 @@ from typing import Any
 
 from search_spaces import COMMON, FAMILIES, SPACES
 from search_spaces.registry import is_import_path, load_module, nearest, unknown_name
-from search_spaces.space import BASELINE, EXTRA_PARAMS, INTEGER_PARAMS, Range, SearchSpace
+from search_spaces.space import (
+    BASELINE,
+    EXTRA_PARAMS,
+    INTEGER_PARAMS,
+    Range,
+    SearchSpace,
+    read_interval,
+)
 from tuner.config.schema import RANGE_KEYS, ConfigError, refusing
 from tuner.config.yamltext import read_yaml
 
@@ -74,7 +81,7 @@ def _yaml_space(path: Path) -> SearchSpace:
             raise ConfigError(f"{path}: unknown parameter {name!r}{nearest(name, known)}")
         absent = Range(value=0.0, integer=name in INTEGER_PARAMS)
         with refusing(f"{path}: {name}: ", (TypeError, ValueError)):
-            ranges[name] = _range(value, defaults.get(name, absent))
+            ranges[name] = _range(name, value, defaults.get(name, absent))
     if "factor" in ranges:
         ranges.pop("end_ratio", None)
     if "lr0" in ranges:
@@ -84,14 +91,18 @@ def _yaml_space(path: Path) -> SearchSpace:
     return SearchSpace(name=path.stem, family=family, ranges=ranges, optimizer=optimizer)
 
 
-def _range(value: Any, default: Range) -> Range:
+def _range(name: str, value: Any, default: Range) -> Range:
     fields = value if isinstance(value, dict) else {"value": value}
-    for name in fields:
-        if name not in RANGE_KEYS:
-            raise ValueError(f"unknown {name!r}{nearest(str(name), RANGE_KEYS)}")
+    if name == "interval":
+        fields = {
+            k: read_interval(v) if k in ("value", "choices") else v for k, v in fields.items()
+        }
+    for key in fields:
+        if key not in RANGE_KEYS:
+            raise ValueError(f"unknown {key!r}{nearest(str(key), RANGE_KEYS)}")
     if all(field is None for field in fields.values()):
         raise ValueError("give a value, choices, or low and high.")
-    return default.replaced(fields)
+    return default.replaced(fields, name)
 
 
 def _python_space(path: Path) -> SearchSpace:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from search_spaces.records import ENDED_WELL, EpochRecord, Outcome, Status
 from search_spaces.trial import TrialConfig
-from tuner.display.phrases import describe_params, describe_seconds, say_at_once
+from tuner.display.phrases import describe_params, describe_seconds, point, say_at_once
 from tuner.plan.ladder import share
 
 REFRESH_PER_SECOND = 4
@@ -123,8 +123,10 @@ class Display:
         """The best of the search alone: other roles have other seeds. Longer trainings first."""
         arm = self.arms.setdefault(trial.space, ArmState(planned=0))
         arm.counts[status] += 1
-        epochs = trial.recipe.epochs * trial.horizon if trial.until is None else trial.until
-        self.samples_by_trial[trial.trial_key] = round(epochs * trial.recipe.train_examples)
+        recipe = trial.recipe
+        share = trial.horizon * recipe.epochs * recipe.train_examples
+        samples = share if trial.until is None else recipe.samples_at(trial.until)
+        self.samples_by_trial[trial.trial_key] = round(samples)
         if objective is None or trial.until is not None:
             return
         if trial.role == "confirm":
@@ -162,7 +164,8 @@ class PlainDisplay(Display):
         if quiet or not self.said_first_epoch:
             self.said_first_epoch = True
             self.say(
-                f"  {trial.space} epoch {record.epoch}/{trial.num_epochs}: lr {record.lr:.4g}, "
+                f"  {trial.space} {point(trial)} {record.epoch}/{trial.num_reports}: "
+                f"lr {record.lr:.4g}, "
                 f"batch {record.batch_size}, delta {record.delta:.4g}, "
                 f"val {100 * record.val_accuracy:.2f} %{self._left()}"
             )
@@ -174,7 +177,7 @@ class PlainDisplay(Display):
         super().trial_ended(trial, status, outcome, error)
         done = sum(sum(arm.counts.values()) for arm in self.arms.values())
         planned = sum(arm.planned for arm in self.arms.values())
-        result = status if status != "paused" else f"paused after epoch {trial.until}"
+        result = status if status != "paused" else f"paused after {point(trial)} {trial.until}"
         if outcome is not None:
             test = outcome.test_accuracy
             result = f"val {100 * outcome.objective:.2f} %"
@@ -245,23 +248,25 @@ class RichDisplay(Display):
         return table
 
     def _trial_table(self) -> Table:
-        table = _table("running", "role", "epoch", "lr", "batch", "delta", "val", "left")
-        for live in list(self.live.values()):
+        live_trials = list(self.live.values())
+        what = point(live_trials[0].trial) if live_trials else "epoch"
+        table = _table("running", "role", what, "lr", "batch", "delta", "val", "left")
+        for live in live_trials:
             trial, record = live.trial, live.record
-            epochs = trial.num_epochs
+            reports = trial.num_reports
             if record is None:
-                table.add_row(trial.space, trial.role, f"0/{epochs}", *["-"] * 5)
+                table.add_row(trial.space, trial.role, f"0/{reports}", *["-"] * 5)
                 continue
             pace = (time.monotonic() - live.started) / record.epoch
             table.add_row(
                 trial.space,
                 trial.role,
-                f"{record.epoch}/{epochs}",
+                f"{record.epoch}/{reports}",
                 f"{record.lr:.4g}",
                 str(record.batch_size),
                 f"{record.delta:.4g}",
                 f"{100 * record.val_accuracy:.2f} %",
-                describe_seconds(pace * (epochs - record.epoch)),
+                describe_seconds(pace * (reports - record.epoch)),
             )
         return table
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from search_spaces.schedule import Schedule
-from search_spaces.space import SCHEDULE_PARAMS
+from search_spaces.space import SCHEDULE_PARAMS, param_text
+from search_spaces.trial import TrialConfig
 
 MAX_STAGES_SHOWN = 6
 
@@ -18,7 +19,12 @@ def describe_params(params: Mapping[str, float]) -> str:
     order = sorted(
         varied, key=lambda name: SCHEDULE_PARAMS.index(name) if name in SCHEDULE_PARAMS else -1
     )
-    return " ".join(f"{name}={varied[name]:.4g}" for name in order)
+    return " ".join(f"{name}={param_text(name, varied[name])}" for name in order)
+
+
+def point(trial: TrialConfig) -> str:
+    """What is counted while a training goes on: its epochs, or its reports."""
+    return "epoch" if trial.recipe.reports is None else "report"
 
 
 def describe_seconds(seconds: float) -> str:

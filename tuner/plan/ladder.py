@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from search_spaces.clock import report_samples, samples_at
 from search_spaces.schedule import MIN_RUNG_STEPS
 from search_spaces.trial import TrialConfig
 from tuner.config.schema import Config, ConfigError
@@ -28,6 +29,7 @@ class Ladder:
     fidelity: str = "full"  # full | squeezed | prefix
     epochs: int = 1  # of a full training
     train_examples: int = 1
+    reports: int | None = None  # evaluation points of a full training; None = one an epoch
 
     @property
     def top(self) -> int:
@@ -41,8 +43,9 @@ class Ladder:
 
     @functools.cached_property
     def until_K(self) -> tuple[int, ...]:
-        """Epochs after which a prefix ends, by rung."""
-        return tuple(max(1, math.ceil(h * self.epochs - 1e-9)) for h in self.horizons)
+        """Reports (epochs, without `reports`) after which a prefix ends, by rung."""
+        reports = self.epochs if self.reports is None else self.reports
+        return tuple(max(1, math.ceil(h * reports - 1e-9)) for h in self.horizons)
 
     def sizes(self, num_configs: int) -> list[int]:
         """Trainings on each rung when this many configs start.
@@ -59,7 +62,8 @@ class Ladder:
     def samples_on(self, rung: int) -> int:
         """Samples that a config's score on this rung is based on."""
         if self.fidelity == "prefix":
-            return self.until_K[rung] * self.train_examples
+            spacing = report_samples(self.epochs, self.train_examples, self.reports)
+            return samples_at(self.until_K[rung], spacing)
         return math.ceil(self.full_samples * self.horizons[rung] - 1e-6)
 
     def cost(self, rung: int) -> int:
@@ -105,7 +109,8 @@ class Ladder:
         if self.fidelity == "full":
             return f"{num_configs} configs x {self.epochs} epochs"
         if self.fidelity == "prefix":
-            first, lengths = "trained ", [f"to epoch {epochs}" for epochs in self.until_K]
+            point = "epoch" if self.reports is None else "report"
+            first, lengths = "trained ", [f"to {point} {until}" for until in self.until_K]
         else:
             first, lengths = "squeezed ", [f"to {share(h)}" for h in self.horizons[:-1]]
             lengths.append("in full")
@@ -143,6 +148,7 @@ def make_ladder(config: Config, train_examples: int) -> Ladder:
         fidelity=search.fidelity,
         epochs=config.epochs,
         train_examples=train_examples,
+        reports=config.reports,
     )
     if search.fidelity == "full":
         return ladder
@@ -151,9 +157,10 @@ def make_ladder(config: Config, train_examples: int) -> Ladder:
     ladder = replace(ladder, horizons=horizons)
     if search.fidelity == "prefix" and len(set(ladder.until_K)) < len(ladder.until_K):
         lengths = ", ".join(map(str, ladder.until_K))
+        points = "epochs" if config.reports is None else "reports"
         raise ConfigError(
-            f"search.rungs={search.rungs}: prefixes of {lengths} epochs do not differ; take fewer "
-            "rungs, a smaller search.eta, or more epochs"
+            f"search.rungs={search.rungs}: prefixes of {lengths} {points} do not differ; take "
+            f"fewer rungs, a smaller search.eta, or more {points}"
         )
     return ladder
 
@@ -168,19 +175,25 @@ def _check_search(config: Config) -> None:
         raise ConfigError(f"{where}: measure=critical needs search.fidelity=full")
 
 
-def check_lowest(ladder: Ladder, trials: Iterable[TrialConfig]) -> None:
-    """Raise ConfigError where the lowest squeezed rung is too short to say anything.
+def lowest_horizon(ladder: Ladder, trials: Iterable[TrialConfig], *, is_given: bool) -> float:
+    """The lowest squeezed rung; raised to what says something, where nobody has named one.
 
     Args:
         trials: configs in full, at the corners of the spaces; read for squeezed rungs only.
+        is_given: the user has named the ladder's lowest rung.
+
+    Raises:
+        ConfigError: the rung named is too short, or no shorter training says anything.
     """
-    if ladder.fidelity != "squeezed":
-        return
     lowest = ladder.horizons[0]
+    if ladder.fidelity != "squeezed":
+        return lowest
     needed = [(_smallest(trial), trial) for trial in trials if not _fits(trial, lowest)]
     if not needed:
-        return
+        return lowest
     allowed, trial = max(needed, key=lambda pair: pair[0])
+    if allowed < 1 and not is_given:
+        return allowed
     free = ", ".join(f"{name}={value:.4g}" for name, value in sorted(trial.params.items()))
     if allowed > 1:
         raise ConfigError(
@@ -188,9 +201,10 @@ def check_lowest(ladder: Ladder, trials: Iterable[TrialConfig]) -> None:
             f"{MIN_RUNG_STEPS} optimizer steps in all; take a smaller batch, more epochs or "
             "search.fidelity=full"
         )
+    epoch = "one epoch of samples and " if ladder.reports is None and ladder.epochs > 1 else ""
     raise ConfigError(
-        f"search.min_horizon={lowest:.{SHOWN_DIGITS}g}: the lowest rung needs one epoch of "
-        f"samples and {MIN_RUNG_STEPS} optimizer steps; the smallest allowed value is "
+        f"search.min_horizon={lowest:.{SHOWN_DIGITS}g}: the lowest rung needs {epoch}"
+        f"{MIN_RUNG_STEPS} optimizer steps; the smallest allowed value is "
         f"{allowed:.{SHOWN_DIGITS}f} ({trial.space} with {free})"
     )
 

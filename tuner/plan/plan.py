@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search_spaces.space import SearchSpace
 from search_spaces.trial import Recipe, Role, TrialConfig
 from trainables.data.sources import SourceInfo
 from tuner.config.schema import Config, ConfigError
 from tuner.plan.checks import check_confirm, check_values, describe_data
-from tuner.plan.ladder import Ladder, check_lowest, make_ladder
+from tuner.plan.ladder import Ladder, lowest_horizon, make_ladder
 from tuner.plan.recipe import make_recipe, make_trial
 from tuner.plan.spaces import check_space, corners, make_baseline, make_spaces
 
@@ -128,7 +128,11 @@ def make_plan(config: Config) -> Plan:
         check_space(config, recipe, space)
     searched = [space for space in plan.spaces if plan.quota(space)]
     ends = (trial for space in searched for trial in corners(config, recipe, space))
-    check_lowest(plan.ladder, ends)
+    asked = config.search.min_horizon
+    lowest = lowest_horizon(plan.ladder, ends, is_given=asked is not None)
+    if lowest > plan.ladder.horizons[0]:
+        config = replace(config, search=replace(config.search, min_horizon=lowest))
+        plan = replace(plan, config=config)
     check_confirm(config)
     for space in searched:
         quota = plan.quota(space)

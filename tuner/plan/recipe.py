@@ -12,7 +12,7 @@ import numpy as np
 from search_spaces import FAMILIES
 from search_spaces.noise_law import LAW_OF
 from search_spaces.registry import lookup
-from search_spaces.space import SCHEDULE_PARAMS, SearchSpace
+from search_spaces.space import SCHEDULE_PARAMS, SearchSpace, tidy_interval
 from search_spaces.trial import Recipe, Role, TrialConfig, derive_seed
 from trainables.data.sources import SourceInfo
 from tuner.config.schema import Config, ConfigError
@@ -78,6 +78,8 @@ def make_recipe(config: Config, source: SourceInfo) -> Recipe:
         trainer=config.trainer,
         smoothing=config.smoothing,
         measurements={name: _options(config, name) for name in config.measure},
+        decay_after_warmup=config.warmup_epochs > 0,
+        reports=config.reports,
     )
 
 
@@ -103,7 +105,7 @@ def make_trial(
     return TrialConfig(
         space=space.name,
         family=space.family,
-        params=dict(params),
+        params={**params, "interval": tidy_interval(params["interval"])},
         lr0=float(f"{lr0:.12g}"),
         recipe=recipe,
         role=role,

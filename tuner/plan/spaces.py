@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
 
 from search_spaces import FAMILIES, SPACES
+from search_spaces.clock import STEP
 from search_spaces.space import BASELINE, INTEGER_PARAMS, Range, SearchSpace
 from search_spaces.trial import Recipe, TrialConfig
 from tuner.config.schema import Config, ConfigError, RangeConfig, refusing
@@ -41,7 +42,10 @@ def make_baseline(config: Config, delta_ref: float) -> SearchSpace:
         raise ConfigError(f"recipe.family={family}: allowed are {allowed}")
     values = {"delta0": delta_ref, "split": 1.0, **fixed}
     ranges = {name: Range(value=value) for name, value in values.items()}
-    ranges["interval"] = Range(value=config.recipe.interval, integer=True)
+    interval = config.recipe.interval
+    if interval is None:
+        interval = 1 if config.epochs > 1 else STEP
+    ranges["interval"] = Range(value=interval, integer=float(interval).is_integer())
     return SearchSpace(name=BASELINE, family=family, ranges=ranges)
 
 
@@ -94,7 +98,7 @@ def _make_space(config: Config, name: str, delta_ref: float) -> SearchSpace:
             continue
         absent = Range(value=0.0, integer=param in INTEGER_PARAMS)
         with refusing(f"spaces.{name}.{param}: "):
-            ranges[param] = _override(default.ranges.get(param, absent), override)
+            ranges[param] = _override(param, default.ranges.get(param, absent), override)
     if config.split is not None and name in FIXED_SPLIT:
         raise ConfigError(f"split={config.split}: the split of space {name} is fixed")
     if config.split is not None and _is_empty(node["split"]):
@@ -112,11 +116,11 @@ def _is_empty(override: RangeConfig) -> bool:
     return all(getattr(override, f.name) is None for f in fields(override))
 
 
-def _override(default: Range, override: RangeConfig) -> Range:
+def _override(name: str, default: Range, override: RangeConfig) -> Range:
     """The default range with the user's fields on top; one value is said with `value`."""
     if _is_empty(override):
         return default
-    axis = default.replaced(asdict(override))
+    axis = default.replaced(asdict(override), name)
     if None not in (default.low, axis.low) and axis.low == axis.high:
         raise ValueError(f"`low < high` must hold, but got (low={axis.low}, high={axis.high}).")
     return axis
@@ -137,6 +141,8 @@ def _check_point(
             raise ValueError(f"`{name} > 0` must hold.")
         if params.get(name, 1) > LARGEST:
             raise ValueError(f"`{name} <= {LARGEST:g}` must hold.")
+    if not 0 <= params.get("warmup", 0) < 1:
+        raise ValueError("`0 <= warmup < 1` must hold: a share of the training.")
     if params.get("radius0", 0) < 0:
         raise ValueError("`radius0 >= 0` must hold.")
     if "radius0" in params and recipe.trainer != "network":

@@ -126,7 +126,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             state.epochs_done = record.epoch
             self._show("epoch_ended", trial, record)
         if num_shared := result["num_shared"]:
-            samples = num_shared * trial.recipe.train_examples
+            samples = trial.recipe.samples_at(num_shared)
             self.shared_samples.setdefault(trial.trial_key, samples)
         if result["warning"] and not self.warned:
             self.warned = True

@@ -140,7 +140,7 @@ def test_a_config_chosen_without_a_full_training_is_given_in_full(store, capsys)
     store.update_manifest(chosen={"poly": short.config_key})
     run = reload(store)
     assert run.best() == replace(short, horizon=1.0)
-    assert run.best().num_epochs == 6
+    assert run.best().num_reports == 6
     (arm,) = run.compare().details.values()
     assert arm.params["p"] == 0.5
     assert main(["show", str(store.run_dir)]) == 0

@@ -30,7 +30,7 @@ EPOCH_COLUMNS = """run_id, trial_key, space, family, role, replicate, seed, atte
 lr, batch_size, batch_capped, momentum, delta, decay_rate, num_steps, samples_seen, train_loss,
 train_accuracy, val_loss, val_accuracy, seconds, eval_seconds, images_per_second,
 noise_c2, noise_c2_low, noise_c2_high, gradient_norm, max_gradient_norm, mean_batch_norm,
-noise_sample, measured"""
+noise_sample, measured, epochs_seen"""
 TRIAL_COLUMNS = """run_id, trial_key, config_key, space, family, role, replicate, seed, horizon,
 status, attempt, p, interval, delta0, end_ratio, f, base, split, config_json, lr0, batch0, c2,
 c2_source, noise_law, model, num_params, dataset, data_fingerprint, train_examples, optimizer,
@@ -38,7 +38,7 @@ momentum, precision, num_threads, micro_batch, epochs, epochs_done, objective, b
 val_loss, final_train_loss, final_train_accuracy, test_loss, test_accuracy, test_correct,
 samples_seen, optimizer_steps, train_seconds, peak_memory_bytes, device, host, started_at,
 ended_at, error, momentum_share, radius0, sharpness_loss, sharpness_error, steps_to_epsilon,
-measured"""
+measured, warmup"""
 
 
 def names(text: str) -> list[str]:
@@ -94,6 +94,20 @@ def test_parameters_a_space_lacks_are_null():
 def test_a_factor_is_also_told_as_end_ratio():
     row = start_row(make_trial("step", {"interval": 2, "factor": 0.5}))
     assert row["end_ratio"] == pytest.approx(0.5**3)  # 6 epochs, 3 stages
+
+
+def test_an_interval_may_be_a_fraction_or_a_step():
+    for interval in (0.25, 0):
+        row = start_row(make_trial("cosine", {"interval": interval}))
+        assert row["interval"] == interval
+        assert to_batch(row, TRIALS).num_rows == 1
+
+
+def test_a_config_tells_its_warmup_as_a_share():
+    assert start_row(make_trial("cosine"))["warmup"] == 0.0
+    recipe = make_recipe(warmup_epochs=1.5)
+    assert start_row(make_trial("cosine", recipe=recipe))["warmup"] == 1.5 / 6
+    assert start_row(make_trial("cosine", {"warmup": 0.1}, recipe=recipe))["warmup"] == 0.1
 
 
 def test_error_keeps_its_last_two_kilobytes():

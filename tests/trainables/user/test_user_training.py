@@ -297,10 +297,10 @@ def test_a_report_that_is_not_allowed_says_why(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([GOOD] * 2, "descend returned after 2 of 4 epochs"),
-        ([], "descend returned after 0 of 4 epochs"),
-        ([*[GOOD] * 3, LAST, LAST], "the schedule has 4 epochs .* one more report"),
-        ([GOOD] * 4, "the last epoch needs test_accuracy or test_correct"),
+        ([GOOD] * 2, "descend returned after 2 of 4 reports"),
+        ([], "descend returned after 0 of 4 reports"),
+        ([*[GOOD] * 3, LAST, LAST], "the schedule has 4 reports .* got one more"),
+        ([GOOD] * 4, "the last report needs test_accuracy or test_correct"),
     ],
 )
 def test_wrong_counts_of_reports_say_so(values: list[dict[str, Any]], message: str) -> None:
@@ -336,7 +336,7 @@ def test_a_function_that_leaves_the_process_is_an_error(error: BaseException) ->
     def function(schedule: Schedule, seed: int, report: Report) -> None:
         raise error
 
-    with pytest.raises(ValueError, match=r"descend ended with .* after 0 of 4 epochs"):
+    with pytest.raises(ValueError, match=r"descend ended with .* after 0 of 4 reports"):
         train(function)
 
 

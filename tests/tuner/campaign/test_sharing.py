@@ -36,7 +36,7 @@ def test_schedules_that_agree_for_two_epochs_share_two() -> None:
     sharing = Sharing([lr, batch])
     assert sharing.saved_samples == 2 * N
     assert sharing.total_samples == 2 * 6 * N
-    assert sharing.beginnings[batch.trial_key].epoch == 2
+    assert sharing.beginnings[batch.trial_key].report == 2
     assert sharing.orders(lr)["keep"] == {2: sharing.orders(batch)["begin"]}
 
 
@@ -49,7 +49,7 @@ def test_what_trains_differently_shares_nothing(changed: dict) -> None:
 def test_a_shorter_interval_shares_what_it_leaves_alike() -> None:
     lr, batch = trials()
     other = replace(batch, params={**batch.params, "interval": 1})
-    assert Sharing([lr, other]).beginnings[other.trial_key].epoch == 1
+    assert Sharing([lr, other]).beginnings[other.trial_key].report == 1
 
 
 def test_another_recipe_shares_nothing() -> None:

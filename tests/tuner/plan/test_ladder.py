@@ -54,10 +54,10 @@ def run_all(
         value = None if status == "failed" else 0.1 if status == "diverged" else value_of(trial)
         campaign.tell(trial, status, value, value)
         before = rows[trial.trial_key].get("prefix_scores") or {}
-        scores = {trial.num_epochs * N: value} if trial.until and value else {}
+        scores = {trial.num_reports * N: value} if trial.until and value else {}
         rows[trial.trial_key] = {
             **row(trial, status, value),
-            "epochs_done": trial.num_epochs,
+            "epochs_done": trial.num_reports,
             "test_accuracy": value,
             "prefix_scores": before | scores,
         }
@@ -230,10 +230,6 @@ def test_worths_solve_the_penalised_least_squares_problem() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (
-            ("search.fidelity=squeezed", "epochs=9", "dataset.train_examples=600"),
-            r"smallest allowed value is 0\.\d{4}",
-        ),
         (("search.fidelity=squeezed", "search.min_horizon=0.01"), "one epoch of samples and 20"),
         (("search.fidelity=prefix", "epochs=2"), "prefixes of 1, 1, 2 epochs do not differ"),
         (("search.fidelity=squeezed", "search.sampler=gp"), "search.sampler=gp"),
@@ -242,7 +238,11 @@ def test_worths_solve_the_penalised_least_squares_problem() -> None:
         (("confirm.until=decided", "confirm.max_seeds=4"), "confirm.max_seeds=4: must be at"),
         (("confirm.until=decided", "baseline=false"), "needs two arms, or baseline=true"),
         (("search.fidelity=squeezed", "epochs=18", "trials=1"), "more samples than all of them"),
-        (("search.fidelity=squeezed", "search.eta=100", "search.rungs=10"), "smallest allowed"),
+        (
+            ("search.fidelity=squeezed", "epochs=1", "reports=5", "search.min_horizon=0.1"),
+            r"needs 20 optimizer steps; the smallest allowed value is 0\.\d{4}",
+        ),
+        (("search.fidelity=prefix", "epochs=1", "reports=2"), "prefixes of 1, 1, 2 reports do"),
     ],
 )
 def test_rungs_that_say_nothing_are_refused(words: tuple[str, ...], message: str) -> None:
@@ -253,11 +253,12 @@ def test_rungs_that_say_nothing_are_refused(words: tuple[str, ...], message: str
 def test_the_smallest_allowed_horizon_is_allowed_and_a_smaller_one_is_not() -> None:
     words = ("search.fidelity=squeezed", "epochs=9", "dataset.train_examples=600")
     with pytest.raises(ConfigError) as error:
-        plan(*words)
+        plan(*words, "search.min_horizon=0.1")
     smallest = float(str(error.value).split("value is ")[1].split(" ")[0])
     assert plan(*words, f"search.min_horizon={smallest}")
     # 480 training images, batch 32: the 20th step begins at sample 608 of 9 * 480.
     assert smallest == pytest.approx(math.ceil(1e4 * 608 / (9 * 480)) / 1e4)
+    assert plan(*words).ladder.horizons[0] == smallest  # of itself, where nobody has named one
     with pytest.raises(ConfigError, match="smallest allowed"):
         plan(*words, f"search.min_horizon={smallest - 2e-4}")
 
