@@ -266,13 +266,15 @@ def print_schedule(trial: TrialConfig) -> None:
     if is_import_path(trial.family):
         return
     columns = ("start_epoch", "lr", "batch_size", "momentum", "delta", "decay_rate")
+    count, half = trial.schedule.num_stages, MAX_STAGES_SHOWN // 2
+    is_long = count > MAX_STAGES_SHOWN
+    stages = [*range(half), *range(count - half, count)] if is_long else range(count)
     lines = []
-    for stage in stage_table(trial):
+    for stage in stage_table(trial, stages):
         marks = " ".join(name for name in ("capped", "floored") if stage[name])
         lines.append([*(f"{stage[name]:.6g}" for name in columns), marks])
-    if len(lines) > MAX_STAGES_SHOWN:
-        half = MAX_STAGES_SHOWN // 2
-        lines = [*lines[:half], ["..."] * 6 + [""], *lines[-half:]]
+    if is_long:
+        lines.insert(half, ["..."] * 6 + [""])
     header = ["from epoch", "lr", "batch", "momentum", "delta", "decay rate", ""]
     Table(caption="Stages of the best schedule", header=header, rows=lines).show()
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import IO, Any
 
-from results.records.segments import write_text
+import numpy as np
+
+from results.records.segments import write_atomically, write_text
 from results.statistics.wording import format_params
 from search_spaces.trial import TrialConfig
 
@@ -18,6 +19,8 @@ COLUMNS = (
     *("stage", "start_sample", "start_epoch", "lr", "batch_size"),
     *("delta", "decay_rate", "capped", "momentum", "floored"),
 )
+MAX_STAGES = 5000  # in the snippet and the JSON; longer tables are in schedule.csv alone
+CSV_ROWS = 10_000  # written at a time
 RECIPE_FIELDS = (
     *("optimizer", "momentum", "nesterov", "weight_decay"),
     *("clip_norm", "label_smoothing", "noise_law", "epochs"),
@@ -29,15 +32,13 @@ SNIPPET = Template('''\
 # $optimizer. Needs torch only.
 
 import bisect
-
+$imports
 import torch
 
 TOTAL_SAMPLES = $total_samples
 EPOCH_SAMPLES = $epoch_samples
 # first sample of the stage, lr, batch size, momentum
-STAGES = [
-$stages
-]
+STAGES = $stages
 STARTS = [stage[0] for stage in STAGES]
 
 
@@ -77,21 +78,34 @@ def train(model, optimizer, loss_function, images, labels):
         optimizer.step()
 ''')
 
+READER_IMPORTS = "import csv\nimport pathlib\n"
+READER = """[
+    (int(row["start_sample"]), float(row["lr"]), int(row["batch_size"]), float(row["momentum"]))
+    for row in csv.DictReader(
+        pathlib.Path(__file__).with_name("schedule.csv").read_text().splitlines()
+    )
+]"""
 
-def stage_table(trial: TrialConfig) -> list[dict[str, Any]]:
-    """The stages of a trial's schedule, one dict of `COLUMNS` each; epochs from 0."""
+
+def stage_table(trial: TrialConfig, stages: Iterable[int] | None = None) -> list[dict[str, Any]]:
+    """Stages (default all) of a trial's schedule, one dict of `COLUMNS` each; epochs from 0."""
     table = trial.schedule
-    columns = {
-        "stage": list(range(table.num_stages)),
-        "start_sample": table.start_S.tolist(),
-        "start_epoch": (table.start_S / table.epoch_samples).tolist(),
-        **{name: getattr(table, f"{name}_S").tolist() for name in COLUMNS[3:]},
-    }
-    return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    number_S = np.fromiter(range(table.num_stages) if stages is None else stages, dtype=np.int64)
+    start_S = table.start_S[number_S]
+    columns = (
+        number_S,
+        start_S,
+        start_S / table.epoch_samples,
+        *(getattr(table, f"{name}_S")[number_S] for name in COLUMNS[3:]),
+    )
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 
 def export_schedule(trial: TrialConfig, directory: str | Path) -> list[Path]:
     """Write schedule.csv, schedule.json and torch_snippet.py of a config at full length.
+
+    The snippet holds the stages, or reads those of a long table from the schedule.csv beside it.
 
     Raises:
         ValueError: the trial minimised a function, for which no training code exists.
@@ -101,25 +115,31 @@ def export_schedule(trial: TrialConfig, directory: str | Path) -> list[Path]:
     trial = replace(trial, horizon=1.0, until=None)
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    files = {"schedule.csv": _csv, "schedule.json": _json, "torch_snippet.py": torch_snippet}
+    write_atomically(directory / "schedule.csv", lambda file: _write_csv(trial, file))
+    files = {"schedule.json": _json, "torch_snippet.py": torch_snippet}
     for name, content in files.items():
         write_text(directory / name, content(trial))
-    return [directory / name for name in files]
+    return [directory / name for name in ("schedule.csv", *files)]
 
 
 def torch_snippet(trial: TrialConfig) -> str:
     """Self-contained Python source that follows the trial's schedule."""
-    columns = ("start_sample", "lr", "batch_size", "momentum")
-    stages = [tuple(row[name] for name in columns) for row in stage_table(trial)]
-    recipe = trial.recipe
+    recipe, is_long = trial.recipe, trial.schedule.num_stages > MAX_STAGES
     return SNIPPET.substitute(
         title=_comment(f"Schedule {trial.space}: {format_params(trial.params)}"),
         workload=_comment(f"{recipe.title}, {recipe.epochs} epochs"),
         optimizer=_comment(_recipe_in_words(trial)),
         total_samples=trial.schedule.total_samples,
         epoch_samples=trial.schedule.epoch_samples,
-        stages="\n".join(f"    {stage!r}," for stage in stages),
+        imports=READER_IMPORTS if is_long else "",
+        stages=READER if is_long else _literal_stages(trial),
     )
+
+
+def _literal_stages(trial: TrialConfig) -> str:
+    columns = ("start_sample", "lr", "batch_size", "momentum")
+    rows = [tuple(row[name] for name in columns) for row in stage_table(trial)]
+    return "[\n" + "\n".join(f"    {row!r}," for row in rows) + "\n]"
 
 
 def _recipe_in_words(trial: TrialConfig) -> str:
@@ -146,12 +166,14 @@ def _comment(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _csv(trial: TrialConfig) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(stage_table(trial))
-    return text.getvalue()
+def _write_csv(trial: TrialConfig, file: IO[bytes]) -> None:
+    """Every stage; numbers in all their digits."""
+    file.write((",".join(COLUMNS) + "\n").encode())
+    num_stages = trial.schedule.num_stages
+    for first in range(0, num_stages, CSV_ROWS):
+        rows = stage_table(trial, range(first, min(first + CSV_ROWS, num_stages)))
+        lines = [",".join(map(str, row.values())) + "\n" for row in rows]
+        file.write("".join(lines).encode())
 
 
 def _json(trial: TrialConfig) -> str:
@@ -161,6 +183,8 @@ def _json(trial: TrialConfig) -> str:
         **{name: getattr(trial, name) for name in ("trial_key", "config_key")},
         **{name: getattr(trial.recipe, name) for name in RECIPE_FIELDS},
         **{name: getattr(trial.schedule, name) for name in ("epoch_samples", "total_samples")},
-        "stages": stage_table(trial),
+        "num_stages": trial.schedule.num_stages,
+        "stages": stage_table(trial) if trial.schedule.num_stages <= MAX_STAGES else [],
+        "stages_in": "schedule.csv",
     }
     return json.dumps(content, indent=2) + "\n"

@@ -156,6 +156,11 @@ TRIALS = {
     "momentum": make_trial(
         "poly", {"p": 1.0, "momentum_share": 1.0}, recipe=make_recipe(momentum=0.9)
     ),
+    "steps": make_trial(
+        "poly",
+        {"p": 1.0, "interval": 0, "split": 0.5},
+        recipe=make_recipe(batch0=1, epochs=5, warmup_epochs=0.1, decay_after_warmup=True),
+    ),
     "warmup": make_trial("cosine", recipe=make_recipe(warmup_epochs=1.5, batch_max=48)),
 }
 
@@ -169,6 +174,14 @@ def test_the_torch_snippet_is_the_schedule_step_by_step(trial, tmp_path):
     expected = [(float(table.lr_S[m]), b, float(table.momentum_S[m])) for m, b in stages]
     assert [(lr, len(index), beta) for lr, beta, index in snippet["steps"]()] == expected
     assert [snippet["settings_at"](s.first_sample) for s in table.steps()] == expected
+
+
+def test_a_long_table_lies_in_the_csv_alone(tmp_path):
+    csv_path, json_path, snippet = export_schedule(TRIALS["steps"], tmp_path)
+    assert csv_path.read_text().count("\n") == 1 + 5 * 1200
+    assert json.loads(json_path.read_text())["num_stages"] == 6000
+    assert json.loads(json_path.read_text())["stages"] == []
+    assert max(path.stat().st_size for path in (json_path, snippet)) < 5000
 
 
 def test_the_torch_snippet_sets_momentum(tmp_path):

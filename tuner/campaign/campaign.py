@@ -217,8 +217,11 @@ class Campaign:
         """Trainings known from the start: of grids, and of arms with one config."""
         for arm in self.arms.values():
             if arm.suggester is not None and arm.halving.num_configs:
-                for params in arm.suggester.grid():
-                    yield self.plan.trial(arm.space, params)
+                tables = set()
+                for trial in (self.plan.trial(arm.space, p) for p in arm.suggester.grid()):
+                    if arm.table_of(trial) not in tables:  # others are not trained
+                        tables.add(arm.table_of(trial))
+                        yield trial
         for arm, trial in [(arm, arm.chosen) for arm in self.arms.values() if arm.chosen]:
             for replicate in range(self.num_seeds):
                 yield self.plan.trial(arm.space, trial.params, role="confirm", replicate=replicate)

@@ -43,6 +43,9 @@ def print_summary(run_dir: Path) -> None:
     console.print(_accuracy_line(rows, best))
     console.print(_search_line(run, rows))
     (manifest,) = run.manifests.values()
+    if repeated := manifest.get("repeated"):
+        searched = {r["config_key"] for r in rows if r["role"] == "search"}
+        console.print(describe_repeated(repeated, repeated + len(searched)))
     if shared := manifest.get("shared_samples"):
         console.print(f"{shared:,} samples were shared: trained once, used by several trainings")
     if comparison is not None:
@@ -53,6 +56,13 @@ def print_summary(run_dir: Path) -> None:
     has_search = any(row["role"] == "search" for row in rows)
     for command in next_commands(run_dir, manifest, best.family, has_search=has_search):
         console.print(f"  {command}")
+
+
+def describe_repeated(repeated: int, suggestions: int) -> str:
+    """ "3 of 8 suggestions gave a schedule already tried: not trained again"."""
+    return (
+        f"{repeated} of {suggestions} suggestions gave a schedule already tried: not trained again"
+    )
 
 
 def describe_standing(arm: str, claims: Iterable[Claim]) -> str:

@@ -14,6 +14,7 @@ from tuner.plan.checks import check_confirm, check_values, describe_data
 from tuner.plan.ladder import Ladder, lowest_horizon, make_ladder
 from tuner.plan.recipe import make_recipe, make_trial
 from tuner.plan.spaces import check_space, corners, make_baseline, make_spaces
+from tuner.plan.twins import check_twins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +125,10 @@ def make_plan(config: Config) -> Plan:
         delta_ref=delta_ref,
         source=source,
     )
-    for space in (*plan.spaces, *([plan.baseline] if plan.baseline else [])):
+    arms = (*plan.spaces, *([plan.baseline] if plan.baseline else []))
+    for space in arms:
         check_space(config, recipe, space)
+    check_twins(config, recipe, arms)
     searched = [space for space in plan.spaces if plan.quota(space)]
     ends = (trial for space in searched for trial in corners(config, recipe, space))
     asked = config.search.min_horizon

@@ -174,6 +174,7 @@ class Session:
             model_based=self.campaign.num_model_based,
             chosen={name: arm.chosen.config_key for name, arm in arms.items() if arm.chosen},
             shared_samples=self.recorder.num_shared_samples,
+            repeated=self.campaign.num_repeated,
         )
         self.store.event("end", status=status, trials=self.campaign.num_ended)
         self.store.close()
