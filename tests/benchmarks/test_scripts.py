@@ -20,6 +20,7 @@ SCRIPTS: dict[str, list[str]] = {
     "benchmarks.gpu": ["--images", "64"],
     "benchmarks.overhead": ["--trials", "3", "--fits", "1"],
     "benchmarks.published": ["{}", "--replays", "2", "--draws", "2"],
+    "benchmarks.table": ["--steps", "2000"],
     "benchmarks.throughput": ["--images", "128", "--pairs", "1", "--model", "resnet8"],
     "benchmarks.search_efficiency.collect": [
         *("--seeds", "1", "--configs", "3", "--workers", "1", "digits"),

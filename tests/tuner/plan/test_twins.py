@@ -34,8 +34,10 @@ WSD = (
             "poly and wsd cannot differ",
         ),
         (
-            ("space=linear", "recipe.family=poly", "lr=0.1")
-            + ("spaces.linear.interval.value=1", "spaces.linear.lr0.value=0.1"),
+            (
+                *("space=linear", "recipe.family=poly", "lr=0.1"),
+                *("spaces.linear.interval.value=1", "spaces.linear.lr0.value=0.1"),
+            ),
             "linear and baseline cannot differ.*baseline=false",
         ),
     ],
