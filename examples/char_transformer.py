@@ -73,7 +73,7 @@ class CharTransformer(nn.Module):
 
 
 def train(schedule: Schedule, seed: int, report: Any) -> None:
-    """Train along the schedule's table; one report an epoch."""
+    """Train along the schedule's table; one report at each evaluation point."""
     torch.manual_seed(seed)
     blocks, num_characters = read_blocks(seed)
     model = CharTransformer(num_characters).to(report.device)
@@ -87,10 +87,10 @@ def train(schedule: Schedule, seed: int, report: Any) -> None:
     block_N = torch.randint(len(blocks["train"]), (num_samples,), generator=generator)
     start_N = torch.randint(BLOCK - T, (num_samples,), generator=generator)
 
-    for epoch in range(report.epoch + 1, schedule.num_epochs + 1):
+    for number in range(report.report + 1, schedule.num_reports + 1):
         model.train()
         loss_sum, num_seen = 0.0, 0
-        for step in schedule.epoch_steps(epoch):
+        for step in schedule.report_steps(number):
             for group in optimizer.param_groups:
                 group["lr"] = float(schedule.lr_S[step.stage])
             own = slice(step.first_sample, step.first_sample + step.batch_size)
@@ -105,7 +105,7 @@ def train(schedule: Schedule, seed: int, report: Any) -> None:
             num_seen += step.batch_size
         val_loss, val_correct = evaluate(model, blocks["val"], report.device)
         test_correct = None
-        if epoch == schedule.num_epochs and report.needs_test:
+        if number == schedule.num_reports and report.needs_test:
             _, test_correct = evaluate(model, blocks["test"], report.device)
         report(
             val_accuracy=val_correct.float().mean(),

@@ -86,7 +86,7 @@ def _first_schedules(plan: Plan, campaign: Campaign) -> Iterator[tuple[str, Sche
 
 
 def _time_one_training(plan: Plan, device: str) -> float:
-    """Seconds of one full training, from its first epoch."""
+    """Seconds of one full training, from its first epoch (or report)."""
     make_training = lookup("trainer", plan.recipe.trainer, TRAINERS)
     space = plan.baseline or plan.spaces[0]
     middle = {name: axis.from_unit(0.5) for name, axis in space.ranges.items()}
@@ -101,5 +101,5 @@ def _time_one_training(plan: Plan, device: str) -> float:
             raise
         problem = f"its first epoch raised {type(error).__name__}: {error}"
         raise ConfigError(f"trainable={plan.recipe.model}: {problem}") from None
-    epochs = 1 if training.finished else plan.recipe.epochs
-    return float((record.seconds + record.eval_seconds) * epochs)
+    reports = 1 if training.finished else plan.recipe.num_reports
+    return float((record.seconds + record.eval_seconds) * reports)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from results.arms.choice import full_rows, group_by_arm
 from results.plots.figure import Plot
 from results.plots.style import add_legend, color_of, line_style, log_axis, subplots
-from results.records.schema import Row
+from results.records.schema import Row, trial_from_row
 from results.run import Run
 from results.statistics.intervals import t_half_width
 from results.statistics.wording import arm_label, counts, number, percent
@@ -29,6 +29,7 @@ COSTS = {"samples": "samples", "steps": "optimizer steps"}
 COST_PANELS = ("val_accuracy", "train_loss")
 HEADROOM = 0.05  # of the values' span, above and below
 BAND_ALPHA = 0.18
+FEW_EPOCHS = 2.5  # an axis so short has ticks between them
 # Losses that fall by more than the first are drawn on a log axis, at most over the second.
 LOG_RATIO, MOST_RATIO = 10.0, 1e6
 
@@ -38,8 +39,10 @@ class ArmCurves:
     """Curves of one arm.
 
     Attributes:
-        metrics: column -> [replicate, epoch], nan where not measured.
-        costs: samples and steps -> since the start, by epoch; equal for all seeds of a config.
+        metrics: column -> [replicate, report], nan where not measured; a report is an epoch's
+            end unless the run says `reports`.
+        costs: samples and steps -> since the start, by report; equal for all seeds of a config.
+        epochs_E: the same samples in epochs.
     """
 
     name: str
@@ -47,6 +50,7 @@ class ArmCurves:
     role: str
     metrics: dict[str, NDArray[np.float64]]
     costs: dict[str, NDArray[np.float64]]
+    epochs_E: NDArray[np.float64]
 
 
 def curves_info(run: Run) -> tuple[ArmCurves, ...]:
@@ -69,9 +73,23 @@ def curves_info(run: Run) -> tuple[ArmCurves, ...]:
                 role=trials[0]["role"],
                 metrics={metric: _stack(measured, metric) for metric in PANELS},
                 costs={"samples": samples_E, "steps": steps_E},
+                epochs_E=epochs_at(trials[0], samples_E),
             )
         )
     return tuple(arms)
+
+
+def epochs_at(trial: Row, samples_E: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Epochs by report: whole ones, or where `reports` lay, by the samples passed.
+
+    What is planned stands for reports that were lost.
+    """
+    recipe = trial_from_row(trial).recipe
+    number_E = np.arange(1, len(samples_E) + 1, dtype=np.float64)
+    if recipe.reports is None:
+        return number_E
+    seen_E = samples_E / recipe.train_examples
+    return np.where(np.isfinite(seen_E), seen_E, number_E * recipe.epochs / recipe.reports)
 
 
 def costs_info(run: Run) -> tuple[ArmCurves, ...]:
@@ -113,9 +131,10 @@ def draw_curves(arms: tuple[ArmCurves, ...], figure: Figure) -> None:
     all_axes = subplots(figure, 7.2, 2, 2, sharex=True)
     for axes, metric in zip(all_axes.flat, PANELS, strict=True):
         for arm in arms:
-            _draw_arm(axes, arm, metric, np.arange(1, arm.metrics[metric].shape[1] + 1))
+            _draw_arm(axes, arm, metric, arm.epochs_E)
         _finish(axes, arms, metric)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        is_whole = max(arm.epochs_E[-1] for arm in arms) > FEW_EPOCHS
+        axes.xaxis.set_major_locator(MaxNLocator(integer=is_whole))
     for axes in all_axes[1]:
         axes.set_xlabel("epoch")
     _add_words(figure, arms)
@@ -198,7 +217,7 @@ def _curves_table(arms: tuple[ArmCurves, ...]) -> Table:
     for arm in arms:
         bands = {m: mean_band(arm.metrics[m]) for m in PANELS}
         for epoch in thinned(arm.metrics["val_accuracy"].shape[1]):
-            cells = [arm_label(arm.name), str(epoch + 1)]
+            cells = [arm_label(arm.name), f"{arm.epochs_E[epoch]:.4g}"]
             cells += [number(arm.costs[cost][epoch]) for cost in ("samples", "steps")]
             for metric, (mean, low, high) in bands.items():
                 form = percent if "accuracy" in metric else number
