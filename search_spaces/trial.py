@@ -30,6 +30,8 @@ LATER_FIELDS: dict[str, Any] = {
     "decay_after_warmup": False,
     "reports": None,
 }
+# Of them, those that a record leaves out at their defaults: as records of before were written.
+UNWRITTEN = ("decay_after_warmup", "reports")
 
 
 def canonical_json(data: Mapping[str, Any]) -> str:
@@ -273,7 +275,11 @@ class TrialConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON form; `from_dict` is its inverse."""
-        return asdict(self) | {"params": dict(self.params)}
+        recipe = asdict(self.recipe)
+        for name in UNWRITTEN:
+            if recipe[name] == LATER_FIELDS[name]:
+                del recipe[name]
+        return asdict(self) | {"params": dict(self.params), "recipe": recipe}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TrialConfig:

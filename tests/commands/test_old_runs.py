@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import results
-from results.records.schema import trial_from_row
+from results.records.schema import LATER_COLUMNS, trial_from_row
 from tests.commands.command import reproducible
 from tests.conftest import ROOT
 from tests.fakes.tune_loop import Inline
@@ -65,6 +65,14 @@ def test_the_trials_of_an_old_run_keep_their_identity() -> None:
             assert (trial.trial_key, trial.config_key) == (row["trial_key"], row["config_key"])
 
 
+def known(run: results.Run) -> list[list[dict[str, object]]]:
+    """Rows without the columns that came after these records."""
+    return [
+        [{k: v for k, v in row.items() if k not in LATER_COLUMNS} for row in rows]
+        for rows in reproducible(run)
+    ]
+
+
 @pytest.mark.slow
 def test_an_old_run_killed_half_way_is_resumed_to_the_rows_of_the_whole_one(
     inline: Inline, tmp_path: Path
@@ -73,7 +81,7 @@ def test_an_old_run_killed_half_way_is_resumed_to_the_rows_of_the_whole_one(
     assert list(cut.glob("checkpoints/*/*.pt")), "one training was under way"
     resumed = inline.run(f"resume={cut}", "report=false")
     assert resumed.returncode == 0, resumed.stderr
-    assert reproducible(results.load(cut)) == reproducible(results.load(RUNS / "squeezed"))
+    assert known(results.load(cut)) == known(results.load(RUNS / "squeezed"))
 
 
 @pytest.mark.slow
