@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from search_spaces.space import Range, SearchSpace
+from search_spaces import SPACES
+from search_spaces.space import Range, SearchSpace, param_text, read_interval, tidy_interval
 
 LOG = Range(low=0.1, high=4.0, log=True)
 WHOLE = Range(low=1, high=9, integer=True)
@@ -290,3 +291,40 @@ def test_a_space_survives_json() -> None:
     plain = SearchSpace(name="mine", family="poly", ranges={}).to_dict()
     assert plain == {"name": "mine", "family": "poly", "ranges": {}}
     assert SearchSpace.from_dict(plain).optimizer is None
+
+
+@pytest.mark.parametrize(
+    ("space", "epochs", "expected"),
+    [
+        ("poly", 1, {"value": 0}),  # every step
+        ("poly", 2, {"low": 1, "high": 1}),  # half of it
+        ("step", 1, {"low": 0.05, "high": 0.5}),  # stages keep their share of the training
+        ("lr", 1, {"value": 0.2}),
+        ("lr", 2, {"value": 1}),
+        ("constant", 1, {"value": 1}),  # one stage by its meaning
+    ],
+)
+def test_one_epoch_is_decayed_by_steps(
+    space: str, epochs: int, expected: dict[str, float]
+) -> None:
+    axis = SPACES[space].resolve(epochs=epochs, delta_ref=1.0).ranges["interval"]
+    assert {name: getattr(axis, name) for name in expected} == expected
+
+
+def test_an_interval_may_be_given_in_fractions_and_stays_whole_where_it_is() -> None:
+    whole = Range(low=1, high=8, log=True, integer=True)
+    half = whole.replaced({"low": 0.5}, "interval")
+    assert (half.low, half.high, half.integer) == (0.5, 8, False)
+    assert whole.replaced({"low": 2}, "interval").integer
+    assert whole.replaced({"choices": [0, 1, 2]}, "interval").grid() == (0, 1, 2)
+    with pytest.raises(ValueError, match="whole numbers only"):
+        whole.replaced({"low": 1.5}, "batch0")
+
+
+def test_the_word_step_is_an_interval_of_nothing() -> None:
+    assert read_interval("step") == 0
+    assert read_interval(["step", "0.5", 2]) == [0, "0.5", 2]
+    assert param_text("interval", 0) == "step"
+    assert param_text("interval", 0.25) == "0.25"
+    assert param_text("warmup", 0) == "0"
+    assert [repr(tidy_interval(x)) for x in (2.0, 1, 0.5, 0.0)] == ["2", "1", "0.5", "0"]

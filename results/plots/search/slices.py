@@ -17,7 +17,7 @@ from results.plots.style import MAX_TICKS, color_of, log_axis, subplots
 from results.run import Run
 from results.statistics.wording import arm_label, counts, number, percent
 from results.tables import Table, thinned
-from search_spaces.space import INTEGER_PARAMS
+from search_spaces.space import INTEGER_PARAMS, param_text
 
 UNITS = {"interval": "interval [epochs]"}
 
@@ -100,7 +100,7 @@ def parameter_axis(
         log_axis(axes, which, value_T)
     axis, whole_T = axes.xaxis if which == "x" else axes.yaxis, np.unique(value_T)
     if param in INTEGER_PARAMS and len(whole_T) <= MAX_TICKS:
-        axis.set_ticks(whole_T.tolist(), [f"{value:g}" for value in whole_T])
+        axis.set_ticks(whole_T.tolist(), [param_text(param, value, "{:g}") for value in whole_T])
         axis.set_minor_locator(NullLocator())
     axis.set_label_text(UNITS.get(param, param))
 

@@ -467,3 +467,20 @@ def test_the_example_of_the_docs_trains() -> None:
     assert outcome.test_accuracy > 0.8
     assert outcome.test_correct is not None
     assert len(outcome.test_correct) == -(-500 // 8)
+
+
+@pytest.mark.parametrize(("reports", "horizon"), [(7, 1.0), (7, 0.5), (2, 1.0)])
+def test_a_training_reports_at_its_evaluation_points(reports: int, horizon: float) -> None:
+    def steps_only(schedule: Schedule, seed: int, report: Report) -> None:
+        for number in range(report.report + 1, schedule.num_reports + 1):
+            assert schedule.report_steps(number)
+            report(**LAST)
+
+    trial = user_trial(recipe={"batch0": 5, "reports": reports}, horizon=horizon)
+    training = train(steps_only, trial)
+    assert len(training.records) == math.ceil(reports * horizon) == trial.num_reports
+    spacing = EPOCHS * SAMPLES / reports
+    for record in training.records:
+        end = min(record.epoch * spacing, EPOCHS * SAMPLES * horizon)
+        assert end <= record.samples_seen < end + 5
+    assert training.finished

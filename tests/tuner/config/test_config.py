@@ -398,3 +398,48 @@ def test_a_trainable_that_cannot_be_called_is_found_before_anything_starts(
     words = [f"trainable={name}", "dataset.train_examples=64", "lr=0.1", "batch.initial=8"]
     with pytest.raises(ConfigError, match=message):
         check_import(compose([*words, "epochs=2"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("step", (0,)), ("0.5", (0.5,)), ("{choices: [step, 0.5, 2]}", (0, 0.5, 2)), ("3", (3,))],
+)
+def test_an_interval_is_said_alike_in_files_words_and_python(
+    tmp_path: Path, text: str, expected: tuple[float, ...]
+) -> None:
+    path = write(tmp_path / "mine.yaml", f"family: poly\ninterval: {text}\n")
+    by_file = make_plan(compose([f"space={path}"])).spaces[0].ranges["interval"]
+    name = "choices" if len(expected) > 1 else "value"
+    typed = text.removeprefix("{choices: ").removesuffix("}").replace(" ", "")
+    by_word = make_plan(compose([f"spaces.poly.interval.{name}={typed}"])).spaces[0]
+    words: object = ["step", 0.5, 2] if len(expected) > 1 else "step" if text == "step" else typed
+    given = {"space": ["poly"], f"spaces.poly.interval.{name}": words}
+    by_python = make_plan(compose(given)).spaces[0]
+    for axis in (by_file, by_word.ranges["interval"], by_python.ranges["interval"]):
+        assert axis.grid() == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("recipe.interval=step",), 0),
+        (("recipe.interval=0.5",), 0.5),
+        ((), 1),
+        (("epochs=1",), 0),
+        (("epochs=1", "recipe.interval=1"), 1),
+    ],
+)
+def test_the_default_decays_every_epoch_and_one_epoch_every_step(
+    words: tuple[str, ...], expected: float
+) -> None:
+    plan = make_plan(compose(list(words)))
+    assert plan.baseline is not None
+    trial = plan.trial(plan.baseline, plan.baseline.fixed)
+    assert trial.params["interval"] == expected
+    assert type(trial.params["interval"]) is type(expected)
+
+
+def test_a_new_run_begins_to_decay_after_its_warmup() -> None:
+    assert make_plan(compose(["warmup_epochs=2"])).recipe.decay_after_warmup
+    assert not make_plan(compose([])).recipe.decay_after_warmup
+    assert make_plan(compose(["reports=7"])).recipe.reports == 7
