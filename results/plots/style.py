@@ -42,11 +42,12 @@ PALETTE: dict[Color, str] = {
 COLORS = {
     **{name: PALETTE[family.color] for name, family in FAMILIES.items() if family.color},
     **{"linear": SKY, "step": ORANGE, "lr_batch": BLACK, "momentum": GREEN, "explicit": YELLOW},
+    "warmup": RED,
     **{"lr": ORANGE, "batch": SKY, "hybrid": PURPLE, BASELINE: GREY},
 }
 RUN_SHADES = 3.0  # levels of shade, lighter and darker, that runs are told apart by
 # These share their colours with others.
-DASHED = ("lr", "batch", "hybrid", "lr_batch", "momentum", "explicit")
+DASHED = ("lr", "batch", "hybrid", "lr_batch", "momentum", "explicit", "warmup")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 LIGHTEST = 0.88  # of viridis; above, yellow is lost on white
 # A log axis of fewer decades gets plain numbers at these multiples of powers of ten.

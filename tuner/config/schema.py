@@ -315,6 +315,8 @@ class Config:
         "linear warmup, after which the decay begins; 0 = none")
     reports: int | None = _key(None, "points", _within(1, 100_000),
         "evaluations of a full training; null = one an epoch")
+    unit: str | None = _key(None, "name", _one_of("samples", "images", "sequences", "tokens"),
+        "what a sample is called on screen and in figures; null = images of a network, or samples")
     label_smoothing: float = _key(0.0, "share", BELOW_1, "of the training loss")
     precision: str = _key("auto", "name", _one_of("auto", "fp32", "bf16"),
         "auto = bf16 where the hardware has it")

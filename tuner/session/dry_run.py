@@ -25,15 +25,17 @@ def print_plan(plan: Plan) -> None:
     plan = settle(plan, device)
     console = Console(highlight=False, soft_wrap=True)
     config, recipe, confirm = plan.config, plan.recipe, plan.config.confirm
+    unit, length = config.unit or "samples", f"{recipe.epochs} epoch{'s' * (recipe.epochs != 1)}"
     console.print(
         f"workload {config.workload}: {recipe.title}, {recipe.train_examples:,} training "
-        f"{'images' if recipe.trainer == 'network' else 'samples'}, {recipe.epochs} epochs, "
+        f"{config.unit or ('images' if recipe.trainer == 'network' else 'samples')}, "
+        f"{length}, "
         f"{recipe.precision}"
     )
     for space in filter(plan.quota, plan.spaces):
         quota = plan.quota(space)
         samples = plan.ladder.samples(quota)
-        line = f"search {space.name}: {plan.ladder.describe(quota)} = {samples:,} samples"
+        line = f"search {space.name}: {plan.ladder.describe(quota)} = {samples:,} {unit}"
         if plan.ladder.fidelity != "full":
             share = 100 * samples / (quota * plan.samples_per_trial)
             line += f" ({share:.0f} % of training all in full)"
@@ -43,18 +45,18 @@ def print_plan(plan: Plan) -> None:
     until = f" (up to {confirm.max_seeds}, until the verdict is decided)"
     console.print(
         f"confirm {', '.join(plan.trials_by_arm())}: 1 config x {confirm.seeds} seeds"
-        f"{until if confirm.until == 'decided' else ''} x {recipe.epochs} epochs each"
+        f"{until if confirm.until == 'decided' else ''} x {length} each"
     )
     searched = sum(sum(plan.ladder.sizes(plan.quota(space))) for space in plan.spaces)
     console.print(
-        f"in total {plan.num_trials} trainings ({searched} searched), {plan.num_samples:,} samples"
+        f"in total {plan.num_trials} trainings ({searched} searched), {plan.num_samples:,} {unit}"
     )
     campaign = Campaign(plan)
     sharing = campaign.sharing
     if config.search.share_prefix:
         console.print(
             f"shared: {len(sharing.beginnings)} trainings continue from another's state, "
-            f"{sharing.saved_samples:,} of {sharing.total_samples:,} samples "
+            f"{sharing.saved_samples:,} of {sharing.total_samples:,} {unit} "
             f"({100 * sharing.saved_samples / max(1, sharing.total_samples):.0f} %) "
             "are not trained again"
         )

@@ -43,6 +43,7 @@ class ArmCurves:
             end unless the run says `reports`.
         costs: samples and steps -> since the start, by report; equal for all seeds of a config.
         epochs_E: the same samples in epochs.
+        unit: what the run calls a sample.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ArmCurves:
     metrics: dict[str, NDArray[np.float64]]
     costs: dict[str, NDArray[np.float64]]
     epochs_E: NDArray[np.float64]
+    unit: str = "samples"
 
 
 def curves_info(run: Run) -> tuple[ArmCurves, ...]:
@@ -74,9 +76,16 @@ def curves_info(run: Run) -> tuple[ArmCurves, ...]:
                 metrics={metric: _stack(measured, metric) for metric in PANELS},
                 costs={"samples": samples_E, "steps": steps_E},
                 epochs_E=epochs_at(trials[0], samples_E),
+                unit=unit_of(run),
             )
         )
     return tuple(arms)
+
+
+def unit_of(run: Run) -> str:
+    """What the first of these runs calls a sample (`unit`)."""
+    manifest = next(iter(run.manifests.values()), {})
+    return (manifest.get("config") or {}).get("unit") or "samples"
 
 
 def epochs_at(trial: Row, samples_E: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -150,7 +159,7 @@ def draw_costs(arms: tuple[ArmCurves, ...], figure: Figure) -> None:
             _finish(axes, arms, metric)
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     for axes, cost in zip(all_axes[1], COSTS, strict=True):
-        axes.set_xlabel(COSTS[cost])
+        axes.set_xlabel(arms[0].unit if cost == "samples" else COSTS[cost])
     _add_words(figure, arms)
 
 
