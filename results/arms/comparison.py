@@ -28,7 +28,13 @@ from search_spaces.space import BASELINE, SearchSpace
 
 # Ends of a range that cannot be widened.
 NATURAL_ENDS: dict[str, tuple[float, ...]] = {
-    **{"interval": (1,), "split": (0, 1), "momentum_share": (0, 1), "batch0": (1,)},
+    **{
+        "interval": (1,),
+        "split": (0, 1),
+        "momentum_share": (0, 1),
+        "batch0": (1,),
+        "warmup": (0,),
+    },
     **{name: parameter.natural_ends for name, parameter in CURVE_PARAMETERS.items()},
 }
 
