@@ -6,7 +6,8 @@ batch is trained in micro batches of at most 16 windows, so batches may grow bey
 From the repository's root, by the command line:
 
     python -m tuner.run trainable=examples.gpt:train dataset.train_examples=4096 lr=0.002 \\
-        batch.initial=16 epochs=1 optimizer=adamw 'space=[wsd,cosine]' trials=8 confirm.seeds=3
+        batch.initial=16 epochs=1 reports=8 optimizer=adamw 'space=[wsd,cosine]' trials=8 \\
+        confirm.seeds=3
 
 or, the same run, by Python: `python examples/gpt.py`. `train_along` trains once more along a
 schedule that `python -m results export` has written, without a search.
@@ -144,8 +145,8 @@ def evaluate(model: nn.Module, window_NT: Tensor, device: str) -> tuple[float, f
 
 def updates_by_report(schedule: Schedule, done: int) -> Iterator[list[Update]]:
     """The optimizer steps up to each report that is still to come."""
-    for number in range(done + 1, schedule.num_epochs + 1):
-        steps = schedule.epoch_steps(number)
+    for number in range(done + 1, schedule.num_reports + 1):
+        steps = schedule.report_steps(number)
         yield [Update(float(schedule.lr_S[s.stage]), s.first_sample, s.batch_size) for s in steps]
 
 
@@ -212,6 +213,7 @@ if __name__ == "__main__":
         "lr": 0.002,
         "batch.initial": 16,
         "epochs": 1,
+        "reports": 8,
         "optimizer": "adamw",
         "trials": 8,
         "confirm.seeds": 3,
