@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from search_spaces.trial import TrialConfig
 
 
@@ -81,11 +83,11 @@ def prefix_keys(trial: TrialConfig) -> list[str]:
     }
     digest = hashlib.sha256(json.dumps(base, sort_keys=True).encode())
     columns = (table.start_S, table.lr_S, table.batch_size_S, table.momentum_S, table.delta_S)
-    rows = list(zip(*(column.tolist() for column in columns), strict=True))
     keys, stage = [], 0
     for report in range(1, table.num_reports):
-        while stage < table.num_stages and rows[stage][0] < table.report_end(report):
-            digest.update(repr(rows[stage]).encode())
-            stage += 1
+        end = int(np.searchsorted(table.start_S, table.report_end(report)))
+        for row in zip(*(column[stage:end].tolist() for column in columns), strict=True):
+            digest.update(repr(row).encode())
+        stage = end
         keys.append(f"{digest.hexdigest()[:16]}-{report}")
     return keys

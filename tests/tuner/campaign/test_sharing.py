@@ -52,6 +52,20 @@ def test_a_shorter_interval_shares_what_it_leaves_alike() -> None:
     assert Sharing([lr, other]).beginnings[other.trial_key].report == 1
 
 
+def test_one_epoch_shares_a_trunk_up_to_the_last_report_before_it_ends() -> None:
+    grid = ("spaces.wsd.f.choices=[0.2,0.35]", "spaces.wsd.p.value=1")
+    plan = small_plan(
+        *("space=wsd", "epochs=1", "reports=5", "search.sampler=grid", *grid),
+        "spaces.wsd.delta0.value=0.1",
+    )
+    (space,) = plan.spaces
+    first, second = (plan.trial(space, space.fixed | point) for point in space.grid())
+    sharing = Sharing([first, second])
+    # f = 0.35 decays from u = 0.65 on, which the third of five reports comes before.
+    assert sharing.beginnings[second.trial_key].report == 3
+    assert sharing.saved_samples == 3 * N // 5
+
+
 def test_another_recipe_shares_nothing() -> None:
     lr, batch = trials()
     recipe = replace(batch.recipe, weight_decay=0.0)
@@ -64,7 +78,7 @@ def test_explicit_smoothing_is_shared_by_equal_radii_alone() -> None:
         replace(trial, params={**trial.params, "radius0": radius})
         for trial, radius in ((lr, 0.5), (batch, 0.5), (batch, 0.6))
     ]
-    assert Sharing(radii[:2]).beginnings[radii[1].trial_key].epoch == 2
+    assert Sharing(radii[:2]).beginnings[radii[1].trial_key].report == 2
     assert not Sharing([radii[0], radii[2]]).beginnings
     assert not Sharing([lr, radii[1]]).beginnings
 
