@@ -42,6 +42,13 @@ SPACES: dict[str, SearchSpace] = {
     **{name: _space(name, name) for name in FAMILIES},
     "constant": _space("constant", "constant", **ONE_STAGE),
     "linear": _space("linear", "poly", p=Range(value=1.0)),
+    # wsd with the cooldowns of arXiv 2405.18392: linear and 1 - sqrt.
+    "wsd_linear": _space("wsd_linear", "wsd", p=Range(value=1.0)),
+    "wsd_sqrt": _space("wsd_sqrt", "wsd_power_cool", q=Range(value=0.5)),
+    # The cosine that ends above zero ("cosine to 10 %": end 0.1).
+    "floor": _space("floor", "cosine", end=Range(low=0.0, high=0.5)),
+    # Halving the cosine multiplies lr by 1/sqrt(2) and doubles the batch (arXiv 2510.14717).
+    "seesaw": _space("seesaw", "cosine", split=Range(value=0.5)),
     "step": _space("step", "exp", **STEP_STAGES),
     "lr": _space("lr", "exp", **PAPER_STAGES),
     "batch": _space("batch", "exp", **PAPER_STAGES, split=BATCH),

@@ -1,7 +1,8 @@
 """What lr, batch size and momentum does a training use at which sample? The table of stages.
 
 Legend: E epochs of N samples, n epochs between decays (`interval`; 0 = every step), u progress
-in [0, 1], d(u) decay curve with d(0) = 1, delta noise level, b batch size, s split, r horizon,
+in [0, 1], c(u) a family's curve with c(0) = 1, d(u) = e + (1-e) * c(u) decay above the floor e
+(`end`, 0 unless asked for), delta noise level, b batch size, s split, r horizon,
 w momentum_share (0 unless asked for), beta momentum.
 Stage m starts at u = m*n/E (clock.py says more: steps, warmup) and holds delta_m = delta0 * d(u)
 until the next one starts:
@@ -191,6 +192,7 @@ def make_schedule(
     batch0: int,
     split: float = 1.0,
     momentum_share: float = 0.0,
+    end: float = 0.0,
     batch_max: int | None = None,
     law: NoiseLaw | None = None,
     warmup_epochs: float = 0.0,
@@ -201,7 +203,7 @@ def make_schedule(
     """The table of a decay curve, sampled every `interval` epochs; lr, batch, momentum share it.
 
     Args:
-        decay: d(u), positive, with d(0) = 1; read at the start of each stage.
+        decay: c(u), positive, with c(0) = 1; read at the start of each stage.
         epochs: E >= 1 of the full training.
         train_examples: N, samples per epoch.
         interval: n in (0, E], at least one step; need not divide E. 0: every step, which is a
@@ -211,6 +213,7 @@ def make_schedule(
         split: s in [0, 1]; 1 lowers delta by lr alone, 0 by the batch alone.
         momentum_share: w in [0, 1]; the share of ln d that momentum lowers, starting from the
             law's momentum; lr and batch share the rest. 0 keeps momentum constant.
+        end: e in [0, 1); the share of the initial noise level to which the curve falls.
         batch_max: largest batch (samples); a capped stage lowers lr instead, or momentum where
             it has a share.
         law: how delta follows from lr and batch (default sgd with C = 1).
@@ -240,6 +243,8 @@ def make_schedule(
         *(split, batch_max, warmup_epochs, horizon, reports),
     )
     _check_momentum(momentum_share, law)
+    if not 0 <= end < 1:
+        raise ValueError(f"`0 <= end < 1` must hold, but got (end={end}).")
     start_S, progress_S, warmup_S = cut_stages(
         epochs=epochs,
         train_examples=train_examples,
@@ -249,7 +254,8 @@ def make_schedule(
         after_warmup=after_warmup,
         horizon=horizon,
     )
-    d_S = _read_curve(decay, progress_S)
+    c_S = _read_curve(decay, progress_S)
+    d_S = np.where(c_S == 1, 1.0, end + (1.0 - end) * c_S)  # exactly 1 where the curve is
 
     limit = min(train_examples, batch_max or train_examples)
     with np.errstate(over="ignore"):

@@ -10,13 +10,16 @@ from typing import Any
 
 from search_spaces.clock import STEP, STEP_NAME
 
-BASELINE = "baseline"  # name of the arm that is the recipe's own schedule
+# Names of the arm that is the recipe's own schedule, as it is or searched like the others; a name
+# that the user gave it follows a colon.
+BASELINE, TUNED_BASELINE = "baseline", "baseline_tuned"
 # Parameters every space has besides those of its family's curve.
 COMMON_PARAMS = ("interval", "delta0", "split")
 # Parameters any space may add: momentum_share (share of the decay that momentum does), batch0
 # (replaces the recipe's first batch), lr0 (replaces delta0), radius0 (explicit smoothing), warmup
-# (share of the training in which lr rises; replaces the recipe's warmup_epochs).
-EXTRA_PARAMS = ("momentum_share", "batch0", "lr0", "radius0", "warmup")
+# (share of the training in which lr rises; replaces the recipe's warmup_epochs), end (share of
+# its start to which the curve falls).
+EXTRA_PARAMS = ("momentum_share", "batch0", "lr0", "radius0", "warmup", "end")
 INTEGER_PARAMS = ("interval", "batch0")
 # Everything that is not a parameter of the curve itself.
 SCHEDULE_PARAMS = (*COMMON_PARAMS, *EXTRA_PARAMS)
@@ -37,6 +40,11 @@ def read_interval(value: Any) -> Any:
 def tidy_interval(value: float) -> float:
     """Whole epochs as an int, as they always were; fractions as they are."""
     return int(value) if float(value).is_integer() else float(value)
+
+
+def is_baseline(space: str) -> bool:
+    """True for a name of the arm that is the recipe's own schedule."""
+    return space.partition(":")[0] in (BASELINE, TUNED_BASELINE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,11 +6,12 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search_spaces import FAMILIES
 from search_spaces.clock import STEP, report_samples, samples_at
@@ -219,6 +220,26 @@ class TrialConfig:
     def _decays_after_warmup(self) -> bool:
         return self.recipe.decay_after_warmup or "warmup" in self.params
 
+    @property
+    def curve(self) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+        """The family's curve with this config's parameters, without its floor."""
+        return functools.partial(lookup("family", self.family, FAMILIES), **self.curve_params)
+
+    @property
+    def decays(self) -> bool:
+        """False where a curve falls too late for its stages: all of them read 1.
+
+        The last stage begins at u; a cooldown (f of wsd) must begin before it.
+        """
+        epochs = self.recipe.epochs
+        interval = self.interval or self.batch0 / self.recipe.train_examples
+        last = (math.ceil(epochs / interval - 1e-9) - 1) * interval / epochs
+        if self._decays_after_warmup:
+            warmup = self.warmup_epochs / epochs
+            last = max(0.0, (last - warmup) / (1 - warmup))
+        at_last, near_end = self.curve(np.array([last, 1.0 - 1e-9])).tolist()
+        return last == 0 or at_last != 1 or near_end == 1
+
     @functools.cached_property
     def schedule(self) -> Schedule:
         """The table this training follows."""
@@ -240,10 +261,9 @@ class TrialConfig:
         return digest.hexdigest()[:KEY_LENGTH]
 
     def _make_schedule(self) -> Schedule:
-        curve = lookup("family", self.family, FAMILIES)
         recipe = self.recipe
         return make_schedule(
-            functools.partial(curve, **self.curve_params),
+            self.curve,
             epochs=recipe.epochs,
             train_examples=recipe.train_examples,
             interval=self.interval,
@@ -251,6 +271,7 @@ class TrialConfig:
             batch0=self.batch0,
             split=self.params["split"],
             momentum_share=self.params.get("momentum_share", 0.0),
+            end=self.params.get("end", 0.0),
             batch_max=recipe.batch_max,
             law=recipe.law,
             warmup_epochs=self.warmup_epochs,

@@ -28,13 +28,8 @@ from search_spaces.space import BASELINE, SearchSpace
 
 # Ends of a range that cannot be widened.
 NATURAL_ENDS: dict[str, tuple[float, ...]] = {
-    **{
-        "interval": (1,),
-        "split": (0, 1),
-        "momentum_share": (0, 1),
-        "batch0": (1,),
-        "warmup": (0,),
-    },
+    **{"interval": (1,), "split": (0, 1), "momentum_share": (0, 1), "batch0": (1,)},
+    **{"warmup": (0,), "end": (0,)},
     **{name: parameter.natural_ends for name, parameter in CURVE_PARAMETERS.items()},
 }
 
@@ -55,19 +50,24 @@ def compare_arms(
     check_workload(rows)
     arms = group_by_arm(rows)
     scores, lost = confirm_scores(arms, metric)
-    if reference is not None and not scores.get(reference):
+    standard = _reference(arms, reference)
+    if reference is not None and not scores.get(standard):
         raise unknown_name("arm", reference, [name for name in scores if scores[name]])
     spaces = {run_id: spaces_of(manifest) for run_id, manifest in manifests.items()}
     details = {name: _details(arm, spaces) for name, arm in arms.items()}
     comparison = compare(
         scores,
-        reference=BASELINE if reference is None else reference,
+        reference=standard,
         min_effect=_min_effect(manifests, rows) if min_effect is None else min_effect,
         repeated_looks=any(looked_repeatedly(manifest) for manifest in manifests.values()),
         correct=correct_images(arms, manifests) if metric == "test_accuracy" else {},
         losses=train_losses(arms),
     )
-    searched = {n: d.search.samples_seen for n, d in details.items() if not is_baseline(arms[n])}
+    searched = {
+        name: detail.search.samples_seen
+        for name, detail in details.items()
+        if detail.search.samples_seen or not is_baseline(arms[name])
+    }
     return replace(
         comparison,
         metric=metric,
@@ -89,6 +89,17 @@ def looked_repeatedly(manifest: Mapping[str, Any]) -> bool:
     """
     confirm = (manifest.get("config") or {}).get("confirm") or {}
     return bool(manifest.get("looked")) or bool(confirm.get("until") == "decided")
+
+
+def _reference(arms: Mapping[str, list[Row]], asked: str | None) -> str:
+    """The arm asked for, the user's own schedule also by the name given to it.
+
+    None: the user's own schedule, where there is just one.
+    """
+    own = [name for name, rows in arms.items() if is_baseline(rows)]
+    if asked in (None, BASELINE):
+        return own[0] if len(own) == 1 else BASELINE
+    return next((name for name in own if name.partition(":")[2] == asked), str(asked))
 
 
 def _min_effect(manifests: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> float:

@@ -28,7 +28,7 @@ from matplotlib.ticker import (
 from results.statistics.wording import arm_label
 from search_spaces.families import FAMILIES
 from search_spaces.families.family import Color
-from search_spaces.space import BASELINE
+from search_spaces.space import BASELINE, is_baseline
 
 WIDTH_INCHES, DPI = 10.0, 120  # 1200 px wide
 GREY = "#7f7f7f"
@@ -44,10 +44,14 @@ COLORS = {
     **{"linear": SKY, "step": ORANGE, "lr_batch": BLACK, "momentum": GREEN, "explicit": YELLOW},
     "warmup": RED,
     **{"lr": ORANGE, "batch": SKY, "hybrid": PURPLE, BASELINE: GREY},
+    **{"wsd_linear": PURPLE, "wsd_sqrt": SKY, "floor": BLUE, "seesaw": GREEN},
 }
 RUN_SHADES = 3.0  # levels of shade, lighter and darker, that runs are told apart by
 # These share their colours with others.
-DASHED = ("lr", "batch", "hybrid", "lr_batch", "momentum", "explicit", "warmup")
+DASHED = (
+    *("lr", "batch", "hybrid", "lr_batch", "momentum", "explicit", "warmup", "wsd_linear"),
+    *("wsd_sqrt", "wsd_cosine", "wsd_power_cool", "floor", "seesaw"),
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 LIGHTEST = 0.88  # of viridis; above, yellow is lost on white
 # A log axis of fewer decades gets plain numbers at these multiples of powers of ten.
@@ -64,6 +68,8 @@ def color_of(arm: str) -> str:
     arm `name@run` (the same name in several runs) a shade of the name's, by its run.
     """
     name, _, run = arm.partition("@")
+    if is_baseline(name):
+        name, arm = BASELINE, f"{BASELINE}@{run}" if run else BASELINE
     if run:
         share = int.from_bytes(hashlib.sha256(run.encode()).digest()[:4]) / 2**32
         return _shade(color_of(name), RUN_SHADES * (2 * share - 1))
@@ -87,7 +93,8 @@ def _shade(color: str, level: float) -> str:
 
 def line_style(arm: str) -> Literal["-", "--"]:
     """Dashed for the papers' methods and the baseline."""
-    return "--" if arm.partition("@")[0] in (*DASHED, BASELINE) else "-"
+    name = arm.partition("@")[0]
+    return "--" if name in DASHED or is_baseline(name) else "-"
 
 
 def subplots(

@@ -26,11 +26,11 @@ Row = dict[str, Any]
 
 # Curve parameters whose columns have their place; those of later families stand at the end, and
 # may be missing in records of the same version.
-PLACED_PARAMS = ("p", "end_ratio", "f", "base")
+PLACED_PARAMS = ("p", "end_ratio", "f", "base", "q")
 LATER_PARAMS = tuple(name for name in CURVE_PARAMETERS if name not in PLACED_PARAMS)
 # Columns that files of this version may lack: they were written before these came.
-LATER_COLUMNS = ("measured", "epochs_seen", "warmup", *LATER_PARAMS)
-PARAMS = ("interval", "delta0", "split", "momentum_share", "radius0", *CURVE_PARAMETERS)
+LATER_COLUMNS = ("measured", "epochs_seen", "warmup", "end", "q", *LATER_PARAMS)
+PARAMS = ("interval", "delta0", "split", "momentum_share", "radius0", "end", *CURVE_PARAMETERS)
 
 TEXT, INT, FLOAT, BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 TIME = pa.timestamp("us", tz="UTC")
@@ -151,6 +151,8 @@ TRIALS = _schema(
         ("steps_to_epsilon", TEXT, "JSON", "steps until mean_batch_norm fell to each epsilon"),
         ("measured", TEXT, "JSON", "what measurements without a column told at the end"),
         ("warmup", FLOAT, "fraction", "share of the training in which lr rises"),
+        ("end", FLOAT, "fraction", "floor of the decay, of the initial noise level; null = 0"),
+        _curve_column("q"),
         *map(_curve_column, LATER_PARAMS),
     ]
 )

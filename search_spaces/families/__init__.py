@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces.families import constant, cosine, cosine_power, exp, poly, wsd
+from search_spaces.families import constant, cosine, cosine_power, exp, poly, power_cool, wsd
 from search_spaces.families.family import Family, Parameter
 
 FAMILIES: dict[str, Family] = {
@@ -12,6 +12,9 @@ FAMILIES: dict[str, Family] = {
     "wsd": wsd.FAMILY,
     "cosine_power": cosine_power.FAMILY,
     "constant": constant.FAMILY,
+    "power_cool": power_cool.FAMILY,
+    "wsd_power_cool": wsd.cooldown(power_cool.FAMILY, color="orange"),
+    "wsd_cosine": wsd.cooldown(cosine.FAMILY, color="red"),
 }
 
 # By name; one name means one thing, whichever curve has it.

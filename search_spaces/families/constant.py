@@ -13,4 +13,4 @@ def curve(progress: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.ones_like(progress)
 
 
-FAMILY = Family(curve=curve, source="arXiv 2311.08745, method 1", color="black", recipe={})
+FAMILY = Family(curve=curve, source="arXiv 2311.08745, method 1", color="black")

@@ -17,5 +17,4 @@ FAMILY = Family(
     curve=curve,
     source="Loshchilov & Hutter, without restarts; arXiv 2311.08745 eq (4)",
     color="red",
-    recipe={},
 )

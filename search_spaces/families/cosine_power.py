@@ -1,4 +1,4 @@
-"""Cosine power annealing: an exponential of the cosine curve."""
+"""Cosine power annealing: d(u) = expm1(c ln base) / expm1(ln base), c = (1 + cos(pi u)) / 2."""
 
 from __future__ import annotations
 

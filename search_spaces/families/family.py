@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -42,19 +43,27 @@ class Family:
         source: paper and equation, or "ours".
         parameters: by name, the one that tells most about the curve first.
         color: of its space in all figures; None = any.
-        recipe: parameters with which a recipe's own schedule may have this curve
-            (`recipe.family`); None = it may not.
+        recipe: parameters of a recipe's own schedule with this curve (`recipe.family`) where
+            the user gives none; those missing here have to be given.
+        text: the curve in one line, where the first line of its module does not tell it.
     """
 
     curve: Curve
     source: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     color: Color | None = None
-    recipe: Mapping[str, float] | None = None
+    recipe: Mapping[str, float] = field(default_factory=dict)
+    text: str = ""
 
     def __call__(self, progress: NDArray[np.float64], **params: float) -> NDArray[np.float64]:
         """Noise level relative to its start."""
         return self.curve(progress, **params)
+
+    @property
+    def formula(self) -> str:
+        """The curve in one line, for readers."""
+        module = inspect.getmodule(self.curve)
+        return self.text or (inspect.getdoc(module) or "").partition("\n")[0]
 
     @property
     def ranges(self) -> dict[str, Range]:

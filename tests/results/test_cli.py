@@ -161,6 +161,11 @@ TRIALS = {
         {"p": 1.0, "interval": 0, "split": 0.5},
         recipe=make_recipe(batch0=1, epochs=5, warmup_epochs=0.1, decay_after_warmup=True),
     ),
+    "floor": make_trial("floor", {"interval": 1, "end": 0.1}),
+    "wsd_sqrt": make_trial("wsd_sqrt", {"interval": 1, "f": 0.6, "q": 0.5, "end": 0.05}),
+    "wsd_cosine": make_trial("wsd_cosine", {"interval": 2, "f": 0.7}),
+    "power_cool": make_trial("power_cool", {"q": 3.0}),
+    "seesaw": make_trial("seesaw", {"interval": 1, "split": 0.5}),
     "warmup": make_trial("cosine", recipe=make_recipe(warmup_epochs=1.5, batch_max=48)),
 }
 

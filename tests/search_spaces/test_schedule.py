@@ -15,13 +15,10 @@ from search_spaces import FAMILIES, SPACES
 from search_spaces.noise_law import LAWS, NoiseLaw, momentum_factor
 from search_spaces.schedule import Schedule, make_schedule
 
+# Every family in the middle of its ranges.
 PARAMS = {
-    "poly": {"p": 0.7},
-    "cosine": {},
-    "exp": {"end_ratio": 1e-3},
-    "wsd": {"f": 0.4, "p": 1.0},
-    "cosine_power": {"base": 10.0},
-    "constant": {},
+    name: {key: axis.from_unit(0.5) for key, axis in family.ranges.items()}
+    for name, family in FAMILIES.items()
 }
 HYBRID = SPACES["hybrid"].ranges["split"].fixed_value
 ROOT_HALF = math.sqrt(0.5)
@@ -218,6 +215,55 @@ def test_step_decay_equals_torchs_step_lr() -> None:
     table = papers_stages()
     used = [table.lr_S[table.stage_at(epoch * 50_000)] for epoch in range(200)]
     np.testing.assert_allclose(used, lrs, atol=1e-12)
+
+
+@pytest.mark.parametrize("end", [0.0, 0.1, 0.5])
+def test_a_cosine_with_a_floor_equals_torchs(end: float) -> None:
+    make = functools.partial(
+        torch.optim.lr_scheduler.CosineAnnealingLR, T_max=200, eta_min=end * 0.1
+    )
+    table = schedule("cosine", end=end)
+    np.testing.assert_allclose(table.lr_S, torch_lrs(make, 200), atol=1e-12)
+    assert table.lr_S[0] == 0.1
+
+
+def test_a_linear_decay_to_a_floor_equals_torchs() -> None:
+    make = functools.partial(
+        torch.optim.lr_scheduler.LinearLR, start_factor=1.0, end_factor=0.1, total_iters=200
+    )
+    np.testing.assert_allclose(
+        schedule("poly", {"p": 1.0}, end=0.1).lr_S, torch_lrs(make, 200), atol=1e-12
+    )
+
+
+def test_any_curve_and_split_has_a_floor_and_none_by_default() -> None:
+    for family in PARAMS:
+        plain, floored = schedule(family, split=0.5), schedule(family, split=0.5, end=0.25)
+        np.testing.assert_array_equal(plain.lr_S, schedule(family, split=0.5, end=0.0).lr_S)
+        expected = 0.25 + 0.75 * plain.delta_S / plain.delta_S[0]
+        np.testing.assert_allclose(floored.delta_S / floored.delta_S[0], expected, rtol=1e-12)
+    stages = papers_stages(end=0.5).lr_S
+    np.testing.assert_allclose(stages, 0.05 + 0.05 * ROOT_HALF ** np.arange(5), rtol=1e-12)
+
+
+@pytest.mark.parametrize("end", [-0.1, 1.0, float("nan")])
+def test_a_floor_outside_its_range_is_refused(end: float) -> None:
+    with pytest.raises(ValueError, match=r"`0 <= end < 1` must hold"):
+        schedule("cosine", end=end)
+
+
+def test_seesaw_doubles_the_batch_and_takes_lr_over_root_2_where_the_cosine_halves() -> None:
+    """arXiv 2510.14717: "multiplies it by 1/sqrt(2) and doubles the batch size"."""
+    (split,) = SPACES["seesaw"].ranges["split"].grid()
+    # The cosine is 1/2 at half of the training; 2048 samples make all batches exact.
+    table = schedule("cosine", epochs=4, interval=2, split=split, batch0=1024)
+    assert table.batch_size_S.tolist() == [1024, 2048]
+    np.testing.assert_allclose(table.lr_S, [0.1, 0.1 * ROOT_HALF], rtol=1e-12)
+    by_lr = schedule("cosine", epochs=4, interval=2, split=1.0, batch0=1024)
+    np.testing.assert_allclose(table.delta_S, by_lr.delta_S, rtol=1e-12)
+    # The step of a normalized optimizer, lr * sqrt(batch), stays: of all splits the first
+    # at which it does not grow.
+    np.testing.assert_allclose(table.lr_S * np.sqrt(table.batch_size_S), 3.2, rtol=1e-12)
 
 
 def test_wsd_over_the_whole_training_is_poly() -> None:

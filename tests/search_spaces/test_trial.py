@@ -158,7 +158,7 @@ def test_a_trial_has_its_own_first_batch_or_the_recipes() -> None:
 
 
 def test_a_curve_gets_its_own_parameters_alone() -> None:
-    extra = {"momentum_share": 0.5, "batch0": 8, "lr0": 0.1, "radius0": 1.0}
+    extra = {"momentum_share": 0.5, "batch0": 8, "lr0": 0.1, "radius0": 1.0, "end": 0.1}
     assert make_trial(params=PARAMS | extra).curve_params == {"p": 0.7}
     assert make_trial().curve_params == {"p": 0.7}
 
@@ -171,11 +171,11 @@ def test_a_factor_per_stage_is_an_end_ratio() -> None:
 
 
 def test_the_schedule_is_made_of_trial_and_recipe() -> None:
-    params = PARAMS | {"batch0": 16, "momentum_share": 0.25}
+    params = PARAMS | {"batch0": 16, "momentum_share": 0.25, "end": 0.1}
     poly = import_callable("search_spaces.families.poly:curve")
     expected = make_schedule(
         lambda u: poly(u, p=0.7), epochs=6, train_examples=1200, interval=2, lr0=0.05, batch0=16,
-        split=0.5, momentum_share=0.25, batch_max=512, law=RECIPE.law, warmup_epochs=1.0,
+        split=0.5, momentum_share=0.25, end=0.1, batch_max=512, law=RECIPE.law, warmup_epochs=1.0,
         after_warmup=False, horizon=0.5,
     )  # fmt: skip
     table = make_trial(params=params, horizon=0.5).schedule
@@ -193,3 +193,30 @@ def test_a_batch_without_a_limit_grows_to_the_training_images() -> None:
     assert make_trial(params=params, recipe=recipe).schedule.batch_size_S.tolist() == [32, 1200]
     capped = replace(recipe, batch_max=512)
     assert make_trial(params=params, recipe=capped).schedule.batch_size_S.tolist() == [32, 512]
+
+
+@pytest.mark.parametrize(
+    ("family", "params", "decays"),
+    [
+        # 6 epochs every 2: the last stage begins at 2/3, so a cooldown must be longer than 1/3.
+        ("wsd", {"f": 1 / 3, "p": 1.0}, False),
+        ("wsd", {"f": 0.34, "p": 1.0}, True),
+        ("wsd_cosine", {"f": 0.2}, False),
+        ("wsd_power_cool", {"f": 0.2, "q": 0.5}, False),
+        ("wsd", {"f": 0.2, "p": 1.0, "interval": 1}, True),
+        # Every 4: the last of two stages begins at 2/3 too.
+        ("wsd", {"f": 0.3, "p": 1.0, "interval": 4}, False),
+        ("poly", {"p": 0.1}, True),
+        ("constant", {}, True),
+        ("poly", {"p": 1.0, "interval": 6}, True),  # one stage: nothing else was asked for
+    ],
+)
+def test_a_cooldown_after_the_last_stage_has_begun_is_none(
+    family: str, params: dict[str, float], decays: bool
+) -> None:
+    known = {"interval": 2, "delta0": 0.3, "split": 1.0}
+    recipe = replace(RECIPE, warmup_epochs=0.0)
+    trial = make_trial(family=family, params=known | params, recipe=recipe)
+    assert trial.decays == decays
+    if trial.interval < 6 and family != "constant":
+        assert (trial.schedule.delta_S[-1] < trial.schedule.delta_S[0]) == decays

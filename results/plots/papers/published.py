@@ -102,7 +102,9 @@ def _twin(row: Row) -> PublishedCurve | None:
     params = params_of(row)
     is_network = trial_from_row(row).recipe.trainer == "network"
     is_by_lr = params["split"] == 1 and not params.get("momentum_share")
-    if not (is_network and is_by_lr) or params["interval"] != 1 or params.get("radius0"):
+    if not (is_network and is_by_lr) or params["interval"] != 1:
+        return None
+    if params.get("radius0") or params.get("end"):
         return None
     ours = {name: value for name, value in params.items() if name not in SCHEDULE_PARAMS}
     for curve in published_curves():

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from results.arms.choice import group_by_arm, is_baseline, is_full
+from results.arms.choice import group_by_arm, is_full
 from results.plots.figure import Plot
 from results.plots.style import add_legend, color_of, line_style, subplots
 from results.run import Run
@@ -66,7 +66,7 @@ def best_of_n(run: Run) -> tuple[ArmBest, ...]:
     arms = []
     for name, rows in group_by_arm(run.rows()).items():
         scores = [float(r["objective"]) for r in rows if r["role"] == "search" and is_full(r)]
-        if len(scores) >= MIN_CONFIGS and not is_baseline(rows):
+        if len(scores) >= MIN_CONFIGS:
             low_N, high_N = (best_quantile(scores, share) for share in BAND)
             mean_N = expected_best(scores)
             arms.append(ArmBest(name=name, mean_N=mean_N, low_N=low_N, high_N=high_N))

@@ -30,7 +30,7 @@ from search_spaces.families import CURVE_PARAMETERS
 
 # Of the free parameters the first of each line make the axes.
 FIRST = (
-    *(*CURVE_PARAMETERS, "factor", "delta0", "lr0", "momentum_share", "split"),
+    *(*CURVE_PARAMETERS, "factor", "end", "delta0", "lr0", "momentum_share", "split"),
     *("batch0", "radius0"),
 )
 SECOND = ("interval", *FIRST)

@@ -116,5 +116,5 @@ def test_unbounded_losses_do_not_break_the_curves(tmp_path):
 
 def test_every_space_has_its_own_colour_and_the_baseline_is_grey():
     assert set(COLORS) == {*SPACES, "baseline"}
-    assert color_of("baseline") == GREY
+    assert {color_of(n) for n in ("baseline", "baseline_tuned", "baseline:my own")} == {GREY}
     assert color_of("my_space") == color_of("my_space") != GREY

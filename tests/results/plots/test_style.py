@@ -25,6 +25,8 @@ def test_the_same_point_of_two_runs_has_two_colours():
     assert color_of("poly p=2@aaaa") != color_of("poly p=2@cccc")
 
 
-@pytest.mark.parametrize("arm", ["baseline", "lr", "hybrid", "poly"])
+@pytest.mark.parametrize(
+    "arm", ["baseline", "baseline:my own", "baseline_tuned", "lr", "hybrid", "poly"]
+)
 def test_an_arm_of_several_runs_keeps_its_line(arm):
     assert line_style(f"{arm}@aaaa") == line_style(arm)

@@ -38,7 +38,7 @@ momentum, precision, num_threads, micro_batch, epochs, epochs_done, objective, b
 val_loss, final_train_loss, final_train_accuracy, test_loss, test_accuracy, test_correct,
 samples_seen, optimizer_steps, train_seconds, peak_memory_bytes, device, host, started_at,
 ended_at, error, momentum_share, radius0, sharpness_loss, sharpness_error, steps_to_epsilon,
-measured, warmup"""
+measured, warmup, end, q"""
 
 
 def names(text: str) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 
 from search_spaces import COMMON, FAMILIES, SPACES
 from search_spaces.families import CURVE_PARAMETERS
+from search_spaces.families.wsd import cooldown
 from search_spaces.registry import lookup
 from search_spaces.space import (
     COMMON_PARAMS,
@@ -63,19 +64,20 @@ def test_parameters_are_told_and_differ_from_those_of_every_space(name: str) -> 
         assert set(parameter.natural_ends) <= {parameter.range.low, parameter.range.high}
 
 
-@pytest.mark.parametrize(
-    "name", [n for n, family in FAMILIES.items() if family.recipe is not None]
-)
-def test_the_schedule_of_a_recipe_has_every_parameter(name: str) -> None:
-    family = FAMILIES[name]
-    assert family.recipe is not None
-    assert family.recipe.keys() == family.parameters.keys()
-    assert family(np.zeros(1), **family.recipe) == 1.0
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_a_recipe_says_by_itself_are_the_curves_parameters(name: str) -> None:
+    assert FAMILIES[name].recipe.keys() <= FAMILIES[name].parameters.keys()
 
 
-def test_recipes_may_be_linear_cosine_or_constant() -> None:
-    recipes = {name: f.recipe for name, f in FAMILIES.items() if f.recipe is not None}
-    assert recipes == {"poly": {"p": 1.0}, "cosine": {}, "constant": {}}
+def test_a_recipe_may_be_linear_without_a_parameter() -> None:
+    recipes = {name: family.recipe for name, family in FAMILIES.items() if family.recipe}
+    assert recipes == {"poly": {"p": 1.0}}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_tells_its_curve_in_one_line(name: str) -> None:
+    assert " = " in FAMILIES[name].formula
+    assert FAMILIES[name].formula.isprintable()
 
 
 def test_a_users_own_name_may_be_a_family_or_its_curve() -> None:
@@ -94,6 +96,9 @@ def test_a_users_own_name_may_be_a_family_or_its_curve() -> None:
         ("exp", {"end_ratio": 0.0}, r"`0 < end_ratio <= 1` must hold"),
         ("exp", {"end_ratio": 1.1}, r"`0 < end_ratio <= 1` must hold"),
         ("cosine_power", {"base": 0.9}, r"`base >= 1` must hold"),
+        ("power_cool", {"q": 0.0}, r"`q > 0` must hold"),
+        ("wsd_power_cool", {"q": -1.0, "f": 0.5}, r"`q > 0` must hold"),
+        ("wsd_cosine", {"f": 1.5}, r"`0 < f <= 1` must hold"),
     ],
 )
 def test_parameters_outside_a_curves_domain_are_refused(
@@ -113,6 +118,12 @@ def test_parameters_outside_a_curves_domain_are_refused(
         ("wsd", {"f": 0.5, "p": 2.0}, [1, 1, 1, 0.25, 0]),
         ("cosine_power", {"base": 4.0}, [(4**c - 1) / 3 for c in C]),
         ("constant", {}, [1, 1, 1, 1, 1]),
+        ("power_cool", {"q": 2.0}, [1, 1 - 1 / 16, 0.75, 1 - 9 / 16, 0]),
+        ("power_cool", {"q": 0.5}, [1, 0.5, 1 - 0.5**0.5, 1 - 0.75**0.5, 0]),
+        # Cooldowns: at the quarters of the last half stand v = 0, 1/2 and 1.
+        ("wsd_power_cool", {"q": 0.5, "f": 0.5}, [1, 1, 1, 1 - 0.5**0.5, 0]),
+        ("wsd_cosine", {"f": 0.5}, [1, 1, 1, 0.5, 0]),
+        ("wsd_cosine", {"f": 1.0}, C),
     ],
 )
 def test_curves_by_their_formula(
@@ -120,6 +131,28 @@ def test_curves_by_their_formula(
 ) -> None:
     d = FAMILIES[name](np.array([0, 0.25, 0.5, 0.75, 1.0]), **params)
     np.testing.assert_allclose(d, expected, rtol=1e-14, atol=1e-16)
+
+
+def test_any_family_may_be_the_shape_of_a_cooldown() -> None:
+    u = np.linspace(0.0, 0.999, 500)
+    poly = cooldown(FAMILIES["poly"])
+    np.testing.assert_allclose(poly(u, f=0.3, p=0.7), FAMILIES["wsd"](u, f=0.3, p=0.7), rtol=1e-12)
+    assert list(poly.parameters) == ["p", "f"]
+    exp = cooldown(FAMILIES["exp"])(u, f=0.5, end_ratio=0.01)
+    np.testing.assert_allclose(exp, 0.01 ** np.maximum(0.0, 2 * u - 1), rtol=1e-12)
+
+
+def test_the_papers_cooldowns_are_spaces() -> None:
+    # arXiv 2405.18392: 1 - (n - N_stable) / N_decay and 1 - sqrt of the same.
+    u = np.linspace(0.0, 0.999, 500)
+    v = np.maximum(0.0, (u - 0.8) / 0.2)
+    expected = {"wsd_linear": 1 - v, "wsd_sqrt": 1 - np.sqrt(v)}
+    for name, curve in expected.items():
+        space = SPACES[name]
+        shape = {n: value for n, value in space.fixed.items() if n not in SCHEDULE_PARAMS}
+        d = FAMILIES[space.family](u, f=0.2, **shape)
+        np.testing.assert_allclose(d, curve, rtol=1e-11, atol=1e-12)
+        assert "f" in space.free
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
