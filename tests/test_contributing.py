@@ -40,7 +40,7 @@ class Epochs:
 
 
 PACKAGES = ("search_spaces", "trainables", "results", "tuner")
-FAMILY = '''"""Sine decay: d(u) = 1 - sin(pi u / 2)^q."""
+FAMILY = '''"""Sine decay: d(u) = 1 - sin(pi u / 2)^m."""
 
 from __future__ import annotations
 
@@ -51,21 +51,21 @@ from search_spaces.families.family import Family, Parameter
 from search_spaces.space import Range
 
 
-def curve(progress: NDArray[np.float64], *, q: float) -> NDArray[np.float64]:
+def curve(progress: NDArray[np.float64], *, m: float) -> NDArray[np.float64]:
     """Noise level relative to its start."""
-    return np.asarray(1.0 - np.sin(np.pi * progress / 2.0) ** q)
+    return np.asarray(1.0 - np.sin(np.pi * progress / 2.0) ** m)
 
 
 FAMILY = Family(
     curve=curve,
     source="ours",
     parameters={
-        "q": Parameter(
+        "m": Parameter(
             range=Range(low=1.0, high=8.0), meaning="power of the sine", natural_ends=(1,)
         ),
     },
     color="sky",
-    recipe={"q": 2.0},
+    recipe={"m": 2.0},
 )
 '''
 ASK_FAMILY = """
@@ -78,25 +78,25 @@ from tuner.config.compose import compose
 from tuner.config.help import describe_keys, markdown
 from tuner.plan.plan import make_plan
 
-words = ["space=[sine,mine.yaml]", "spaces.sine.q.high=4", "recipe.family=sine"]
+words = ["space=[sine,mine.yaml]", "spaces.sine.m.high=4", "recipe.family=sine"]
 plan = make_plan(compose(words))
 own, file = plan.spaces
-trial = plan.trial(own, own.fixed | {"q": 2.0, "delta0": plan.delta_ref, "interval": 1})
+trial = plan.trial(own, own.fixed | {"m": 2.0, "delta0": plan.delta_ref, "interval": 1})
 row = trial_row(
     "run", trial, status="running", attempt=0, outcome=None, epochs_done=0, host="",
     started_at=datetime(2026, 11, 21, tzinfo=UTC), ended_at=None, error=None,
 )
 answer["family"] = {
-    "ranges": {space.name: space.to_dict()["ranges"]["q"] for space in plan.spaces},
-    "baseline": plan.baseline.fixed["q"],
+    "ranges": {space.name: space.to_dict()["ranges"]["m"] for space in plan.spaces},
+    "baseline": plan.baseline.fixed["m"],
     "lr": (trial.schedule.lr_S / trial.lr0).tolist(),
     "columns": TRIALS.names,
-    "description": TRIALS.field("q").metadata[b"description"].decode(),
-    "value": row["q"],
-    "old": read_segment(Path("old.parquet"), TRIALS).to_pylist()[0]["q"],
+    "description": TRIALS.field("m").metadata[b"description"].decode(),
+    "value": row["m"],
+    "old": read_segment(Path("old.parquet"), TRIALS).to_pylist()[0]["m"],
     "is_sky": color_of("sine") == SKY,
-    "axes": main_axes(["delta0", "interval", "q"]),
-    "ends": NATURAL_ENDS["q"],
+    "axes": main_axes(["delta0", "interval", "m"]),
+    "ends": NATURAL_ENDS["m"],
     "help": describe_keys().splitlines()[0],
     "docs": [line for line in markdown().splitlines() if line.startswith("| `sine` |")],
 }
@@ -244,7 +244,7 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (families / "sine.py").write_text(FAMILY)
     add_line(families / "__init__.py", '    "poly": poly.FAMILY,\n', '    "sine": sine.FAMILY,\n')
     add_line(families / "__init__.py", "import constant, ", "sine, ")
-    (root / "mine.yaml").write_text("family: sine\nq: {low: 2.0, high: 3.0}\n")
+    (root / "mine.yaml").write_text("family: sine\nm: {low: 2.0, high: 3.0}\n")
     row = trial_row(
         "run", make_trial(), status="running", attempt=0, outcome=None, epochs_done=0, host="",
         started_at=START, ended_at=None, error=None,
@@ -292,7 +292,7 @@ def test_a_new_family_is_a_space_of_the_command_line_and_of_files(answer: dict[s
 
 def test_a_new_family_has_its_columns_behind_all_others(answer: dict[str, Any]) -> None:
     told = answer["family"]
-    assert told["columns"] == [*TRIALS.names, "q"]
+    assert told["columns"] == [*TRIALS.names, "m"]
     assert told["description"] == "power of the sine"
     assert told["value"] == 2.0
 
@@ -304,11 +304,11 @@ def test_records_from_before_a_new_family_are_read(answer: dict[str, Any]) -> No
 def test_a_new_family_is_drawn_and_documented(answer: dict[str, Any]) -> None:
     told = answer["family"]
     assert told["is_sky"]
-    assert told["axes"] == ["q", "interval"]
+    assert told["axes"] == ["m", "interval"]
     assert told["ends"] == [1]
     (line,) = told["docs"]
     assert "Sine decay" in line
-    assert "`q`: power of the sine" in line
+    assert "`m`: power of the sine" in line
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from results.statistics.claims import FEW_SEEDS
 from results.statistics.overview import ArmDetails
 from results.statistics.paired import Difference
 from results.statistics.wording import arm_label, counted
-from search_spaces.space import SearchSpace
+from search_spaces.space import SearchSpace, is_baseline
 
 UNEQUAL = 0.1  # relative difference of samples or steps that is worth telling
 SPENT = {
@@ -29,9 +29,12 @@ def edge_warnings(
         row = arms[name][0]
         for param in arm.on_edge:
             axis = spaces[row["run_id"]][row["space"]].ranges[param]
+            advice = f"widen spaces.{row['space']}.{param}"
+            if is_baseline(row["space"]):  # a tuned one: its ranges follow from the recipe
+                advice = f"choose another {'lr' if param == 'delta0' else f'recipe.{param}'}"
             warnings.append(
-                f"{name}: the best {param} = {arm.params[param]:.4g} lies at an end of its range "
-                f"[{axis.low:.4g}, {axis.high:.4g}]; widen spaces.{row['space']}.{param}."
+                f"{arm_label(name)}: the best {param} = {arm.params[param]:.4g} lies at an end of "
+                f"its range [{axis.low:.4g}, {axis.high:.4g}]; {advice}."
             )
     return warnings
 

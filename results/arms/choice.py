@@ -8,7 +8,8 @@ from typing import Any
 from results.records.schema import Row, trial_from_row
 from results.statistics.worth import worths
 from search_spaces.records import MEASURED
-from search_spaces.space import BASELINE, SearchSpace
+from search_spaces.space import SearchSpace
+from search_spaces.space import is_baseline as is_default
 
 
 def group_by_arm(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -73,7 +74,7 @@ def confirm_rows(rows: Iterable[Row]) -> list[Row]:
 
 def is_baseline(rows: list[Row]) -> bool:
     """True for the arm of the user's own schedule."""
-    return bool(rows[0]["space"] == BASELINE)
+    return is_default(rows[0]["space"])
 
 
 def is_full(row: Row) -> bool:
@@ -96,7 +97,7 @@ def point_of(row: Row) -> dict[str, float]:
         >>> point_of({"space": "poly"})
         {}
     """
-    point = row["space"].partition(" ")[2]
+    point = "" if is_default(row["space"]) else row["space"].partition(" ")[2]
     names = [part.partition("=")[0] for part in point.split(",")] if point else []
     params = params_of(row) if names else {}
     return {name: params[name] for name in names if name in params}

@@ -11,20 +11,27 @@ from collections.abc import Mapping, Sequence
 
 from results.statistics.resampling import SAME
 from results.tables import UNKNOWN
-from search_spaces.space import BASELINE, param_text
+from search_spaces.space import TUNED_BASELINE, is_baseline, param_text
 
-BASELINE_LABEL = "your default (not tuned)"
 LEAST_P = 0.001  # smaller p values are called so
 
 
 def arm_label(name: str) -> str:
-    """The arm's name for readers: the baseline is "your default (not tuned)"."""
-    return BASELINE_LABEL if name == BASELINE else name
+    """The arm's name for readers: the baseline is "your default", or as the user calls it.
+
+    Example:
+        >>> arm_label("baseline"), arm_label("baseline_tuned:cosine to 10 %")
+        ('your default (not tuned)', 'cosine to 10 % (tuned)')
+    """
+    if not is_baseline(name):
+        return name
+    kind, _, own = name.partition(":")
+    return f"{own or 'your default'} ({'' if kind == TUNED_BASELINE else 'not '}tuned)"
 
 
 def short_label(name: str) -> str:
-    """The arm's name where there is little room: the baseline is "default"."""
-    return "default" if name == BASELINE else name
+    """The arm's name where there is little room: the baseline is "default", or its own name."""
+    return (name.partition(":")[2] or "default") if is_baseline(name) else name
 
 
 def points(*values: float) -> list[str]:

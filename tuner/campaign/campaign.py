@@ -241,9 +241,7 @@ class Campaign:
     def _ask(self, arm: Arm) -> TrialConfig | None:
         """A new config, on the lowest rung; None when the arm has no more."""
         assert arm.suggester is not None, "only searched arms can be asked"
-        params = arm.suggester.ask(
-            arm.num_asked, lambda params: arm.has_tried(self.plan.trial(arm.space, params))
-        )
+        params = arm.suggester.ask(arm.num_asked, lambda params: self._is_useless(arm, params))
         if params is None:
             arm.exhausted = True
             self._advance(arm)
@@ -251,6 +249,11 @@ class Campaign:
         trial = self.ladder.place(self.plan.trial(arm.space, params), 0)
         self._commit(arm, trial)
         return trial
+
+    def _is_useless(self, arm: Arm, params: Mapping[str, float]) -> bool:
+        """True for a config that the arm has, or whose curve falls too late for its interval."""
+        trial = self.plan.trial(arm.space, params)
+        return arm.has_tried(trial) or not trial.decays
 
     def _promote(self, arm: Arm) -> TrialConfig:
         assert arm.promotion is not None, "only asked when there is one"

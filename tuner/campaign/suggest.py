@@ -18,7 +18,7 @@ from results.study import Tried, distributions, make_study, quiet_optuna
 from search_spaces.space import SearchSpace
 from search_spaces.trial import derive_seed
 
-MAX_ATTEMPTS = 10  # to avoid a config that was trained already
+MAX_ATTEMPTS = 10  # to avoid a config that was trained already, or that never decays
 Params = dict[str, float]
 
 
@@ -44,10 +44,10 @@ class Suggester:
         """True when ask `number` is answered by a model of earlier results."""
         return self.sampler in ("tpe", "gp") and number >= self.num_startup
 
-    def ask(self, number: int, is_tried: Callable[[Params], bool]) -> Params | None:
-        """Parameters of ask `number` (from 0) that are not tried; None = the space has no more."""
+    def ask(self, number: int, is_useless: Callable[[Params], bool]) -> Params | None:
+        """Parameters of ask `number` (from 0) that are of use; None = the space has no more."""
         if self.sampler == "grid":
-            return next((params for params in self.grid() if not is_tried(params)), None)
+            return next((params for params in self.grid() if not is_useless(params)), None)
         for attempt in range(MAX_ATTEMPTS):
             seed = derive_seed(self.seed, self.space.name, number, attempt)
             if self.is_model_based(number) and attempt < MAX_ATTEMPTS // 2:
@@ -56,7 +56,7 @@ class Suggester:
                 params = self._at(np.random.default_rng(seed).random(len(self.space.free)))
             else:
                 params = self._at(self._sobol(number))
-            if not is_tried(params):
+            if not is_useless(params):
                 return params
         return None
 

@@ -7,11 +7,12 @@ is one line. Neither torch nor ray is imported here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search_spaces import SPACES
+from search_spaces import FAMILIES, SPACES
 from search_spaces.registry import is_import_path, nearest
 from search_spaces.space import EXTRA_PARAMS, SearchSpace, read_interval
 from tuner.config.presets import PRESETS
@@ -66,10 +67,12 @@ def compose(
     default_arms = [arm.name for arm in _arms(preset_name)] or KEYS["space"].default
     spaces = find_spaces(values.get("space", default_arms), preset_name, config_dir)
     ranges = {key: values.pop(key) for key in list(values) if key.startswith("spaces.")}
+    params = {key: values.pop(key) for key in list(values) if is_param(key)}
     for key, known in KEYS.items():
         if values.setdefault(key, known.default) == MISSING:
             raise ConfigError(f"{key}: no value; this workload needs {key}=...")
     config = make_config(values)
+    config.recipe.params = _recipe_params(config.recipe.family, params, asked)
     config.space = list(spaces)
     config.spaces = {name: _node(space) for name, space in spaces.items()}
     for key, value in ranges.items():
@@ -82,8 +85,11 @@ def compose(
 
 def restore(stored: Mapping[str, Any]) -> Config:
     """The configuration that `plain` made a mapping of, as a run folder keeps it."""
-    config = make_config(read_keys({k: v for k, v in stored.items() if k != "spaces"}))
-    config.spaces = dict(stored.get("spaces", {}))
+    recipe = dict(stored.get("recipe", {}))
+    params = recipe.pop("params", {})
+    values = {name: value for name, value in stored.items() if name != "spaces"}
+    config = make_config(read_keys(values | {"recipe": recipe}))
+    config.spaces, config.recipe.params = dict(stored.get("spaces", {})), dict(params)
     return config
 
 
@@ -95,10 +101,31 @@ def read_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
             if len(value) != 1:
                 raise ConfigError(f"{key}={show(list(value))}: name one")
             (value,) = value
-        if not key.startswith("spaces.") and key not in KEYS:
+        if not key.startswith("spaces.") and not is_param(key) and key not in KEYS:
             raise ConfigError(f"unknown key {key!r}{nearest(key, KEYS)}")
         values[key] = convert(key, KEYS[key], value) if key in KEYS else value
     return values
+
+
+def is_param(key: str) -> bool:
+    """True for `recipe.<param>`, a parameter of the baseline's curve."""
+    return bool(re.fullmatch(r"recipe\.[A-Za-z_]\w*", key)) and key not in KEYS
+
+
+def _recipe_params(
+    family: str, values: Mapping[str, Any], asked: Mapping[str, Any]
+) -> dict[str, float]:
+    """Parameters of the baseline's curve; a workload's go with its curve."""
+    known = FAMILIES[family].parameters if family in FAMILIES else None
+    params = {}
+    for key, value in values.items():
+        name = key.partition(".")[2]
+        if known is None or name in known:
+            params[name] = convert(key, RANGE_KEYS["value"], value)
+        elif key in asked or "recipe.family" not in asked:
+            keys = [*KEYS, *(f"recipe.{param}" for param in known)]
+            raise ConfigError(f"unknown key {key!r}{nearest(key, keys)}")
+    return params
 
 
 def _layer(

@@ -41,7 +41,8 @@ NEEDS = (
     Need(("noise.source",), "noise.c2", lambda c: c.noise.c2 is not None),
     *(Need(tuple(key for key in KEYS if key.startswith(f"{name}.")), *_listed("measure", name))
       for name in MEASUREMENTS if name not in ("noise", "sampling")),
-    Need(_section("recipe", "family", "interval"), "baseline=true", lambda c: c.baseline),
+    Need((*_section("recipe", "family", "interval", "end"), "baseline.name"),
+         "baseline=true or tuned", lambda c: c.baseline.is_wanted),
     Need(("tracking.project",), *_listed("track", "wandb", "mlflow")),
     Need(_section("tracking", "entity", "mode"), *_listed("track", "wandb")),
     Need(("tracking.uri",), *_listed("track", "mlflow")),
@@ -50,6 +51,9 @@ NEEDS = (
 
 def check_effects(config: Config) -> None:
     """Raise ConfigError for a key that was given, by the user, and changes nothing."""
+    for param in config.recipe.params:
+        if f"recipe.{param}" in config.given and not config.baseline.is_wanted:
+            raise ConfigError(f"recipe.{param}: has no effect; it needs baseline=true or tuned")
     for need in NEEDS:
         for key in need.keys:
             value = value_of(config, key)

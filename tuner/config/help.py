@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 
 from search_spaces import FAMILIES, SPACES
@@ -10,6 +9,8 @@ from tuner.config.presets import PRESETS
 from tuner.config.schema import KEYS, MISSING, show
 from tuner.config.workloads import WORKLOADS
 
+RECIPE_KEY = "recipe.<param>"
+RECIPE_MEANING = "a parameter of the baseline's curve, e.g. recipe.family=poly recipe.p=2"
 SPACE_KEY = "spaces.<space>.<param>.<low|high|log|step|choices|value>"
 SPACE_MEANING = "override a range, e.g. spaces.poly.p.high=2 or spaces.poly.p.value=1"
 
@@ -32,6 +33,7 @@ def _rows() -> Iterator[tuple[str, str, str, str, str]]:
     for name, key in KEYS.items():
         default = "of the workload" if key.default == MISSING else show(key.default)
         yield name, key.unit, default, key.allowed.text, key.meaning
+    yield RECIPE_KEY, "of the parameter", "of the family", "a number", RECIPE_MEANING
     yield SPACE_KEY, "of the parameter", "of the space", "numbers", SPACE_MEANING
 
 
@@ -47,7 +49,12 @@ def markdown() -> str:
         "|---|---|---|---|---|",
     ]
     for name, unit, default, *words in _rows():
-        cells = [f"`{name}`", unit, default if name == SPACE_KEY else f"`{default}`", *words]
+        cells = [
+            f"`{name}`",
+            unit,
+            default if name in (SPACE_KEY, RECIPE_KEY) else f"`{default}`",
+            *words,
+        ]
         lines.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
     return "\n".join(lines + _families()) + "\n"
 
@@ -61,9 +68,8 @@ def _families() -> list[str]:
         "|---|---|---|---|",
     ]
     for name, family in FAMILIES.items():
-        (curve, *_) = (inspect.getdoc(inspect.getmodule(family.curve)) or "").splitlines()
         params = "; ".join(f"`{n}`: {p.meaning}" for n, p in family.parameters.items())
-        lines.append(f"| `{name}` | {curve} | {params} | {family.source} |")
+        lines.append(f"| `{name}` | {family.formula} | {params} | {family.source} |")
     return lines
 
 

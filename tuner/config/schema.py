@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING as NO_DEFAULT
@@ -25,6 +26,7 @@ SAMPLERS = ("tpe", "random", "qmc", "gp", "grid")
 FIDELITIES = ("full", "squeezed", "prefix")
 # Shorthands for `<key>.name=...`.
 NAMED = ("dataset", "model", "optimizer")
+SHORTHANDS = {**{key: f"{key}.name" for key in NAMED}, "baseline": "baseline.kind"}
 # Earlier names of keys, which go on working.
 ALIASES = {"train": "trainable"}
 # Name -> the package it needs, and what its process calls with the Destination.
@@ -59,7 +61,7 @@ class Allowed(NamedTuple):
     """
 
     text: str
-    check: Callable[[Any], bool] | None = None
+    check: Callable[[Any], object] | None = None
     names: tuple[str, ...] = ()
 
 
@@ -108,6 +110,10 @@ INSIDE = Allowed("above 0, below 1", lambda x: 0 < x < 1)
 EPSILONS = Allowed("list of numbers > 0", lambda xs: xs and all(0 < x < math.inf for x in xs))
 INTERVALS = Allowed("step | above 0, to epochs", lambda x: 0 <= x < math.inf, (STEP_NAME,))
 SWITCH = Allowed("true | false")
+ARM_NAME = Allowed(
+    "up to 40 letters, digits, spaces and . , _ / % + - ( )",
+    re.compile(r"[A-Za-z0-9][A-Za-z0-9 .,_/%+()-]{0,39}").fullmatch,
+)
 WANTED = {"int": "a whole number", "float": "a number", "str": "text"}  # of a type
 Interval = float  # as a type: a number of epochs, whole ones as int, or the word step
 
@@ -211,9 +217,31 @@ class SharpnessConfig:
 class RecipeConfig:
     """The schedule the workload's users would take without a search."""
 
-    family: str = _key("cosine", "name", "known family", "decay curve of the baseline")
+    family: str = _key("cosine", "name", "known family or package.module:curve",
+        "decay curve of the baseline")
     interval: Interval | None = field(default=None, metadata=_about("epochs", INTERVALS,
         "decay interval of the baseline; null = 1, or step where epochs=1"))
+    end: float = _key(0.0, "share", BELOW_1, "of its initial lr, where the baseline ends")
+    params: dict[str, float] = field(default_factory=dict)  # of the curve: recipe.<param>
+
+
+@dataclass
+class BaselineConfig:
+    """The arm that is the recipe's own schedule."""
+
+    kind: str = _key("true", "name", _one_of("true", "false", "tuned"),
+        "confirm the recipe's own schedule as an arm; tuned = searched as other arms are")
+    name: str | None = _key(None, "", ARM_NAME, "of this arm; null = your default")
+
+    @property
+    def is_wanted(self) -> bool:
+        """True where the run has this arm."""
+        return self.kind != "false"
+
+    @property
+    def is_tuned(self) -> bool:
+        """True where it is searched."""
+        return self.kind == "tuned"
 
 
 @dataclass
@@ -326,7 +354,7 @@ class Config:
     seed: int = _key(0, "", _within(0, 2**63 - 1, "2^63-1"), "everything random derives from it")
     search: SearchConfig = field(default_factory=SearchConfig)
     confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
-    baseline: bool = _key(True, "", SWITCH, "confirm the recipe's own schedule as an arm")
+    baseline: BaselineConfig = field(default_factory=BaselineConfig)
     min_effect: float | None = _key(None, "share", BELOW_1,
         "that matters; null = 0.2 points or 2 test images")
     max_concurrent: int | None = _key(None, "trials", _at_least(1),
@@ -384,7 +412,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
         if isinstance(value, Mapping) and key not in KEYS:
             yield from flatten(value, f"{key}.")
         else:
-            yield f"{key}.name" if key in NAMED else key, value
+            yield SHORTHANDS.get(key, key), value
 
 
 def convert(name: str, key: Key, value: Any) -> Any:
@@ -393,6 +421,8 @@ def convert(name: str, key: Key, value: Any) -> Any:
         return None
     if value == "" and "str" in key.kind:
         raise ConfigError(f"{name}=: may not be empty")
+    if YES[0] in key.allowed.names and str(value).lower() in (*YES, *NO):
+        value = YES[0] if str(value).lower() in YES else NO[0]
     try:
         return _converted(key.kind, value)
     except (TypeError, ValueError, OverflowError):

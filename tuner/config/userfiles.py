@@ -9,11 +9,11 @@ from typing import Any
 from search_spaces import COMMON, FAMILIES, SPACES
 from search_spaces.registry import is_import_path, load_module, nearest, unknown_name
 from search_spaces.space import (
-    BASELINE,
     EXTRA_PARAMS,
     INTEGER_PARAMS,
     Range,
     SearchSpace,
+    is_baseline,
     read_interval,
 )
 from tuner.config.schema import RANGE_KEYS, ConfigError, refusing
@@ -57,7 +57,7 @@ def load_space(path: Path) -> SearchSpace:
     space = _python_space(path) if path.suffix == ".py" else _yaml_space(path)
     if not SPACE_NAME.fullmatch(space.name):
         raise ConfigError(f"{path}: a space's name holds letters, digits and _ only")
-    if space.name in SPACES or space.name == BASELINE:
+    if space.name in SPACES or is_baseline(space.name):
         raise ConfigError(f"{path}: {space.name!r} is a built-in name; choose another")
     return space
 

@@ -15,6 +15,7 @@ from results.arms.choice import confirm_rows, is_full
 from results.statistics.claims import Claim
 from results.statistics.wording import arm_label
 from search_spaces.registry import is_import_path
+from search_spaces.space import is_baseline
 from search_spaces.trial import TrialConfig
 from tuner.config.schema import NAMED
 from tuner.display.phrases import describe_params, describe_path, stage_lines
@@ -102,9 +103,14 @@ def resume_command(
     The user's own code is named again, which allows its import.
     """
     config, where = manifest["config"], describe_path(run_dir)
-    names = {key: config[key]["name"] for key in NAMED} | {"trainable": config.get("trainable")}
+    names = {key: config[key]["name"] for key in NAMED}
+    names |= {
+        "trainable": config.get("trainable"),
+        "recipe.family": config.get("recipe", {}).get("family"),
+    }
     words = {"resume": where} | {k: v for k, v in names.items() if v and is_import_path(v)}
-    has_families = any(is_import_path(space["family"]) for space in manifest["spaces"])
+    searched = [space for space in manifest["spaces"] if not is_baseline(space.get("name", ""))]
+    has_families = any(is_import_path(space["family"]) for space in searched)
     if program == API or str(words.get("trainable")).startswith(f"{MAIN}:"):
         space = ", space=..." if has_families else ""
         more = "".join(f", {key}={value!r}" for key, value in keys.items())
@@ -146,7 +152,7 @@ def _search_line(run: Run, rows: list[dict[str, Any]]) -> str:
             num_full = sum(is_full(row) for row in searched)
             configs = len({row["config_key"] for row in searched})
             in_full = "" if configs == num_full else f" of which {num_full} in full"
-            parts.append(f"{name} {configs}{in_full}")
+            parts.append(f"{arm_label(name)} {configs}{in_full}")
     if not parts:
         return "searched configs: none; every arm has one config"
     modelled = next(iter(run.manifests.values())).get("model_based", 0)

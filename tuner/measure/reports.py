@@ -11,7 +11,7 @@ import results
 from results.records.schema import trial_from_row
 from results.run import Run
 from search_spaces.registry import is_import_path
-from search_spaces.space import BASELINE
+from search_spaces.space import is_baseline
 from tuner.config.presets import merged
 from tuner.config.schema import ConfigError
 from tuner.config.yamltext import write_yaml
@@ -48,7 +48,8 @@ def write_workload(run_dir: Path, directory: Path) -> Path:
     constants = read_noise(run)
     (manifest,) = run.manifests.values()
     name = manifest["config"]["workload"]
-    constant = constants.get(BASELINE) or next(iter(constants.values()), None)
+    default = next((c for name, c in constants.items() if is_baseline(name)), None)
+    constant = default or next(iter(constants.values()), None)
     if constant is None or not math.isfinite(constant.c2) or not math.isfinite(constant.k):
         raise ConfigError(f"{run_dir}: {NOTHING}, so nothing is written")
     numbers = {"c2": float(f"{constant.c2:.6g}"), "k": float(f"{constant.k:.6g}")}
@@ -74,6 +75,10 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
     for key in ("dataset", "model", "optimizer"):
         if is_import_path(settings[key]["name"]):
             settings[key] = {k: v for k, v in settings[key].items() if k != "name"}
+    schedule = {k: v for k, v in settings["recipe"].items() if k != "params"}
+    if is_import_path(schedule.get("family", "")):
+        del schedule["family"]
+    settings["recipe"] = schedule | settings["recipe"].get("params", {})
     return settings
 
 

@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from results.statistics.wording import counted
 from search_spaces.clock import report_samples, samples_at
 from search_spaces.schedule import MIN_RUNG_STEPS
 from search_spaces.trial import TrialConfig
@@ -108,7 +107,7 @@ class Ladder:
     def describe(self, num_configs: int) -> str:
         """ "27 configs squeezed to 1/9, 9 to 1/3, 3 in full"."""
         if self.fidelity == "full":
-            return f"{num_configs} configs x {counted(self.epochs, 'epoch')}"
+            return f"{num_configs} configs x {self.epochs:,} epoch{'s' * (self.epochs != 1)}"
         if self.fidelity == "prefix":
             point = "epoch" if self.reports is None else "report"
             first, lengths = "trained ", [f"to {point} {until}" for until in self.until_K]

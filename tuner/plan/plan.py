@@ -24,7 +24,7 @@ class Plan:
     config: Config
     recipe: Recipe
     spaces: tuple[SearchSpace, ...]  # the arms, with absolute ranges
-    baseline: SearchSpace | None  # the recipe's own schedule
+    baseline: SearchSpace | None  # the recipe's own schedule; a tuned one is among `spaces`
     delta_ref: float  # noise level of the recipe's lr and batch
     source: SourceInfo
 
@@ -117,11 +117,13 @@ def make_plan(config: Config) -> Plan:
     source = describe_data(config)
     recipe = make_recipe(config, source)
     delta_ref = recipe.law.delta(config.lr, recipe.batch0)
+    baseline = make_baseline(config, delta_ref) if config.baseline.is_wanted else None
+    tuned = [baseline] if baseline is not None and config.baseline.is_tuned else []
     plan = Plan(
         config=config,
         recipe=recipe,
-        spaces=make_spaces(config, delta_ref),
-        baseline=make_baseline(config, delta_ref) if config.baseline else None,
+        spaces=(*make_spaces(config, delta_ref), *tuned),
+        baseline=None if baseline is None or config.baseline.is_tuned else baseline,
         delta_ref=delta_ref,
         source=source,
     )

@@ -6,18 +6,25 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
 
-from search_spaces import FAMILIES, SPACES
+from search_spaces import COMMON, FAMILIES, SPACES
 from search_spaces.clock import STEP
-from search_spaces.space import BASELINE, INTEGER_PARAMS, Range, SearchSpace
+from search_spaces.families.family import Family
+from search_spaces.registry import lookup
+from search_spaces.space import (
+    BASELINE,
+    INTEGER_PARAMS,
+    TUNED_BASELINE,
+    Range,
+    SearchSpace,
+    is_baseline,
+)
 from search_spaces.trial import Recipe, TrialConfig
 from tuner.config.schema import Config, ConfigError, RangeConfig, refusing
 from tuner.plan.checks import check_optimizer
 from tuner.plan.recipe import make_trial
 
 LARGEST = 1e30  # of lr0 and delta0: what no training survives, and no float overflows
-# Families a recipe's own schedule may have, with their parameters there.
-RECIPES = {name: f.recipe for name, f in FAMILIES.items() if f.recipe is not None}
-FIXED_SPLIT = ("lr", "batch", "hybrid")  # spaces whose split is their definition
+FIXED_SPLIT = ("lr", "batch", "hybrid", "seesaw")  # spaces whose split is their definition
 
 
 def make_spaces(config: Config, delta_ref: float) -> tuple[SearchSpace, ...]:
@@ -34,24 +41,40 @@ def make_spaces(config: Config, delta_ref: float) -> tuple[SearchSpace, ...]:
 
 
 def make_baseline(config: Config, delta_ref: float) -> SearchSpace:
-    """The recipe's own schedule as a space with one point."""
-    family, fixed = config.recipe.family, RECIPES.get(config.recipe.family)
-    if fixed is None:
-        texts = {n: ", ".join(f"{k}={v:g}" for k, v in kv.items()) for n, kv in RECIPES.items()}
-        allowed = ", ".join(f"{name} ({text})" if text else name for name, text in texts.items())
-        raise ConfigError(f"recipe.family={family}: allowed are {allowed}")
-    values = {"delta0": delta_ref, "split": 1.0, **fixed}
+    """The recipe's own schedule as a space with one point; searched where it is to be tuned.
+
+    Then its first noise level and those parameters are free that the user has not given.
+    """
+    recipe, is_tuned = config.recipe, config.baseline.is_tuned
+    with refusing("recipe.family: "):
+        family = lookup("family", recipe.family, FAMILIES)
+    # Of a curve without a `Family` nothing is known: its parameters are what the user gives.
+    known = family if isinstance(family, Family) else Family(curve=family, source="")
+    values = {"split": 1.0, **({} if is_tuned else {"delta0": delta_ref, **known.recipe})}
+    values |= recipe.params
     ranges = {name: Range(value=value) for name, value in values.items()}
-    interval = config.recipe.interval
+    if is_tuned:
+        if config.search.sampler == "grid":
+            raise ConfigError("baseline=tuned: needs another search.sampler than grid")
+        ranges = {"delta0": COMMON["delta0"], **known.ranges, **ranges}
+    elif missing := [name for name in known.parameters if name not in values]:
+        keys = " ".join(f"recipe.{name}=..." for name in missing)
+        raise ConfigError(f"recipe.family={recipe.family}: give {keys}")
+    if recipe.end:
+        ranges["end"] = Range(value=recipe.end)
+    interval = recipe.interval
     if interval is None:
         interval = 1 if config.epochs > 1 else STEP
     ranges["interval"] = Range(value=interval, integer=float(interval).is_integer())
-    return SearchSpace(name=BASELINE, family=family, ranges=ranges)
+    name = TUNED_BASELINE if is_tuned else BASELINE
+    name = name if config.baseline.name is None else f"{name}:{config.baseline.name}"
+    space = SearchSpace(name=name, family=recipe.family, ranges=ranges)
+    return space.resolve(epochs=config.epochs, delta_ref=delta_ref)
 
 
 def check_space(config: Config, recipe: Recipe, space: SearchSpace) -> None:
     """Raise ConfigError where an end of a range cannot be trained: builds its schedule."""
-    where = "recipe" if space.name == BASELINE else f"spaces.{space.name}"
+    where = "recipe" if is_baseline(space.name) else f"spaces.{space.name}"
     if not {"interval", "split"} <= set(space.ranges) or {"delta0", "lr0"}.isdisjoint(
         space.ranges
     ):
@@ -75,6 +98,7 @@ def check_space(config: Config, recipe: Recipe, space: SearchSpace) -> None:
     if config.search.sampler == "grid":
         with refusing("search.sampler=grid: "):
             space.grid()
+    _check_decays(config, recipe, space, where)
 
 
 def corners(config: Config, recipe: Recipe, space: SearchSpace) -> Iterator[TrialConfig]:
@@ -83,6 +107,25 @@ def corners(config: Config, recipe: Recipe, space: SearchSpace) -> Iterator[Tria
     for corner in itertools.product(*ends):
         params = dict(zip(space.free, corner, strict=True))
         yield make_trial(config, recipe, space, {**space.fixed, **params})
+
+
+def _check_decays(config: Config, recipe: Recipe, space: SearchSpace, where: str) -> None:
+    """Raise ConfigError for a curve that falls after its last reading, which is no decay.
+
+    Configs that are tried whatever they are must decay; of a range one end at least.
+    """
+    is_listed = config.search.sampler == "grid" or not space.free
+    points = space.grid() if is_listed else []
+    trials = [make_trial(config, recipe, space, {**space.fixed, **point}) for point in points]
+    trials = trials or list(corners(config, recipe, space))
+    late = [trial for trial in trials if not trial.decays]
+    if len(late) == len(trials) or (is_listed and late):
+        shown = ("f", "interval")
+        text = ", ".join(f"{n}={late[0].params[n]:.4g}" for n in shown if n in late[0].params)
+        raise ConfigError(
+            f"{where}: with {text} of {recipe.epochs} epochs the curve falls only after it is "
+            "read for the last time, so lr stays constant; take a smaller interval or a larger f"
+        )
 
 
 def _make_space(config: Config, name: str, delta_ref: float) -> SearchSpace:
@@ -143,6 +186,8 @@ def _check_point(
             raise ValueError(f"`{name} <= {LARGEST:g}` must hold.")
     if not 0 <= params.get("warmup", 0) < 1:
         raise ValueError("`0 <= warmup < 1` must hold: a share of the training.")
+    if params.get("end", 0) > 0 and space.family == "constant":
+        raise ValueError("a constant curve falls to no end.")
     if params.get("radius0", 0) < 0:
         raise ValueError("`radius0 >= 0` must hold.")
     if "radius0" in params and recipe.trainer != "network":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from search_spaces.space import BASELINE, SearchSpace
+from search_spaces.space import SearchSpace, is_baseline
 from search_spaces.trial import Recipe, TrialConfig, derive_seed
 from tuner.config.schema import Config, ConfigError
 from tuner.plan.recipe import make_trial
@@ -59,7 +59,7 @@ def _problem(first: SearchSpace, second: SearchSpace, trial: TrialConfig) -> str
         length = f"interval={trial.interval:g} of {trial.recipe.epochs} epochs"
         reason = f" (one stage: nothing decays with {length})"
     way_out = f"spaces.{first.name}.interval.value=step lets lr decay, or name one of them"
-    if BASELINE in (first.name, second.name):
+    if is_baseline(first.name) or is_baseline(second.name):
         way_out = "baseline=false leaves it out"
     elif trial.schedule.num_stages > 1:
         way_out = "name one of them"

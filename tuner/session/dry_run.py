@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 
 from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule
+from search_spaces.space import SearchSpace
 from trainables import TRAINERS
 from tuner.campaign.campaign import Campaign
 from tuner.config.schema import ConfigError
@@ -80,11 +82,16 @@ def _first_schedules(plan: Plan, campaign: Campaign) -> Iterator[tuple[str, Sche
     for name, arm in campaign.arms.items():
         trial = arm.chosen
         if arm.suggester is not None:
-            params = arm.suggester.ask(0, lambda _: False)
+            late = functools.partial(_falls_late, plan, arm.space)
+            params = arm.suggester.ask(0, late)
             assert params is not None, "the first ask always has an answer"
             trial = plan.trial(arm.space, params)
         assert trial is not None, "the baseline is chosen from the start"
         yield f"{name}: {describe_params(trial.params)}", trial.schedule
+
+
+def _falls_late(plan: Plan, space: SearchSpace, params: Mapping[str, float]) -> bool:
+    return not plan.trial(space, params).decays
 
 
 def _time_one_training(plan: Plan, device: str) -> float:

@@ -33,7 +33,7 @@ RESUMABLE = (
     *("track", "tracking.project", "tracking.entity", "tracking.mode", "tracking.uri"),
 )
 # Names that may be repeated, which allows their import, but not changed.
-REPEATABLE = (*(f"{key}.name" for key in NAMED), "trainable")
+REPEATABLE = (*(f"{key}.name" for key in NAMED), "trainable", "recipe.family")
 
 
 def resume_run(
@@ -165,6 +165,7 @@ def _check_foreign(
     names = [(key, value_of(stored, key) or "") for key in REPEATABLE]
     names += [(model, recipe["model"])]
     names += [(f"{key}.name", recipe[key]) for key in ("dataset", "optimizer")]
+    families = {*families, str(given.get("recipe.family"))}
     for key, name in names:
         if is_import_path(name) and given.get(key) != name:
             word = f"{key.removesuffix('.name')}={name}"

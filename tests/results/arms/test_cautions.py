@@ -9,14 +9,18 @@ import pytest
 
 import results
 from results.__main__ import main
-from results.arms.cautions import budget_warnings, seed_warnings
+from results.arms.cautions import budget_warnings, edge_warnings, seed_warnings
 from results.arms.choice import chosen_row, full_rows
 from results.arms.scores import best_row
 from results.plots.arms.curves import curves_info
 from results.plots.arms.schedules import schedules_info
 from results.records.store import RunStore
+from results.statistics.overview import ArmDetails, Cost
 from results.statistics.paired import paired_difference
+from search_spaces.space import Range, SearchSpace
 from tests.fakes.results import make_trial, write_run, write_trial
+
+NOTHING = Cost(samples_seen=0, optimizer_steps=0, train_seconds=0.0)
 
 
 @pytest.fixture
@@ -52,6 +56,30 @@ def test_few_seeds_are_warned_about(nums, words):
     (warning,) = seed_warnings(differences(*nums))
     assert warning.startswith(words)
     assert "confirm.seeds" in warning
+
+
+@pytest.mark.parametrize(
+    ("space", "param", "words"),
+    [
+        (
+            "poly",
+            "p",
+            "poly: the best p = 4 lies at an end of its range [0.1, 4]; widen spaces.poly.p",
+        ),
+        ("baseline_tuned", "p", "your default (tuned): the best p = 4 lies at an end"),
+        ("baseline_tuned", "p", "choose another recipe.p."),
+        ("baseline_tuned:mine", "delta0", "choose another lr."),
+    ],
+)
+def test_a_best_value_at_an_end_says_what_to_change(space, param, words):
+    axis = Range(low=0.1, high=4.0, log=True)
+    arm = ArmDetails(
+        params={param: 4.0}, config_key="k", search=NOTHING, confirm=NOTHING, num_trials={},
+        on_edge=(param,),
+    )  # fmt: skip
+    spaces = {"r": {space: SearchSpace(name=space, family="poly", ranges={param: axis})}}
+    (warning,) = edge_warnings({space: arm}, spaces, {space: [{"run_id": "r", "space": space}]})
+    assert words in warning
 
 
 @pytest.mark.parametrize("nums", [(5,), (), (0, 0), (30, 5)])

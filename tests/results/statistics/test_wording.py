@@ -124,4 +124,10 @@ def test_trials_and_parameters_are_listed():
 def test_the_baseline_is_the_readers_own_default():
     assert arm_label("baseline") == "your default (not tuned)"
     assert short_label("baseline") == "default"
+    assert arm_label("baseline_tuned") == "your default (tuned)"
+    assert arm_label("baseline:cosine to 10 %") == "cosine to 10 % (not tuned)"
+    assert arm_label("baseline_tuned:mine") == "mine (tuned)"
+    assert short_label("baseline_tuned") == "default"
+    assert short_label("baseline:mine") == "mine"
+    assert arm_label("baseline_like") == "baseline_like"
     assert arm_label("poly") == short_label("poly") == "poly"

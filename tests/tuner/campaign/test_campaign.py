@@ -252,3 +252,19 @@ def test_startup_points_come_first_and_the_rest_is_model_based() -> None:
     run_all(campaign)
     # Three free parameters (p, interval, delta0): max(2*3+1, 20//4) = 7 start-up points.
     assert campaign.num_model_based == 20 - 7
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+def test_a_cooldown_too_short_for_its_interval_is_never_suggested(sampler: str) -> None:
+    words = ("spaces.wsd.f.low=0.01", "spaces.wsd.f.high=0.5", "spaces.wsd.p.value=1")
+    asked = plan("space=wsd", f"search.sampler={sampler}", "trials=30", "confirm.seeds=0", *words)
+    campaign = Campaign(asked)
+    suggester = campaign.arms["wsd"].suggester
+    assert suggester is not None
+    blind = [suggester.ask(number, lambda _: False) for number in range(10)]
+    assert not all(asked.trial(asked.spaces[0], params or {}).decays for params in blind)
+    rows = run_all(campaign)
+    # The last of 15 epochs' stages begins at (ceil(15/n) - 1) n / 15: f must reach before it.
+    last = [(-(-15 // r["interval"]) - 1) * r["interval"] / 15 for r in rows]
+    assert len(rows) == 30
+    assert all(r["f"] > 1 - u for r, u in zip(rows, last, strict=True))

@@ -12,7 +12,7 @@ from search_spaces import SPACES
 from tests.conftest import ROOT
 from tuner.config.compose import compose
 from tuner.config.help import markdown
-from tuner.config.schema import KEYS, MISSING, ConfigError
+from tuner.config.schema import KEYS, MISSING, SHORTHANDS, ConfigError
 from tuner.config.workloads import WORKLOADS
 from tuner.plan.plan import make_plan
 from tuner.plan.usercode import check_import
@@ -98,7 +98,22 @@ BAD = [
     ("resume=", "resume=: may not be empty"),
     ("model=nosuch.module:fn", "cannot import 'nosuch.module:fn'"),
     ("model=os:", "cannot import 'os:'"),
-    ("recipe.family=os.path:join", "allowed are poly"),
+    ("recipe.family=os.path:join", "recipe: "),
+    ("recipe.family=os.path:nosuch", "recipe.family: cannot import 'os.path:nosuch'"),
+    ("recipe.family=wsd recipe.f=0.2", "recipe.family=wsd: give recipe.p=..."),
+    ("recipe.family=wsd recipe.p=1 recipe.f=2", "recipe: `0 < f <= 1` must hold"),
+    ("recipe.family=poly recipe.q=2", "unknown key 'recipe.q'; did you mean 'recipe.p'?"),
+    ("recipe.famly=poly", "unknown key 'recipe.famly'; did you mean 'recipe.family'?"),
+    ("recipe.family=poly recipe.p=x", "recipe.p=x: allowed is a number"),
+    ("recipe.end=1", "recipe.end=1.0: allowed is 0 to below 1"),
+    ("recipe.family=constant recipe.end=0.1", "recipe: a constant curve falls to no end"),
+    ("baseline.name=a:b", "baseline.name=a:b: allowed is up to 40 letters"),
+    ("baseline=tuned search.sampler=grid space=constant", "baseline=tuned: needs another"),
+    ("space=constant spaces.constant.end.value=0.1", "a constant curve falls to no end"),
+    ("space=cosine spaces.cosine.end.value=1", "`0 <= end < 1` must hold"),
+    ("space=wsd spaces.wsd.f.value=0.05 spaces.wsd.interval.value=2", "f=0.05, interval=2 of"),
+    ("space=wsd spaces.wsd.f.low=0.01 spaces.wsd.f.high=0.02", "the curve falls only after it is"),
+    ("recipe.family=wsd recipe.p=1 recipe.f=0.05", "recipe: with f=0.05, interval=1 of 15 epochs"),
     ("dataset=os:getcwd", "os:getcwd"),
     ("workload=[digits,synthetic]", "name one"),
     ("+foo=1", "cannot be added"),
@@ -243,7 +258,7 @@ def test_split_turns_any_space_into_batch_growth() -> None:
 
 
 def test_the_frozen_keys_exist_and_every_key_is_documented() -> None:
-    assert set(FROZEN_KEYS) <= set(KEYS)
+    assert set(FROZEN_KEYS) <= {*KEYS, *SHORTHANDS}
     assert all(key.meaning and key.allowed.text for key in KEYS.values())
 
 
@@ -331,7 +346,7 @@ def test_a_bad_space_file_gets_one_line_that_names_it(
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["poly", "baseline", "my.space", "1st"])
+@pytest.mark.parametrize("name", ["poly", "baseline", "baseline_tuned", "my.space", "1st"])
 def test_a_space_file_may_not_take_a_built_in_or_odd_name(name: str, tmp_path: Path) -> None:
     path = write(tmp_path / f"{name}.yaml", "family: poly\np: 3\n")
     with pytest.raises(ConfigError, match=r"built-in name|letters, digits"):

@@ -24,6 +24,9 @@ REFUSED = [
     ("sharpness.rho=0.1", "sharpness.rho=0.1: has no effect; it needs 'measure=[sharpness]'"),
     ("tracking.project=x", "tracking.project=x: has no effect; it needs 'track=[wandb]' or"),
     ("recipe.family=poly baseline=false", "recipe.family=poly: has no effect; it needs baseline"),
+    ("recipe.end=0.1 baseline=false", "recipe.end=0.1: has no effect; it needs baseline=true or"),
+    ("recipe.family=poly recipe.p=2 baseline=no", "recipe.p: has no effect; it needs baseline="),
+    ("baseline.name=mine baseline=no", "baseline.name=mine: has no effect; it needs baseline="),
     ("preset=p1_methods_cpu search.budget=9999", "it needs another search.sampler than grid"),
 ]
 
@@ -46,6 +49,8 @@ def test_a_key_without_effect_is_refused_in_one_line(words: str, message: str) -
         "noise.source=measured noise.c2=3",
         "search.min_horizon=null",
         "recipe.family=poly",
+        "recipe.family=poly recipe.p=2 recipe.end=0.1 baseline.name=mine",
+        "baseline=tuned recipe.end=0.1",
     ],
 )
 def test_a_key_with_its_need_met_is_taken(words: str) -> None:

@@ -223,6 +223,16 @@ def test_without_a_positive_constant_nothing_is_written(c2s, tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
+def test_the_recipes_own_curve_is_written_with_its_parameters(tmp_path: Path) -> None:
+    curve = ["recipe.family=wsd", "recipe.f=0.4", "recipe.p=2", "recipe.end=0.1"]
+    for words, out in ((curve, "built_in"), (["recipe.family=os.path:join", "recipe.f=1"], "own")):
+        config = compose(["workload=digits", *words])
+        write_workload(write_noise(tmp_path / out / "run", config=plain(config)), tmp_path / out)
+    recipe = compose(["workload=digits_measured"], str(tmp_path / "built_in")).recipe
+    assert (recipe.family, recipe.params, recipe.end) == ("wsd", {"f": 0.4, "p": 2.0}, 0.1)
+    assert compose(["workload=digits_measured"], str(tmp_path / "own")).recipe.family == "cosine"
+
+
 # The reports.
 
 

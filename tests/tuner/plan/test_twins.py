@@ -9,11 +9,11 @@ from tuner.campaign.campaign import Campaign
 from tuner.config.schema import ConfigError
 
 ONE_STAGE = ("epochs=1", "spaces.poly.interval.value=1", "spaces.cosine.interval.value=1")
-# Of 15 epochs in thirds the last third begins at u = 2/3: nothing decays with f <= 1/3.
-WSD = (
-    *("space=wsd", "search.sampler=grid", "confirm.seeds=1", "spaces.wsd.interval.value=5"),
-    *("spaces.wsd.f.choices=[0.1,0.2,0.3,0.6]", "spaces.wsd.p.value=1"),
-    "spaces.wsd.delta0.value=0.01",
+# One stage of 15 epochs: the power shapes nothing.
+STAGE = ("space=poly", "confirm.seeds=1", "baseline=false", "spaces.poly.interval.value=15")
+GRID = (
+    *(*STAGE, "search.sampler=grid"),
+    *("spaces.poly.p.choices=[0.5,1,2]", "spaces.poly.delta0.choices=[0.01,0.02]"),
 )
 
 
@@ -63,24 +63,23 @@ def test_arms_that_differ_somewhere_are_not(words: tuple[str, ...]) -> None:
 
 
 def test_configs_with_one_table_are_trained_once_and_told() -> None:
-    campaign = Campaign(plan(*WSD))
+    campaign = Campaign(plan(*GRID))
     rows = run_all(campaign)
-    assert roles(rows)["wsd", "search"] == 2
-    assert campaign.num_repeated == 2
+    assert roles(rows)["poly", "search"] == 2
+    assert campaign.num_repeated == 4
 
 
 def test_a_resumed_grid_knows_the_tables_too() -> None:
-    made = plan(*WSD)
+    made = plan(*GRID)
     rows = run_all(Campaign(made), limit=1)
     again = Campaign(made)
     again.replay(rows)
-    assert roles(run_all(again))["wsd", "search"] == 1
+    assert roles(run_all(again))["poly", "search"] == 1
 
 
 def test_suggestions_with_one_table_are_drawn_again() -> None:
-    words = [word for word in WSD if "grid" not in word and "choices" not in word]
-    campaign = Campaign(plan(*words, "spaces.wsd.f.low=0.2", "trials=6", "baseline=false"))
-    rows = run_all(campaign)
-    assert roles(rows)["wsd", "search"] == 6
-    tables = {trial.table_key for trial in campaign.arms["wsd"].configs.values()}
-    assert len(tables) == 6
+    choices = "spaces.poly.delta0.choices=[0.01,0.02,0.03,0.04,0.05,0.06]"
+    campaign = Campaign(plan(*STAGE, choices, "trials=4"))
+    assert roles(run_all(campaign))["poly", "search"] == 4
+    tables = {trial.table_key for trial in campaign.arms["poly"].configs.values()}
+    assert len(tables) == 4
