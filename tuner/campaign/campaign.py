@@ -53,7 +53,7 @@ class Campaign:
             if arm.suggester is None or plan.is_fixed(arm.space):
                 arm.chosen = plan.trial(arm.space, arm.space.fixed)
         self.pending: list[TrialConfig] = []
-        self.begun: set[str] = set()  # keys of trials queued, handed out or ended
+        self.begun: set[str] = set()  # keys of select and confirm trials queued or ended
         self.num_live = 0
         self.num_seeds = config.confirm.seeds
         self.num_ended: Counter[str] = Counter()  # by status
@@ -265,7 +265,6 @@ class Campaign:
     def _commit(self, arm: Arm, trial: TrialConfig) -> None:
         """A training of the search begins."""
         key, rung = trial.config_key, self.ladder.rung_of(trial)
-        self.begun.add(trial.trial_key)
         if arm.suggester is not None and key not in arm.suggester.tried:
             arm.suggester.attach(key, trial.params)
         elif arm.suggester is not None:
