@@ -105,7 +105,7 @@ class Campaign:
         """The next training, or None while only running ones can tell what comes next."""
         if self.given_up:
             return None
-        trial = self._pop("search", "select") or self._search() or self._pop("confirm")
+        trial = self._pop("search", "select") or self._search()
         if trial is None and self._wants_seed:
             self.num_seeds += 1
             for arm in self.arms.values():
@@ -227,7 +227,7 @@ class Campaign:
                 yield self.plan.trial(arm.space, trial.params, role="confirm", replicate=replicate)
 
     def _search(self) -> TrialConfig | None:
-        """A training of the arm with the fewest samples spent and committed."""
+        """A training of the arm with the fewest samples spent and committed, else what follows."""
         while arms := [a for a in self.arms.values() if a.can_ask or a.promotion]:
             arm = min(arms, key=lambda a: a.samples)
             is_early = self.plan.config.search.promote == "early" and arm.promotion is not None

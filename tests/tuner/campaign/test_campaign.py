@@ -173,6 +173,18 @@ def test_more_trials_extend_a_finished_campaign() -> None:
     assert not set(keys(rows)) & set(keys(more))
 
 
+def test_an_arm_that_has_searched_selects_before_others_search_on() -> None:
+    words = ("space=[poly,cosine]", "trials=2", "confirm.top_k=2", "search.sampler=random")
+    campaign = Campaign(plan(*words))
+    trials = [trial for trial in (campaign.next() for _ in range(3)) if trial]
+    assert [trial.space for trial in trials] == ["poly", "cosine", "poly"]
+    for trial in (trials[0], trials[2]):
+        campaign.tell(trial, "completed", 0.5)
+    following = [campaign.next(), campaign.next()]
+    assert [(t.space, t.role) for t in following if t] == [("poly", "select")] * 2
+    assert campaign.num_live == 3
+
+
 def test_an_extension_selects_anew_before_it_confirms() -> None:
     words = ("confirm.top_k=2", "confirm.select_seeds=2", "confirm.seeds=2", "baseline=false")
     rows = run_all(Campaign(plan("trials=4", *words)))

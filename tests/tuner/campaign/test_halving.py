@@ -221,3 +221,24 @@ def test_four_rungs_fill_from_the_lowest_to_the_top() -> None:
         2: {"c7", "c6"},
         3: {"c7"},
     }
+
+
+def test_of_equal_scores_the_config_asked_first_rises() -> None:
+    halving = Halving(NINE, 3)
+    for config in ("b", "a", "c"):
+        halving.start(config)
+    for config in ("c", "a", "b"):
+        halving.end(config, 0, 0.5)
+    assert halving.promotion(closed=True) == ("b", 1)
+
+
+def test_whoever_rose_too_early_takes_no_place_from_the_best_third_so_far() -> None:
+    halving = Halving(NINE, 27)
+    scored(halving, 0, 1, 2, 3)
+    scored(halving, 1, 3)
+    scored(halving, 0, 4, 5, 6)
+    assert halving.promotion(closed=False) == ("c6", 1)
+    halving.start("c6", 1)
+    assert halving.promotion(closed=False) == ("c5", 1)
+    halving.start("c5", 1)
+    assert halving.promotion(closed=False) is None

@@ -197,3 +197,9 @@ def test_a_resume_waits_only_for_what_it_trains_itself() -> None:
     assert resumed.arms["lr"].scores == {0: 0.6}
     assert [following(resumed).space, following(resumed).space] == ["lr", "batch"]
     assert resumed.next() is None
+
+
+def test_nothing_waits_while_nothing_runs() -> None:
+    campaign = pair()
+    campaign.pending.reverse()
+    assert following(campaign).space == "batch"

@@ -128,7 +128,7 @@ def test_a_config_is_running_pruned_complete_or_failed() -> None:
     made = suggester()
     for key in "ab":
         made.attach(key, {**FIXED, "p": 1.0, "interval": 2})
-    assert made.tried["a"].params == {"p": 1.0, "interval": 2}
+    assert (made.tried["a"].key, made.tried["a"].params) == ("a", {"p": 1.0, "interval": 2})
     assert made.tried["a"].kind == "running"
     made.tell("a", 100, 0.5, is_full=False)
     assert made.tried["a"].kind == "pruned"
