@@ -52,7 +52,7 @@ def make_parser(program: str = PROGRAM) -> Parser:
 
     compare = commands.add_parser("compare", help="the arms side by side, verdict, figures")
     compare.add_argument("paths", nargs="+", metavar="PATH", help="run folders or globs")
-    compare.add_argument("--metric", default="test_accuracy", help="default: %(default)s")
+    _add_metric(compare)
     compare.add_argument("--reference", metavar="ARM", help="all arms against this one")
     compare.add_argument("--no-plots", action="store_true", help="write no figures")
 
@@ -65,7 +65,7 @@ def make_parser(program: str = PROGRAM) -> Parser:
 
     profile = commands.add_parser("profile", help="arms over several workloads, figure")
     profile.add_argument("paths", nargs="+", metavar="PATH", help="runs of 2 or more workloads")
-    profile.add_argument("--metric", default="test_accuracy", help="default: %(default)s")
+    _add_metric(profile)
     profile.add_argument("--out", metavar="FILE", help="default: plots/profiles.png in the first")
 
     report = commands.add_parser("report", help="one HTML file: verdict, figures, provenance")
@@ -86,10 +86,17 @@ def make_parser(program: str = PROGRAM) -> Parser:
     return parser
 
 
+def _add_metric(parser: argparse.ArgumentParser) -> None:
+    told = "any result or reported number; default: the objective on test data"
+    parser.add_argument("--metric", metavar="NAME", help=told)
+    goals, where = ("min", "max"), "which way is better, where the name does not tell"
+    parser.add_argument("--goal", choices=goals, help=where)
+
+
 def compare_command(args: argparse.Namespace) -> int:
     """Print the arms, the verdict and what to know about it; draw the figures."""
     run = results.load(args.paths)
-    comparison = run.compare(args.metric, reference=args.reference)
+    comparison = run.compare(args.metric, reference=args.reference, goal=args.goal)
     if args.reference:
         comparison.tables(losses=True)["arms"].show()
         print_each("note", run.notes)
@@ -102,10 +109,12 @@ def compare_command(args: argparse.Namespace) -> int:
     print_each("warning", comparison.warnings)
     print_each("note", run.notes)
     if not args.no_plots:
-        from results.plots import save_plots
+        from results.plots import save_curves, save_plots
 
         directory = run.dirs[0] / "plots"
-        names = ", ".join(path.name for path in save_plots(run, directory))
+        written = save_plots(run, directory)
+        written += save_curves(run, args.metric, directory) if args.metric else []
+        names = ", ".join(path.name for path in written)
         print(f"\nfigures in {directory}: {names or 'nothing to draw yet'}")
     return 0
 
@@ -117,7 +126,7 @@ def profile_command(args: argparse.Namespace) -> int:
     from results.plots.style import save_figure
 
     run = results.load(args.paths)
-    profiles = workload_profiles(run.rows(), args.metric)
+    profiles = workload_profiles(run.rows(), args.metric, args.goal)
     table = performance_table(profiles)
     table.show()
     print(f"\n{table.caption}")

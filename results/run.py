@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from results.arms.choice import spaces_of
+from results.arms.choice import objective_of, spaces_of
 from results.records.lock import lock_holder
 from results.records.schema import KEYS, SCHEMAS, trial_from_row
 from results.records.segments import (
@@ -26,7 +26,8 @@ from results.records.segments import (
     read_segment,
     segment_numbers,
 )
-from search_spaces.records import OPEN
+from search_spaces.metric import VAL_ACCURACY, Metric
+from search_spaces.records import OPEN, named_value
 from search_spaces.registry import unknown_name
 from search_spaces.space import SearchSpace
 from search_spaces.trial import TrialConfig
@@ -69,7 +70,7 @@ class Run:
     def search_rows(self) -> list[dict[str, Any]]:
         """Trials as dicts, in the order asked; `prefix_scores` of a search by prefixes.
 
-        prefix_scores: validation accuracy by samples (of whole reports), of every report.
+        prefix_scores: the objective by samples (of whole reports), of every report.
         """
         rows: list[dict[str, Any]] = self.trials.to_pylist()
         by_prefix = {
@@ -82,11 +83,17 @@ class Run:
             if row["run_id"] in by_prefix and row["role"] == "search":
                 recipe = trial_from_row(row).recipe
                 row["prefix_scores"] = {
-                    recipe.samples_at(epoch["epoch"]): epoch["val_accuracy"]
+                    recipe.samples_at(epoch["epoch"]): value
                     for epoch in epochs.get((row["run_id"], row["trial_key"]), [])
-                    if math.isfinite(epoch["val_accuracy"])
+                    if (value := named_value(epoch, recipe.objective)) is not None
+                    and math.isfinite(value)
                 }
         return rows
+
+    @property
+    def objective(self) -> Metric:
+        """What the search ranked by; of the first run where several hold different ones."""
+        return next(map(objective_of, self.manifests.values()), VAL_ACCURACY)
 
     def epochs_by_trial(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
         """Epoch rows by (run_id, trial_key)."""
@@ -97,34 +104,44 @@ class Run:
 
     def compare(
         self,
-        metric: str = "test_accuracy",
+        metric: str | None = None,
         min_effect: float | None = None,
         reference: str | None = None,
+        goal: str | None = None,
     ) -> Comparison:
         """The arms side by side, judged on their confirm trials only.
 
         Args:
-            metric: an accuracy column of trials.
-            min_effect: smallest accuracy difference worth calling better; None = the run's
-                own setting, else max(0.002, two test images) (0.002 of a user's own training).
+            metric: a column of trials that holds a result, or a name that the trainings
+                reported; None = the run's objective on test data (test_accuracy, test_loss).
+            min_effect: smallest difference worth calling better, in the metric's unit; None =
+                the run's own setting, else of an accuracy max(0.002, two test images) (0.002 of
+                a user's own training), of any other metric none.
             reference: the arm that all are compared with; None = your default, if it is there.
+            goal: min | max, where the metric's name does not tell which way is better.
 
         Raises:
-            ValueError: unknown metric or reference, or the runs trained different workloads.
+            ValueError: unknown metric, goal or reference, or the runs trained different
+                workloads.
         """
         from results.arms.comparison import compare_arms
 
         rows, manifests = self.rows(), self.manifests
         return compare_arms(
-            rows, manifests, metric=metric, min_effect=min_effect, reference=reference
+            rows,
+            manifests,
+            metric=metric,
+            goal=goal,
+            min_effect=min_effect,
+            reference=reference,
         )
 
     def best(self, space: str | None = None) -> TrialConfig:
         """The config confirmed for this arm, in full; before that the one its search found best.
 
         Args:
-            space: an arm; None = the searched arm (never the baseline) with the highest mean
-                test accuracy, before confirmation the highest objective.
+            space: an arm; None = the searched arm (never the baseline) with the best mean on
+                test data, before confirmation the best objective.
 
         Raises:
             ValueError: no such arm, or nothing has finished.
@@ -140,20 +157,32 @@ class Run:
 
     def overview(self) -> Table:
         """The arms: their trials by status, samples trained on, best full training."""
-        from results.arms.choice import group_by_arm, is_full
-        from results.statistics.wording import arm_label, number, percent, status_counts
+        from results.arms.choice import group_by_arm, is_full, score_of_search
+        from results.statistics.wording import (
+            arm_label,
+            column_title,
+            number,
+            status_counts,
+            value_text,
+        )
         from results.tables import Table
 
+        metric = self.objective
+        best = {
+            name: max((score_of_search(r) for r in own if is_full(r)), default=math.nan)
+            for name, own in group_by_arm(self.rows()).items()
+        }
         rows = [
             [
                 arm_label(name),
                 status_counts(Counter(row["status"] for row in own)),
                 number(sum(row["samples_seen"] or 0 for row in own)),
-                percent(max((r["objective"] for r in own if is_full(r)), default=None)),
+                value_text(metric.score(best[name]), metric),
             ]
             for name, own in group_by_arm(self.rows()).items()
         ]
-        header = ["arm", "trials", "samples", "best validation %"]
+        words = "best validation" if metric.is_accuracy else f"best {metric.name}"
+        header = ["arm", "trials", "samples", column_title(words, metric)]
         return Table(caption="Arms, their trials and what they took", header=header, rows=rows)
 
     def _repr_html_(self) -> str:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 from results.records.schema import Row, trial_from_row
+from search_spaces.metric import VAL_ACCURACY, Metric
 from search_spaces.records import ENDED_WELL, LOST, MEASURED
 from search_spaces.space import Range, SearchSpace
 
@@ -28,7 +29,7 @@ class Tried:
 
     Attributes:
         params: the free parameters. key: config_key. trial_key: of its longest training.
-        scores: validation accuracy by the samples trained on, of every rung that has ended.
+        scores: the objective by the samples trained on, of every rung that has ended.
         kind: pruned = all its trainings have ended, none of them was the full one.
         started_at, ended_at: UTC.
     """
@@ -43,36 +44,41 @@ class Tried:
 
 
 def build_study(space: SearchSpace, rows: Iterable[Row]) -> optuna.Study:
-    """An in-memory study that maximises the objective, holding the space's search trials.
+    """An in-memory study of the objective, towards its goal, holding the space's search trials.
 
     One trial a config. Completed and diverged full trainings are COMPLETE, failed and oom ones
-    FAIL. A config whose shorter trainings (rungs) all have ended is PRUNED; each rung's score is
-    an intermediate value at the samples it trained on. The rest is RUNNING. Params outside the
-    space (it may have changed) are skipped. user_attrs: trial_key, config_key.
+    FAIL; a diverged one that has no objective gets the worst, an infinite one. A config whose
+    shorter trainings (rungs) all have ended is PRUNED; each rung's score is an intermediate value
+    at the samples it trained on. The rest is RUNNING. Params outside the space (it may have
+    changed) are skipped. user_attrs: trial_key, config_key.
 
     Args:
         rows: of `trials`, in ledger order (the order in which they were asked); `prefix_scores`,
-            where a row has it, gives validation accuracy by samples at earlier rungs.
+            where a row has it, gives the objective by samples at earlier rungs.
     """
-    known = distributions(space)
+    known, metric = distributions(space), VAL_ACCURACY
     tried: dict[tuple[str, str, int], Tried] = {}
     for row in rows:
         if (row["space"], row["role"]) != (space.name, "search"):
             continue
-        params = trial_from_row(row).params
+        trial = trial_from_row(row)
+        params, metric = trial.params, trial.recipe.metric
         if _is_inside(space, known, params):
             free = {name: params[name] for name in known}
             key = (row["run_id"], row["config_key"], row["seed"])
-            _add_row(tried.setdefault(key, Tried(key=row["config_key"], params=free)), row)
-    return make_study(space, tried.values())
+            config = tried.setdefault(key, Tried(key=row["config_key"], params=free))
+            _add_row(config, row, metric.worst)
+    return make_study(space, tried.values(), metric)
 
 
-def make_study(space: SearchSpace, configs: Iterable[Tried]) -> optuna.Study:
+def make_study(
+    space: SearchSpace, configs: Iterable[Tried], metric: Metric = VAL_ACCURACY
+) -> optuna.Study:
     """The study of these configs; see build_study."""
     import optuna
 
     with quiet_optuna():
-        study = optuna.create_study(direction="maximize", study_name=space.name)
+        study = optuna.create_study(direction=f"{metric.goal}imize", study_name=space.name)
     known = distributions(space)
     study.add_trials([_frozen_trial(config, known) for config in configs])
     return study
@@ -88,6 +94,7 @@ def quiet_optuna() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.filterwarnings("ignore", "Clip non-finite values")  # of diverged trainings
             yield
     finally:
         optuna.logging.set_verbosity(verbosity)
@@ -127,7 +134,7 @@ def _is_inside(
         return False
 
 
-def _add_row(config: Tried, row: Row) -> None:
+def _add_row(config: Tried, row: Row, worst: float) -> None:
     """What this training says of its config; nothing is longer than a full one."""
     if config.kind == "complete":
         return
@@ -135,10 +142,11 @@ def _add_row(config: Tried, row: Row) -> None:
     config.scores.update(row.get("prefix_scores") or {})
     config.started_at = config.started_at or row["started_at"]
     config.ended_at = row["ended_at"]
-    has_score = row["status"] in ENDED_WELL and row["objective"] is not None
+    value = worst if row["status"] == "diverged" and row["objective"] is None else row["objective"]
+    has_score = row["status"] in ENDED_WELL and value is not None
     is_full = row["horizon"] == 1.0 and row["status"] in MEASURED
     if has_score:
-        config.scores[_samples(row)] = row["objective"]
+        config.scores[_samples(row)] = value
     if row["status"] not in (*ENDED_WELL, *LOST):
         config.kind = "running"
     elif not has_score:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Literal
+
+from search_spaces.metric import Metric
 
 Status = Literal["running", "completed", "diverged", "failed", "oom", "interrupted", "paused"]
 OPEN = ("running", "interrupted")  # not ended: a resume goes on with them
@@ -21,10 +24,12 @@ class EpochRecord:
         epoch: completed epochs, from 1.
         num_steps: optimizer steps of this epoch; samples_seen: since the training's start.
         train_loss, train_accuracy: mean over the epoch's samples, in train mode as they passed.
-        val_loss, val_accuracy: eval mode, at the epoch's end. Accuracies in [0, 1].
+        val_loss, val_accuracy: eval mode, at the epoch's end. Accuracies in [0, 1]; nan where
+            a training of the user's own does not report it.
         seconds: training only; eval_seconds: validation.
         noise_c2 ... noise_sample: as the probes of trainables/measurements tell; None unless
             measured. measured: JSON, of measurements without columns of their own.
+        metrics: numbers by name that a training of the user's own reports besides; no test_*.
     """
 
     epoch: int
@@ -52,6 +57,13 @@ class EpochRecord:
     mean_batch_norm: float | None = None
     noise_sample: str | None = None
     measured: str | None = None
+    metrics: Mapping[str, float] | None = None
+
+    def value(self, name: str) -> float:
+        """The metric of this name; nan where it was not reported."""
+        own = getattr(self, name, None)
+        found = own if isinstance(own, float) else (self.metrics or {}).get(name)
+        return math.nan if found is None else found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,16 +72,19 @@ class Outcome:
 
     Attributes:
         status: completed | diverged (| failed | oom | interrupted when told by the driver).
-        objective: validation accuracy at the end; 1/num_classes when diverged. Finite.
+        objective: the metric asked for, at the end. When diverged 1/num_classes for an accuracy,
+            None for any other. Finite.
+        best_val_accuracy: None where no accuracy was reported.
         final_train_loss, final_train_accuracy: eval mode over the whole training set.
         test_*: None unless role=confirm; test_correct: one bit per test image, in order.
         train_seconds: epochs without evaluation; peak_memory_bytes of the device (GPU) or process.
-        sharpness_loss ... measured: as in an EpochRecord.
+        sharpness_loss ... measured: as in an EpochRecord. metrics: of the last report; test_*
+            only where role=confirm.
     """
 
     status: Status
-    objective: float
-    best_val_accuracy: float
+    objective: float | None
+    best_val_accuracy: float | None
     val_loss: float
     final_train_loss: float | None
     final_train_accuracy: float | None
@@ -86,14 +101,39 @@ class Outcome:
     sharpness_error: float | None = None
     steps_to_epsilon: str | None = None
     measured: str | None = None
+    metrics: Mapping[str, float] | None = None
 
 
-def so_far(records: Sequence[EpochRecord]) -> dict[str, Any]:
-    """What these epochs of a training came to; fields of an Outcome."""
+# What a training reports of its own, and all names that the records have columns for.
+REPORTED = ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
+RECORDED = frozenset(item.name for kind in (EpochRecord, Outcome) for item in fields(kind))
+
+
+def named_value(row: Mapping[str, Any], name: str) -> float | None:
+    """A number by name of what was recorded (a row, a record's fields): None if not there."""
+    value = row[name] if name in row else dict(row.get("metrics") or ()).get(name)
+    return None if value is None else float(value)
+
+
+def score_on_test(row: Mapping[str, Any], metric: Metric) -> float | None:
+    """The metric on test data of a training that has ended.
+
+    None where there is none; of a diverged training too, unless chance stands for it.
+    """
+    value = named_value(row, metric.test_name)
+    has_diverged = row["status"] == "diverged" and not metric.is_accuracy
+    return None if value is None or has_diverged or not math.isfinite(value) else value
+
+
+def so_far(records: Sequence[EpochRecord], metric: Metric) -> dict[str, Any]:
+    """What these epochs of a training came to, judged by this metric; fields of an Outcome."""
     last = records[-1]
+    accuracies = [r.val_accuracy for r in records if math.isfinite(r.val_accuracy)]
+    value = last.value(metric.name)
     return {
-        "objective": last.val_accuracy,
-        "best_val_accuracy": max(record.val_accuracy for record in records),
+        "objective": value if math.isfinite(value) else None,
+        "best_val_accuracy": max(accuracies, default=None),
+        "metrics": last.metrics,
         "val_loss": last.val_loss,
         "samples_seen": last.samples_seen,
         "optimizer_steps": sum(record.num_steps for record in records),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from search_spaces import FAMILIES
 from search_spaces.clock import STEP, report_samples, samples_at
+from search_spaces.metric import Metric, make_metric
 from search_spaces.noise_law import NoiseLaw
 from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule, make_schedule
@@ -30,9 +31,11 @@ LATER_FIELDS: dict[str, Any] = {
     "measurements": {},
     "decay_after_warmup": False,
     "reports": None,
+    "objective": "val_accuracy",
+    "goal": "max",
 }
 # Of them, those that a record leaves out at their defaults: as records of before were written.
-UNWRITTEN = ("decay_after_warmup", "reports")
+UNWRITTEN = ("decay_after_warmup", "reports", "objective", "goal")
 
 
 def canonical_json(data: Mapping[str, Any]) -> str:
@@ -65,6 +68,7 @@ class Recipe:
         measurements: options by name of what is measured along the way (`measure=`).
         decay_after_warmup: the curve begins where the warmup ends; False in records of before.
         reports: evaluation points of a full training; None = one an epoch.
+        objective: name of the metric that the search ranks by; goal: min | max.
     """
 
     workload: str
@@ -99,6 +103,8 @@ class Recipe:
     measurements: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     decay_after_warmup: bool = False
     reports: int | None = None
+    objective: str = "val_accuracy"
+    goal: str = "max"
 
     def identity(self) -> dict[str, Any]:
         """The fields that a training depends on.
@@ -133,6 +139,16 @@ class Recipe:
     def chance(self) -> float:
         """Accuracy of guessing; 0 where there are no classes."""
         return 1.0 / self.num_classes if self.num_classes else 0.0
+
+    @property
+    def metric(self) -> Metric:
+        """What the search ranks by."""
+        return make_metric(self.objective, self.goal)
+
+    @property
+    def diverged_objective(self) -> float | None:
+        """What a diverged training counts as: chance for accuracies, else nothing."""
+        return self.chance if self.metric.is_accuracy else None
 
     @property
     def law(self) -> NoiseLaw:

@@ -187,14 +187,15 @@ class NetworkTraining:
         assert self.finished, "only a finished training has an outcome"
         train = self.evaluate(self.train_set)
         test = self.evaluate(self.data.test) if self.trial.role == "confirm" else None
-        guessed = {"objective": self.trial.recipe.chance} if self.diverged else {}
+        recipe = self.trial.recipe
+        guessed = {"objective": recipe.diverged_objective} if self.diverged else {}
         return Outcome(
             status="diverged" if self.diverged else "completed",
-            **so_far(self.records) | guessed,
+            **so_far(self.records, recipe.metric) | guessed,
             final_train_loss=train.loss,
             final_train_accuracy=train.accuracy,
             test_loss=test.loss if test else None,
-            test_accuracy=guessed.get("objective", test.accuracy) if test else None,
+            test_accuracy=(recipe.chance if self.diverged else test.accuracy) if test else None,
             test_correct=np.packbits(test.correct_N).tobytes() if test else None,
             num_params=sum(p.numel() for p in self.model.parameters()),
             **hardware(self.device),

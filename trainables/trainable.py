@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
-from search_spaces.records import so_far
+from search_spaces.records import score_on_test, so_far
 from search_spaces.registry import lookup
 from search_spaces.trial import TrialConfig
 from trainables import TRAINERS
@@ -158,9 +158,10 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         is_paused: bool = False,
     ) -> dict[str, Any]:
         records = self.training.records if self.training else []
+        metric = self.trial.recipe.metric
         ending = outcome or failure or {"status": "interrupted"}
         if is_paused:
-            ending = {"status": "paused", **so_far(records)}
+            ending = {"status": "paused", **so_far(records, metric)}
         fresh, self.num_reported = records[self.num_reported :], len(records)
         return {
             "records": [asdict(record) for record in fresh],
@@ -168,10 +169,10 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             "host": socket.gethostname(),
             "status": ending["status"],
             "objective": ending.get("objective"),
-            "test_accuracy": ending.get("test_accuracy"),
+            "test_score": score_on_test(ending, metric),
             "outcome": outcome,
             "failure": failure,
-            "so_far": so_far(records) if is_paused else None,
+            "so_far": so_far(records, metric) if is_paused else None,
             "num_epochs": len(records),
             "num_shared": self.num_shared,
             "warning": self.warning,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from results.records.schema import Row, trial_from_row
 from results.statistics.worth import worths
+from search_spaces.metric import VAL_ACCURACY, Metric, make_metric
 from search_spaces.records import MEASURED
 from search_spaces.space import SearchSpace
 from search_spaces.space import is_baseline as is_default
@@ -43,11 +45,11 @@ def chosen_row(rows: Iterable[Row]) -> Row | None:
     if confirmed := [row for row in rows if row["role"] == "confirm"]:
         return ([row for row in confirmed if row.get("chosen")] or confirmed)[-1]
     if chosen := own_choice(rows):
-        return max(chosen, key=lambda row: (is_full(row), row["horizon"], row["objective"]))
+        return max(chosen, key=lambda row: (is_full(row), row["horizon"], score_of_search(row)))
     worth = _worths(rows)
     return max(
         filter(is_full, rows),
-        key=lambda row: (worth.get(row["config_key"], 0.0), float(row["objective"])),
+        key=lambda row: (worth.get(row["config_key"], 0.0), score_of_search(row)),
         default=None,
     )
 
@@ -82,6 +84,28 @@ def is_full(row: Row) -> bool:
     return row["horizon"] == 1.0 and row["status"] in MEASURED and row["objective"] is not None
 
 
+def score_of_search(row: Row) -> float:
+    """The objective with the sign that makes higher better; -inf of a training without one."""
+    if row["objective"] is None:
+        return -math.inf
+    return trial_from_row(row).recipe.metric.score(float(row["objective"]))
+
+
+def full_search(rows: Iterable[Row]) -> list[tuple[Row, float]]:
+    """The ended full trainings of a search, each with its objective, in their order.
+
+    One that diverged without an objective has the worst that any of them reached; none where
+    none reached any.
+    """
+    rows = [r for r in rows if r["role"] == "search" and r["horizon"] == 1.0]
+    rows = [row for row in rows if row["status"] in MEASURED]
+    reached = [row for row in rows if row["objective"] is not None]
+    if not reached:
+        return []
+    worst = min(reached, key=score_of_search)["objective"]
+    return [(r, float(worst if r["objective"] is None else r["objective"])) for r in rows]
+
+
 def params_of(row: Row) -> dict[str, float]:
     """The suggested values of this trial in its space's terms."""
     return dict(trial_from_row(row).params)
@@ -108,6 +132,12 @@ def spaces_of(manifest: Mapping[str, Any]) -> dict[str, SearchSpace]:
     return {s["name"]: SearchSpace.from_dict(s) for s in manifest.get("spaces", [])}
 
 
+def objective_of(manifest: Mapping[str, Any]) -> Metric:
+    """What the search of this run ranked by."""
+    recipe = manifest.get("recipe") or {}
+    return make_metric(recipe.get("objective", VAL_ACCURACY.name), recipe.get("goal"))
+
+
 def own_choice(rows: Iterable[Row]) -> list[Row]:
     """Scored trainings of the config that the run itself chose."""
     return [row for row in rows if row.get("chosen") and row["objective"] is not None]
@@ -116,11 +146,14 @@ def own_choice(rows: Iterable[Row]) -> list[Row]:
 def _worths(rows: Iterable[Row]) -> dict[str, float]:
     """Worth by config of a search with squeezed trainings; empty for others."""
     rungs: dict[float, dict[str, float]] = {}
+    is_accuracy = True
     for row in rows:
-        is_scored = row["status"] in MEASURED and row["objective"] is not None
-        if row["role"] == "search" and is_scored:
-            rungs.setdefault(row["horizon"], {})[row["config_key"]] = row["objective"]
-    return worths(list(rungs.values())) if len(rungs) > 1 else {}
+        if row["role"] == "search" and row["status"] in MEASURED:
+            rungs.setdefault(row["horizon"], {})[row["config_key"]] = score_of_search(row)
+            is_accuracy = trial_from_row(row).recipe.metric.is_accuracy
+    if len(rungs) < 2:
+        return {}
+    return worths(list(rungs.values()), is_accuracy=is_accuracy)
 
 
 def _suffixes(run_ids: Iterable[str]) -> dict[str, str]:

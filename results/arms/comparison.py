@@ -14,15 +14,25 @@ from results.arms.choice import (
     confirm_rows,
     group_by_arm,
     is_baseline,
+    objective_of,
     params_of,
     spaces_of,
 )
 from results.arms.recipes import check_workload
-from results.arms.scores import confirm_scores, correct_images, num_images, train_losses
+from results.arms.scores import (
+    confirm_scores,
+    correct_images,
+    diverged_seeds,
+    find_metric,
+    measured_rows,
+    num_images,
+    train_losses,
+)
 from results.records.schema import Row
 from results.statistics.compare import Comparison, compare, default_min_effect
 from results.statistics.overview import ArmDetails, Cost
 from search_spaces.families import CURVE_PARAMETERS
+from search_spaces.metric import Metric
 from search_spaces.registry import unknown_name
 from search_spaces.space import BASELINE, SearchSpace
 
@@ -38,18 +48,23 @@ def compare_arms(
     rows: list[Row],
     manifests: Mapping[str, Mapping[str, Any]],
     *,
-    metric: str,
+    metric: str | None = None,
+    goal: str | None = None,
     min_effect: float | None = None,
     reference: str | None = None,
 ) -> Comparison:
     """Compare the arms of trial rows on the confirm trials of each arm's chosen config.
 
-    A diverged trial scores at chance. A replicate that any arm lost to a failure is dropped
-    from all arms. Other arguments and errors: see Run.compare.
+    A diverged trial scores at chance in an accuracy and is left out of any other metric. A
+    replicate that any arm lost to a failure is dropped from all arms. Other arguments and errors:
+    see Run.compare.
     """
     check_workload(rows)
     arms = group_by_arm(rows)
-    scores, lost = confirm_scores(arms, metric)
+    judged = find_metric(rows, metric, goal)
+    scores, lost = confirm_scores(arms, judged)
+    if metric is not None and not any(scores.values()) and any(measured_rows(arms)[0].values()):
+        raise ValueError(f"{metric}: no confirm trial that ended well has it.")
     standard = _reference(arms, reference)
     if reference is not None and not scores.get(standard):
         raise unknown_name("arm", reference, [name for name in scores if scores[name]])
@@ -58,10 +73,12 @@ def compare_arms(
     comparison = compare(
         scores,
         reference=standard,
-        min_effect=_min_effect(manifests, rows) if min_effect is None else min_effect,
+        min_effect=_min_effect(manifests, rows, judged) if min_effect is None else min_effect,
         repeated_looks=any(looked_repeatedly(manifest) for manifest in manifests.values()),
-        correct=correct_images(arms, manifests) if metric == "test_accuracy" else {},
+        correct=correct_images(arms, manifests) if judged.name == "test_accuracy" else {},
         losses=train_losses(arms),
+        metric=judged,
+        diverged=diverged_seeds(arms),
     )
     searched = {
         name: detail.search.samples_seen
@@ -70,7 +87,6 @@ def compare_arms(
     }
     return replace(
         comparison,
-        metric=metric,
         details=MappingProxyType(details),
         warnings=(
             *edge_warnings(details, spaces, arms),
@@ -102,12 +118,22 @@ def _reference(arms: Mapping[str, list[Row]], asked: str | None) -> str:
     return next((name for name in own if name.partition(":")[2] == asked), str(asked))
 
 
-def _min_effect(manifests: Mapping[str, Mapping[str, Any]], rows: list[Row]) -> float:
-    """As the campaign's own: of a user's training, which tells no number beforehand, the least."""
+def _min_effect(
+    manifests: Mapping[str, Mapping[str, Any]], rows: list[Row], metric: Metric
+) -> float | None:
+    """As the campaign's own: of a user's training, which tells no number beforehand, the least.
+
+    The run's own setting is in the unit of its objective: it holds for that, and for accuracies
+    where that is one.
+    """
     for manifest in manifests.values():
         given = (manifest.get("config") or {}).get("min_effect")
-        if given is not None:
+        own = objective_of(manifest)
+        is_own = metric.name in (own.name, own.test_name, "objective")
+        if given is not None and (is_own or (metric.is_accuracy and own.is_accuracy)):
             return float(given)
+    if not metric.is_accuracy:
+        return None
     stated = [m["num_test"] for m in manifests.values() if m.get("num_test") is not None]
     return default_min_effect(max(stated or num_images(rows, manifests).values(), default=0))
 

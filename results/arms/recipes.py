@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterable, Mapping
 
 from results.arms.choice import group_by_arm
-from results.arms.scores import confirm_scores
+from results.arms.scores import confirm_scores, find_metric
 from results.records.schema import Row, trial_from_row
 from results.statistics.profiles import Profiles, performance_profiles
 
 # What an arm of a run may bring along.
 ARMS_OWN = ("optimizer", "noise_law", "c2", "k")
 # Of what identifies a recipe: may differ between comparable runs, how and not what is trained.
-INCIDENTAL = ("num_threads", "micro_batch")
+INCIDENTAL = ("num_threads", "micro_batch", "objective", "goal")
 
 
 def check_workload(rows: Iterable[Row]) -> None:
@@ -31,14 +31,23 @@ def check_workload(rows: Iterable[Row]) -> None:
                 )
 
 
-def workload_profiles(rows: Iterable[Row], metric: str = "test_accuracy") -> Profiles:
-    """Performance profiles (which see) of the confirmed arms over the workloads of these rows."""
+def workload_profiles(
+    rows: Iterable[Row], metric: str | None = None, goal: str | None = None
+) -> Profiles:
+    """Performance profiles (which see) of the confirmed arms over the workloads of these rows.
+
+    metric, goal: see Run.compare.
+    """
+    rows = list(rows)
+    judged = find_metric(rows, metric, goal)
     by_workload: dict[str, list[Row]] = {}
     for row in rows:
         by_workload.setdefault(_workload(row), []).append(row)
     names = _names({key: rows[0] for key, rows in by_workload.items()})
     arms = {names[key]: group_by_arm(rows) for key, rows in by_workload.items()}
-    return performance_profiles({w: confirm_scores(own, metric)[0] for w, own in arms.items()})
+    return performance_profiles(
+        {w: confirm_scores(own, judged)[0] for w, own in arms.items()}, judged
+    )
 
 
 def _workload(row: Row) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,13 @@ from results.arms.choice import (
     is_full,
     own_choice,
 )
-from results.records.schema import Row, trial_from_row
-from search_spaces.records import LOST, MEASURED
+from results.records.schema import OUTCOME_NUMBERS, Row, trial_from_row
+from search_spaces.metric import NATS, VAL_ACCURACY, Metric, goal_of, make_metric
+from search_spaces.records import LOST, MEASURED, named_value
 from search_spaces.registry import unknown_name
 
-METRICS = ("test_accuracy", "objective", "best_val_accuracy", "final_train_accuracy")
+# Numbers of the trials that are no result of the training.
+NO_METRICS = ("num_params",)
 SAME_ACCURACY = 1e-6  # float32 shares differ by 6e-8; those of n and n + 1 images by 1/n
 
 # Run and length in bytes: what bitmaps of the same number of images share.
@@ -47,20 +50,62 @@ def best_row(rows: list[Row], arm: str | None = None) -> Row:
 
 
 def confirm_scores(
-    arms: Mapping[str, list[Row]], metric: str
+    arms: Mapping[str, list[Row]], metric: Metric
 ) -> tuple[dict[str, dict[int, float]], dict[str, int]]:
-    """Scores by arm and replicate, and how many replicates each arm lost to failures.
+    """Values by arm and replicate, and how many replicates each arm lost to failures.
+
+    A diverged training has chance for an accuracy, of any other metric no value.
+    """
+    measured, lost = measured_rows(arms)
+    values = {
+        name: {replicate: score_of(row, metric) for replicate, row in own.items()}
+        for name, own in measured.items()
+    }
+    scores = {
+        name: {replicate: value for replicate, value in own.items() if value is not None}
+        for name, own in values.items()
+    }
+    return scores, lost
+
+
+def find_metric(rows: Iterable[Row], name: str | None = None, goal: str | None = None) -> Metric:
+    """The metric of this name, as these trials recorded it; None = the objective, on test data.
 
     Raises:
-        ValueError: `metric` is not an accuracy column of trials.
+        ValueError: no trial has it, its goal is not known, or the runs had several objectives.
     """
-    if metric not in METRICS:
-        raise unknown_name("metric", metric, METRICS)
-    measured, lost = measured_rows(arms)
-    return {
-        name: {replicate: _score(row, metric) for replicate, row in own.items()}
-        for name, own in measured.items()
-    }, lost
+    rows = list(rows)
+    recipes = [trial_from_row(row).recipe for row in rows]
+    objectives = dict.fromkeys(recipe.metric for recipe in recipes) or {VAL_ACCURACY: None}
+    is_known = name is None or name == "objective"
+    if is_known and len(objectives) > 1:
+        names = ", ".join(metric.name for metric in objectives)
+        raise ValueError(f"the runs were searched by several objectives ({names}): name a metric.")
+    objective = next(iter(objectives))
+    if is_known:
+        found = objective.of_test if name is None else replace(objective, name="objective")
+    else:
+        columns = [c for c in OUTCOME_NUMBERS if c not in NO_METRICS]
+        own = [key for row in rows for key in dict(row["metrics"] or ())]
+        known = dict.fromkeys([*columns, *own, *(m.test_name for m in objectives)])
+        if name not in known:
+            raise unknown_name("metric", str(name), known)
+        same = [m for o in objectives for m in (o, o.of_test) if m.name == name]
+        given = goal if goal or not same else same[0].goal
+        if given is None and goal_of(str(name)) is None:
+            raise ValueError(f"{name}: is lower or higher better? Add --goal min or max.")
+        found = make_metric(str(name), given)
+    is_function = any(recipe.trainer == "function" for recipe in recipes)
+    return replace(found, unit="") if is_function and found.unit == NATS else found
+
+
+def diverged_seeds(arms: Mapping[str, list[Row]]) -> dict[str, tuple[int, int]]:
+    """Confirm trainings that diverged, of how many that ended, by arm; only arms with some."""
+    counts = {
+        name: (sum(row["status"] == "diverged" for row in own.values()), len(own))
+        for name, own in measured_rows(arms)[0].items()
+    }
+    return {name: (count, of) for name, (count, of) in counts.items() if count}
 
 
 def measured_rows(
@@ -158,20 +203,29 @@ def _pairing(rows: list[Row]) -> dict[tuple[int, int], int]:
     return {pair: number for number, pair in enumerate(pairs)}
 
 
-def _score(row: Row, metric: str) -> float:
-    value = row[metric]
-    if row["status"] == "diverged" or value is None or not math.isfinite(value):
-        return trial_from_row(row).recipe.chance
-    return float(value)
+def score_of(row: Row, metric: Metric) -> float | None:
+    """The metric's value at the end of this training; see confirm_scores."""
+    value = named_value(row, metric.name)
+    if row["status"] != "diverged" and value is not None and math.isfinite(value):
+        return value
+    return trial_from_row(row).recipe.chance if metric.is_accuracy else None
 
 
-def _standing(rows: list[Row], chosen: Row) -> tuple[bool, float]:
-    """Confirmed arms first, by mean test accuracy; then by the objective of a full training."""
-    scores = [_score(r, "test_accuracy") for r in confirm_rows(rows) if r["status"] in MEASURED]
-    if scores:
-        return True, sum(scores) / len(scores)
+def _standing(rows: list[Row], chosen: Row) -> tuple[bool, bool, float]:
+    """Confirmed arms first, by mean on test data; then by the objective of a full training.
+
+    Arms with a diverged seed, where chance does not stand for it, behind the others.
+    """
+    metric = trial_from_row(chosen).recipe.metric
+    confirmed = [row for row in confirm_rows(rows) if row["status"] in MEASURED]
+    found = [score_of(row, metric.of_test) for row in confirmed]
+    values = [value for value in found if value is not None]
+    if found:
+        mean = metric.score(sum(values) / len(values)) if values else -math.inf
+        return True, len(values) == len(found), mean
     full = [chosen] if is_full(chosen) else filter(is_full, rows)
-    return False, max((float(row["objective"]) for row in full), default=0.0)
+    scores = (metric.score(float(row["objective"])) for row in full)
+    return False, True, max(scores, default=0.0 if metric.is_accuracy else -math.inf)
 
 
 def _bitmap_size(row: Row) -> BitmapSize:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -22,14 +23,14 @@ PAPER_TABLES = ("arms", "pairs")  # of a comparison
 def export_csv(run: Run, directory: str | Path) -> list[Path]:
     """Write trials.csv and epochs.csv: every column, UTF-8, empty where null, times in UTC.
 
-    Bits of test_correct are written as hexadecimal digits.
+    Bits of test_correct are written as hexadecimal digits, metrics by name as JSON.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, table in (("trials", run.trials), ("epochs", run.epochs)):
         path = directory / f"{name}.csv"
-        write_atomically(path, functools.partial(pa_csv.write_csv, _without_binary(table)))
+        write_atomically(path, functools.partial(pa_csv.write_csv, _as_text(table)))
         paths.append(path)
     return paths
 
@@ -79,11 +80,15 @@ def export_journal(run: Run, path: str | Path) -> Path:
     return path
 
 
-def _without_binary(table: pa.Table) -> pa.Table:
-    """CSV has no bytes: hexadecimal text instead."""
+def _as_text(table: pa.Table) -> pa.Table:
+    """CSV has no bytes and no maps: hexadecimal text and JSON instead."""
     for place, field in enumerate(table.schema):
         if pa.types.is_binary(field.type):
             values = [None if v is None else v.hex() for v in table.column(place).to_pylist()]
+            table = table.set_column(place, field.name, pa.array(values, pa.string()))
+        elif pa.types.is_map(field.type):
+            maps = table.column(place).to_pylist()
+            values = [None if pairs is None else json.dumps(dict(pairs)) for pairs in maps]
             table = table.set_column(place, field.name, pa.array(values, pa.string()))
         elif pa.types.is_timestamp(field.type):
             text = pc.strftime(table.column(place), format="%Y-%m-%dT%H:%M:%SZ")

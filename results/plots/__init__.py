@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from results.plots.arms.curves import CURVES, CURVES_BY_COST
+from results.plots.arms.curves import CURVES, CURVES_BY_COST, draw_curves, metric_info
 from results.plots.arms.differences import DIFFERENCES
 from results.plots.arms.schedules import SCHEDULES
 from results.plots.arms.time_use import TIME_USE
@@ -64,6 +65,13 @@ def scale_line(run: Run) -> str:
             part += f" ({manifest['scale']})" if manifest.get("scale") else ""
             parts.append(part)
     return "; ".join(dict.fromkeys(parts))
+
+
+def save_curves(run: Run, metric: str, directory: str | Path) -> list[Path]:
+    """Draw the curves of one metric as curves_<metric>.png; nothing where no epoch has it."""
+    arms = metric_info(run, metric)
+    path = Path(directory) / f"curves_{metric}.png"
+    return save_figure(functools.partial(draw_curves, arms), path) if arms else []
 
 
 def save_plots(run: Run, directory: str | Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:

@@ -29,12 +29,17 @@ Row = dict[str, Any]
 PLACED_PARAMS = ("p", "end_ratio", "f", "base", "q")
 LATER_PARAMS = tuple(name for name in CURVE_PARAMETERS if name not in PLACED_PARAMS)
 # Columns that files of this version may lack: they were written before these came.
-LATER_COLUMNS = ("measured", "epochs_seen", "warmup", "end", "q", *LATER_PARAMS)
+LATER_COLUMNS = ("measured", "epochs_seen", "metrics", "warmup", "end", "q", *LATER_PARAMS)
 PARAMS = ("interval", "delta0", "split", "momentum_share", "radius0", "end", *CURVE_PARAMETERS)
 
 TEXT, INT, FLOAT, BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 TIME = pa.timestamp("us", tz="UTC")
+NUMBERS = pa.map_(TEXT, FLOAT)
 Column = tuple[str, pa.DataType, str, str]  # name, type, unit, description
+OBJECTIVE = (
+    "what the search ranks by, in its own unit, at the end: validation accuracy (fraction) unless "
+    "objective= says otherwise; if diverged chance of an accuracy, null of any other"
+)
 DECAY_RATE = "delta of the stage over that of the stage before; 1 in stage 0"
 # Which trial of which arm, in both tables.
 PLACE: list[Column] = [
@@ -86,6 +91,7 @@ EPOCHS = _schema(
         ("noise_sample", TEXT, "JSON", "distribution of the gradient noise at one point"),
         ("measured", TEXT, "JSON", "what measurements without a column told at the epoch's end"),
         ("epochs_seen", FLOAT, "epochs", "samples_seen in units of the training samples"),
+        ("metrics", NUMBERS, "", "numbers by name that a training of your own reported besides"),
     ]
 )
 
@@ -127,8 +133,8 @@ TRIALS = _schema(
         ("micro_batch", INT, "samples", "largest batch of one backward pass; null = all"),
         ("epochs", INT, "epochs", "length of the full training"),
         ("epochs_done", INT, "", "reports so far; epochs without reports="),
-        ("objective", FLOAT, "fraction", "validation accuracy at the end; chance if diverged"),
-        ("best_val_accuracy", FLOAT, "fraction", "largest over the epochs"),
+        ("objective", FLOAT, "", OBJECTIVE),
+        ("best_val_accuracy", FLOAT, "fraction", "largest over the epochs; null without"),
         ("val_loss", FLOAT, "nats", "validation set at the end"),
         ("final_train_loss", FLOAT, "nats", "whole training set at the end, eval mode"),
         ("final_train_accuracy", FLOAT, "fraction", "whole training set at the end, eval mode"),
@@ -153,6 +159,7 @@ TRIALS = _schema(
         ("warmup", FLOAT, "fraction", "share of the training in which lr rises"),
         ("end", FLOAT, "fraction", "floor of the decay, of the initial noise level; null = 0"),
         _curve_column("q"),
+        ("metrics", NUMBERS, "", "numbers by name of the last report; test_* for role=confirm"),
         *map(_curve_column, LATER_PARAMS),
     ]
 )
@@ -164,6 +171,9 @@ KEYS = {"epochs": ("trial_key", "epoch"), "trials": ("trial_key",)}
 # Columns of a trial row that come, under the same name, from its outcome, recipe and trial.
 OUTCOME_COLUMNS = set(TRIALS.names) & Outcome.__dataclass_fields__.keys() - {"status"}
 RECIPE_COLUMNS = set(TRIALS.names) & Recipe.__dataclass_fields__.keys() - {"batch0"}
+OUTCOME_NUMBERS = [
+    field.name for field in TRIALS if field.name in OUTCOME_COLUMNS and field.type in (INT, FLOAT)
+]
 IDENTITY_COLUMNS = ("trial_key", *(name for name, *_ in PLACE))
 
 

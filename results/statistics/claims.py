@@ -10,8 +10,9 @@ best. Under repeated looks the intervals are confidence sequences at 5% / number
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,15 @@ import numpy as np
 from results.statistics.intervals import t_half_width
 from results.statistics.paired import CONFIDENCE_SEQUENCE, Difference, Scores, two_sided_p
 from results.statistics.sequential import ALPHA, half_width, log_e, rank
-from results.statistics.wording import arm_label, counted, p_text, points
+from results.statistics.wording import (
+    amount,
+    arm_label,
+    counted,
+    diverged_text,
+    p_text,
+    with_unit,
+)
+from search_spaces.metric import VAL_ACCURACY, Metric
 
 Outcome = Literal["better by min_effect", "better", "equivalent", "undecided"]
 BETTER: tuple[Outcome, ...] = ("better by min_effect", "better")
@@ -42,7 +51,8 @@ class Claim:
 
     Attributes:
         difference: a minus b.
-        outcome: "equivalent": differs by less than min_effect; "better": of whatever size.
+        outcome: "equivalent": differs by less than min_effect (never where there is none);
+            "better": of whatever size.
         winner: a or b where the outcome is one of the better ones.
         seeds_needed: how many more seeds would decide an undecided pair if mean and spread
             stayed as they are (1,000 = that or more); None for n<3, equal differences, or when
@@ -63,23 +73,33 @@ class Claim:
 
 
 def make_claims(
-    pairs: Mapping[tuple[str, str], Difference], *, min_effect: float
+    pairs: Mapping[tuple[str, str], Difference],
+    *,
+    min_effect: float | None,
+    incomplete: Collection[str] = (),
 ) -> tuple[Claim, ...]:
-    """One claim a pair, in their order. Pairs without a common seed are no comparisons."""
+    """One claim a pair, in their order. Pairs without a common seed are no comparisons.
+
+    incomplete: arms whose diverged seeds have no value; they are never better, nor equivalent.
+    """
     compared = {pair: d for pair, d in pairs.items() if d.n}
     zero, beyond, within = (_adjusted(compared, far, min_effect) for far in DISTANCES)
     claims = []
     for (a, b), difference in pairs.items():
         outcome = _outcome(zero.get((a, b)), beyond.get((a, b)), within.get((a, b)))
+        winner = a if difference.metric.score(difference.mean) > 0 else b
+        is_refused = outcome in BETTER and winner in incomplete
+        is_refused |= outcome == "equivalent" and not {a, b}.isdisjoint(incomplete)
+        outcome = "undecided" if is_refused else outcome
         needed = None
-        if outcome == "undecided":
+        if outcome == "undecided" and not is_refused:
             needed = seeds_needed(difference, min_effect=min_effect, num_pairs=len(compared))
         claim = Claim(
             a=a,
             b=b,
             difference=difference,
             outcome=outcome,
-            winner=(a if difference.mean > 0 else b) if outcome in BETTER else None,
+            winner=winner if outcome in BETTER else None,
             seeds_needed=needed,
             p_holm=zero.get((a, b)),
         )
@@ -88,14 +108,29 @@ def make_claims(
 
 
 def verdict(
-    scores: Mapping[str, Scores], claims: Sequence[Claim], *, reference: str, min_effect: float
+    scores: Mapping[str, Scores],
+    claims: Sequence[Claim],
+    *,
+    reference: str,
+    min_effect: float | None,
+    metric: Metric = VAL_ACCURACY,
+    diverged: Mapping[str, tuple[int, int]] = MappingProxyType({}),
 ) -> str:
-    """One honest sentence: the best searched arm against the reference, then the next one."""
+    """One honest sentence: the best searched arm against the reference, then the next one.
+
+    A second one where confirm seeds have diverged: by arm, how many of how many.
+    """
     finished = {name: values for name, values in scores.items() if values}
-    ranked = rank({name: v for name, v in finished.items() if name != reference})
+    lost = [name for name, (count, _) in diverged.items() if count and not metric.is_accuracy]
+    searched = {name: v for name, v in finished.items() if name != reference}
+    ranked = rank(searched, metric, last=lost)
+    told = diverged_text(diverged, metric)
     if len(finished) < 2 or not ranked:
         only = ", ".join(arm_label(name) for name in finished) or "no arm"
-        return f"nothing to compare yet: {only} has finished confirm trials."
+        yet, what = " yet", "finished confirm trials"
+        if lost:
+            yet, what = "", "a confirm trial that did not diverge"
+        return f"nothing to compare{yet}: {only} has {what}. {told}".rstrip()
     top, *others = ranked
     if reference in finished:
         parts = [_find(claims, top, reference).sentence]
@@ -103,7 +138,7 @@ def verdict(
             parts.append(_lead(_find(claims, top, others[0]), top, others[0], min_effect))
     else:
         parts = [_find(claims, top, others[0]).sentence]
-    return "; ".join(parts) + _correction(claims) + "."
+    return f"{'; '.join(parts)}{_correction(claims)}. {told}".rstrip()
 
 
 def holm(p_values: Iterable[float | None]) -> list[float | None]:
@@ -125,7 +160,9 @@ def holm(p_values: Iterable[float | None]) -> list[float | None]:
     return [None if p is None else q for p, q in zip(p_values, adjusted_P.tolist(), strict=True)]
 
 
-def seeds_needed(difference: Difference, *, min_effect: float, num_pairs: int = 1) -> int | None:
+def seeds_needed(
+    difference: Difference, *, min_effect: float | None, num_pairs: int = 1
+) -> int | None:
     """How many more seeds until the interval excludes zero or lies within +-min_effect.
 
     With mean and sd as observed and the interval at 5% / num_pairs: the smallest n whose half
@@ -141,17 +178,17 @@ def seeds_needed(difference: Difference, *, min_effect: float, num_pairs: int = 
     else:
         degrees = n - 1 if difference.degrees is None else difference.degrees
         half_N = t_half_width(n_N, sd, 1 - level, degrees / (n - 1) * (n_N - 1))
-    enough_N = np.flatnonzero(half_N < max(mean, min_effect - mean))
+    enough_N = np.flatnonzero(half_N < max(mean, (min_effect or 0.0) - mean))
     return int(enough_N[0]) + 1 if len(enough_N) else MAX_SEEDS_NEEDED
 
 
 def _adjusted(
-    pairs: Mapping[tuple[str, str], Difference], far: Distance, min_effect: float
+    pairs: Mapping[tuple[str, str], Difference], far: Distance, min_effect: float | None
 ) -> dict[tuple[str, str], float | None]:
     """p values of one claim, adjusted for all pairs."""
+    effect = math.nan if min_effect is None else min_effect  # nan: refutes nothing
     p_values = [
-        None if d.p_value is None else _p_of(d, far(abs(d.mean), min_effect))
-        for d in pairs.values()
+        None if d.p_value is None else _p_of(d, far(abs(d.mean), effect)) for d in pairs.values()
     ]
     if any(d.interval_kind == CONFIDENCE_SEQUENCE for d in pairs.values()):
         adjusted = [None if p is None else min(1.0, len(pairs) * p) for p in p_values]
@@ -162,7 +199,7 @@ def _adjusted(
 
 def _p_of(difference: Difference, distance: float) -> float:
     """Two-sided p value of a mean this far from the observed one; 1 where it is not outside."""
-    if distance <= 0:
+    if not distance > 0:
         return 1.0
     n, sd = difference.n, difference.sd
     if difference.interval_kind == CONFIDENCE_SEQUENCE:
@@ -180,23 +217,24 @@ def _outcome(zero: float | None, beyond: float | None, within: float | None) -> 
     return "better" if zero < ALPHA else "undecided"
 
 
-def _sentence(claim: Claim, min_effect: float, num_pairs: int) -> str:
+def _sentence(claim: Claim, min_effect: float | None, num_pairs: int) -> str:
     a, b, d = claim.a, claim.b, claim.difference
     if d.n == 0:
         return f"undecided: {arm_label(a)} and {arm_label(b)} have no seed in common"
     if claim.winner is not None:
-        loser, lead = (b, d) if claim.winner == a else (a, d.reverse)
-        doubt = f", perhaps by less than the {points(min_effect)[0]} points that matter"
-        mean, interval = lead.texts
-        return (
-            f"{arm_label(claim.winner)} beats {arm_label(loser)} by {mean} "
-            f"points at equal samples, {d.interval_kind} {interval}, {_seeds(d)}"
-            + (doubt if claim.outcome == "better" else "")
+        loser = b if claim.winner == a else a
+        mean, interval = (d if d.mean > 0 else d.reverse).texts
+        sentence = (
+            f"{arm_label(claim.winner)} beats {arm_label(loser)} by {with_unit(mean, d.metric)} "
+            f"at equal samples, {d.interval_kind} {interval}, {_seeds(d)}"
         )
-    if claim.outcome == "equivalent":
+        if claim.outcome == "better" and min_effect is not None:
+            sentence += f", perhaps by less than the {_effect(min_effect, d)} that matter"
+        return sentence
+    if claim.outcome == "equivalent" and min_effect is not None:
         return (
             f"no difference that matters: {_minus(a, b, d)}, "
-            f"within {points(min_effect)[0]} points, {_seeds(d)}"
+            f"within {_effect(min_effect, d)}, {_seeds(d)}"
         )
     text = f"undecided: {_minus(a, b, d)}, {_seeds(d)}"
     if d.separated and claim.p_holm is not None:
@@ -209,7 +247,13 @@ def _minus(a: str, b: str, difference: Difference) -> str:
     if difference.n == 0:
         return "no seed in common"
     mean, interval = difference.texts
-    return f"{arm_label(a)} minus {arm_label(b)} = {mean} points {interval}"
+    mean = with_unit(mean, difference.metric)
+    return f"{arm_label(a)} minus {arm_label(b)} = {mean} {interval}"
+
+
+def _effect(min_effect: float, difference: Difference) -> str:
+    """ "0.2 points", "0.003 nats"."""
+    return with_unit(amount(min_effect, difference.metric), difference.metric)
 
 
 def _seeds(difference: Difference) -> str:
@@ -235,12 +279,12 @@ def _find(claims: Sequence[Claim], a: str, b: str) -> Claim:
     return next(claim for claim in claims if {claim.a, claim.b} == {a, b})
 
 
-def _lead(claim: Claim, top: str, following: str, min_effect: float) -> str:
+def _lead(claim: Claim, top: str, following: str, min_effect: float | None) -> str:
     """Is the best searched arm separated from the next one?"""
     difference = claim.difference if claim.a == top else claim.difference.reverse
     verb = "is not separated from"
-    if claim.outcome == "equivalent":
-        verb = f"is within {points(min_effect)[0]} points of"
+    if claim.outcome == "equivalent" and min_effect is not None:
+        verb = f"is within {_effect(min_effect, difference)} of"
     elif claim.outcome in BETTER:
         verb = "is separated from"
     return (

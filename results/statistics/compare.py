@@ -1,7 +1,8 @@
 """Which arm is better, and how sure can we be? Pure statistics on scores of paired seeds.
 
-Scores are accuracies in [0, 1], higher is better, from trainings of equal length in samples;
-replicate i of every arm shares its seed. Which test is used when: docs/statistics.md.
+Scores are values of one metric, an accuracy in [0, 1] unless it says otherwise, from trainings of
+equal length in samples; replicate i of every arm shares its seed. Which test is used when:
+docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ from results.statistics.resampling import share_better
 from results.statistics.sequential import ALPHA, confidence_sequence, e_value
 from results.statistics.unpaired import welch_difference
 from results.tables import Table
+from search_spaces.metric import POINTS, Metric
 from search_spaces.space import BASELINE
 
+SCORE = Metric(name="score", goal="max", unit=POINTS)
 MAX_PAIRS_SHOWN = 15
 MIN_EFFECT = 0.002  # accuracy; smaller differences do not matter
 # arm -> replicate -> was each test image classified correctly (or how probably): correct_I.
@@ -49,18 +52,21 @@ class Comparison:
     Attributes:
         pairs: (a, b) -> a minus b, for every pair of arms, the reference always second.
         claims: what may be said of each pair, in the same order.
+        min_effect: in the metric's unit; None = none is known, nothing is called equivalent.
+        diverged: confirm seeds that diverged, of how many, by arm.
         preliminary: fewer than 5 paired seeds somewhere.
         details, warnings: filled in where the scores come from a run.
     """
 
     reference: str
-    min_effect: float
+    min_effect: float | None
     arms: tuple[ArmSummary, ...]
     pairs: Mapping[tuple[str, str], Difference]
     preliminary: bool
     verdict: str
     claims: tuple[Claim, ...] = ()
-    metric: str = "score"
+    metric: Metric = SCORE
+    diverged: Mapping[str, tuple[int, int]] = field(default_factory=lambda: MappingProxyType({}))
     details: Mapping[str, ArmDetails] = field(default_factory=lambda: MappingProxyType({}))
     warnings: tuple[str, ...] = ()
 
@@ -83,13 +89,17 @@ class Comparison:
         shown = compared
         if len(compared) > MAX_PAIRS_SHOWN:
             others = [arm for arm in self.arms if arm.n and arm.name != standard]
-            leading = {standard, max(others, key=lambda arm: arm.mean).name}
+            best = max(others, key=lambda arm: self.metric.score(arm.mean))
+            leading = {standard, best.name}
             shown = [claim for claim in compared if {claim.a, claim.b} & leading]
         left_out = len(compared) - len(shown)
-        options = {"metric": self.metric, "reference": standard}
         tables = {
-            "arms": overview.arms_table(self.arms, minus, losses=losses, **options),
-            "pairs": overview.pairs_table(shown, min_effect=self.min_effect, left_out=left_out),
+            "arms": overview.arms_table(
+                self.arms, minus, losses=losses, metric=self.metric, reference=standard
+            ),
+            "pairs": overview.pairs_table(
+                shown, metric=self.metric, min_effect=self.min_effect, left_out=left_out
+            ),
             "tests": overview.tests_table(shown),
             "costs": overview.costs_table(self.details),
             "choices": overview.choices_table(self.details),
@@ -105,22 +115,27 @@ class Comparison:
 def compare(
     scores: Mapping[str, Scores],
     *,
+    metric: Metric = SCORE,
     reference: str = BASELINE,
-    min_effect: float = MIN_EFFECT,
+    min_effect: float | None = MIN_EFFECT,
     repeated_looks: bool = False,
     correct: Correct = MappingProxyType({}),
     losses: Mapping[str, Scores] = MappingProxyType({}),
+    diverged: Mapping[str, tuple[int, int]] = MappingProxyType({}),
     paired: bool = True,
 ) -> Comparison:
     """Every arm against every other.
 
     Args:
-        scores: arm -> replicate -> accuracy. An arm may be empty, the reference may be missing.
-        min_effect: smallest difference (accuracy) that is worth calling better.
+        scores: arm -> replicate -> value of the metric. An arm may be empty, the reference may be
+            missing.
+        min_effect: smallest difference that is worth calling better; None = not known.
         repeated_looks: True when the number of seeds depended on their scores: intervals are
             confidence sequences that hold for all pairs at once, at every number of seeds.
         correct: test images by arm and replicate, where known; for the second interval.
         losses: final training losses by arm and replicate, where known; above 0.
+        diverged: confirm seeds that diverged, of how many, by arm. At chance they are among the
+            scores of an accuracy; of any other metric they have none.
         paired: False where equal replicates of two arms share nothing: means are compared
             (Welch), and nothing that needs pairs stands beside the interval.
 
@@ -130,16 +145,19 @@ def compare(
     if repeated_looks and not paired:
         raise ValueError("repeated looks need paired seeds: there is no sequential Welch test.")
     names = sorted(scores, key=lambda name: name == reference)  # stable: the reference last
-    differ: Differ = paired_difference if paired else welch_difference
+    difference = paired_difference if paired else welch_difference
+    differ: Differ = functools.partial(difference, metric=metric)
     if repeated_looks:
-        differ = functools.partial(sequential_difference, level=pair_level(scores))
+        level = pair_level(scores)
+        differ = functools.partial(sequential_difference, level=level, metric=metric)
     pairs = {(a, b): differ(scores[a], scores[b]) for a, b in itertools.combinations(names, 2)}
     if paired and not repeated_looks:
         pairs = {
             (a, b): _with_beside(d, scores[a], scores[b], correct.get(a, {}), correct.get(b, {}))
             for (a, b), d in pairs.items()
         }
-    claims = make_claims(pairs, min_effect=min_effect)
+    lost = [name for name, (count, _) in diverged.items() if count and not metric.is_accuracy]
+    claims = make_claims(pairs, min_effect=min_effect, incomplete=lost)
     logs = {name: _logs(own, losses.get(name, {})) for name, own in scores.items()}
     ratios = {name: differ(log, logs.get(reference, {})) for name, log in logs.items()}
     return Comparison(
@@ -151,8 +169,17 @@ def compare(
         ),
         pairs=pairs,
         preliminary=min((d.n for d in pairs.values()), default=0) < FEW_SEEDS,
-        verdict=verdict(scores, claims, reference=reference, min_effect=min_effect),
+        verdict=verdict(
+            scores,
+            claims,
+            reference=reference,
+            min_effect=min_effect,
+            metric=metric,
+            diverged=diverged,
+        ),
         claims=claims,
+        metric=metric,
+        diverged=diverged,
     )
 
 
@@ -171,9 +198,11 @@ def pair_level(scores: Mapping[str, Scores]) -> float:
     return ALPHA / max(1, sum(1 for a, b in pairs if scores[a].keys() & scores[b].keys()))
 
 
-def sequential_difference(a: Scores, b: Scores, level: float) -> Difference:
+def sequential_difference(
+    a: Scores, b: Scores, level: float, metric: Metric = SCORE
+) -> Difference:
     """With a confidence sequence for the t-interval; beside it only what holds at any n."""
-    difference, difference_R = paired_difference(a, b), paired_scores(a, b)
+    difference, difference_R = paired_difference(a, b, metric), paired_scores(a, b)
     low, high = confidence_sequence(difference_R, alpha=level) or (None, None)
     return replace(
         difference,
@@ -181,7 +210,9 @@ def sequential_difference(a: Scores, b: Scores, level: float) -> Difference:
         high=high,
         p_value=None if difference.p_value is None else min(1.0, 1 / e_value(difference_R)),
         interval_kind=CONFIDENCE_SEQUENCE,
-        prob_better=share_better(difference_R, CONFIDENCE)[0] if difference.n else None,
+        prob_better=(
+            share_better(metric.sign * difference_R, CONFIDENCE)[0] if difference.n else None
+        ),
     )
 
 

@@ -57,7 +57,8 @@ def mean_of(values: Iterable[float]) -> Mean:
 def mean_sd(value_R: NDArray[np.float64]) -> tuple[float, float]:
     """Mean (nan for n=0) and sample standard deviation (nan for n<2)."""
     mean = float(value_R.mean()) if value_R.size else math.nan
-    return mean, float(value_R.std(ddof=1)) if value_R.size > 1 else math.nan
+    with np.errstate(over="ignore"):  # of losses near the largest number: inf
+        return mean, float(value_R.std(ddof=1)) if value_R.size > 1 else math.nan
 
 
 def t_half_width(

@@ -13,18 +13,21 @@ from dataclasses import dataclass
 from results.statistics.claims import Claim
 from results.statistics.paired import CONFIDENCE_SEQUENCE, Difference
 from results.statistics.wording import (
+    amount,
+    amount_interval,
     arm_label,
+    column_title,
     duration,
     format_params,
     number,
     p_text,
     percent,
-    points,
-    points_interval,
     short_label,
     status_counts,
+    value_text,
 )
 from results.tables import UNKNOWN, Table
+from search_spaces.metric import Metric
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,11 +115,11 @@ STATISTICS: dict[str, Statistic] = {
     ),
     "sign-flip p": Statistic(text=lambda d: p_text(d.permutation_p), caption="sign-flip test"),
     "BCa": Statistic(
-        text=lambda d: _interval(d.mean, d.bootstrap_low, d.bootstrap_high),
+        text=lambda d: _interval(d, d.bootstrap_low, d.bootstrap_high),
         caption="95% BCa interval",
     ),
     "seeds x test images": Statistic(
-        text=lambda d: _interval(d.mean, d.examples_low, d.examples_high),
+        text=lambda d: _interval(d, d.examples_low, d.examples_high),
         caption="95% interval for fresh seeds and fresh test images",
     ),
 }
@@ -126,7 +129,7 @@ def arms_table(
     arms: Sequence[ArmSummary],
     minus: Mapping[str, Difference],
     *,
-    metric: str,
+    metric: Metric,
     reference: str,
     losses: bool = False,
 ) -> Table:
@@ -136,43 +139,53 @@ def arms_table(
         minus: by arm, its difference to the reference.
     """
     rows = []
-    for arm in sorted(arms, key=lambda arm: -arm.mean if arm.n else math.inf):
+    for arm in sorted(arms, key=lambda arm: -metric.score(arm.mean) if arm.n else math.inf):
         difference = str(minus[arm.name]) if arm.name in minus else UNKNOWN
-        cells = [arm_label(arm.name), str(arm.n), _score(arm), difference]
+        cells = [arm_label(arm.name), str(arm.n), _score(arm, metric), difference]
         rows.append([*cells, *_losses(arm, arm.name == reference)] if losses else cells)
-    metric = metric.replace("_", " ")
+    words, unit = metric.name.replace("_", " "), f" in {metric.unit}" if metric.unit else ""
     by = "paired by seed" if _are_paired(minus.values()) else "of the means"
-    told = f"; differences in points, {by}"
-    kinds = _kinds(minus.values())
-    header = ["arm", "n", f"{metric} %", f"minus {short_label(reference)}{kinds}"]
+    kinds, told = _kinds(minus.values()), f"; differences{unit}, {by}"
+    minus_title = f"minus {short_label(reference)}{kinds}"
+    header = ["arm", "n", column_title(words, metric), minus_title]
     return Table(
-        caption=f"{metric.capitalize()}: mean and standard deviation over the confirm seeds (n)"
+        caption=f"{words.capitalize()}: mean and standard deviation over the confirm seeds (n)"
         f"{told if minus else ''}",
         header=[*header, "training loss", "over its"] if losses else header,
         rows=rows,
     ).known()
 
 
-def pairs_table(claims: Sequence[Claim], *, min_effect: float, left_out: int = 0) -> Table:
+def pairs_table(
+    claims: Sequence[Claim], *, metric: Metric, min_effect: float | None, left_out: int = 0
+) -> Table:
     """Every pair of arms: interval, p values, and what may be claimed."""
     rows = [
         [
             _pair(claim),
             str(claim.difference.n),
-            _in_points(claim.difference),
+            _amount(claim.difference),
             p_text(claim.difference.p_value),
             p_text(claim.p_holm),
-            _outcome(claim, points(min_effect)[0]),
+            _outcome(claim, "" if min_effect is None else amount(min_effect, metric)),
         ]
         for claim in claims
     ]
     kinds = _kinds(claim.difference for claim in claims)
     by = "by paired seed" if _are_paired(claim.difference for claim in claims) else "of the means"
+    unit = metric.unit or "difference"
     more = f"{left_out} more pairs are not shown: results.load(...).compare().claims"
     return Table(
         caption=f"Pairs of arms: mean difference {by} (n); p of no difference, then "
         "adjusted for all pairs",
-        header=["pair", "n", f"points{kinds}", "p", "adjusted p", "outcome"],
+        header=[
+            "pair",
+            "n",
+            f"{unit}{kinds}",
+            "p",
+            "adjusted p",
+            "outcome",
+        ],
         rows=rows,
         note=more if left_out else "",
     ).known()
@@ -224,9 +237,9 @@ def choices_table(details: Mapping[str, ArmDetails]) -> Table:
     return Table(caption="What each arm chose, and all its trials", header=header, rows=rows)
 
 
-def _score(arm: ArmSummary) -> str:
-    spread = f" +- {percent(arm.sd)}" if arm.n > 1 else ""
-    return percent(arm.mean) + spread
+def _score(arm: ArmSummary, metric: Metric) -> str:
+    spread = f" +- {value_text(arm.sd, metric, arm.sd)}" if arm.n > 1 else ""
+    return value_text(arm.mean, metric, arm.sd) + spread
 
 
 def _losses(arm: ArmSummary, is_reference: bool) -> list[str]:
@@ -238,7 +251,7 @@ def _losses(arm: ArmSummary, is_reference: bool) -> list[str]:
     return [loss, f"{arm.loss_ratio:.2f}{interval}"]
 
 
-def _in_points(difference: Difference) -> str:
+def _amount(difference: Difference) -> str:
     """The mean with its interval; why there is none is told in the table of arms."""
     if difference.low is None:
         return f"{difference.texts[0]} (no interval)"
@@ -273,7 +286,7 @@ def _cell(statistic: Statistic, difference: Difference) -> str:
     return statistic.text(difference) if difference.n and is_valid else UNKNOWN
 
 
-def _interval(mean: float, low: float | None, high: float | None) -> str:
+def _interval(difference: Difference, low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return UNKNOWN
-    return points_interval(mean, low, high)[1]
+    return amount_interval(difference.mean, low, high, difference.metric)[1]

@@ -1,6 +1,7 @@
 """How do two arms differ, seed by seed? The paired t-interval, and what stands beside it.
 
-Scores are accuracies in [0, 1]; replicate i of every arm shares its seed. Legend: R paired seeds.
+Scores are values of one metric, accuracies in [0, 1] unless it says otherwise; replicate i of
+every arm shares its seed. Legend: R paired seeds.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from results.statistics.resampling import (
     share_better,
     sign_flip_p,
 )
-from results.statistics.wording import points, points_interval
+from results.statistics.wording import amount, amount_interval
 from results.tables import UNKNOWN
+from search_spaces.metric import VAL_ACCURACY, Metric
 
 T_INTERVAL = "95% t-interval"
 CONFIDENCE_SEQUENCE = "95% confidence sequence"
@@ -36,6 +38,7 @@ class Difference:
     """Scores of one arm minus those of another, seed by seed.
 
     Attributes:
+        metric: what was measured; differences are in its unit, and its goal says who is better.
         n: seeds that both arms have; values: their differences, in the order of the replicates.
         num_unpaired: scores that only one of them has.
         mean: nan for n=0. sd: sample standard deviation; nan for n<2, 0 for equal differences.
@@ -63,6 +66,7 @@ class Difference:
     high: float | None = None
     p_value: float | None = None
     values: tuple[float, ...] = ()
+    metric: Metric = VAL_ACCURACY
     num_unpaired: int = 0
     interval_kind: str = T_INTERVAL
     permutation_p: float | None = None
@@ -83,17 +87,17 @@ class Difference:
 
     @property
     def texts(self) -> tuple[str, str]:
-        """In points, ("0.7", "[-3.1, 4.5]"), or why there is no interval."""
+        """In the metric's unit, ("0.7", "[-3.1, 4.5]"), or why there is no interval."""
         if self.low is not None and self.high is not None:
-            return points_interval(self.mean, self.low, self.high)
+            return amount_interval(self.mean, self.low, self.high, self.metric)
         if self.n == 0:
             return UNKNOWN, "(no seed in common)"
         equal = "equal differences" if self.counts is None else "equal scores"
         why = "one seed" if self.n < 2 else equal if self.sd == 0 else "few seeds"
-        return points(self.mean)[0], f"(no interval from {why})"
+        return amount(self.mean, self.metric), f"(no interval from {why})"
 
     def __str__(self) -> str:
-        """ "0.7 [-3.1, 4.5]" in points; "-" without a seed in common."""
+        """ "0.7 [-3.1, 4.5]" in the metric's unit; "-" without a seed in common."""
         return " ".join(self.texts) if self.n else UNKNOWN
 
     @property
@@ -122,7 +126,7 @@ def paired_scores(a: Scores, b: Scores) -> NDArray[np.float64]:
     return np.array([a[replicate] - b[replicate] for replicate in common])
 
 
-def paired_difference(a: Scores, b: Scores) -> Difference:
+def paired_difference(a: Scores, b: Scores, metric: Metric = VAL_ACCURACY) -> Difference:
     """a minus b over the replicates that both have, with its t-interval and t-test.
 
     Source: Student 1908.
@@ -139,6 +143,7 @@ def paired_difference(a: Scores, b: Scores) -> Difference:
         mean=mean,
         sd=0.0 if sd <= SAME else sd,  # ties of a coarse score: no spread
         values=tuple(difference_R.tolist()),
+        metric=metric,
         num_unpaired=len(a.keys() ^ b.keys()),
     )
     if n < 2 or difference.sd == 0:
@@ -153,7 +158,7 @@ def with_resampling(difference: Difference, difference_R: NDArray[np.float64]) -
     n = len(difference_R)
     if n == 0:
         return difference
-    share, prob_low, prob_high = share_better(difference_R, CONFIDENCE)
+    share, prob_low, prob_high = share_better(difference.metric.sign * difference_R, CONFIDENCE)
     bootstrap = bca_interval(difference_R, CONFIDENCE) if n >= MIN_BOOTSTRAP else None
     low, high = bootstrap or (None, None)
     return replace(

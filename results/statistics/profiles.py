@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from results.statistics.intervals import CONFIDENCE
 from results.statistics.paired import Scores
 from results.statistics.resampling import SAME
+from search_spaces.metric import VAL_ACCURACY, Metric
 
 MIN_WORKLOADS = 2
 NUM_RESAMPLES = 2_000
@@ -42,7 +43,8 @@ class Profiles:
     """All arms that every workload has.
 
     Attributes:
-        tau_T: accuracy, from 0 to where all shares are 1.
+        metric: what was measured.
+        tau_T: in its unit (accuracy), from 0 to where all shares are 1.
         num_seeds: by workload, seeds that all these arms have.
         left_out: arms that some workload lacks.
     """
@@ -51,10 +53,13 @@ class Profiles:
     arms: tuple[Profile, ...]
     num_seeds: Mapping[str, int]
     left_out: tuple[str, ...] = ()
+    metric: Metric = VAL_ACCURACY
 
 
-def performance_profiles(scores: Mapping[str, Mapping[str, Scores]]) -> Profiles:
-    """Profiles of scores (workload -> arm -> replicate -> accuracy).
+def performance_profiles(
+    scores: Mapping[str, Mapping[str, Scores]], metric: Metric = VAL_ACCURACY
+) -> Profiles:
+    """Profiles of scores (workload -> arm -> replicate -> value of the metric).
 
     Raises:
         ValueError: fewer than two workloads have two arms with a common seed, or no two arms are
@@ -77,7 +82,9 @@ def performance_profiles(scores: Mapping[str, Mapping[str, Scores]]) -> Profiles
         raise ValueError(
             f"a profile needs two arms that all workloads have, but got {', '.join(names) or 0}."
         )
-    by_workload = {w: _gaps([arms[name] for name in names]) for w, arms in finished.items()}
+    by_workload = {
+        w: _gaps([arms[name] for name in names], metric) for w, arms in finished.items()
+    }
     gaps = {workload: gap_AR for workload, gap_AR in by_workload.items() if gap_AR.size}
     if len(gaps) < MIN_WORKLOADS:
         raise ValueError("a profile needs a seed that all arms of a workload have.")
@@ -93,13 +100,14 @@ def performance_profiles(scores: Mapping[str, Mapping[str, Scores]]) -> Profiles
         ),
         num_seeds=MappingProxyType({w: gap_AR.shape[1] for w, gap_AR in gaps.items()}),
         left_out=tuple(arm for arm in all_arms if arm not in names),
+        metric=metric,
     )
 
 
-def _gaps(arms: Sequence[Scores]) -> NDArray[np.float64]:
+def _gaps(arms: Sequence[Scores], metric: Metric) -> NDArray[np.float64]:
     """Best score of each common seed minus each arm's: gap_AR."""
     common = sorted(set.intersection(*(set(values) for values in arms)))
-    score_AR = np.array([[values[r] for r in common] for values in arms])
+    score_AR = metric.sign * np.array([[values[r] for r in common] for values in arms])
     return np.asarray(score_AR.max(axis=0) - score_AR)
 
 

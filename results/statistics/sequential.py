@@ -13,7 +13,7 @@ Source: Lai 1976 (Annals of Statistics 4); Wang & Ramdas 2024 (arXiv 2310.03722)
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from results.statistics.intervals import mean_sd
 from results.statistics.paired import Scores, paired_scores
 from results.statistics.resampling import SAME
+from search_spaces.metric import VAL_ACCURACY, Metric
 
 ALPHA = 0.05
 MIN_SEEDS = 3  # no pair is decided on fewer
@@ -80,16 +81,20 @@ def half_width(
 
 
 def undecided_pairs(
-    scores: Mapping[str, Scores], *, min_effect: float, alpha: float = ALPHA
+    scores: Mapping[str, Scores],
+    *,
+    min_effect: float | None,
+    alpha: float = ALPHA,
+    metric: Metric = VAL_ACCURACY,
 ) -> list[tuple[str, str]]:
     """The leader and every other arm whose comparison needs more seeds.
 
     A pair is decided when its e-value reaches m/alpha (m: number of all pairs of these arms), or
-    when its confidence sequence at alpha/m lies within +-min_effect. With probability 1 - alpha
-    no decision is wrong, whenever and however often this is asked.
+    when its confidence sequence at alpha/m lies within +-min_effect, if there is one. With
+    probability 1 - alpha no decision is wrong, whenever and however often this is asked.
 
     Args:
-        scores: arm -> replicate -> accuracy. An arm without scores is undecided.
+        scores: arm -> replicate -> value of the metric. An arm without any is undecided.
 
     Returns:
         (leader, other) in the order of `scores`; the leader has the best mean over the
@@ -98,28 +103,37 @@ def undecided_pairs(
     level = alpha / max(1, math.comb(len(scores), 2))
     return [
         (leader, other)
-        for leader in rank(scores)[:1]
+        for leader in rank(scores, metric)[:1]
         for other in scores
         if other != leader
         and not _is_decided(paired_scores(scores[leader], scores[other]), min_effect, level)
     ]
 
 
-def rank(scores: Mapping[str, Scores]) -> list[str]:
-    """Arms, best mean first, over the replicates that all have (all of each arm's if none)."""
+def rank(
+    scores: Mapping[str, Scores], metric: Metric = VAL_ACCURACY, last: Container[str] = ()
+) -> list[str]:
+    """Arms, best mean first, over the replicates that all have (all of each arm's if none).
+
+    last: arms that stand behind all others.
+    """
     common = set.intersection(*(set(values) for values in scores.values())) if scores else set()
 
     def mean(name: str) -> float:
         values = scores[name]
-        return float(np.mean([values[i] for i in common or values])) if values else -math.inf
+        if not values:
+            return -math.inf
+        return metric.score(float(np.mean([values[i] for i in common or values])))
 
-    return sorted(scores, key=mean, reverse=True)
+    return sorted(scores, key=lambda name: (name not in last, mean(name)), reverse=True)
 
 
-def _is_decided(difference_R: NDArray[np.float64], min_effect: float, level: float) -> bool:
+def _is_decided(difference_R: NDArray[np.float64], min_effect: float | None, level: float) -> bool:
     if len(difference_R) < MIN_SEEDS:
         return False
     if e_value(difference_R) >= 1 / level:
         return True
+    if min_effect is None:
+        return False
     bounds = confidence_sequence(difference_R, alpha=level)
     return bounds is not None and max(abs(bounds[0]), abs(bounds[1])) < min_effect

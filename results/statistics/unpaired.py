@@ -6,17 +6,19 @@ For scores from elsewhere: GradTune's own arms share their seeds and are compare
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from results.statistics.intervals import mean_sd, t_half_width
 from results.statistics.paired import Difference, Scores, two_sided_p
 from results.statistics.resampling import SAME
+from search_spaces.metric import VAL_ACCURACY, Metric
 
 WELCH_INTERVAL = "95% Welch interval"
 
 
-def welch_difference(a: Scores, b: Scores) -> Difference:
+def welch_difference(a: Scores, b: Scores, metric: Metric = VAL_ACCURACY) -> Difference:
     """Mean of a minus mean of b, with Welch's t-interval and t-test; spreads may differ.
 
     With v = variance / seeds of each arm, the error of the difference is sqrt(v_a + v_b), on
@@ -35,25 +37,30 @@ def welch_difference(a: Scores, b: Scores) -> Difference:
     (mean_a, sd_a), (mean_b, sd_b) = mean_sd(a_R), mean_sd(b_R)
     counts = len(a_R), len(b_R)
     n, mean = min(counts), mean_a - mean_b
+    difference = Difference(
+        n=n,
+        mean=mean,
+        sd=math.nan,
+        metric=metric,
+        interval_kind=WELCH_INTERVAL,
+        counts=counts,
+    )
     if n < 2:
-        return Difference(n=n, mean=mean, sd=math.nan, interval_kind=WELCH_INTERVAL, counts=counts)
+        return difference
     v_a, v_b = sd_a**2 / len(a_R), sd_b**2 / len(b_R)
     error = math.sqrt(v_a + v_b)
     if error <= SAME:
-        return Difference(n=n, mean=mean, sd=0.0, interval_kind=WELCH_INTERVAL, counts=counts)
+        return replace(difference, sd=0.0)
     # As shares of their sum: the squares of very small variances would vanish.
     share_a, share_b = v_a / (v_a + v_b), v_b / (v_a + v_b)
     degrees = 1 / (share_a**2 / (len(a_R) - 1) + share_b**2 / (len(b_R) - 1))
     sd = error * math.sqrt(n)
     half = float(t_half_width(n, sd, degrees=degrees))
-    return Difference(
-        n=n,
-        mean=mean,
+    return replace(
+        difference,
         sd=sd,
         low=mean - half,
         high=mean + half,
         p_value=two_sided_p(n, sd, mean, degrees),
-        interval_kind=WELCH_INTERVAL,
-        counts=counts,
         degrees=degrees,
     )

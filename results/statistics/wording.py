@@ -1,7 +1,8 @@
 """How are numbers spoken of? Here every number of a table or a sentence becomes text.
 
-Accuracies are told in percent, their differences in points (100 x accuracy); what is not known is
-"-". Columns that differ between tables differ in their titles, never in how a number is written.
+Accuracies are told in percent, their differences in points (100 x accuracy), any other metric in
+its own unit, with as many decimals as show two digits of its spread; what is not known is "-".
+Columns that differ between tables differ in their titles, never in how a number is written.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from results.statistics.resampling import SAME
 from results.tables import UNKNOWN
+from search_spaces.metric import Metric
 from search_spaces.space import TUNED_BASELINE, is_baseline, param_text
 
 LEAST_P = 0.001  # smaller p values are called so
@@ -52,6 +54,89 @@ def points_interval(mean: float, low: float, high: float) -> tuple[str, str]:
     if value in ends:
         value, *ends = _in_points((mean, low, high), True)
     return value, f"[{', '.join(ends)}]"
+
+
+def amount(value: float, metric: Metric, width: float = math.nan) -> str:
+    """A difference of this metric without its unit; width: of its interval, which sets the digits.
+
+    Example:
+        >>> amount(0.002, VAL_ACCURACY), amount(0.0291, make_metric("val_loss"), width=0.006)
+        ('0.2', '0.0291')
+    """
+    if metric.is_accuracy:
+        return points(value)[0]
+    return _fixed(value, width) if 0 < width < math.inf else f"{value + 0.0:.4g}"
+
+
+def amount_interval(mean: float, low: float, high: float, metric: Metric) -> tuple[str, str]:
+    """A difference of this metric and its interval: ("-0.0291", "[-0.0350, -0.0232]")."""
+    if metric.is_accuracy:
+        return points_interval(mean, low, high)
+    value, *ends = (amount(x, metric, (high - low) / 2) for x in (mean, low, high))
+    return value, f"[{', '.join(ends)}]"
+
+
+def with_unit(text: str, metric: Metric) -> str:
+    """ "0.7 points", "0.029 nats", or the number alone where the metric names no unit."""
+    return f"{text} {metric.unit}".rstrip()
+
+
+def value_text(value: float | None, metric: Metric, spread: float = math.nan) -> str:
+    """A value of this metric, of an accuracy in percent; spread: sets the digits of any other.
+
+    Example:
+        >>> value_text(0.9731, VAL_ACCURACY), value_text(3.28713, make_metric("val_loss"))
+        ('97.31', '3.2871')
+    """
+    if metric.is_accuracy:
+        return percent(value)
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    return _fixed(value, spread) if 0 < spread < math.inf else f"{value:.5g}"
+
+
+def told(value: float | None, metric: Metric) -> str:
+    """The same with the sign that it has on a screen: "97.31 %", "3.2871"."""
+    text = value_text(value, metric)
+    return f"{text} %" if metric.is_accuracy and text != UNKNOWN else text
+
+
+def metric_words(metric: Metric) -> str:
+    """ "validation accuracy" for val_accuracy, "test loss" for test_loss."""
+    return " ".join("validation" if w == "val" else w for w in metric.name.split("_"))
+
+
+def short_words(metric: Metric) -> str:
+    """Where there is little room: "val" of an accuracy, "val loss" of a loss."""
+    words = metric.name.replace("_", " ")
+    return words.removesuffix(" accuracy") if metric.is_accuracy else words
+
+
+def column_title(words: str, metric: Metric) -> str:
+    """Over a column of values: "test accuracy %", "test loss (nats)"."""
+    unit = " %" if metric.is_accuracy else f" ({metric.unit})" if metric.unit else ""
+    return f"{words}{unit}"
+
+
+def axis_title(words: str, metric: Metric) -> str:
+    """Along an axis of values: "validation accuracy [%]", "validation loss [nats]"."""
+    unit = " [%]" if metric.is_accuracy else f" [{metric.unit}]" if metric.unit else ""
+    return f"{words}{unit}"
+
+
+def diverged_text(diverged: Mapping[str, tuple[int, int]], metric: Metric) -> str:
+    """A sentence on what became of diverged seeds (how many of how many, by arm), or nothing."""
+    parts = [
+        f"{arm_label(name)} diverged on {count} of {counted(of, 'seed')}"
+        for name, (count, of) in diverged.items()
+        if count
+    ]
+    if not parts:
+        return ""
+    how = "counted as chance"
+    if not metric.is_accuracy:
+        how = "left out of its mean; an arm with diverged seeds is never called better"
+    return f"{', '.join(parts)}, {how}."
 
 
 def interval_text(low: float | None, high: float | None) -> str:
@@ -120,6 +205,12 @@ def status_counts(trials: Mapping[str, int]) -> str:
 def format_params(params: Mapping[str, float]) -> str:
     """ "delta0=0.0884, interval=1, p=0.9": four digits, in a fixed order."""
     return ", ".join(f"{name}={param_text(name, value)}" for name, value in sorted(params.items()))
+
+
+def _fixed(value: float, width: float) -> str:
+    """With as many decimals as show two digits of the width."""
+    decimals = min(12, max(0, 1 - math.floor(math.log10(width))))
+    return f"{round(value, decimals) + 0.0:,.{decimals}f}"
 
 
 def _in_points(values: tuple[float, ...], finely: bool) -> list[str]:

@@ -306,14 +306,14 @@ def test_the_callback_sets_every_lr_and_reports_every_epoch(
     names: dict[str, Any] = {
         **{"DataLoader": DataLoader, "SampleStream": SampleStream, "data": Images()},
         "make_model": lambda: nn.Linear(1, 1),
-        "score": lambda model, part: torch.tensor([True, False, True, True]),
+        "loss": lambda model, part: {"val": 3.25, "test": 3.5}[part],
     }
     exec(snippet("from transformers import Trainer"), names)
-    recipe = {"train_examples": 60, "batch0": 8}
+    recipe = {"train_examples": 60, "batch0": 8, "objective": "val_loss", "goal": "min"}
     training = finish(names["train"], recipe=recipe, params={"split": 0.5}, role="confirm")
     table = training.schedule
     assert TRAINERS[-1].used == [
         (float(table.lr_S[step.stage]), step.batch_size) for step in table.steps()
     ]
-    assert [record.val_accuracy for record in training.records] == [0.75] * table.num_epochs
-    assert training.outcome().test_accuracy == 0.75
+    assert [record.val_loss for record in training.records] == [3.25] * table.num_epochs
+    assert (training.outcome().objective, training.outcome().test_loss) == (3.25, 3.5)

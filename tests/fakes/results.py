@@ -127,7 +127,11 @@ def make_outcome(
     last = records[-1]
     return Outcome(
         status=status,
-        objective=0.1 if status == "diverged" else last.val_accuracy,
+        objective=(
+            trial.recipe.diverged_objective
+            if status == "diverged"
+            else last.value(trial.recipe.objective)
+        ),
         best_val_accuracy=max(r.val_accuracy for r in records),
         val_loss=last.val_loss,
         final_train_loss=0.1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import pytest
 from results.records.store import RunStore
 from results.study import build_study, distribution, quiet_optuna
 from search_spaces.space import Range
-from tests.fakes.results import make_space, make_trial, suggest, write_trial
+from tests.fakes.results import make_recipe, make_space, make_trial, suggest, write_trial
 from tests.results.test_run import reload
 
 COMPLETE, FAIL, RUNNING = (
@@ -101,3 +102,20 @@ def test_optuna_is_quiet_inside_and_as_before_outside():
             warnings.warn("new", optuna.exceptions.ExperimentalWarning, stacklevel=1)
         assert optuna.logging.get_verbosity() == before
     assert told == []
+
+
+def test_a_study_by_loss_minimises_and_ranks_the_diverged_last(store):
+    space, recipe = make_space("poly"), make_recipe(objective="val_loss", goal="min")
+    for number, params in enumerate(suggest(space, 3)):
+        trial = make_trial("poly", params, recipe=recipe)
+        accuracy, status = ((0.8, "completed"), (0.9, "completed"), (0.5, "diverged"))[number]
+        write_trial(store, trial, accuracy=accuracy, status=status)
+    store.flush()
+    rows = reload(store).search_rows()
+    study = build_study(space, rows)
+    assert study.direction == optuna.study.StudyDirection.MINIMIZE
+    assert [trial.value for trial in study.trials] == [
+        *(r["val_loss"] for r in rows[:2]),
+        math.inf,
+    ]
+    assert study.best_trial.number == 1  # of accuracy 0.9, so of the lower loss

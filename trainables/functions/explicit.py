@@ -186,7 +186,7 @@ class ExplicitTraining:
         objective = FAILED_OBJECTIVE if self.diverged else float((1 / (1 + error_S)).mean())
         return Outcome(
             status="diverged" if self.diverged else "completed",
-            **so_far(self.records) | {"objective": objective},
+            **so_far(self.records, self.trial.recipe.metric) | {"objective": objective},
             final_train_loss=last.train_loss,
             final_train_accuracy=last.train_accuracy,
             test_loss=last.val_loss if confirms else None,

@@ -35,7 +35,8 @@ class UserTraining:
     """The user's trainable, one schedule, one seed; implements `Training`.
 
     Python's, numpy's and torch's global generators are seeded before it is called.
-    Losses that it does not report are nan; val_accuracy counts as chance in a diverged epoch.
+    Losses and accuracies that it does not report are nan; val_accuracy as the objective counts as
+    chance in a diverged epoch.
     `seconds` is all the time between two reports, the function's own evaluation included.
     A training interrupted without a `state=` begins anew.
 
@@ -81,7 +82,7 @@ class UserTraining:
             self._fail(answer, f"after {len(self.records)} of")
         seconds = time.perf_counter() - start
         self.last = answer
-        self.diverged = not answer.is_finite
+        self.diverged = not answer.is_finite(self.trial.recipe.objective)
         record = self._record(answer, seconds)
         self.records.append(record)
         if answer.state is not None:
@@ -103,6 +104,7 @@ class UserTraining:
             device=self.device.type,
             threads=trial.recipe.num_threads,
             confirms=trial.role == "confirm",
+            metric=trial.recipe.metric,
         )
         # No reference to self: a training that is dropped must end its thread.
         arguments = self.trainable, self.schedule, trial.seed, report, turns
@@ -137,7 +139,9 @@ class UserTraining:
         epoch = len(self.records) + 1
         steps = self.schedule.report_steps(epoch)
         num_samples = sum(step.batch_size for step in steps)
-        is_number = math.isfinite(report.val_accuracy)
+        accuracy, recipe = _or_nan(report.val_accuracy), self.trial.recipe
+        is_chance = recipe.objective == "val_accuracy" and not math.isfinite(accuracy)
+        named = {n: v for n, v in report.metrics.items() if not n.startswith("test_")}
         return EpochRecord(
             epoch=epoch,
             **planned(self.schedule, steps[-1]),
@@ -146,25 +150,29 @@ class UserTraining:
             train_loss=_or_nan(report.train_loss),
             train_accuracy=_or_nan(report.train_accuracy),
             val_loss=_or_nan(report.val_loss),
-            val_accuracy=report.val_accuracy if is_number else self.trial.recipe.chance,
+            val_accuracy=recipe.chance if is_chance else accuracy,
             seconds=seconds,
             eval_seconds=0.0,
             images_per_second=num_samples / seconds,
+            metrics=named or None,
         )
 
     def outcome(self) -> Outcome:
         """What the finished training came to; test_* of its last report, only to confirm."""
         assert self.finished, "only a finished training has an outcome"
         assert self.last is not None, "a finished training has reported"
-        guessed = {"objective": self.trial.recipe.chance} if self.diverged else {}
+        recipe = self.trial.recipe
+        guessed = {"objective": recipe.diverged_objective} if self.diverged else {}
         test = self.last if self.trial.role == "confirm" else None
+        is_chance = self.diverged and recipe.metric.test_name == "test_accuracy"
+        named = {n: v for n, v in self.last.metrics.items() if test or not n.startswith("test_")}
         return Outcome(
             status="diverged" if self.diverged else "completed",
-            **so_far(self.records) | guessed,
+            **so_far(self.records, recipe.metric) | guessed | {"metrics": named or None},
             final_train_loss=self.last.train_loss,
             final_train_accuracy=self.last.train_accuracy,
             test_loss=test.test_loss if test else None,
-            test_accuracy=guessed.get("objective", test.test_accuracy) if test else None,
+            test_accuracy=(recipe.chance if is_chance else test.test_accuracy) if test else None,
             test_correct=test.test_correct if test else None,
             num_params=0,
             **hardware(self.device),

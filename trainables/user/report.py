@@ -6,16 +6,22 @@ epoch is asked for: exactly one epoch is in flight.
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import pickle
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from search_spaces.metric import NAME, POINTS, VAL_ACCURACY, Metric, goal_of, make_metric
+from search_spaces.records import RECORDED
+from search_spaces.registry import nearest
 
 SAME_ACCURACY = 1e-4  # test_accuracy and the mean of test_correct; float32 sums differ by less
 
@@ -26,9 +32,12 @@ class Abandoned(BaseException):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochReport:
-    """What one call of `report` told, checked; `state` serialized, `correct` as a bitmap."""
+    """What one call of `report` told, checked; `state` serialized, `correct` as a bitmap.
 
-    val_accuracy: float
+    metrics: the numbers that have no column of their own, test_* included.
+    """
+
+    val_accuracy: float | None
     val_loss: float | None
     train_loss: float | None
     train_accuracy: float | None
@@ -36,11 +45,16 @@ class EpochReport:
     test_loss: float | None
     test_correct: bytes | None
     state: bytes | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def is_finite(self) -> bool:
-        """False for a training that has diverged."""
-        values = (self.val_accuracy, self.val_loss, self.train_loss)
+    def value(self, name: str) -> float | None:
+        """The number of this name; None where it was not told."""
+        own = getattr(self, name, None)
+        return own if isinstance(own, float) else self.metrics.get(name)
+
+    def is_finite(self, objective: str) -> bool:
+        """False for a training that has diverged: a loss or the objective is no number."""
+        values = map(self.value, ("val_accuracy", "val_loss", "train_loss", objective))
         return all(math.isfinite(v) for v in values if v is not None)
 
 
@@ -101,7 +115,9 @@ class Report:
         device: str = "cpu",
         threads: int = 1,
         confirms: bool = False,
+        metric: Metric = VAL_ACCURACY,
     ) -> None:
+        self.metric = metric
         self.report, self.state = report, state
         self.device, self.threads = device, threads
         self._turns = turns
@@ -124,7 +140,7 @@ class Report:
     def __call__(
         self,
         *,
-        val_accuracy: float,
+        val_accuracy: float | None = None,
         val_loss: float | None = None,
         train_loss: float | None = None,
         train_accuracy: float | None = None,
@@ -132,14 +148,17 @@ class Report:
         test_loss: float | None = None,
         test_correct: Any = None,
         state: dict[str, Any] | None = None,
+        **metrics: float | None,
     ) -> None:
         """End an epoch; returns when the next one is asked for.
 
-        Accuracies lie in [0, 1], higher is better. A loss or val_accuracy that is not finite
-        ends the training as diverged.
+        Accuracies lie in [0, 1], higher is better. A loss or an objective that is not finite
+        ends the training as diverged. What the search ranks by (`objective=`, val_accuracy unless
+        you say otherwise) has to be given.
 
         Args:
-            val_accuracy: what the search maximises; at the last epoch, the objective.
+            metrics: any other numbers by name, all recorded; test_* only of the last epoch of a
+                confirm training.
             test_accuracy, test_loss, test_correct: at the last epoch, from data that chose
                 nothing. test_correct: one bool per test sample, always in the same order;
                 test_accuracy is its mean where not given.
@@ -150,12 +169,10 @@ class Report:
         """
         if self._turns.is_over:
             raise Abandoned
-        accuracy = _accuracy("val_accuracy", val_accuracy, finite=False)
-        if accuracy is None:
-            raise TypeError("report: val_accuracy must be a number, but got None.")
         correct_N = _correct(test_correct)
+        objective = self.metric.name
         checked = EpochReport(
-            val_accuracy=accuracy,
+            val_accuracy=_accuracy("val_accuracy", val_accuracy, finite=False),
             val_loss=_number("val_loss", val_loss),
             train_loss=_number("train_loss", train_loss),
             train_accuracy=_accuracy("train_accuracy", train_accuracy),
@@ -163,7 +180,11 @@ class Report:
             test_loss=_number("test_loss", test_loss),
             test_correct=None if correct_N is None else np.packbits(correct_N).tobytes(),
             state=None if state is None else self._serialize(state),
+            metrics=_named(metrics, objective),
         )
+        if checked.value(objective) is None:
+            given = [n for n in ("val_accuracy", "val_loss") if checked.value(n) is not None]
+            raise TypeError(_lacks_objective(objective, [*given, *metrics]))
         self._check_epoch(checked)
         self.report += 1
         self._turns.tell(checked)
@@ -176,13 +197,16 @@ class Report:
                 "but got one more. Call report once at each evaluation point: the end of each "
                 "epoch without reports=."
             )
-        is_last = self.report + 1 == self._num_reports and checked.is_finite
+        metric = self.metric
+        is_last = self.report + 1 == self._num_reports and checked.is_finite(metric.name)
         is_needed = self._confirms or not self._knows_needs_test
-        if is_last and is_needed and checked.test_accuracy is None:
+        test = metric.test_name
+        if is_last and is_needed and checked.value(test) is None:
+            or_bits = " or test_correct" if test == "test_accuracy" else ""
             raise ValueError(
-                "report: the last report needs test_accuracy or test_correct, which verdicts are "
+                f"report: the last report needs {test}{or_bits}, which verdicts are "
                 "judged on (only where report.needs_test is true, if you ask it). Without test "
-                "data pass test_accuracy=val_accuracy."
+                f"data pass {test}={metric.name}."
             )
 
     def _serialize(self, state: dict[str, Any]) -> bytes:
@@ -230,9 +254,41 @@ def _accuracy(name: str, value: Any, *, finite: bool = True) -> float | None:
     if not 0 <= number <= 1:
         raise ValueError(
             f"report: `0 <= {name} <= 1` must hold, but got ({name}={number:g}). Report a share, "
-            "higher is better: no percent, and of a loss exp(-loss)."
+            "higher is better: no percent, and a loss under its own name (objective=val_loss)."
         )
     return number
+
+
+def _named(metrics: Mapping[str, Any], objective: str) -> dict[str, float]:
+    """The numbers that have no column of their own; those that are None are left out."""
+    numbers = {}
+    for name, value in metrics.items():
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                f"report: {name!r} is no name: letters, digits and _, a letter first."
+            )
+        if name in RECORDED:
+            raise ValueError(
+                f"report: {name} is a column of the records already; report it by another name."
+            )
+        is_share = goal_of(name) is not None and make_metric(name).unit == POINTS
+        read = functools.partial(_accuracy, finite=name != objective) if is_share else _number
+        number = read(name, value)
+        if number is not None:
+            numbers[name] = number
+    return numbers
+
+
+def _lacks_objective(objective: str, given: list[str]) -> str:
+    """What is missing, and what it may have been called."""
+    if not given and objective == VAL_ACCURACY.name:
+        return "report: val_accuracy must be a number, but got None."
+    known = goal_of(given[0]) if len(given) == 1 else None
+    another = f"; to search by {given[0]} say objective={given[0]}" if known else ""
+    return (
+        f"report: the objective {objective} must be a number, but got None (reported: "
+        f"{', '.join(given) or 'nothing'}){nearest(objective, given)}{another}."
+    )
 
 
 def _correct(value: Any) -> NDArray[np.bool_] | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from results.statistics.worth import worths
+from search_spaces.metric import VAL_ACCURACY, Metric
 from search_spaces.space import SearchSpace
 from search_spaces.trial import TrialConfig
 from tuner.campaign.halving import Halving
@@ -24,15 +25,16 @@ class Arm:
         configs: handed out to search, by config_key, in the order asked.
         halving: who trains how long, and with which score.
         samples: spent plus committed on search, the fairness measure between arms.
-        selected: ended select trials by config key; select_scores: their objectives.
+        selected: ended select trials by config key; select_scores: their scores.
         tables: which config has which schedule; repeated: configs not trained, for that.
-        chosen: the config confirmed, once known. confirmed: test accuracy by config key and
-            replicate, None where the training was lost.
+        chosen: the config confirmed, once known. confirmed: the metric on test data by config key
+            and replicate, None where the training was lost (or diverged, of no accuracy).
     """
 
     space: SearchSpace
     suggester: Suggester | None
     halving: Halving
+    metric: Metric = VAL_ACCURACY
     samples: int = 0
     num_replaced: int = 0
     exhausted: bool = False
@@ -82,7 +84,7 @@ class Arm:
 
     @property
     def scores(self) -> dict[int, float | None]:
-        """Test accuracies of the chosen config by replicate; None where a training was lost."""
+        """Of the chosen config by replicate; see `confirmed`."""
         return self.confirmed.get(self.chosen.config_key, {}) if self.chosen else {}
 
     def ranked(self, fidelity: str) -> list[TrialConfig]:
@@ -95,7 +97,8 @@ class Arm:
         longest = [rung.scores for rung in self.halving.rungs if rung.scores]
         values: Mapping[str, float] = longest[-1] if longest else {}
         if fidelity == "squeezed":
-            values = worths([rung.scores for rung in self.halving.rungs])
+            rungs = [rung.scores for rung in self.halving.rungs]
+            values = worths(rungs, is_accuracy=self.metric.is_accuracy)
         asked = [key for key in self.configs if key in values]
         return [self.configs[key] for key in sorted(asked, key=lambda key: -values[key])]
 

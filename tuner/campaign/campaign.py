@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from results.records.schema import trial_from_row
-from search_spaces.records import ENDED_WELL, Status
+from search_spaces.records import ENDED_WELL, Status, score_on_test
 from search_spaces.trial import Role, TrialConfig
 from tuner.campaign.arm import Arm
 from tuner.campaign.halving import Halving
@@ -30,13 +30,15 @@ class Campaign:
     """Hands out the trials of a plan, whose recipe must have its final precision and threads."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan, self.ladder = plan, plan.ladder
+        self.plan, self.ladder, self.metric = plan, plan.ladder, plan.recipe.metric
         config = plan.config
         self.arms = {
             space.name: Arm(
                 space=space,
+                metric=self.metric,
                 suggester=Suggester(
                     space,
+                    metric=self.metric,
                     seed=config.seed,
                     sampler=config.search.sampler,
                     trials=plan.trials_per_space,
@@ -48,7 +50,9 @@ class Campaign:
         }
         if plan.baseline is not None:
             halving = Halving(plan.ladder, 0)
-            self.arms[plan.baseline.name] = Arm(plan.baseline, suggester=None, halving=halving)
+            self.arms[plan.baseline.name] = Arm(
+                plan.baseline, metric=self.metric, suggester=None, halving=halving
+            )
         for arm in self.arms.values():
             if arm.suggester is None or plan.is_fixed(arm.space):
                 arm.chosen = plan.trial(arm.space, arm.space.fixed)
@@ -86,9 +90,12 @@ class Campaign:
         ended = set.intersection(*(set(scores) for scores in arms.values()))
         if len(ended) < self.num_seeds - 1:
             return False
+        if not self.metric.is_accuracy:  # of one that only diverges no seed is paired
+            arms = {name: s for name, s in arms.items() if any(v is not None for v in s.values())}
         kept = [i for i in ended if all(scores[i] is not None for scores in arms.values())]
         scores = {name: {i: values[i] or 0.0 for i in kept} for name, values in arms.items()}
-        return bool(undecided_pairs(scores, min_effect=self.plan.min_effect))
+        effect, metric = self.plan.min_effect, self.metric
+        return bool(undecided_pairs(scores, min_effect=effect, metric=metric))
 
     @property
     def num_model_based(self) -> int:
@@ -120,13 +127,13 @@ class Campaign:
         trial: TrialConfig,
         status: Status,
         objective: float | None,
-        test_accuracy: float | None = None,
+        test_score: float | None = None,
     ) -> None:
         """What became of a handed-out training; interrupted ones stay open."""
         self.num_live -= 1
         self.sharing.ended(trial.trial_key)
         if status != "interrupted":
-            self._record(trial, status, objective, test_accuracy)
+            self._record(trial, status, objective, test_score)
 
     def replay(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take up an earlier run: rows of its trials, in the order they first appeared.
@@ -153,7 +160,8 @@ class Campaign:
                 self.sharing.ended(trial.trial_key)
                 self.begun.add(trial.trial_key)
                 self.pending = [p for p in self.pending if p.trial_key != trial.trial_key]
-                self._record(trial, row["status"], row["objective"], row["test_accuracy"])
+                on_test = score_on_test(row, self.metric)
+                self._record(trial, row["status"], row["objective"], on_test)
         self._drop_replaced()
         for arm in self.arms.values():
             self._advance(arm)
@@ -280,34 +288,38 @@ class Campaign:
         trial: TrialConfig,
         status: Status,
         objective: float | None,
-        test_accuracy: float | None,
+        test_score: float | None,
     ) -> None:
         self.num_ended[status] += 1
         arm = self.arms[trial.space]
         value = objective if status in ENDED_WELL else None
+        if status == "diverged" and value is None:
+            value = self.metric.worst
         if trial.role == "search":
             self._score(arm, trial, status, value)
         elif trial.role == "select":
             arm.selected[trial.config_key] += 1
             if value is not None:
-                arm.select_scores.setdefault(trial.config_key, []).append(value)
+                score = self.metric.score(value)
+                arm.select_scores.setdefault(trial.config_key, []).append(score)
         else:
             scores = arm.confirmed.setdefault(trial.config_key, {})
-            scores[trial.replicate] = None if value is None else test_accuracy
+            scores[trial.replicate] = None if value is None else test_score
         ended = self.num_ended.total()
         if ended >= MAX_FIRST_FAILURES and not any(self.num_ended[s] for s in ENDED_WELL):
             self.given_up = f"the first {ended} trials all failed"
         self._advance(arm)
 
     def _score(self, arm: Arm, trial: TrialConfig, status: Status, value: float | None) -> None:
-        """A training of the search ended with this value; None = it failed."""
+        """A training of the search ended with this objective; None = it failed."""
         key, rung = trial.config_key, self.ladder.rung_of(trial)
         is_over = trial.until is not None and status != "paused"  # diverged before its rung
         if arm.suggester is not None:
             top = trial.is_full or is_over
             arm.suggester.tell(key, self.ladder.samples_on(rung), value, is_full=top)
         if value is not None:
-            arm.halving.end(key, rung, value, stuck=status == "diverged")
+            score = self.metric.score(value)
+            arm.halving.end(key, rung, score, stuck=status == "diverged")
             return
         arm.halving.lose(key, rung)
         # Infrastructure failures are no part of the budget: another config instead.

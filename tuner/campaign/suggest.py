@@ -15,6 +15,7 @@ import numpy as np
 import optuna
 
 from results.study import Tried, distributions, make_study, quiet_optuna
+from search_spaces.metric import VAL_ACCURACY, Metric
 from search_spaces.space import SearchSpace
 from search_spaces.trial import derive_seed
 
@@ -26,16 +27,23 @@ class Suggester:
     """The study of one arm.
 
     Args:
-        space: with absolute ranges. seed: of the run.
+        space: with absolute ranges. seed: of the run. metric: what is told.
         sampler: tpe | gp (model-based after the start-up), random, qmc (Sobol throughout), grid.
         trials: configs the arm will train; start-up is max(2*dims+1, trials//4) of them unless
             `startup` says otherwise.
     """
 
     def __init__(
-        self, space: SearchSpace, *, seed: int, sampler: str, trials: int, startup: int | None
+        self,
+        space: SearchSpace,
+        *,
+        seed: int,
+        sampler: str,
+        trials: int,
+        startup: int | None,
+        metric: Metric = VAL_ACCURACY,
     ) -> None:
-        self.space, self.seed, self.sampler = space, seed, sampler
+        self.space, self.seed, self.sampler, self.metric = space, seed, sampler, metric
         default = max(2 * len(space.free) + 1, trials // 4)
         self.num_startup = startup if startup is not None else default
         self.tried: dict[str, Tried] = {}
@@ -84,7 +92,7 @@ class Suggester:
 
     def _ask_model(self, seed: int) -> Params:
         """A suggestion of the model."""
-        study = make_study(self.space, self.tried.values())
+        study = make_study(self.space, self.tried.values(), self.metric)
         with quiet_optuna():
             if self.sampler == "gp":
                 study.sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=1)

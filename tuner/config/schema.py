@@ -25,7 +25,7 @@ MISSING: Any = "???"  # the workload decides, or the user must
 SAMPLERS = ("tpe", "random", "qmc", "gp", "grid")
 FIDELITIES = ("full", "squeezed", "prefix")
 # Shorthands for `<key>.name=...`.
-NAMED = ("dataset", "model", "optimizer")
+NAMED = ("dataset", "model", "optimizer", "objective")
 SHORTHANDS = {**{key: f"{key}.name" for key in NAMED}, "baseline": "baseline.kind"}
 # Earlier names of keys, which go on working.
 ALIASES = {"train": "trainable"}
@@ -214,6 +214,16 @@ class SharpnessConfig:
 
 
 @dataclass
+class ObjectiveConfig:
+    """What the search ranks by."""
+
+    name: str = _key("val_accuracy", "name", "val_accuracy | val_loss, or a name that your own "
+        "training reports", "what the search ranks by and, on test data, the verdict judges")
+    goal: str | None = _key(None, "", _one_of("min", "max"),
+        "which way is better; null = as the name says (a loss: min, an accuracy: max)")
+
+
+@dataclass
 class RecipeConfig:
     """The schedule the workload's users would take without a search."""
 
@@ -346,6 +356,7 @@ class Config:
     unit: str | None = _key(None, "name", _one_of("samples", "images", "sequences", "tokens"),
         "what a sample is called on screen and in figures; null = images of a network, or samples")
     label_smoothing: float = _key(0.0, "share", BELOW_1, "of the training loss")
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     precision: str = _key("auto", "name", _one_of("auto", "fp32", "bf16"),
         "auto = bf16 where the hardware has it")
     micro_batch: int | None = _key(None, "images", _at_least(2),
@@ -355,8 +366,8 @@ class Config:
     search: SearchConfig = field(default_factory=SearchConfig)
     confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
-    min_effect: float | None = _key(None, "share", BELOW_1,
-        "that matters; null = 0.2 points or 2 test images")
+    min_effect: float | None = _key(None, "objective's", _at_least(0),
+        "difference that matters; null = 0.2 points or 2 test images of an accuracy, else none")
     max_concurrent: int | None = _key(None, "trials", _at_least(1),
         "trained at once; null = what fits")
     max_failures: int = _key(3, "retries", _at_least(0), "of a trial whose worker died")

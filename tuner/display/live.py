@@ -6,14 +6,16 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from search_spaces.records import ENDED_WELL, EpochRecord, Outcome, Status
+from results.statistics.wording import short_words, told
+from search_spaces.metric import VAL_ACCURACY, Metric
+from search_spaces.records import ENDED_WELL, EpochRecord, Outcome, Status, score_on_test
 from search_spaces.trial import TrialConfig
 from tuner.display.phrases import describe_params, describe_seconds, point, say_at_once
 from tuner.plan.ladder import share
@@ -24,9 +26,10 @@ HEARTBEAT_SECONDS = 30.0  # between lines when nothing else is to be said
 
 @dataclass
 class ArmState:
-    """Counts of one arm and its best validation accuracy, among the longest trainings so far.
+    """Counts of one arm and the best of its search, among the longest trainings so far.
 
-    confirmed: validation accuracies of its confirm trials, all there is of an arm not searched.
+    best: in the metric that the search ranks by. confirmed: the same of its confirm trials, all
+    there is of an arm not searched.
     """
 
     planned: int
@@ -64,6 +67,7 @@ class Display:
         self.most_live = 1
         self.begun = time.monotonic()
         self.failures: Counter[str] = Counter()
+        self.metric = VAL_ACCURACY  # what the search ranks by, as the trials say
 
     def start(self) -> None:
         """Begin to draw."""
@@ -87,6 +91,7 @@ class Display:
 
     def trial_started(self, trial: TrialConfig) -> None:
         """A training begins."""
+        self.metric = trial.recipe.metric
         self.live[trial.trial_key] = Running(trial=trial, started=time.monotonic())
         self.most_live = max(self.most_live, len(self.live))
 
@@ -123,7 +128,8 @@ class Display:
         """The best of the search alone: other roles have other seeds. Longer trainings first."""
         arm = self.arms.setdefault(trial.space, ArmState(planned=0))
         arm.counts[status] += 1
-        recipe = trial.recipe
+        recipe, metric = trial.recipe, trial.recipe.metric
+        self.metric = metric
         share = trial.horizon * recipe.epochs * recipe.train_examples
         samples = share if trial.until is None else recipe.samples_at(trial.until)
         self.samples_by_trial[trial.trial_key] = round(samples)
@@ -131,7 +137,9 @@ class Display:
             return
         if trial.role == "confirm":
             arm.confirmed.append(objective)
-        is_best = (trial.horizon, objective) > (arm.best_horizon, arm.best or 0.0)
+        worst = 0.0 if metric.is_accuracy else metric.worst
+        before = metric.score(worst if arm.best is None else arm.best)
+        is_best = (trial.horizon, metric.score(objective)) > (arm.best_horizon, before)
         if trial.role == "search" and is_best:
             arm.best, arm.best_horizon, arm.best_params = objective, trial.horizon, trial.params
 
@@ -167,7 +175,7 @@ class PlainDisplay(Display):
                 f"  {trial.space} {point(trial)} {record.epoch}/{trial.num_reports}: "
                 f"lr {record.lr:.4g}, "
                 f"batch {record.batch_size}, delta {record.delta:.4g}, "
-                f"val {100 * record.val_accuracy:.2f} %{self._left()}"
+                f"{_reached(trial, record)}{self._left()}"
             )
 
     def trial_ended(
@@ -179,11 +187,13 @@ class PlainDisplay(Display):
         planned = sum(arm.planned for arm in self.arms.values())
         result = status if status != "paused" else f"paused after {point(trial)} {trial.until}"
         if outcome is not None:
-            test = outcome.test_accuracy
-            result = f"val {100 * outcome.objective:.2f} %"
-            result += "" if test is None else f", test {100 * test:.2f} %"
-            result += f", {outcome.train_seconds:.1f} s"
-            result = result if status == "completed" else f"{status}, {result}"
+            metric = trial.recipe.metric
+            test = score_on_test(asdict(outcome), metric)
+            parts: list[str] = [status] if status != "completed" else []
+            if outcome.objective is not None:
+                parts.append(_said(outcome.objective, metric))
+            parts += [] if test is None else [_said(test, metric.of_test)]
+            result = ", ".join([*parts, f"{outcome.train_seconds:.1f} s"])
         self.say(
             f"[{done}/{max(done, planned)}] {trial.space} {trial.role} "
             f"{trial.replicate}{_rung(trial.horizon)} "
@@ -232,7 +242,9 @@ class RichDisplay(Display):
         return Group(self._arm_table(), self._trial_table(), Text(total, style="dim"), *last)
 
     def _arm_table(self) -> Table:
-        table = _table("space", "done", "running", "failed", "best val", "with")
+        table = _table(
+            "space", "done", "running", "failed", f"best {short_words(self.metric)}", "with"
+        )
         running = Counter(live.trial.space for live in self.live.values())
         for name, arm in self.arms.items():
             done = sum(arm.counts[s] for s in ENDED_WELL)
@@ -242,15 +254,15 @@ class RichDisplay(Display):
                 f"{done}/{max(arm.planned, done + running[name])}",
                 str(running[name]),
                 Text(str(failed), style="red" if failed else ""),
-                _score(arm),
+                _score(arm, self.metric),
                 describe_params(arm.best_params),
             )
         return table
 
     def _trial_table(self) -> Table:
-        live_trials = list(self.live.values())
+        live_trials, value = list(self.live.values()), short_words(self.metric)
         what = point(live_trials[0].trial) if live_trials else "epoch"
-        table = _table("running", "role", what, "lr", "batch", "delta", "val", "left")
+        table = _table("running", "role", what, "lr", "batch", "delta", value, "left")
         for live in live_trials:
             trial, record = live.trial, live.record
             reports = trial.num_reports
@@ -265,7 +277,7 @@ class RichDisplay(Display):
                 f"{record.lr:.4g}",
                 str(record.batch_size),
                 f"{record.delta:.4g}",
-                f"{100 * record.val_accuracy:.2f} %",
+                told(record.value(trial.recipe.objective), trial.recipe.metric),
                 describe_seconds(pace * (reports - record.epoch)),
             )
         return table
@@ -277,6 +289,16 @@ def make_display(kind: str, planned: Mapping[str, int], num_samples: int) -> Dis
         kind = "rich" if sys.stdout.isatty() else "plain"
     classes = {"rich": RichDisplay, "plain": PlainDisplay, "none": Display}
     return classes[kind](planned, num_samples)
+
+
+def _said(value: float, metric: Metric) -> str:
+    """ "val 97.31 %", "val loss 3.2871"."""
+    return f"{short_words(metric)} {told(value, metric)}"
+
+
+def _reached(trial: TrialConfig, record: EpochRecord) -> str:
+    """What the epoch came to."""
+    return _said(record.value(trial.recipe.objective), trial.recipe.metric)
 
 
 def _rung(horizon: float) -> str:
@@ -292,10 +314,11 @@ def _table(*names: str) -> Table:
     return table
 
 
-def _score(arm: ArmState) -> str:
+def _score(arm: ArmState, metric: Metric) -> str:
     """The best of the search; of an arm that is not searched the mean of its confirm trials."""
     if arm.best is not None:
-        return f"{100 * arm.best:.2f} %{_rung(arm.best_horizon)}"
+        return f"{told(arm.best, metric)}{_rung(arm.best_horizon)}"
     if not arm.confirmed:
         return "-"
-    return f"{100 * sum(arm.confirmed) / len(arm.confirmed):.2f} % mean of {len(arm.confirmed)}"
+    mean = sum(arm.confirmed) / len(arm.confirmed)
+    return f"{told(mean, metric)} mean of {len(arm.confirmed)}"

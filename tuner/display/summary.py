@@ -13,7 +13,8 @@ from rich.console import Console
 from results import Run, load
 from results.arms.choice import confirm_rows, is_full
 from results.statistics.claims import Claim
-from results.statistics.wording import arm_label
+from results.statistics.wording import arm_label, counted, metric_words, told
+from search_spaces.records import score_on_test
 from search_spaces.registry import is_import_path
 from search_spaces.space import is_baseline
 from search_spaces.trial import TrialConfig
@@ -37,11 +38,15 @@ def print_summary(run_dir: Path) -> None:
     is_confirmed = any(row["role"] == "confirm" for row in rows)
     comparison = run.compare() if is_confirmed else None
     heading = describe_standing(best.space, comparison.claims if comparison else ())
+    count, of = comparison.diverged.get(best.space, (0, 0)) if comparison else (0, 0)
+    if count and count == of:
+        lost = f"all {of} confirm trainings" if of > 1 else "the confirm training"
+        heading = f"no best schedule, {lost} diverged of the best tried"
     console.print()
     console.print(f"{heading}: {best.space} {describe_params(best.params)}")
     for line in stage_lines(best.schedule):
         console.print(f"  {line}")
-    console.print(_accuracy_line(rows, best))
+    console.print(_reached_line(rows, best))
     console.print(_search_line(run, rows))
     (manifest,) = run.manifests.values()
     if repeated := manifest.get("repeated"):
@@ -103,7 +108,7 @@ def resume_command(
     The user's own code is named again, which allows its import.
     """
     config, where = manifest["config"], describe_path(run_dir)
-    names = {key: config[key]["name"] for key in NAMED}
+    names = {key: config.get(key, {}).get("name") for key in NAMED}
     names |= {
         "trainable": config.get("trainable"),
         "recipe.family": config.get("recipe", {}).get("family"),
@@ -132,14 +137,22 @@ def _space_words(manifest: Mapping[str, Any]) -> list[str]:
     return [*named, *typed[folder : folder + 2]]
 
 
-def _accuracy_line(rows: list[dict[str, Any]], best: TrialConfig) -> str:
-    rows = [row for row in rows if row["config_key"] == best.config_key]
+def _reached_line(rows: list[dict[str, Any]], best: TrialConfig) -> str:
+    """The objective of the config in the search, and on the test data of its confirm seeds."""
+    rows, metric = [r for r in rows if r["config_key"] == best.config_key], best.recipe.metric
     searched = [r["objective"] for r in rows if r["role"] == "search" and is_full(r)]
-    tests = [r["test_accuracy"] for r in confirm_rows(rows) if r["test_accuracy"] is not None]
-    parts = [f"validation accuracy {100 * searched[0]:.2f} % in the search"] if searched else []
+    confirmed = confirm_rows(rows)
+    found = [score_on_test(row, metric) for row in confirmed]
+    tests = [value for value in found if value is not None]
+    parts = []
+    if searched:
+        parts.append(f"{metric_words(metric)} {told(searched[0], metric)} in the search")
     if tests:
-        seeds = f"mean of {len(tests)} fresh seed{'s' if len(tests) > 1 else ''}"
-        parts.append(f"test accuracy {100 * np.mean(tests):.2f} % ({seeds})")
+        diverged = sum(row["status"] == "diverged" for row in confirmed)
+        seeds = f"mean of {counted(len(tests), 'fresh seed')}"
+        seeds += f", {diverged} diverged" if diverged else ""
+        mean = told(float(np.mean(tests)), metric)
+        parts.append(f"{metric_words(metric.of_test)} {mean} ({seeds})")
     return ", ".join(parts)
 
 

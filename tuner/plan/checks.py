@@ -13,6 +13,8 @@ from pathlib import Path
 
 from results.records.store import check_run_name
 from search_spaces import FAMILIES
+from search_spaces.metric import NAME, goal_of, make_metric
+from search_spaces.records import RECORDED, REPORTED
 from search_spaces.registry import check_name, find_source, nearest, unknown_name
 from trainables import DATASETS, MEASUREMENTS, MODELS, OPTIMIZERS, SOLVERS
 from trainables.data.sources import SourceInfo, describe, describe_function
@@ -104,6 +106,7 @@ def check_values(config: Config) -> None:
             check_name(what, name, registry)
             find_source(name)
     check_trackers(config.track)
+    _check_objective(config)
     _check_measure(config)
     _check_pairs(config)
     check_effects(config)
@@ -129,6 +132,30 @@ def describe_data(config: Config) -> SourceInfo:
     with refusing("dataset: "):
         find_facts = describe_function if config.trainer == "function" else describe
         return find_facts(config.dataset.name, config.dataset.path)
+
+
+def _check_objective(config: Config) -> None:
+    """A metric that this trainer reports, whose goal is known, and a min_effect in its unit."""
+    name, goal = config.objective.name, config.objective.goal
+    known = {"network": REPORTED[:2], "function": REPORTED[:1]}.get(config.trainer)
+    if known is not None and name not in known:
+        raise ConfigError(
+            f"objective={name}: trainer={config.trainer} reports {' and '.join(known)}"
+            f"{nearest(name, known)}"
+        )
+    if name.startswith("test_") or (name in RECORDED and name not in REPORTED):
+        what = "the search may not see test data" if name.startswith("test_") else "no metric"
+        raise ConfigError(
+            f"objective={name}: {what}; name what your training reports, as val_loss"
+        )
+    if goal is None and NAME.fullmatch(name) and goal_of(name) is None:
+        raise ConfigError(
+            f"objective={name}: is lower or higher better? Add objective.goal=min or max"
+        )
+    with refusing("objective: "):
+        metric = make_metric(name, goal)
+    if metric.is_accuracy and config.min_effect is not None and config.min_effect >= 1:
+        raise ConfigError(f"min_effect={config.min_effect:g}: allowed is below 1 of an accuracy")
 
 
 def _check_measure(config: Config) -> None:

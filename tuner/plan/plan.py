@@ -34,9 +34,9 @@ class Plan:
         return make_ladder(self.config, self.recipe.train_examples)
 
     @property
-    def min_effect(self) -> float:
-        """Smallest accuracy difference worth calling better."""
-        if self.config.min_effect is not None:
+    def min_effect(self) -> float | None:
+        """Smallest difference of the objective worth calling better; None = it is not known."""
+        if self.config.min_effect is not None or not self.recipe.metric.is_accuracy:
             return self.config.min_effect
         # scipy: needed after the search only
         from results.statistics.compare import default_min_effect

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from search_spaces import FAMILIES
+from search_spaces.metric import make_metric
 from search_spaces.noise_law import LAW_OF
 from search_spaces.registry import lookup
 from search_spaces.space import SCHEDULE_PARAMS, SearchSpace, tidy_interval
@@ -77,6 +78,8 @@ def make_recipe(config: Config, source: SourceInfo) -> Recipe:
         code_digest=code_digest(config),
         trainer=config.trainer,
         smoothing=config.smoothing,
+        objective=config.objective.name,
+        goal=make_metric(config.objective.name, config.objective.goal).goal,
         measurements={name: _options(config, name) for name in config.measure},
         decay_after_warmup=config.warmup_epochs > 0,
         reports=config.reports,

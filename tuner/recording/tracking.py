@@ -184,10 +184,10 @@ class Tracking:
             for record in result["records"]:
                 if record["epoch"] > self.epochs[trial.trial_key]:
                     self.epochs[trial.trial_key] = record["epoch"]
-                    values = _numbers(record, EPOCH_METRICS)
+                    values = _numbers(record, EPOCH_METRICS) | (record.get("metrics") or {})
                     self._tell(trial, "log", step=record["epoch"], values=values)
             if outcome := result["outcome"]:
-                values = _numbers(outcome, FINAL_METRICS)
+                values = _numbers(outcome, FINAL_METRICS) | (outcome.get("metrics") or {})
                 self._tell(trial, "log", step=self.epochs[trial.trial_key], values=values)
             if outcome or result["failure"]:
                 self._tell(trial, "end", status=result["status"])

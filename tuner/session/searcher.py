@@ -59,8 +59,8 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
     ) -> None:
         """Tell the campaign what became of a trial; Tune hands the last result flattened."""
         last: dict[str, Any] = {"status": "failed"} if error or result is None else result
-        objective, test_accuracy = last.get("objective"), last.get("test_accuracy")
-        self.campaign.tell(self.live.pop(trial_id), last["status"], objective, test_accuracy)
+        objective, test_score = last.get("objective"), last.get("test_score")
+        self.campaign.tell(self.live.pop(trial_id), last["status"], objective, test_score)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Others may wait for this epoch; it does not influence the search."""

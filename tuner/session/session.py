@@ -103,6 +103,8 @@ class Session:
         num_ended = campaign.num_ended.total()
         if failed and failed == num_ended:
             problem = problem or f"all {failed} trials failed: {recorder.first_error}"
+        diverged = None if problem or interrupted else self._all_diverged()
+        problem = problem or diverged
         status = "interrupted" if interrupted else "failed" if problem else "completed"
         go_on = resume_command(run_dir, self.store.manifest, self.program)
         try:
@@ -116,6 +118,9 @@ class Session:
             return self.interrupts.exit_code
         if problem:
             print(f"error: {problem}", file=sys.stderr)
+            if diverged:
+                print(f"every epoch is kept: {describe_path(run_dir)}", file=sys.stderr)
+                return SOME_FAILED
             kept = "nothing has finished; mend it and start anew, or with the same code go on with"
             if any(campaign.num_ended[status] for status in ENDED_WELL):
                 kept = "everything finished is kept. Go on with"
@@ -130,6 +135,19 @@ class Session:
             print(f"  {recorder.first_error}")
         print(describe_path(run_dir))
         return SOME_FAILED if failed else OK
+
+    def _all_diverged(self) -> str | None:
+        """What to say where every training that was not lost has diverged: nothing was found."""
+        ended = {s: n for s, n in self.campaign.num_ended.items() if n and s not in LOST}
+        if set(ended) != {"diverged"}:
+            return None
+        epochs = (state.epochs_done for state in self.recorder.state.values())
+        first = min(filter(None, epochs), default=1)
+        cures = {"network": "lower lr or clip (optimizer.clip_norm)", "user": "lower lr or clip"}
+        return (
+            f"all {ended['diverged']} trainings diverged (first at epoch {first}): "
+            f"{cures.get(self.plan.recipe.trainer, 'lower lr')}"
+        )
 
     def _tune_config(self) -> tune.TuneConfig:
         constants = {"device": self.slots.device, "checkpoints": str(self.recorder.checkpoints)}

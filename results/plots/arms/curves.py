@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,7 +19,8 @@ from results.records.schema import Row, trial_from_row
 from results.run import Run
 from results.statistics.intervals import t_half_width
 from results.statistics.wording import arm_label, counts, number, percent
-from results.tables import Table, thinned
+from results.tables import UNKNOWN, Table, thinned
+from search_spaces.records import named_value
 
 PANELS = {
     "val_accuracy": "validation accuracy [%]",
@@ -25,8 +28,12 @@ PANELS = {
     "val_loss": "validation loss",
     "train_loss": "training loss",
 }
+SHORT = {  # over a column
+    **{"val_accuracy": "val. accuracy %", "train_accuracy": "train. accuracy %"},
+    **{"val_loss": "val. loss", "train_loss": "train. loss"},
+}
+MAX_PANELS = 8
 COSTS = {"samples": "samples", "steps": "optimizer steps"}
-COST_PANELS = ("val_accuracy", "train_loss")
 HEADROOM = 0.05  # of the values' span, above and below
 BAND_ALPHA = 0.18
 FEW_EPOCHS = 2.5  # an axis so short has ticks between them
@@ -39,11 +46,11 @@ class ArmCurves:
     """Curves of one arm.
 
     Attributes:
-        metrics: column -> [replicate, report], nan where not measured; a report is an epoch's
-            end unless the run says `reports`.
+        metrics: column or reported name -> [replicate, report], nan where not measured; a report
+            is an epoch's end unless the run says `reports`.
         costs: samples and steps -> since the start, by report; equal for all seeds of a config.
         epochs_E: the same samples in epochs.
-        unit: what the run calls a sample.
+        unit: what the run calls a sample. objective: what the search ranks by.
     """
 
     name: str
@@ -53,11 +60,12 @@ class ArmCurves:
     costs: dict[str, NDArray[np.float64]]
     epochs_E: NDArray[np.float64]
     unit: str = "samples"
+    objective: str = "val_accuracy"
 
 
 def curves_info(run: Run) -> tuple[ArmCurves, ...]:
-    """Accuracies and losses by epoch for the trials that stand for each arm."""
-    by_trial = run.epochs_by_trial()
+    """What was measured and reported by epoch, for the trials that stand for each arm."""
+    by_trial, objective = run.epochs_by_trial(), run.objective.name
     arms = []
     for name, rows in group_by_arm(run.rows()).items():
         trials = full_rows(rows)
@@ -65,6 +73,10 @@ def curves_info(run: Run) -> tuple[ArmCurves, ...]:
         measured = [epochs for epochs in measured if epochs]
         if not measured:
             continue
+        reported = [
+            name for rows in measured for row in rows for name in dict(row["metrics"] or ())
+        ]
+        names = dict.fromkeys([*PANELS, objective, *sorted(set(reported))])
         longest = [max(measured, key=len)]
         samples_E = _stack(longest, "samples_seen")[0]
         steps_E = np.nancumsum(_stack(longest, "num_steps")[0])  # epochs lost to damage: none
@@ -73,10 +85,11 @@ def curves_info(run: Run) -> tuple[ArmCurves, ...]:
                 name=name,
                 num_seeds=len(measured),
                 role=trials[0]["role"],
-                metrics={metric: _stack(measured, metric) for metric in PANELS},
+                metrics={metric: _stack(measured, metric) for metric in names},
                 costs={"samples": samples_E, "steps": steps_E},
                 epochs_E=epochs_at(trials[0], samples_E),
                 unit=unit_of(run),
+                objective=objective,
             )
         )
     return tuple(arms)
@@ -109,6 +122,23 @@ def costs_info(run: Run) -> tuple[ArmCurves, ...]:
     return arms if len(shares) > 1 else ()
 
 
+def metric_info(run: Run, name: str) -> tuple[ArmCurves, ...]:
+    """The curves of this metric alone; no arms where no epoch has it."""
+    arms = [arm for arm in curves_info(run) if name in panels_of((arm,))]
+    return tuple(replace(arm, metrics={name: arm.metrics[name]}) for arm in arms)
+
+
+def panels_of(arms: Sequence[ArmCurves]) -> list[str]:
+    """What is shown of these: the metrics that any of them has measured; all where none has."""
+    names = list(dict.fromkeys(name for arm in arms for name in arm.metrics))
+    measured = [
+        name
+        for name in names
+        if any(np.isfinite(arm.metrics[name]).any() for arm in arms if name in arm.metrics)
+    ]
+    return (measured or names)[:MAX_PANELS]
+
+
 def title_of(arms: tuple[ArmCurves, ...]) -> str:
     """What lines and bands are, and of which trials."""
     if not any(arm.role == "confirm" for arm in arms):
@@ -136,23 +166,29 @@ def mean_band(
 
 
 def draw_curves(arms: tuple[ArmCurves, ...], figure: Figure) -> None:
-    """Four panels by epoch: a line an arm, a band where there are several seeds."""
-    all_axes = subplots(figure, 7.2, 2, 2, sharex=True)
-    for axes, metric in zip(all_axes.flat, PANELS, strict=True):
+    """A panel a metric by epoch: a line an arm, a band where there are several seeds."""
+    panels = panels_of(arms)
+    rows, columns = math.ceil(len(panels) / 2), min(2, len(panels))
+    height = 3.6 * rows if rows > 1 else 4.6
+    all_axes = subplots(figure, height, rows, columns, sharex=True, squeeze=False)
+    for axes in all_axes.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes, metric in zip(all_axes.flat, panels, strict=False):
         for arm in arms:
-            _draw_arm(axes, arm, metric, arm.epochs_E)
+            if metric in arm.metrics:
+                _draw_arm(axes, arm, metric, arm.epochs_E)
         _finish(axes, arms, metric)
         is_whole = max(arm.epochs_E[-1] for arm in arms) > FEW_EPOCHS
         axes.xaxis.set_major_locator(MaxNLocator(integer=is_whole))
-    for axes in all_axes[1]:
+    for axes in all_axes.flat[max(0, len(panels) - columns) : len(panels)]:
         axes.set_xlabel("epoch")
     _add_words(figure, arms)
 
 
 def draw_costs(arms: tuple[ArmCurves, ...], figure: Figure) -> None:
-    """Accuracy and loss by samples (left) and by optimizer steps (right)."""
+    """The objective and the training loss by samples (left) and by optimizer steps (right)."""
     all_axes = subplots(figure, 7.2, 2, 2, sharex="col")
-    for row, metric in zip(all_axes, COST_PANELS, strict=True):
+    for row, metric in zip(all_axes, (arms[0].objective, "train_loss"), strict=True):
         for axes, cost in zip(row, COSTS, strict=True):
             for arm in arms:
                 _draw_arm(axes, arm, metric, arm.costs[cost])
@@ -173,7 +209,8 @@ def _stack(trials: list[list[Row]], metric: str) -> NDArray[np.float64]:
     value_RE = np.full((len(trials), length), np.nan)
     for values, rows in zip(value_RE, trials, strict=True):
         for row in rows:
-            values[row["epoch"] - 1] = row[metric]
+            value = named_value(row, metric)
+            values[row["epoch"] - 1] = np.nan if value is None else value
     value_RE[~np.isfinite(value_RE)] = np.nan
     return value_RE
 
@@ -190,7 +227,8 @@ def _draw_arm(axes: Axes, arm: ArmCurves, metric: str, x_E: NDArray[np.float64])
 
 def _finish(axes: Axes, arms: tuple[ArmCurves, ...], metric: str) -> None:
     """Label, and limits by the seeds' values: wide intervals of few seeds do not squeeze them."""
-    value_N = _scale(metric) * np.concatenate([arm.metrics[metric].ravel() for arm in arms])
+    found = [arm.metrics[metric].ravel() for arm in arms if metric in arm.metrics]
+    value_N = _scale(metric) * np.concatenate(found)
     value_N = value_N[np.isfinite(value_N)]
     if value_N.size and "loss" in metric and value_N.max() > LOG_RATIO * value_N.min() > 0:
         lowest = max(float(value_N.min()), value_N.max() / MOST_RATIO)
@@ -199,11 +237,16 @@ def _finish(axes: Axes, arms: tuple[ArmCurves, ...], metric: str) -> None:
     elif value_N.size and np.ptp(value_N) > 0:
         room = HEADROOM * np.ptp(value_N)
         axes.set_ylim(value_N.min() - room, value_N.max() + room)
-    axes.set_ylabel(PANELS[metric])
+    unit = " [%]" if _is_share(metric) else ""
+    axes.set_ylabel(PANELS.get(metric, f"{metric.replace('_', ' ')}{unit}"))
+
+
+def _is_share(metric: str) -> bool:
+    return metric.endswith("accuracy")
 
 
 def _scale(metric: str) -> float:
-    return 100.0 if "accuracy" in metric else 1.0
+    return 100.0 if _is_share(metric) else 1.0
 
 
 def _num_seeds(arms: tuple[ArmCurves, ...]) -> str:
@@ -222,20 +265,22 @@ def _costs_caption(arms: tuple[ArmCurves, ...]) -> str:
 
 
 def _curves_table(arms: tuple[ArmCurves, ...]) -> Table:
-    rows = []
+    rows, panels = [], panels_of(arms)
     for arm in arms:
-        bands = {m: mean_band(arm.metrics[m]) for m in PANELS}
-        for epoch in thinned(arm.metrics["val_accuracy"].shape[1]):
+        bands = {m: mean_band(arm.metrics[m]) for m in panels if m in arm.metrics}
+        for epoch in thinned(len(next(iter(bands.values()))[0])):
             cells = [arm_label(arm.name), f"{arm.epochs_E[epoch]:.4g}"]
             cells += [number(arm.costs[cost][epoch]) for cost in ("samples", "steps")]
-            for metric, (mean, low, high) in bands.items():
-                form = percent if "accuracy" in metric else number
-                cells.append(form(float(mean[epoch])))
-                if metric == "val_accuracy":
-                    cells += [form(float(low[epoch])), form(float(high[epoch]))]
+            for metric in panels:
+                form = percent if _is_share(metric) else number
+                band = bands.get(metric)
+                shown = (0, 1, 2) if metric == arm.objective else (0,)
+                cells += [form(float(band[i][epoch])) if band else UNKNOWN for i in shown]
             rows.append(cells)
-    header = ["arm", "epoch", "samples", "steps", "val. accuracy %", "low", "high"]
-    header += ["train. accuracy %", "val. loss", "train. loss"]
+    header = ["arm", "epoch", "samples", "steps"]
+    for metric in panels:
+        header.append(SHORT.get(metric, metric.replace("_", " ")))
+        header += ["low", "high"] if metric == arms[0].objective else []
     caption = f"Means over the seeds; low, high: 95% t-interval. {_num_seeds(arms)}"
     return Table(caption=caption, header=header, rows=rows)
 

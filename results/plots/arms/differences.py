@@ -16,8 +16,16 @@ from results.plots.style import color_of, subplots
 from results.run import Run
 from results.statistics.claims import Claim
 from results.statistics.paired import T_INTERVAL, Difference, paired_scores
-from results.statistics.wording import arm_label, counts, p_text, points
+from results.statistics.wording import (
+    amount,
+    arm_label,
+    counts,
+    metric_words,
+    p_text,
+    with_unit,
+)
 from results.tables import Table
+from search_spaces.metric import Metric
 
 SIDE = 0.3  # of the width; a label takes up to 0.45 of it
 
@@ -34,13 +42,14 @@ class ArmDifference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DifferencesInfo:
-    """Test accuracy of each arm minus the reference's, best first.
+    """The objective of each arm on test data minus the reference's, best first.
 
     The reference is the baseline, or the first arm where there is none.
     """
 
     reference: str
-    min_effect: float
+    min_effect: float | None
+    metric: Metric
     arms: tuple[ArmDifference, ...]
 
     @property
@@ -52,7 +61,8 @@ class DifferencesInfo:
 def differences_info(run: Run) -> DifferencesInfo:
     """Paired differences of the confirm seeds, as the comparison judges them."""
     comparison = run.compare()
-    scores, _ = confirm_scores(group_by_arm(run.rows()), "test_accuracy")
+    metric = comparison.metric
+    scores, _ = confirm_scores(group_by_arm(run.rows()), metric)
     reference, minus = comparison.differences()
     claims = {frozenset((claim.a, claim.b)): claim for claim in comparison.claims}
     arms = [
@@ -64,15 +74,20 @@ def differences_info(run: Run) -> DifferencesInfo:
         )
         for name, difference in minus.items()
     ]
-    arms.sort(key=lambda arm: (-arm.difference.mean, arm.name))
-    return DifferencesInfo(reference=reference, min_effect=comparison.min_effect, arms=tuple(arms))
+    arms.sort(key=lambda arm: (-metric.score(arm.difference.mean), arm.name))
+    return DifferencesInfo(
+        reference=reference, min_effect=comparison.min_effect, metric=metric, arms=tuple(arms)
+    )
 
 
 def draw_differences(info: DifferencesInfo, figure: Figure) -> None:
     """One line an arm: dots are seeds, the bar is the interval of their mean."""
     axes = subplots(figure, 1.9 + 0.75 * len(info.arms))
-    effect = 100 * info.min_effect
-    axes.axvspan(-effect, effect, color="#e8e8e8", zorder=0)
+    metric, grey = info.metric, ""
+    if info.min_effect is not None:
+        effect = metric.scale * info.min_effect
+        axes.axvspan(-effect, effect, color="#e8e8e8", zorder=0)
+        grey = f"; grey: below the minimum effect ({amount(info.min_effect, metric)})"
     axes.axvline(0.0, color="#404040", linewidth=1.0)
     arms = info.arms[::-1]
     for height, arm in enumerate(arms):
@@ -82,10 +97,10 @@ def draw_differences(info: DifferencesInfo, figure: Figure) -> None:
     axes.margins(x=0.08)
     for height, arm in enumerate(arms):
         _write_label(axes, arm, height)
-    axes.set_xlabel(f"test accuracy minus {arm_label(info.reference)} [points]")
+    unit = f" [{metric.unit}]" if metric.unit else ""
+    axes.set_xlabel(f"{metric_words(metric)} minus {arm_label(info.reference)}{unit}")
     axes.set_title(
-        f"Dots: paired seeds; bar: mean with {info.interval_kind}; "
-        f"grey: below the minimum effect ({points(info.min_effect)[0]})",
+        f"Dots: paired seeds; bar: mean with {info.interval_kind}{grey}",
         fontsize=11,
     )
 
@@ -98,32 +113,35 @@ def _outcome(claim: Claim, name: str) -> str:
 
 def _draw_arm(axes: Axes, arm: ArmDifference, height: int) -> None:
     color, difference = color_of(arm.name), arm.difference
-    seed_R = 100 * arm.seed_R
+    scale = difference.metric.scale
+    seed_R = scale * arm.seed_R
     axes.scatter(seed_R, np.full(len(seed_R), height - 0.16), s=22, color=color, alpha=0.55)
     if difference.low is not None and difference.high is not None:
-        axes.hlines(height, 100 * difference.low, 100 * difference.high, color=color, linewidth=3)
-    axes.plot(100 * difference.mean, height, "D", color=color, markersize=8)
+        ends = scale * difference.low, scale * difference.high
+        axes.hlines(height, *ends, color=color, linewidth=3)
+    axes.plot(scale * difference.mean, height, "D", color=color, markersize=8)
 
 
 def _write_label(axes: Axes, arm: ArmDifference, height: int) -> None:
     """Above the mean; towards the middle from near the sides, not over the axis."""
     low, high = axes.get_xlim()
-    mean, n = arm.difference.mean, arm.difference.n
-    place = (100 * mean - low) / (high - low)
+    mean, n = arm.difference.metric.scale * arm.difference.mean, arm.difference.n
+    place = (mean - low) / (high - low)
     side = "left" if place < SIDE else "right" if place > 1 - SIDE else "center"
-    text = f"{points(mean)[0]} {arm.difference.texts[1]}, n={n}: {arm.outcome}"
-    axes.annotate(
-        text, (100 * mean, height), (0, 9), textcoords="offset points", ha=side, fontsize=10
-    )
+    text = f"{' '.join(arm.difference.texts)}, n={n}: {arm.outcome}"
+    axes.annotate(text, (mean, height), (0, 9), textcoords="offset points", ha=side, fontsize=10)
 
 
 def _differences_caption(info: DifferencesInfo) -> str:
     kinds = {arm.difference.interval_kind for arm in info.arms}
     seeds = counts([(arm.name, arm.difference.n) for arm in info.arms], "paired seeds")
+    words, grey = metric_words(info.metric).capitalize(), ""
+    if info.min_effect is not None:
+        effect = with_unit(amount(info.min_effect, info.metric), info.metric)
+        grey = f"; grey: below the minimum effect of {effect}"
     return (
-        f"Test accuracy of each arm minus {arm_label(info.reference)} on the same seed, {seeds}. "
-        f"Diamond: mean; bar: {' or '.join(sorted(kinds))} of the mean; dots: seeds; grey: below "
-        f"the minimum effect of {points(info.min_effect)[0]} points."
+        f"{words} of each arm minus {arm_label(info.reference)} on the same seed, {seeds}. "
+        f"Diamond: mean; bar: {' or '.join(sorted(kinds))} of the mean; dots: seeds{grey}."
     )
 
 
@@ -134,13 +152,19 @@ def _differences_table(info: DifferencesInfo) -> Table:
             str(arm.difference.n),
             *arm.difference.texts,
             p_text(arm.difference.p_value),
-            ", ".join(f"{100 * value:.2f}" for value in arm.seed_R),
+            ", ".join(_of_seed(float(value), info.metric) for value in arm.seed_R),
         ]
         for arm in info.arms
     ]
-    caption = f"Points of test accuracy minus {arm_label(info.reference)}, by paired seed"
+    words = metric_words(info.metric)
+    words = f"Points of {words}" if info.metric.is_accuracy else words.capitalize()
+    caption = f"{words} minus {arm_label(info.reference)}, by paired seed"
     header = ["arm", "n", "mean", "interval", "p", "by seed"]
     return Table(caption=caption, header=header, rows=rows)
+
+
+def _of_seed(value: float, metric: Metric) -> str:
+    return f"{100 * value:.2f}" if metric.is_accuracy else amount(value, metric)
 
 
 DIFFERENCES = Plot(

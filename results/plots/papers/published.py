@@ -16,6 +16,7 @@ from results.records.schema import Row, trial_from_row
 from results.run import Run
 from results.statistics.correlation import Correlation, spearman
 from results.statistics.intervals import Mean, mean_of
+from search_spaces.metric import VAL_ACCURACY
 from search_spaces.space import SCHEDULE_PARAMS
 
 MIN_ARMS = 4  # fewer say nothing about an order
@@ -44,7 +45,7 @@ class PublishedInfo:
 def published_info(run: Run) -> PublishedInfo:
     """Arms whose chosen curve was published; none unless at least 4 were."""
     by_arm = group_by_arm(run.rows())
-    scores, _ = confirm_scores(by_arm, "test_accuracy")
+    scores, _ = confirm_scores(by_arm, VAL_ACCURACY.of_test)
     arms = []
     for name, rows in by_arm.items():
         chosen = chosen_row(rows)

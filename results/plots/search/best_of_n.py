@@ -1,7 +1,7 @@
 """How good is the best of n random configs? What a smaller search would have found.
 
-For N configs drawn independently, validation accuracies v_1 <= ... <= v_N, the expected best of n
-of them is estimated without bias by the mean over all subsets of n:
+For N configs drawn independently, scores (objectives, higher is better) v_1 <= ... <= v_N, the
+expected best of n of them is estimated without bias by the mean over all subsets of n:
 
     sum over k of  C(k - 1, n - 1) / C(N, n) * v_k
 
@@ -19,10 +19,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from results.arms.choice import group_by_arm, is_full
+from results.arms.choice import full_search, group_by_arm
 from results.plots.figure import Plot
 from results.plots.style import add_legend, color_of, line_style, subplots
 from results.run import Run
+from results.statistics.wording import axis_title, metric_words
+from search_spaces.metric import VAL_ACCURACY, Metric
 
 MIN_CONFIGS = 2
 BAND = (0.1, 0.9)  # quantiles of the best of n, over all subsets
@@ -33,8 +35,9 @@ class ArmBest:
     """One arm, by n = 1 .. N configs (entry n - 1).
 
     Attributes:
-        mean_N: expected validation accuracy of the best of n, in [0, 1].
-        low_N, high_N: what 10% and 90% of all searches of n of these configs find at most; no
+        metric: what the search ranks by.
+        mean_N: its expected value of the best of n.
+        low_N, high_N: what 10% and 90% of all searches of n of these configs find at best; no
             confidence interval: near N they hardly differ from one search.
     """
 
@@ -42,10 +45,13 @@ class ArmBest:
     mean_N: NDArray[np.float64]
     low_N: NDArray[np.float64]
     high_N: NDArray[np.float64]
+    metric: Metric = VAL_ACCURACY
 
 
 def best_of_n(run: Run) -> tuple[ArmBest, ...]:
     """Every searched arm with at least two full trainings; diverged ones count at chance.
+
+    Where there is no chance they count as the worst that any training of the arm reached.
 
     Raises:
         ValueError: the configs were not drawn at random, or not all trained in full.
@@ -65,11 +71,14 @@ def best_of_n(run: Run) -> tuple[ArmBest, ...]:
             )
     arms = []
     for name, rows in group_by_arm(run.rows()).items():
-        scores = [float(r["objective"]) for r in rows if r["role"] == "search" and is_full(r)]
+        metric = run.objective
+        scores = [metric.score(value) for _, value in full_search(rows)]
         if len(scores) >= MIN_CONFIGS:
-            low_N, high_N = (best_quantile(scores, share) for share in BAND)
-            mean_N = expected_best(scores)
-            arms.append(ArmBest(name=name, mean_N=mean_N, low_N=low_N, high_N=high_N))
+            low_N, high_N = (metric.sign * best_quantile(scores, share) for share in BAND)
+            mean_N = metric.sign * expected_best(scores)
+            arms.append(
+                ArmBest(name=name, mean_N=mean_N, low_N=low_N, high_N=high_N, metric=metric)
+            )
     return tuple(arms)
 
 
@@ -107,19 +116,25 @@ def best_of_n_info(run: Run) -> tuple[ArmBest, ...]:
 
 def draw_best_of_n(arms: tuple[ArmBest, ...], figure: Figure) -> None:
     """A line an arm, the band of single searches around it."""
-    axes = subplots(figure, 4.6)
+    axes, metric = subplots(figure, 4.6), arms[0].metric
     for arm in arms:
         n_N = np.arange(1, len(arm.mean_N) + 1)
         color = color_of(arm.name)
-        axes.fill_between(n_N, 100 * arm.low_N, 100 * arm.high_N, color=color, alpha=0.12, lw=0)
-        axes.plot(n_N, 100 * arm.mean_N, line_style(arm.name), color=color, linewidth=2.2,
-                  marker="o", markersize=3)  # fmt: skip
-    lowest = min(float(arm.mean_N[min(1, len(arm.mean_N) - 1)]) for arm in arms)
-    highest = max(float(arm.high_N.max()) for arm in arms)
+        ends = metric.scale * arm.low_N, metric.scale * arm.high_N
+        axes.fill_between(n_N, *ends, color=color, alpha=0.12, lw=0)
+        axes.plot(n_N, metric.scale * arm.mean_N, line_style(arm.name), color=color,
+                  linewidth=2.2, marker="o", markersize=3)  # fmt: skip
+    lowest = min(metric.score(arm.mean_N[min(1, len(arm.mean_N) - 1)]) for arm in arms)
+    highest = max(float((metric.sign * arm.high_N).max()) for arm in arms)
     room = 0.05 * (highest - lowest) + 1e-4
-    axes.set_ylim(100 * (lowest - 3 * room), 100 * (highest + room))
+    axes.set_ylim(
+        *sorted(metric.scale * metric.score(v) for v in (lowest - 3 * room, highest + room))
+    )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="n random configs trained", ylabel="validation accuracy of the best [%]")
+    axes.set(
+        xlabel="n random configs trained",
+        ylabel=axis_title(f"{metric_words(metric)} of the best", metric),
+    )
     low, high = (f"{100 * share:.0f}" for share in BAND)
     axes.set_title(
         f"Line: expected best of n configs (one seed each); band: {low}% to {high}% of all "

@@ -1,4 +1,4 @@
-"""Which of the searched parameters decides about the accuracy? Optuna's fANOVA, and its figure.
+"""Which of the searched parameters decides about the objective? Optuna's fANOVA, and its figure.
 
 Not in results/study.py: resuming needs the study, but never scikit-learn's forests.
 """
@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 from results.plots.figure import Plot
 from results.plots.style import color_of, subplots
 from results.run import Run
-from results.statistics.wording import arm_label, counts, percent
+from results.statistics.wording import arm_label, counts, metric_words, percent
 from results.study import quiet_optuna
 from results.tables import Table
+from search_spaces.metric import VAL_ACCURACY, Metric
 
 if TYPE_CHECKING:  # optuna is imported late: `import results` stays cheap
     import optuna
@@ -35,7 +36,7 @@ TREES_TIMES_TRIALS = 6400
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Importances:
-    """Share of the variance of the accuracy over the space that each parameter explains.
+    """Share of the variance of the objective over the space that each parameter explains.
 
     Attributes:
         num_trials: finished full trainings the estimate rests on, at most 200.
@@ -56,12 +57,13 @@ def importances(run: Run, space: str) -> Importances:
 
     Raises:
         ValueError: no such space; fewer than two free parameters or 8 finished trials; or all
-            accuracies are equal. The message is a sentence for readers.
+            objectives are equal. The message is a sentence for readers.
     """
     import optuna
 
     study = run.to_study(space)
-    trials = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    complete = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    trials = [trial for trial in complete if math.isfinite(trial.value or 0.0)]  # not diverged
     params = list(run.spaces[space].free)
     if len(params) < 2:
         raise ValueError(f"{space}: importances need two free parameters, but it has {params}.")
@@ -71,7 +73,7 @@ def importances(run: Run, space: str) -> Importances:
             f"but it has {len(trials)}."
         )
     if len({trial.value for trial in trials}) < 2:
-        raise ValueError(f"{space}: all search trials reached the same accuracy.")
+        raise ValueError(f"{space}: all search trials reached the same {_words(run.objective)}.")
     if len(trials) > MAX_TRIALS:
         rng = np.random.default_rng(SEED)
         trials = [trials[place] for place in sorted(rng.permutation(len(trials))[:MAX_TRIALS])]
@@ -100,6 +102,7 @@ class ImportancesInfo:
 
     arms: tuple[Importances, ...]
     refused: tuple[str, ...]
+    metric: Metric = VAL_ACCURACY
 
 
 def importances_info(run: Run) -> ImportancesInfo:
@@ -110,7 +113,7 @@ def importances_info(run: Run) -> ImportancesInfo:
             arms.append(importances(run, space))
         except ValueError as error:
             refused.append(str(error))
-    return ImportancesInfo(arms=tuple(arms), refused=tuple(refused))
+    return ImportancesInfo(arms=tuple(arms), refused=tuple(refused), metric=run.objective)
 
 
 def draw_importances(info: ImportancesInfo, figure: Figure) -> None:
@@ -120,9 +123,14 @@ def draw_importances(info: ImportancesInfo, figure: Figure) -> None:
     for axes, arm in zip(all_axes.flat, info.arms, strict=True):
         _draw_arm(axes, arm, most)
     figure.suptitle(
-        "Share of the accuracy's variance (fANOVA); line: with an eighth of the trials left out",
+        f"Share of the {_words(info.metric)}'s variance (fANOVA); line: with an eighth of the "
+        "trials left out",
         fontsize=11,
     )
+
+
+def _words(metric: Metric) -> str:
+    return "accuracy" if metric.is_accuracy else metric_words(metric)
 
 
 def _fanova(trials: list[optuna.trial.FrozenTrial], num_trees: int) -> dict[str, float]:
@@ -157,10 +165,10 @@ def _importances_caption(info: ImportancesInfo) -> str:
     if any(arm.num_trials == MAX_TRIALS for arm in info.arms):
         notes = f" At most {MAX_TRIALS} configs an arm, drawn at random.{notes}"
     return (
-        "Share of the variance of validation accuracy over the searched ranges that a parameter "
-        f"explains (fANOVA on a random forest, main effects), {trials}, one seed each. Line: "
-        "smallest to largest when an eighth of the configs is left out; no confidence interval."
-        f"{notes}"
+        f"Share of the variance of {metric_words(info.metric)} over the searched ranges that a "
+        f"parameter explains (fANOVA on a random forest, main effects), {trials}, one seed each. "
+        "Line: smallest to largest when an eighth of the configs is left out; no confidence "
+        f"interval.{notes}"
     )
 
 

@@ -12,21 +12,29 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from results.arms.choice import group_by_arm, is_full, params_of
+from results.arms.choice import full_search, group_by_arm, params_of
 from results.plots.figure import Plot
 from results.plots.search.slices import (
     ArmSlices,
     best_first,
     parameter_axis,
     slices_info,
-    visible_floor,
+    visible_limit,
 )
 from results.plots.style import GREY, subplots
 from results.records.schema import Row
 from results.run import Run
-from results.statistics.wording import arm_label, counts, percent
+from results.statistics.wording import (
+    arm_label,
+    axis_title,
+    column_title,
+    counts,
+    metric_words,
+    value_text,
+)
 from results.tables import Table
 from search_spaces.families import CURVE_PARAMETERS
+from search_spaces.metric import VAL_ACCURACY, Metric
 
 # Of the free parameters the first of each line make the axes.
 FIRST = (
@@ -45,7 +53,7 @@ class ArmMap:
 
     Attributes:
         x_T, y_T: values of x_name and y_name by trial; logs: names searched on a log scale.
-        objective_T: validation accuracy; is_diverged_T: scored at chance.
+        metric, objective_T, is_diverged_T: as of ArmSlices.
         best: row of the best trial.
         short_x_S, short_y_S: configs that got shorter trainings only (rungs of the search).
     """
@@ -61,6 +69,7 @@ class ArmMap:
     best: int
     short_x_S: NDArray[np.float64]
     short_y_S: NDArray[np.float64]
+    metric: Metric = VAL_ACCURACY
 
 
 def parameter_map_info(run: Run) -> tuple[ArmMap, ...]:
@@ -86,19 +95,22 @@ def main_axes(params: list[str]) -> tuple[str, str]:
 
 
 def draw_parameter_map(arms: tuple[ArmMap, ...], figure: Figure) -> None:
-    """A panel an arm: one dot a config, colour its accuracy; ring: the best, cross: diverged."""
+    """A panel an arm: one dot a config, colour its objective; ring: the best, cross: diverged."""
     columns = min(MAX_COLUMNS, len(arms))
     rows = math.ceil(len(arms) / columns)
     all_axes = subplots(figure, 0.8 + 3.3 * rows, rows, columns, squeeze=False)
-    objective_T = np.concatenate([arm.objective_T for arm in arms])
-    norm = Normalize(100 * visible_floor(objective_T), 100 * objective_T.max())
+    metric, objective_T = arms[0].metric, np.concatenate([arm.objective_T for arm in arms])
+    best = metric.score((metric.sign * objective_T).max())
+    ends = sorted(metric.scale * end for end in (visible_limit(objective_T, metric), best))
+    norm = Normalize(ends[0], ends[1])
+    colors = COLOR_MAP if metric.goal == "max" else f"{COLOR_MAP}_r"
     for axes, arm in zip(all_axes.flat, arms, strict=False):
-        _draw_arm(axes, arm, norm)
+        _draw_arm(axes, arm, norm, colors)
     for axes in all_axes.flat[len(arms) :]:
         axes.set_visible(False)
     figure.colorbar(
-        ScalarMappable(norm, COLOR_MAP), ax=all_axes, label="validation accuracy [%]",
-        extend="min", pad=0.02,
+        ScalarMappable(norm, colors), ax=all_axes, label=axis_title(metric_words(metric), metric),
+        extend="min" if metric.goal == "max" else "max", pad=0.02,
     )  # fmt: skip
     figure.suptitle(
         "Search trials of full length: a dot a config (one seed each); ring: the best; "
@@ -115,7 +127,7 @@ def _grey_dots(arms: tuple[ArmMap, ...]) -> str:
 def _arm_map(arm: ArmSlices, rows: list[Row]) -> ArmMap:
     x_name, y_name = main_axes(sorted(arm.params))
     searched = [row for row in rows if row["role"] == "search"]
-    in_full = {row["config_key"] for row in searched if is_full(row)}
+    in_full = {row["config_key"] for row, _ in full_search(searched)}
     configs = {row["config_key"]: row for row in searched}
     short = [params_of(row) for key, row in configs.items() if key not in in_full]
     return ArmMap(
@@ -127,20 +139,21 @@ def _arm_map(arm: ArmSlices, rows: list[Row]) -> ArmMap:
         objective_T=arm.objective_T,
         is_diverged_T=arm.is_diverged_T,
         logs=arm.logs,
-        best=int(np.argmax(arm.objective_T)),
+        best=int(np.argmax(arm.metric.sign * arm.objective_T)),
+        metric=arm.metric,
         short_x_S=np.array([params[x_name] for params in short]),
         short_y_S=np.array([params[y_name] for params in short]),
     )
 
 
-def _draw_arm(axes: Axes, arm: ArmMap, norm: Normalize) -> None:
+def _draw_arm(axes: Axes, arm: ArmMap, norm: Normalize, colors: str) -> None:
     axes.plot(arm.short_x_S, arm.short_y_S, "o", color=GREY, markersize=4, zorder=2)
-    order_T = np.argsort(arm.objective_T, kind="stable")  # the best on top
+    order_T = np.argsort(arm.metric.sign * arm.objective_T, kind="stable")  # the best on top
     shown_T = order_T[~arm.is_diverged_T[order_T]]
     axes.scatter(
-        arm.x_T[shown_T], arm.y_T[shown_T], c=100 * arm.objective_T[shown_T], norm=norm,
-        cmap=COLOR_MAP, s=52 if len(shown_T) <= MANY else 20, edgecolors="black", linewidths=0.4,
-        zorder=3,
+        arm.x_T[shown_T], arm.y_T[shown_T], c=arm.metric.scale * arm.objective_T[shown_T],
+        norm=norm, cmap=colors, s=52 if len(shown_T) <= MANY else 20, edgecolors="black",
+        linewidths=0.4, zorder=3,
     )  # fmt: skip
     gone_T = order_T[arm.is_diverged_T[order_T]]
     axes.plot(arm.x_T[gone_T], arm.y_T[gone_T], "x", color="black", markersize=6)
@@ -160,25 +173,27 @@ def _map_caption(arms: tuple[ArmMap, ...]) -> str:
     configs = counts([(arm.name, len(arm.objective_T)) for arm in arms], "configs")
     return (
         "Every dot is a search config trained over all samples with one seed; its colour is the "
-        "validation accuracy, the ring marks the arm's best, a cross diverged; grey dots are "
-        "configs with shorter trainings only. "
+        f"{metric_words(arms[0].metric)}, the ring marks the arm's best, a cross diverged; grey "
+        "dots are configs with shorter trainings only. "
         f"{configs}; single values, no interval."
     )
 
 
 def _map_table(arms: tuple[ArmMap, ...]) -> Table:
+    metric = arms[0].metric
     rows = [
         [
             arm_label(arm.name),
             f"{arm.x_name} = {arm.x_T[t]:.4g}",
             f"{arm.y_name} = {arm.y_T[t]:.4g}",
-            percent(float(arm.objective_T[t])),
+            value_text(float(arm.objective_T[t]), metric),
             "yes" if arm.is_diverged_T[t] else "",
         ]
         for arm in arms
-        for t in best_first(arm.objective_T)
+        for t in best_first(arm.objective_T, metric)
     ]
-    header = ["arm", "across", "up", "validation accuracy %", "diverged"]
+    value = column_title(metric_words(metric), metric)
+    header = ["arm", "across", "up", value, "diverged"]
     return Table(caption="Search configs of full length, best first", header=header, rows=rows)
 
 

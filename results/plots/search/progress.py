@@ -1,4 +1,4 @@
-"""How soon did each arm's search find its best? Best accuracy so far by samples spent."""
+"""How soon did each arm's search find its best? Best objective so far by samples spent."""
 
 from __future__ import annotations
 
@@ -11,12 +11,21 @@ from numpy.typing import NDArray
 
 from results.arms.choice import group_by_arm, is_full
 from results.plots.figure import Plot
-from results.plots.search.slices import visible_floor
+from results.plots.search.slices import beyond, cut_at, visible_limit
 from results.plots.style import add_legend, color_of, line_style, subplots
 from results.records.schema import Row
 from results.run import Run
-from results.statistics.wording import arm_label, counts, number, percent
+from results.statistics.wording import (
+    arm_label,
+    axis_title,
+    column_title,
+    counts,
+    metric_words,
+    number,
+    value_text,
+)
 from results.tables import Table, thinned
+from search_spaces.metric import VAL_ACCURACY, Metric
 from search_spaces.records import LOST
 
 
@@ -26,7 +35,8 @@ class ArmProgress:
 
     Attributes:
         samples_T: spent by the arm's search up to then, shorter trainings included.
-        objective_T: validation accuracy of the training; best_T: the largest so far.
+        metric: what the search ranks by; objective_T: its value of the training; best_T: the
+            best so far.
         num_trials: search trials that spent samples, shorter ones included.
         samples: spent in all.
     """
@@ -37,10 +47,11 @@ class ArmProgress:
     best_T: NDArray[np.float64]
     num_trials: int
     samples: int
+    metric: Metric = VAL_ACCURACY
 
 
 def progress_info(run: Run) -> tuple[ArmProgress, ...]:
-    """Best validation accuracy by samples, for the search trials in the order of their ends.
+    """Best objective by samples, for the search trials in the order of their ends.
 
     A training by rungs counts its samples where it ended; failures of the machinery cost none.
     """
@@ -50,15 +61,17 @@ def progress_info(run: Run) -> tuple[ArmProgress, ...]:
         samples_T = np.cumsum([row["samples_seen"] for row in trials], dtype=np.float64)
         is_full_T = np.array([is_full(row) for row in trials], dtype=bool)
         if is_full_T.any():
+            metric = run.objective
             objective_T = np.array([row["objective"] for row in trials if is_full(row)])
             arms.append(
                 ArmProgress(
                     name=name,
                     samples_T=samples_T[is_full_T],
                     objective_T=objective_T,
-                    best_T=np.maximum.accumulate(objective_T),
+                    best_T=metric.sign * np.maximum.accumulate(metric.sign * objective_T),
                     num_trials=len(trials),
                     samples=int(samples_T[-1]),
+                    metric=metric,
                 )
             )
     return tuple(arms)
@@ -66,27 +79,29 @@ def progress_info(run: Run) -> tuple[ArmProgress, ...]:
 
 def draw_progress(arms: tuple[ArmProgress, ...], figure: Figure) -> None:
     """A stair an arm; dots: single full trainings."""
-    axes = subplots(figure, 4.8)
-    floor = visible_floor(np.concatenate([arm.objective_T for arm in arms]))
+    axes, metric = subplots(figure, 4.8), arms[0].metric
+    limit = visible_limit(np.concatenate([arm.objective_T for arm in arms]), metric)
+    marker_beyond, where = beyond(metric)
     for arm in arms:
         color = color_of(arm.name)
         axes.step(
-            np.append(arm.samples_T, arm.samples), 100 * np.append(arm.best_T, arm.best_T[-1]),
+            np.append(arm.samples_T, arm.samples),
+            metric.scale * np.append(arm.best_T, arm.best_T[-1]),
             where="post", color=color, linestyle=line_style(arm.name), linewidth=2.0,
         )  # fmt: skip
-        below_T = arm.objective_T < floor
-        for is_here_T, marker, size in ((~below_T, "o", 4.5), (below_T, "v", 5)):
-            height_T = 100 * np.maximum(arm.objective_T, floor)[is_here_T]
+        height_T, beyond_T = cut_at(arm.objective_T, limit, metric)
+        for is_here_T, marker, size in ((~beyond_T, "o", 4.5), (beyond_T, marker_beyond, 5)):
             axes.plot(
-                arm.samples_T[is_here_T], height_T, marker, color=color, markersize=size, alpha=0.6
-            )
+                arm.samples_T[is_here_T], height_T[is_here_T], marker, color=color,
+                markersize=size, alpha=0.6,
+            )  # fmt: skip
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("samples the arm's search has trained on")
-    axes.set_ylabel("validation accuracy [%]")
+    axes.set_ylabel(axis_title(metric_words(metric), metric))
     figure.suptitle(
         "Line: best so far; dots: single configs of full length (one seed each); "
-        "triangles: below the axis",
+        f"triangles: {where} the axis",
         fontsize=11,
     )
     add_legend(figure, [(arm.name, f" (n={len(arm.objective_T)})") for arm in arms])
@@ -102,19 +117,21 @@ def _progress_caption(arms: tuple[ArmProgress, ...]) -> str:
     shorter = sum(arm.num_trials - len(arm.objective_T) for arm in arms)
     more = f" Samples of {shorter} shorter trainings are counted too." if shorter else ""
     return (
-        f"Best validation accuracy so far by the samples each arm's search has spent, {trials}, "
-        f"one seed each; single values, no interval.{more}"
+        f"Best {metric_words(arms[0].metric)} so far by the samples each arm's search has spent, "
+        f"{trials}, one seed each; single values, no interval.{more}"
     )
 
 
 def _progress_table(arms: tuple[ArmProgress, ...]) -> Table:
+    metric = arms[0].metric
     rows = [
         [arm_label(arm.name), number(float(arm.samples_T[t]))]
-        + [percent(float(accuracy_T[t])) for accuracy_T in (arm.objective_T, arm.best_T)]
+        + [value_text(float(value_T[t]), metric) for value_T in (arm.objective_T, arm.best_T)]
         for arm in arms
         for t in thinned(len(arm.best_T))
     ]
-    header = ["arm", "samples", "validation accuracy %", "best so far %"]
+    titles = (column_title(words, metric) for words in (metric_words(metric), "best so far"))
+    header = ["arm", "samples", *titles]
     return Table(caption="Full trainings in the order of their ends", header=header, rows=rows)
 
 

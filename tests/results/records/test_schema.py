@@ -30,7 +30,7 @@ EPOCH_COLUMNS = """run_id, trial_key, space, family, role, replicate, seed, atte
 lr, batch_size, batch_capped, momentum, delta, decay_rate, num_steps, samples_seen, train_loss,
 train_accuracy, val_loss, val_accuracy, seconds, eval_seconds, images_per_second,
 noise_c2, noise_c2_low, noise_c2_high, gradient_norm, max_gradient_norm, mean_batch_norm,
-noise_sample, measured, epochs_seen"""
+noise_sample, measured, epochs_seen, metrics"""
 TRIAL_COLUMNS = """run_id, trial_key, config_key, space, family, role, replicate, seed, horizon,
 status, attempt, p, interval, delta0, end_ratio, f, base, split, config_json, lr0, batch0, c2,
 c2_source, noise_law, model, num_params, dataset, data_fingerprint, train_examples, optimizer,
@@ -38,7 +38,7 @@ momentum, precision, num_threads, micro_batch, epochs, epochs_done, objective, b
 val_loss, final_train_loss, final_train_accuracy, test_loss, test_accuracy, test_correct,
 samples_seen, optimizer_steps, train_seconds, peak_memory_bytes, device, host, started_at,
 ended_at, error, momentum_share, radius0, sharpness_loss, sharpness_error, steps_to_epsilon,
-measured, warmup, end, q"""
+measured, warmup, end, q, metrics"""
 
 
 def names(text: str) -> list[str]:
@@ -127,6 +127,7 @@ number = st.floats(allow_nan=True, allow_infinity=True)
 count = st.integers(min_value=0, max_value=2**62)
 text = st.text(st.characters())  # lone surrogates included
 plain_text = st.text(st.characters(codec="utf-8"))
+metrics = st.none() | st.dictionaries(plain_text, number, max_size=3)
 outcomes = st.builds(
     Outcome,
     status=st.sampled_from(["completed", "diverged"]),
@@ -147,10 +148,12 @@ outcomes = st.builds(
     sharpness_loss=st.none() | number,
     sharpness_error=st.none() | number,
     steps_to_epsilon=st.none() | plain_text,
+    metrics=metrics,
 )
 values = {
     **{"int": count, "float": number, "bool": st.booleans()},
     **{"float | None": st.none() | number, "str | None": st.none() | plain_text},
+    "Mapping[str, float] | None": metrics,
 }
 epochs = st.builds(
     EpochRecord,
@@ -159,6 +162,8 @@ epochs = st.builds(
 
 
 def same(a: object, b: object) -> bool:
+    if isinstance(b, dict):  # Arrow gives a map back as pairs
+        return isinstance(a, list) and len(a) == len(b) and all(same(v, b[k]) for k, v in a)
     both_nan = isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b)
     return both_nan or a == b
 

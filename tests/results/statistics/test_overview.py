@@ -10,7 +10,7 @@ import pytest
 
 from results.statistics import overview
 from results.statistics.claims import Claim
-from results.statistics.compare import compare
+from results.statistics.compare import SCORE, compare
 from results.statistics.overview import (
     STATISTICS,
     ArmDetails,
@@ -25,6 +25,7 @@ from results.statistics.overview import (
 )
 from results.statistics.paired import CONFIDENCE_SEQUENCE, Difference, paired_difference
 from results.tables import Table
+from search_spaces.metric import VAL_ACCURACY
 
 SEEDS = range(6)
 
@@ -179,7 +180,7 @@ ARMS = (
 
 def test_the_table_of_arms_with_their_losses():
     minus = {"poly": SEEN, "one": replace(SEEN, low=None, high=None, n=1)}
-    table = arms_table(ARMS, minus, metric="test_accuracy", reference="baseline", losses=True)
+    table = arms_table(ARMS, minus, metric=VAL_ACCURACY.of_test, reference="baseline", losses=True)
     assert table == Table(
         caption="Test accuracy: mean and standard deviation over the confirm seeds (n); "
         "differences in points, paired by seed",
@@ -197,7 +198,7 @@ def test_the_table_of_arms_with_their_losses():
 
 
 def test_the_table_of_arms_without_losses_and_differences():
-    table = arms_table(ARMS[1:2], {}, metric="score", reference="")
+    table = arms_table(ARMS[1:2], {}, metric=SCORE, reference="")
     assert table == Table(
         caption="Score: mean and standard deviation over the confirm seeds (n)",
         header=["arm", "n", "score %"],
@@ -217,6 +218,7 @@ def test_the_table_of_pairs_tells_what_may_be_claimed():
             Claim(a=a, b=b, difference=FEW, outcome="undecided", p_holm=0.8, seeds_needed=1000),
             Claim(a="x", b="y", difference=NONE, outcome="undecided"),
         ],
+        metric=SCORE,
         min_effect=0.002,
     )
     assert table == Table(

@@ -282,7 +282,12 @@ def test_a_value_that_is_not_finite_ends_the_training_as_diverged(values: dict[s
         ({**GOOD, "state": {"f": io.StringIO()}}, TypeError, "tensors and plain values only"),
         ({**GOOD, "state": {"f": Recipe}}, TypeError, "tensors and plain values only"),
         ({}, TypeError, "val_accuracy"),
-        ({**GOOD, "accuracy": 1}, TypeError, "unexpected keyword argument 'accuracy'"),
+        ({"val_acc": 0.5}, TypeError, "objective val_accuracy .*did you mean 'val_acc'"),
+        ({"val_loss": 3.1}, TypeError, "to search by val_loss say objective=val_loss"),
+        ({**GOOD, "bleu": "high"}, TypeError, "bleu must be a number, but got str"),
+        ({**GOOD, "top5_accuracy": 50}, ValueError, "0 <= top5_accuracy <= 1"),
+        ({**GOOD, "lr": 0.1}, ValueError, "lr is a column of the records already"),
+        ({**GOOD, "a b": 1}, ValueError, "'a b' is no name"),
     ],
 )
 def test_a_report_that_is_not_allowed_says_why(
@@ -484,3 +489,43 @@ def test_a_training_reports_at_its_evaluation_points(reports: int, horizon: floa
         end = min(record.epoch * spacing, EPOCHS * SAMPLES * horizon)
         assert end <= record.samples_seen < end + 5
     assert training.finished
+
+
+BY_LOSS = {"objective": "val_loss", "goal": "min"}
+LOSSES = [{"val_loss": 3.0 + 1 / n, "bleu": n, "test_bleu": 2.0 * n} for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("role", ["search", "confirm"])
+def test_losses_are_the_objective_and_every_named_number_is_kept(role: str) -> None:
+    last = {"val_loss": torch.tensor(3.125), "test_loss": 3.5, "bleu": 4, "test_bleu": 8}
+    training = train(reporting(*LOSSES, last), user_trial(recipe=BY_LOSS, role=role))
+    outcome = training.outcome()
+    assert (outcome.objective, outcome.val_loss) == (3.125, 3.125)
+    assert outcome.best_val_accuracy is outcome.test_accuracy is None
+    assert all(math.isnan(record.val_accuracy) for record in training.records)
+    # test data is told of confirm trainings alone, and never by epoch
+    assert [dict(record.metrics or {}) for record in training.records] == [
+        {"bleu": float(n)} for n in (1, 2, 3, 4)
+    ]
+    confirmed = role == "confirm"
+    assert outcome.test_loss == (3.5 if confirmed else None)
+    assert outcome.metrics == {"bleu": 4.0} | ({"test_bleu": 8.0} if confirmed else {})
+    restored = UserTraining(
+        user_trial(recipe=BY_LOSS, role=role), trainable=reporting(*LOSSES, last)
+    )
+    restored.load_state_dict(saved(training))
+    assert restored.outcome() == dataclasses.replace(
+        outcome, peak_memory_bytes=restored.outcome().peak_memory_bytes
+    )
+
+
+def test_a_diverged_loss_has_no_objective_and_the_test_twin_is_demanded() -> None:
+    diverged = train(reporting(LOSSES[0], {"val_loss": math.inf}), user_trial(recipe=BY_LOSS))
+    outcome = diverged.outcome()
+    assert (outcome.status, outcome.objective, outcome.test_accuracy) == ("diverged", None, None)
+    by_bleu = user_trial(recipe={"objective": "bleu", "goal": "max"})
+    assert train(reporting({"bleu": math.nan}), by_bleu).outcome().status == "diverged"
+    named = {"bleu": 1.0, "test_bleu": 2.0}
+    assert train(reporting(*[named] * 4), by_bleu).outcome().objective == 1.0
+    with pytest.raises(ValueError, match=r"needs test_bleu, which.*pass test_bleu=bleu"):
+        train(reporting(*[{"bleu": 1.0}] * 4), by_bleu)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -255,6 +256,31 @@ def test_the_noise_constant_only_labels_delta() -> None:
 def test_split_turns_any_space_into_batch_growth() -> None:
     plan = make_plan(compose(["space=poly", "split=0"]))
     assert plan.spaces[0].fixed["split"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["objective=val_los"], "trainer=network reports val_accuracy and val_loss; did you mean"),
+        (["objective=val_loss", "objective.goal=max"], "the min is best, not the max"),
+        (["objective=val_loss", "objective.goal=up"], "allowed is min | max"),
+        (["workload=rastrigin", "objective=val_loss"], "trainer=function reports val_accuracy"),
+        (["min_effect=1"], "min_effect=1: allowed is below 1 of an accuracy"),
+        (["min_effect=-1"], "min_effect=-1.0: allowed is >= 0"),
+    ],
+)
+def test_an_objective_that_cannot_be_is_refused(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        make_plan(compose(words))
+
+
+def test_a_loss_has_no_least_difference_unless_it_is_given() -> None:
+    plans = [
+        make_plan(compose(["objective=val_loss", *more]))
+        for more in ((), ("min_effect=2.5",), ("objective.goal=min",))
+    ]
+    assert [plan.min_effect for plan in plans] == [None, 2.5, None]
+    assert {(p.recipe.objective, p.recipe.goal) for p in plans} == {("val_loss", "min")}
 
 
 def test_the_frozen_keys_exist_and_every_key_is_documented() -> None:
