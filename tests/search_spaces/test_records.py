@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from search_spaces.metric import VAL_ACCURACY, make_metric
 from search_spaces.records import EpochRecord, so_far
 
 
@@ -20,12 +21,14 @@ def test_a_training_came_to_its_last_state_its_best_accuracy_and_the_sum_of_its_
         record(2, num_steps=9, samples_seen=608, val_loss=0.5, val_accuracy=0.8, seconds=2.0),
         record(3, num_steps=8, samples_seen=864, val_loss=0.7, val_accuracy=0.6, seconds=4.0),
     ]
-    assert so_far(epochs) == {
+    assert so_far(epochs, VAL_ACCURACY) == {
         "objective": 0.6,
         "best_val_accuracy": 0.8,
+        "metrics": None,
         "val_loss": 0.7,
         "samples_seen": 864,
         "optimizer_steps": 27,
         "train_seconds": 7.0,  # without evaluation
     }
-    assert so_far(epochs[:1])["optimizer_steps"] == 10
+    assert so_far(epochs[:1], VAL_ACCURACY)["optimizer_steps"] == 10
+    assert so_far(epochs, make_metric("val_loss"))["objective"] == 0.7
