@@ -5,9 +5,9 @@ It reads the reference manual that Python brings along (0.46 million characters)
 batch is trained in micro batches of at most 16 windows, so batches may grow beyond the memory.
 From the repository's root, by the command line:
 
-    python -m tuner.run trainable=examples.gpt:train dataset.train_examples=4096 lr=0.002 \\
-        batch.initial=16 epochs=1 reports=8 optimizer=adamw 'space=[wsd,cosine]' trials=8 \\
-        confirm.seeds=3
+    python -m tuner.run trainable=examples.gpt:train objective=val_loss epochs=1 reports=8 \\
+        dataset.train_examples=4096 lr=0.002 batch.initial=16 optimizer=adamw \\
+        'space=[wsd,cosine]' trials=8 confirm.seeds=3
 
 or, the same run, by Python: `python examples/gpt.py`. `train_along` trains once more along a
 schedule that `python -m results export` has written, without a search.
@@ -161,7 +161,7 @@ def train(schedule: Schedule, seed: int, report: Any) -> None:
         optimizer.load_state_dict(report.state["optimizer"])
     stream = SampleStream(seed, len(windows["train"]))  # equal samples in all arms
     num_seen = 0
-    for updates in updates_by_report(schedule, report.epoch):
+    for updates in updates_by_report(schedule, report.report):
         loss_sum = 0.0
         for lr, first_sample, batch_size in updates:
             batch = windows["train"][stream.take(first_sample, batch_size).index_B]
@@ -209,6 +209,7 @@ if __name__ == "__main__":
 
     settings = {
         "space": ["wsd", "cosine"],
+        "objective": "val_loss",
         "dataset.train_examples": 4096,
         "lr": 0.002,
         "batch.initial": 16,

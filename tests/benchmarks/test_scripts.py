@@ -33,14 +33,11 @@ FILES: dict[str, list[str]] = {
     "docs/make_images.py": ["tests/data/runs/ordinary", "--out", "{}/images"],
     "docs/papers.py": [
         *("p1_methods", "--out", "{}", "--runs", "{}/runs", "epochs=2", "confirm.seeds=2"),
-        *("dataset.train_examples=200", "spaces.lr.interval.value=1"),
+        *("dataset.train_examples=200", "spaces.lr.interval.value=1", "max_concurrent=1"),
     ],
     "examples/gpt.py": [
-        *("trials=1", "confirm.seeds=2", "dataset.train_examples=320", "space=wsd", "runs_dir={}"),
-    ],
-    "examples/char_transformer.py": [
-        *("epochs=1", "trials=1", "confirm.seeds=2", "dataset.train_examples=64"),
-        *("space=poly", "runs_dir={}"),
+        *("trials=1", "confirm.seeds=1", "baseline=false", "dataset.train_examples=64"),
+        *("space=wsd", "reports=1", "max_concurrent=1", "runs_dir={}"),
     ],
 }
 # Scripts that read data which is not here -> what writes the like of it into the folder.

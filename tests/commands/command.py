@@ -59,9 +59,12 @@ class Command:
 
 
 def reproducible(run: results.Run) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """Trials and epochs, sorted, without what only a clock or a host decides."""
+    """Trials and epochs, sorted, without what only a clock or a host decides; nan as None."""
     trials, epochs = (
-        [{k: v for k, v in row.items() if k not in UNREPRODUCIBLE} for row in table.to_pylist()]
+        [
+            {k: None if v != v else v for k, v in row.items() if k not in UNREPRODUCIBLE}
+            for row in table.to_pylist()
+        ]
         for table in (run.trials, run.epochs)
     )
     trials.sort(key=lambda r: r["trial_key"])

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import results
+from examples.gpt import train_along
+from results import __main__ as results_command
 from tests.commands.command import Command, reproducible, wait_for
 from tests.fakes.tune_loop import Inline
 
@@ -88,15 +90,36 @@ def test_dry_run_times_one_epoch_of_the_users_own_training(inline: Inline) -> No
     assert "from one timed epoch" in done.stdout
 
 
-def test_the_examples_of_the_repository_train(inline: Inline) -> None:
-    words = ("dataset.train_examples=64", "lr=0.01", "batch.initial=16", "epochs=2", "trials=1")
-    done = inline.run(
-        "trainable=examples.char_transformer:train", *words, "confirm.seeds=1", "display=plain"
-    )
-    assert done.returncode == 0, done.stderr
-    run = results.load(done.stdout.strip().splitlines()[-1])
-    rows = run.trials.to_pylist()
-    assert {row["status"] for row in rows} == {"completed"}
-    # 16 test blocks of 31 windows of 32 characters, one bit each.
-    bits = {len(row["test_correct"]) * 8 for row in rows if row["role"] == "confirm"}
-    assert bits == {16 * 31 * 32}
+GPT = (
+    *("trainable=examples.gpt:train", "objective=val_loss", "optimizer=adamw", "space=wsd"),
+    *("dataset.train_examples=640", "lr=0.002", "batch.initial=16", "epochs=1", "reports=4"),
+    *("search.fidelity=squeezed", "search.rungs=2", "trials=4", "confirm.seeds=2"),
+    *("max_concurrent=1", "display=plain"),
+)
+
+
+def test_one_epoch_of_a_gpt_is_searched_by_loss_killed_resumed_judged_and_exported(
+    command: Command, inline: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = inline.run(*GPT, "name=whole")
+    assert whole.returncode == 0, whole.stderr
+    assert " nats " in whole.stdout
+    process = command.start(*GPT, "name=cut")
+    wait_for(process, "[4/")
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    resumed = inline.run(f"resume={command.folder / 'cut'}", GPT[0])
+    assert resumed.returncode == 0, resumed.stderr
+    cut, uncut = (results.load(command.folder / name) for name in ("cut", "whole"))
+    assert reproducible(cut) == reproducible(uncut)
+    best = uncut.best("wsd")
+    assert best.params["interval"] == 0, "the curve is read at every step"
+    monkeypatch.chdir(command.folder)
+    assert results_command.main(["export", "whole", "--schedule", "best"]) == 0
+    (schedule,) = command.folder.glob("**/schedule.csv")
+    rows = [r for r in uncut.trials.to_pylist() if (r["space"], r["role"]) == ("wsd", "confirm")]
+    assert len(rows) == 2
+    for row in rows:
+        assert train_along(schedule.parent, row["seed"]) == pytest.approx(
+            row["test_loss"], abs=1e-6
+        )

@@ -75,10 +75,12 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
     for key in ("dataset", "model", "optimizer"):
         if is_import_path(settings[key]["name"]):
             settings[key] = {k: v for k, v in settings[key].items() if k != "name"}
-    schedule = {k: v for k, v in settings["recipe"].items() if k != "params"}
+    schedule = dict(settings["recipe"])
+    params = schedule.pop("params", {})
     if is_import_path(schedule.get("family", "")):
-        del schedule["family"]
-    settings["recipe"] = schedule | settings["recipe"].get("params", {})
+        del schedule["family"]  # and its parameters, which no other curve knows
+        params = {}
+    settings["recipe"] = schedule | params
     return settings
 
 

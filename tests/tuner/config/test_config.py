@@ -430,7 +430,7 @@ def test_a_config_without_resume_is_a_new_run() -> None:
     ("name", "message"),
     [
         ("tests.fakes.users_code:linear_model", "too many positional arguments"),
-        ("examples.char_transformer:nope", "has no attribute 'nope'"),
+        ("examples.gpt:nope", "has no attribute 'nope'"),
     ],
 )
 def test_a_trainable_that_cannot_be_called_is_found_before_anything_starts(
