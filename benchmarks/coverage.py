@@ -30,6 +30,7 @@ DISTRIBUTIONS: dict[str, Draw] = {
 SEEDS = (3, 5, 10, 20)
 SIMULATIONS = 2_000
 IMAGES = ((3, 300), (5, 300), (10, 300), (5, 2000), (10, 2000))  # seeds, images
+WINNERS = (1, 2, 5, 11)  # of one search, judged one after the other
 LOOKS = 100  # seeds up to which the sequential mode looks, after every one
 
 
@@ -94,6 +95,24 @@ def sequential_family_rate(num_arms: int, simulations: int, looks: int = LOOKS) 
             for a, b in pairs
             for n in range(2, looks + 1)
         )
+    return false / simulations
+
+
+def new_winners_rate(looks: int, simulations: int, *, counted: bool = True) -> float:
+    """Share of searches that ever claim to beat an equal default, with 5 seeds.
+
+    The search goes on after each verdict, and every time another config wins and is judged on the
+    same seeds; counted: as such.
+    """
+    rng, false = np.random.default_rng(looks), 0
+    for _ in range(simulations):
+        default, *winners = rng.normal(0.9, 0.01, (1 + looks, 5))
+        for look, winner in enumerate(winners, start=1):
+            arms = {"poly": dict(enumerate(winner)), "baseline": dict(enumerate(default))}
+            (claim,) = compare(arms, winners={"poly": look if counted else 1}).claims
+            if claim.winner == "poly":
+                false += 1
+                break
     return false / simulations
 
 
@@ -167,6 +186,12 @@ def main() -> None:
     print_row(*["---"] * 2)
     for num_arms in (2, 4, 6):
         print_row(str(num_arms), family_rate(num_arms, 5, count))
+    print()
+    print_row("winners judged, n=5", "ever a false beats", "if not counted")
+    print_row(*["---"] * 3)
+    for looks in WINNERS:
+        rates = [new_winners_rate(looks, few, counted=counted) for counted in (True, False)]
+        print_row(str(looks), *rates)
     print()
     print_row("seeds", "images", "seeds x images", "seeds only")
     print_row(*["---"] * 4)

@@ -74,6 +74,19 @@ def confirm_rows(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if (row["role"], row["config_key"]) == wanted]
 
 
+def num_winners(rows: Iterable[Row]) -> int:
+    """Configs of an arm that have been judged on confirm seeds, up to the one that stands for it.
+
+    More than one where the search went on after a verdict (trials=+N) and found another winner.
+    """
+    rows = list(rows)
+    chosen = chosen_row(rows)
+    judged = [row for row in rows if row["role"] == "confirm" and row["status"] in MEASURED]
+    judged.sort(key=lambda row: row["started_at"])
+    keys = list(dict.fromkeys(row["config_key"] for row in judged))
+    return 1 + keys.index(chosen["config_key"]) if chosen and chosen["config_key"] in keys else 1
+
+
 def is_baseline(rows: list[Row]) -> bool:
     """True for the arm of the user's own schedule."""
     return is_default(rows[0]["space"])

@@ -14,6 +14,7 @@ from results.arms.choice import (
     confirm_rows,
     group_by_arm,
     is_baseline,
+    num_winners,
     objective_of,
     params_of,
     spaces_of,
@@ -79,6 +80,7 @@ def compare_arms(
         losses=train_losses(arms),
         metric=judged,
         diverged=diverged_seeds(arms),
+        winners={name: num_winners(rows) for name, rows in arms.items()},
     )
     searched = {
         name: detail.search.samples_seen

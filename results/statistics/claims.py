@@ -5,6 +5,8 @@ differ by less. For one pair a test rejects exactly where its 95% interval lies 
 min_effect, or within +-min_effect. For several pairs the p values of each claim are adjusted by
 Holm: with probability 95% no claim of that kind is wrong anywhere, also of the arm that came out
 best. Under repeated looks the intervals are confidence sequences at 5% / number of pairs.
+An arm whose search went on after a verdict may have a new winner, which is judged in its turn:
+the p values of the k-th look are multiplied by k (k-1) (see `penalty`).
 """
 
 from __future__ import annotations
@@ -58,8 +60,9 @@ class Claim:
             stayed as they are (1,000 = that or more); None for n<3, equal differences, or when
             decided.
         p_holm: p value of mean zero, adjusted for all pairs (under repeated looks by
-            Bonferroni); None where the difference has none.
+            Bonferroni) and earlier winners; None where the difference has none.
         sentence: without a full stop.
+        look: 1, or more where earlier winners of these arms have been judged.
     """
 
     a: str
@@ -70,6 +73,20 @@ class Claim:
     seeds_needed: int | None = None
     p_holm: float | None = None
     sentence: str = ""
+    look: int = 1
+
+
+def penalty(look: int) -> int:
+    """What p values of the k-th look at a pair are multiplied by: 1 for the first, then k (k-1).
+
+    1/2 + 1/6 + 1/12 + ... = 1: all later looks together err as rarely as the first alone,
+    whatever the looks have in common (union bound; alpha spending).
+
+    Example:
+        >>> [penalty(look) for look in (1, 2, 3, 4)]
+        [1, 2, 6, 12]
+    """
+    return max(1, look * (look - 1))
 
 
 def make_claims(
@@ -77,13 +94,16 @@ def make_claims(
     *,
     min_effect: float | None,
     incomplete: Collection[str] = (),
+    winners: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[Claim, ...]:
     """One claim a pair, in their order. Pairs without a common seed are no comparisons.
 
     incomplete: arms whose diverged seeds have no value; they are never better, nor equivalent.
+    winners: see `compare`.
     """
     compared = {pair: d for pair, d in pairs.items() if d.n}
-    zero, beyond, within = (_adjusted(compared, far, min_effect) for far in DISTANCES)
+    look = {(a, b): winners.get(a, 1) + winners.get(b, 1) - 1 for a, b in pairs}
+    zero, beyond, within = (_adjusted(compared, far, min_effect, look) for far in DISTANCES)
     claims = []
     for (a, b), difference in pairs.items():
         outcome = _outcome(zero.get((a, b)), beyond.get((a, b)), within.get((a, b)))
@@ -93,7 +113,8 @@ def make_claims(
         outcome = "undecided" if is_refused else outcome
         needed = None
         if outcome == "undecided" and not is_refused:
-            needed = seeds_needed(difference, min_effect=min_effect, num_pairs=len(compared))
+            tests = len(compared) * penalty(look[a, b])
+            needed = seeds_needed(difference, min_effect=min_effect, num_pairs=tests)
         claim = Claim(
             a=a,
             b=b,
@@ -102,6 +123,7 @@ def make_claims(
             winner=winner if outcome in BETTER else None,
             seeds_needed=needed,
             p_holm=zero.get((a, b)),
+            look=look[a, b],
         )
         claims.append(replace(claim, sentence=_sentence(claim, min_effect, len(compared))))
     return tuple(claims)
@@ -183,12 +205,18 @@ def seeds_needed(
 
 
 def _adjusted(
-    pairs: Mapping[tuple[str, str], Difference], far: Distance, min_effect: float | None
+    pairs: Mapping[tuple[str, str], Difference],
+    far: Distance,
+    min_effect: float | None,
+    look: Mapping[tuple[str, str], int],
 ) -> dict[tuple[str, str], float | None]:
-    """p values of one claim, adjusted for all pairs."""
+    """p values of one claim, adjusted for all pairs and for earlier looks."""
     effect = math.nan if min_effect is None else min_effect  # nan: refutes nothing
     p_values = [
-        None if d.p_value is None else _p_of(d, far(abs(d.mean), effect)) for d in pairs.values()
+        None
+        if d.p_value is None
+        else min(1.0, penalty(look[pair]) * _p_of(d, far(abs(d.mean), effect)))
+        for pair, d in pairs.items()
     ]
     if any(d.interval_kind == CONFIDENCE_SEQUENCE for d in pairs.values()):
         adjusted = [None if p is None else min(1.0, len(pairs) * p) for p in p_values]
@@ -238,7 +266,11 @@ def _sentence(claim: Claim, min_effect: float | None, num_pairs: int) -> str:
         )
     text = f"undecided: {_minus(a, b, d)}, {_seeds(d)}"
     if d.separated and claim.p_holm is not None:
-        text += f", not significant over {num_pairs} comparisons (Holm p={p_text(claim.p_holm)})"
+        winners = f" and {claim.look} winners" if claim.look > 1 else ""
+        text += (
+            f", not significant over {counted(num_pairs, 'comparison')}{winners} "
+            f"(Holm p={p_text(claim.p_holm)})"
+        )
     return text + _needed(claim)
 
 
@@ -296,6 +328,8 @@ def _correction(claims: Sequence[Claim]) -> str:
     """What the claims hold for."""
     compared = [claim.difference for claim in claims if claim.difference.n]
     several = f"all {len(compared)} comparisons" if len(compared) > 1 else ""
+    if any(claim.look > 1 for claim in claims):
+        several += f"{' and ' if several else ''}winners judged before"
     if any(d.interval_kind == CONFIDENCE_SEQUENCE for d in compared):
         return f" ({f'for {several}, ' if several else ''}valid under repeated looks)"
     return f" (claims corrected for {several})" if several else ""

@@ -123,6 +123,7 @@ def compare(
     losses: Mapping[str, Scores] = MappingProxyType({}),
     diverged: Mapping[str, tuple[int, int]] = MappingProxyType({}),
     paired: bool = True,
+    winners: Mapping[str, int] = MappingProxyType({}),
 ) -> Comparison:
     """Every arm against every other.
 
@@ -138,6 +139,8 @@ def compare(
             scores of an accuracy; of any other metric they have none.
         paired: False where equal replicates of two arms share nothing: means are compared
             (Welch), and nothing that needs pairs stands beside the interval.
+        winners: by arm, how many of its configs have been judged so far on confirm seeds, the
+            present one included; 1 where its search never went on after a verdict.
 
     Raises:
         ValueError: repeated looks at seeds that are not paired.
@@ -157,7 +160,7 @@ def compare(
             for (a, b), d in pairs.items()
         }
     lost = [name for name, (count, _) in diverged.items() if count and not metric.is_accuracy]
-    claims = make_claims(pairs, min_effect=min_effect, incomplete=lost)
+    claims = make_claims(pairs, min_effect=min_effect, incomplete=lost, winners=winners)
     logs = {name: _logs(own, losses.get(name, {})) for name, own in scores.items()}
     ratios = {name: differ(log, logs.get(reference, {})) for name, log in logs.items()}
     return Comparison(

@@ -9,6 +9,7 @@ from benchmarks.coverage import (
     SEEDS,
     family_rate,
     images_coverage,
+    new_winners_rate,
     sequential_family_rate,
     sequential_rate,
     sign_flip_rate,
@@ -46,6 +47,12 @@ def test_looking_at_all_pairs_of_four_arms_is_wrong_in_at_most_5_percent():
 @pytest.mark.parametrize("num_arms", [2, 4])
 def test_several_equal_arms_are_told_apart_in_at_most_5_percent(num_arms):
     assert family_rate(num_arms, 5) <= at_most(0.05, 2_000)
+
+
+def test_winners_judged_one_after_the_other_are_wrong_in_at_most_5_percent():
+    # Each look claims in 2.5% on this side; the later ones together as often as the first.
+    assert new_winners_rate(11, 1_000) <= at_most(0.05, 1_000)
+    assert new_winners_rate(11, 300, counted=False) > 0.10
 
 
 @pytest.mark.parametrize(("seeds", "images"), [(3, 300), (5, 300), (10, 300), (5, 2000)])

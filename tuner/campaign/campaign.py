@@ -80,7 +80,9 @@ class Campaign:
 
         One seed may be under way, so that workers need not wait for its last training.
         """
-        from results.statistics.sequential import undecided_pairs  # scipy: not while Ray starts
+        # scipy: not while Ray starts
+        from results.statistics.claims import penalty
+        from results.statistics.sequential import ALPHA, undecided_pairs
 
         confirm = self.plan.config.confirm
         is_over = confirm.until != "decided" or self.num_seeds >= confirm.max_seeds
@@ -94,8 +96,9 @@ class Campaign:
             arms = {name: s for name, s in arms.items() if any(v is not None for v in s.values())}
         kept = [i for i in ended if all(scores[i] is not None for scores in arms.values())]
         scores = {name: {i: values[i] or 0.0 for i in kept} for name, values in arms.items()}
-        effect, metric = self.plan.min_effect, self.metric
-        return bool(undecided_pairs(scores, min_effect=effect, metric=metric))
+        look = 1 + sum(max(0, len(arm.confirmed) - 1) for arm in self.arms.values())
+        effect, alpha = self.plan.min_effect, ALPHA / penalty(look)
+        return bool(undecided_pairs(scores, min_effect=effect, alpha=alpha, metric=self.metric))
 
     @property
     def num_model_based(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -228,6 +229,26 @@ def test_seeds_that_depend_on_scores_are_judged_under_repeated_looks(tmp_path, c
     assert comparison.verdict.endswith("(for all 3 comparisons, valid under repeated looks).")
     assert main(["compare", str(run_dir), "--no-plots"]) == 0
     assert "points, 95% confidence sequence" in capsys.readouterr().out
+
+
+def test_a_winner_found_after_a_verdict_is_a_second_look(tmp_path):
+    """As `resume= trials=+N` leaves it: another config won, on the same seeds."""
+    first, second = make_trial(params={"p": 0.5}), make_trial(params={"p": 2.0})
+    with RunStore.create(tmp_path / "run", {}, "") as store:
+        for day, (trial, accuracy) in enumerate([(first, 0.9), (second, 0.91)], start=1):
+            for replicate in range(3):
+                confirm = replace(trial, role="confirm", replicate=replicate, seed=replicate)
+                started_at = datetime(2026, 1, day, tzinfo=UTC)
+                score = accuracy + replicate / 1_000
+                write_trial(store, confirm, accuracy=score, started_at=started_at)
+        for replicate, score in enumerate((0.88, 0.89, 0.885)):
+            default = make_trial("baseline", role="confirm", replicate=replicate)
+            write_trial(store, replace(default, seed=replicate), accuracy=score)
+    comparison = results.load(tmp_path / "run").compare()
+    (claim,) = comparison.claims
+    assert claim.look == 2
+    assert claim.p_holm == pytest.approx(2 * claim.difference.p_value)
+    assert "winners judged before" in comparison.verdict
 
 
 def test_the_pairs_are_printed_within_100_columns(tmp_path, capsys):

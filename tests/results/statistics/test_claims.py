@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from results.statistics.claims import MAX_SEEDS_NEEDED, holm, make_claims, seeds_needed
+from results.statistics.claims import (
+    MAX_SEEDS_NEEDED,
+    holm,
+    make_claims,
+    penalty,
+    seeds_needed,
+)
 from results.statistics.compare import compare
 from results.statistics.paired import CONFIDENCE_SEQUENCE, Difference, paired_difference
 
@@ -79,6 +85,31 @@ def test_claims_of_several_pairs_are_corrected():
     assert both[0].sentence.startswith("undecided: a minus b = 0.16 points [")
     assert f", not significant over 2 comparisons (Holm p={p_text})" in both[0].sentence
     assert both[0].difference.separated
+
+
+def test_all_later_looks_together_spend_as_much_as_the_first():
+    assert penalty(1) == 1
+    spent = [1 / penalty(look) for look in range(2, 1_001)]
+    assert sum(spent) == pytest.approx(1 - 1 / 1_000)  # telescopes
+
+
+@pytest.mark.parametrize(
+    ("winners", "look", "factor"), [({"a": 2}, 2, 2), ({"a": 2, "b": 2}, 3, 6)]
+)
+def test_a_later_winner_is_judged_by_its_look(winners, look, factor):
+    lone = pair(0.00162, 0.001, 4)
+    (claim,) = make_claims({("a", "b"): lone}, min_effect=0.0001, winners=winners)
+    assert (claim.outcome, claim.look) == (
+        "undecided",
+        sum(winners.values()) + len({"a", "b"} - winners.keys()) - 1,
+    )
+    assert claim.p_holm == pytest.approx(factor * lone.p_value)
+    assert f"over 1 comparison and {look} winners (Holm p=" in claim.sentence
+    surer = pair(0.01, 0.001, 4)
+    (claim,) = make_claims({("a", "b"): surer}, min_effect=0.0001, winners=winners)
+    assert claim.winner == "a"
+    found = compare({"a": scores(0.91, 0.92), "b": scores(0.9, 0.9)}, winners=winners)
+    assert found.verdict.endswith("(claims corrected for winners judged before).")
 
 
 def test_every_kind_of_claim_is_corrected():
