@@ -28,7 +28,10 @@ ROOT = Path(__file__).parent.parent
 
 
 # Whose tests share one cluster.
-CLUSTER_TESTS = ("tests/commands/", "tests/tuner/test_api.py", "tests/tuner/measure/")
+CLUSTER_TESTS = (
+    *("tests/commands/test_run.py", "tests/commands/test_fidelity_run.py"),
+    *("tests/commands/test_user_run.py", "tests/tuner/test_api.py", "tests/tuner/measure/"),
+)
 
 
 @pytest.hookimpl(optionalhook=True)
