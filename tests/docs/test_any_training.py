@@ -271,9 +271,6 @@ class StandInTrainer:
         self.used: list[tuple[float, int]] = []
         TRAINERS.append(self)
 
-    def get_train_dataloader(self) -> Any:
-        raise NotImplementedError
-
     def train(self) -> None:
         """One pass over the loader, max_steps at most."""
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=1.0)

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
@@ -14,6 +13,7 @@ from torch.optim import lr_scheduler
 from search_spaces import FAMILIES
 from search_spaces.schedule import Schedule, make_schedule
 from tests.fakes.results import make_recipe, make_trial
+from tests.search_spaces.test_schedule import torch_lrs
 
 N, BATCH, EPOCHS = 1000, 10, 2
 STEPS = N * EPOCHS // BATCH
@@ -22,17 +22,6 @@ STEPS = N * EPOCHS // BATCH
 def schedule(family: str = "cosine", params: dict[str, float] | None = None, **kwargs) -> Schedule:
     known = {"epochs": EPOCHS, "train_examples": N, "interval": 0, "lr0": 0.1, "batch0": BATCH}
     return make_schedule(lambda u: FAMILIES[family](u, **(params or {})), **(known | kwargs))
-
-
-def lrs_of_torch(make: object, count: int) -> list[float]:
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    scheduler = make(optimizer)
-    lrs = []
-    for _ in range(count):
-        lrs.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-    return lrs
 
 
 @pytest.mark.parametrize(
@@ -48,7 +37,7 @@ def test_every_step_equals_torchs_scheduler(family: str, params: dict, make: obj
     table = schedule(family, params)
     assert table.num_stages == table.num_steps() == STEPS
     used = [table.lr_S[step.stage] for step in table.steps()]
-    np.testing.assert_allclose(used, lrs_of_torch(make, STEPS), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(used, torch_lrs(make, STEPS), rtol=0, atol=1e-13)
 
 
 def test_steps_that_do_not_divide_the_samples_are_read_where_they_begin() -> None:
