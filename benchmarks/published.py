@@ -39,6 +39,7 @@ from results.statistics.correlation import spearman
 from results.statistics.intervals import mean_of
 from results.statistics.paired import Difference, Scores, paired_difference
 from results.statistics.unpaired import welch_difference
+from search_spaces.metric import make_metric
 
 FILES = ("llm_schedules_runs.parquet", "llm_schedules_curves.parquet", "speedrun_losses.csv")
 # The largest group of trainings that differ by their schedule alone.
@@ -49,6 +50,7 @@ OTHERS = ("sequence_length", "warmup_steps", "weight_decay")
 RUNGS = (0.3, 0.5, 1.0)  # shares of FULL that were trained
 TENTHS = 10  # a prefix is seen at tenths of FULL
 NUM_SEEDS = (3, 5, 10)
+VAL_LOSS = make_metric("val_loss")
 Row = dict[str, Any]
 Differ = Callable[[Scores, Scores], Difference]
 INTERVALS: dict[str, Differ] = {
@@ -246,11 +248,6 @@ def last_common_step(arms: Mapping[str, Mapping[int, Mapping[int, float]]]) -> i
     return max(set.intersection(*(set(c) for own in arms.values() for c in own.values())))
 
 
-def scores_of(arms: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
-    """Minus the losses: results.statistics takes higher as better."""
-    return {arm: {seed: -loss for seed, loss in own.items()} for arm, own in arms.items()}
-
-
 def arms_table(arms: Mapping[str, Mapping[int, float]], steps: Mapping[str, int]) -> str:
     """What each arm reached."""
     rows = []
@@ -266,8 +263,8 @@ def arms_table(arms: Mapping[str, Mapping[int, float]], steps: Mapping[str, int]
 def pairs_table(arms: Mapping[str, Mapping[int, float]]) -> str:
     """Every pair of arms; no smallest effect is asked for, so the interval speaks."""
     rows = []
-    for claim in compare(scores_of(arms), min_effect=1e-9, paired=False).claims:
-        d = claim.difference
+    for claim in compare(arms, metric=VAL_LOSS, min_effect=None, paired=False).claims:
+        d = claim.difference.reverse  # how far the first lies below
         assert d.p_value is not None, "seeds differ"
         assert claim.p_holm is not None
         interval = f"{d.mean:+.5f} [{d.low:+.5f}, {d.high:+.5f}]"
