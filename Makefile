@@ -1,7 +1,7 @@
 # Each target makes .venv by itself; PYTHON may name another interpreter (3.11 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadscope --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test test-fast lint types bench papers docs mutants
 .DEFAULT_GOAL := run

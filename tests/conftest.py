@@ -1,4 +1,4 @@
-"""One Ray cluster for the whole session, started when the first test needs it."""
+"""One Ray cluster for each process of tests, started when its first test needs it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -27,27 +26,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).parent.parent
 
 
-# Whose tests share one cluster.
-CLUSTER_TESTS = (
-    *("tests/commands/test_run.py", "tests/commands/test_fidelity_run.py"),
-    *("tests/commands/test_user_run.py", "tests/tuner/test_api.py", "tests/tuner/measure/"),
-)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A file goes to one process as a whole; those of the cluster all to the same.
-
-    Marks of xdist_group would say that, but for pytest 9.2, which does not read them.
-    """
-    from xdist.scheduler import LoadScopeScheduling
-
-    class OneCluster(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            is_cluster = nodeid.startswith(CLUSTER_TESTS)
-            return "cluster" if is_cluster else nodeid.partition("::")[0]
-
-    return OneCluster(config, log)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than CPUs: they wait for Ray's processes about half of their time."""
+    return min(4, len(os.sched_getaffinity(0)) + 1)
 
 
 @dataclass(frozen=True)
