@@ -6,6 +6,7 @@ import difflib
 import functools
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -30,7 +31,10 @@ def is_import_path(name: str) -> bool:
 
 
 def load_module(path: Path) -> ModuleType:
-    """The module in a Python file, executed anew."""
+    """The module in a Python file, executed anew; it may import what lies beside it."""
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None, "a .py file always has an import spec"
     assert spec.loader is not None

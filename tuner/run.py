@@ -158,6 +158,8 @@ def make_request(
     rest = {key: value for key, value in given.items() if key != "resume"}
     target = given.get("resume")
     if target is None:
+        if rest.get("code") == "accept":
+            raise ConfigError("code=accept: has no effect; it needs resume=<run>")
         return Request(config=compose(rest, config_dir, function))
     if target == "":
         raise ConfigError("resume=: may not be empty")

@@ -18,9 +18,13 @@ def revision() -> dict[str, Any]:
         recorded: dict[str, Any] = json.loads(RECORDED.read_text())
         return recorded
     # An installed copy may lie in a checkout of something else, which does not track it.
-    if not _ask("ls-files", Path(__file__).name):
-        return {}
-    return {"sha": _ask("rev-parse", "HEAD"), "dirty": bool(_ask("status", "--porcelain"))}
+    return git_state(HERE) if _ask(HERE, "ls-files", Path(__file__).name) else {}
+
+
+def git_state(folder: Path) -> dict[str, Any]:
+    """Commit ("sha") of the checkout around a folder, and whether it was changed ("dirty")."""
+    sha = _ask(folder, "rev-parse", "HEAD")
+    return {"sha": sha, "dirty": bool(_ask(folder, "status", "--porcelain"))} if sha else {}
 
 
 def describe_version() -> str:
@@ -31,9 +35,9 @@ def describe_version() -> str:
     return f"gradtune {version('gradtune')}{suffix}"
 
 
-def _ask(*words: str) -> str:
+def _ask(folder: Path, *words: str) -> str:
     try:
-        done = subprocess.run(["git", *words], cwd=HERE, capture_output=True, text=True)
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True)
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

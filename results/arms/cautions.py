@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from results.records.schema import Row
 from results.statistics.claims import FEW_SEEDS
@@ -62,6 +63,16 @@ def budget_warnings(searched: Mapping[str, int], confirmed: Mapping[str, list[Ro
         if _are_unequal(spent.values()):
             warnings.append(f"confirm trainings {what}: {_listed(spent)}.")
     return warnings
+
+
+def code_warnings(manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Runs that went on with other code than they began with (code=accept)."""
+    return [
+        f"{run_id}: your code changed on {str(change.get('at'))[:10]} while it ran "
+        f"({', '.join(change.get('files', []))}); trainings before and after are compared."
+        for run_id, manifest in manifests.items()
+        for change in manifest.get("code_changes") or []
+    ]
 
 
 def seed_warnings(pairs: Iterable[Difference]) -> list[str]:

@@ -8,7 +8,13 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from results.arms.cautions import budget_warnings, edge_warnings, loss_warnings, seed_warnings
+from results.arms.cautions import (
+    budget_warnings,
+    code_warnings,
+    edge_warnings,
+    loss_warnings,
+    seed_warnings,
+)
 from results.arms.choice import (
     chosen_row,
     confirm_rows,
@@ -92,6 +98,7 @@ def compare_arms(
         details=MappingProxyType(details),
         warnings=(
             *edge_warnings(details, spaces, arms),
+            *code_warnings(manifests),
             *loss_warnings(lost),
             *budget_warnings(searched, {name: confirm_rows(rows) for name, rows in arms.items()}),
             *seed_warnings(comparison.pairs.values()),

@@ -57,9 +57,11 @@ def provenance(run: Run) -> list[Provenance]:
 def _facts(manifest: Mapping[str, Any], rows: list[Row]) -> dict[str, str]:
     """By name, what is known; a damaged manifest leaves out the rest."""
     recipe, config = _dict(manifest, "recipe"), _dict(manifest, "config")
-    git, hardware = _dict(manifest, "git"), _dict(manifest, "hardware")
+    code, hardware = _dict(manifest, "code"), _dict(manifest, "hardware")
     search, confirm = _dict(config, "search"), _dict(config, "confirm")
-    slots, changes = _dict(manifest, "slots"), " with changes" if git.get("dirty") else ""
+    slots, versions = _dict(manifest, "slots"), dict(_dict(manifest, "versions"))
+    ours = " ".join(filter(None, (versions.pop("gradtune", ""), _git(_dict(manifest, "git")))))
+    is_users = recipe.get("trainer") == "user"  # whose optimizer and test data only it knows
     seeds = sorted({(r["replicate"], r["seed"]) for r in rows if r["role"] == "confirm"})
     facts = {
         "command": manifest.get("command"),
@@ -67,9 +69,11 @@ def _facts(manifest: Mapping[str, Any], rows: list[Row]) -> dict[str, str]:
         "started": _time(manifest.get("started_at")),
         "ended": _time(manifest.get("ended_at")),
         "trained": _known(recipe, "model", "width", "dataset", "epochs", "precision"),
-        "optimizer": _known(recipe, "optimizer", "momentum", "nesterov", "weight_decay"),
+        "optimizer": None
+        if is_users
+        else _known(recipe, "optimizer", "momentum", "nesterov", "weight_decay"),
         "data": _known(recipe, "data_fingerprint", "train_examples", "pool_examples"),
-        "test images": manifest.get("num_test"),
+        "test images": None if is_users else manifest.get("num_test"),
         "noise law": _known(recipe, "noise_law", "c2", "c2_source"),
         "search": _known(search, *search),
         "confirm": _known(confirm, *confirm),
@@ -78,14 +82,20 @@ def _facts(manifest: Mapping[str, Any], rows: list[Row]) -> dict[str, str]:
         "confirm seeds": ", ".join(str(seed) for _, seed in seeds),
         "minimum effect": config.get("min_effect"),
         "scale": manifest.get("scale"),
-        "code": f"git {git['sha']}{changes}" if git.get("sha") else None,
-        "versions": ", ".join(f"{k} {v}" for k, v in _dict(manifest, "versions").items()),
+        "your code": ", ".join(filter(None, (_git(_dict(code, "git")), *_dict(code, "files")))),
+        "GradTune": ours,
+        "versions": ", ".join(f"{k} {v}" for k, v in versions.items()),
         "hardware": _known(hardware, *hardware),
         "trained on": ", ".join(sorted({row["device"] for row in rows if row["device"]})),
         "trials at once": slots.get("max_concurrent"),
         "report made with": f"Python {platform.python_version()}",
     }
     return {name: str(value) for name, value in facts.items() if value not in (None, "", [])}
+
+
+def _git(state: Mapping[str, Any]) -> str:
+    changes = " with changes" if state.get("dirty") else ""
+    return f"git {state['sha']}{changes}" if state.get("sha") else ""
 
 
 def _dict(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:

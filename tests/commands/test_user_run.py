@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,51 @@ def test_dry_run_times_one_epoch_of_the_users_own_training(inline: Inline) -> No
         in done.stdout
     )
     assert "from one timed epoch" in done.stdout
+
+
+SLOPE = """
+import helper_of_a_test
+def train(schedule, seed, report):
+    for number in range(schedule.num_reports):
+        report(val_accuracy=0.5 + helper_of_a_test.SLOPE * number / 100, test_accuracy=0.5)
+"""
+
+
+def test_changed_code_is_refused_until_accepted_and_told_in_the_verdict(
+    inline: Inline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    path, helper = project / "mine.py", project / "helper_of_a_test.py"
+    path.write_text(SLOPE)
+    helper.write_text("SLOPE = 1\n")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "mine"]):
+        identity = ("-c", "user.name=n", "-c", "user.email=e")
+        subprocess.run(["git", *identity, *words], cwd=project, check=True)
+    monkeypatch.syspath_prepend(str(project))
+    monkeypatch.delitem(sys.modules, "helper_of_a_test", raising=False)
+    again = (f"trainable={path}:train", f"resume={inline.folder / 'mine'}")
+    assert inline.run(again[0], *SMALL, "name=mine").returncode == 0
+    (manifest,) = results.load(inline.folder / "mine").manifests.values()
+    assert list(manifest["code"]["files"]) == ["helper_of_a_test.py", "mine.py"]
+    assert len(manifest["code"]["git"]["sha"]) == 40
+    assert not manifest["code"]["git"]["dirty"]
+    path.write_text(f"# a comment\n{SLOPE}")
+    assert inline.run(*again, "trials=+1").returncode == 0
+    helper.write_text("SLOPE = 2\n")
+    refused = inline.run(*again, "trials=+1")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].endswith(
+        "your code changed since the run began (helper_of_a_test.py); code=accept goes on with "
+        "it, and the verdict says so"
+    )
+    accepted = inline.run(*again, "trials=+1", "code=accept")
+    assert accepted.returncode == 0, accepted.stderr
+    warning = " (helper_of_a_test.py); trainings before and after are compared."
+    assert warning in " ".join(accepted.stdout.split())
+    assert inline.run(*again, "trials=+1").returncode == 0  # the same change is accepted once
+    (manifest,) = results.load(inline.folder / "mine").manifests.values()
+    assert [change["files"] for change in manifest["code_changes"]] == [["helper_of_a_test.py"]]
 
 
 GPT = (

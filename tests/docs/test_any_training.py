@@ -134,20 +134,23 @@ def test_signal_handlers_cannot_be_set_in_the_function() -> None:
         finish(function)
 
 
-def test_the_functions_file_is_watched_and_what_it_imports_is_not(tmp_path: Path) -> None:
-    says("The file it lives in is part of the run's identity: a resume refuses another version.")
-    says("Files it imports and the data it reads are not watched.")
+def test_the_functions_code_is_watched_with_what_it_imports(tmp_path: Path) -> None:
+    says("a resume refuses it where it does something else than when the run began")
+    says("also in files of its folder that it imports; comments and docstrings may change.")
+    says("The data it reads is not watched.")
     mine, helper = tmp_path / "mine.py", tmp_path / "helper.py"
-    mine.write_text("import helper\ndef train(schedule, seed, report): ...\n")
+    mine.write_text("import helper\ndef train(schedule, seed, report): open('data.txt')\n")
     helper.write_text("x = 1\n")
+    (tmp_path / "data.txt").write_text("1")
 
     def digest() -> str:
         return code_digest(compose([f"trainable={mine}:train", *WORDS[1:]]))
 
     before = digest()
-    helper.write_text("x = 2\n")
+    (tmp_path / "data.txt").write_text("2")
+    mine.write_text(mine.read_text() + "# another comment\n")
     assert digest() == before
-    mine.write_text(mine.read_text() + "# another version\n")
+    helper.write_text("x = 2\n")
     assert digest() != before
 
 

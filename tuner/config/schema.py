@@ -381,6 +381,8 @@ class Config:
         "of the run; null = made up")
     resume: str | None = _key(None, "path", "a run folder or its name",
         "go on with an earlier run")
+    code: str = _key("same", "name", _one_of("same", "accept"),
+        "accept = a resumed run goes on although your own code changed; the verdict says so")
     display: str = _key("auto", "name", _one_of("auto", "rich", "plain", "none"),
         "while it runs; auto = rich in a terminal, plain elsewhere")
     report: bool = _key(True, "", SWITCH, "write report.html into the run folder at the end")

@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import json
 import pickle
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
 from search_spaces.registry import find_source, is_import_path
 from tuner.config.schema import NAMED, Config, ConfigError, refusing, value_of
+from tuner.plan.codefiles import code_files, digests, essence
 
 MAIN = "__main__"  # module of what is defined in a script or a notebook
 
@@ -26,7 +29,45 @@ def foreign_names(config: Config) -> dict[str, str]:
 
 
 def code_digest(config: Config) -> str:
-    """Identifies the user's own code by its files, or a function by its source; '' without any."""
+    """Identifies what the user's own code does; '' without any."""
+    parts = code_parts(config)
+    return _digest(json.dumps(parts, sort_keys=True).encode()) if parts else ""
+
+
+def code_parts(config: Config) -> dict[str, str]:
+    """Digest of each file of the user's own code, and of a function that lives in none."""
+    names = foreign_names(config)
+    parts = {}
+    if config.trainable_function is not None:
+        parts[names.pop("trainable")] = _digest(essence(_source(config.trainable_function)))
+    return parts | digests(code_files(names.values()))
+
+
+def changed_parts(config: Config, manifest: Mapping[str, Any]) -> list[str]:
+    """Which parts of the user's own code do something else than when this run began."""
+    now = code_parts(config)
+    before = (manifest.get("code") or {}).get("files")
+    if before is None:  # written before the parts were kept
+        digest = manifest["recipe"].get("code_digest", "")
+        return [] if digest in (code_digest(config), earlier_digest(config)) else sorted(now)
+    return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+
+
+def code_folder(config: Config) -> Path | None:
+    """Where the user's own code lies; None without any, or where it is in no file."""
+    names = foreign_names(config)
+    function = config.trainable_function
+    if function is not None:
+        del names["trainable"]
+        code = getattr(function, "__code__", None)
+        if code is not None and Path(code.co_filename).is_file():
+            return Path(code.co_filename).resolve().parent
+    files = code_files(names.values())
+    return next(iter(files.values())).parent if files else None
+
+
+def earlier_digest(config: Config) -> str:
+    """As `code_digest` was before: of the bytes of the files that are named, and of no others."""
     names = foreign_names(config)
     content = b""
     if config.trainable_function is not None:
@@ -34,7 +75,11 @@ def code_digest(config: Config) -> str:
         content = _source(config.trainable_function)
     sources = [find_source(name) for name in names.values()]
     content += b"".join(source.read_bytes() for source in sources if source is not None)
-    return hashlib.sha256(content).hexdigest()[:12] if content else ""
+    return _digest(content) if content else ""
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def name_of(function: Callable[..., Any]) -> str:

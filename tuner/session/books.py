@@ -18,15 +18,18 @@ from results.records.schema import trial_from_row
 from results.records.store import RunStore
 from tuner.campaign.campaign import Campaign
 from tuner.config.presets import scale_of
-from tuner.config.schema import ConfigError, plain
+from tuner.config.schema import Config, ConfigError, plain
 from tuner.config.yamltext import write_yaml
 from tuner.display.live import Display, make_display
 from tuner.plan.plan import Plan
+from tuner.plan.usercode import changed_parts, code_folder, code_parts
 from tuner.recording.recorder import Recorder
 from tuner.session.cluster import Slots
-from tuner.version import revision
+from tuner.version import git_state, revision
 
-PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "PyYAML", "numpy", "scipy")
+PACKAGES = (
+    *("gradtune", "torch", "torchvision", "ray", "optuna", "pyarrow", "PyYAML", "numpy", "scipy"),
+)
 
 
 def begin(plan: Plan, slots: Slots, command: str, run_dir: Path) -> tuple[Campaign, Recorder]:
@@ -61,10 +64,26 @@ def take_up(plan: Plan, run_dir: Path) -> tuple[Campaign, Recorder]:
         display.resumed(trial_from_row(row), row["status"], row["objective"], num_rungs)
     before = store.manifest
     looked = has_looked(plan, before, rows)
-    store.update_manifest(status="running", config=plain(plan.config), looked=looked)
+    store.update_manifest(
+        status="running",
+        config=plain(plan.config),
+        looked=looked,
+        code_changes=_code_changes(plan.config, before),
+    )
     recorder = Recorder(store, display)
     recorder.remember(rows, before.get("shared_samples", 0))
     return campaign, recorder
+
+
+def _code_changes(config: Config, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every time that the run went on with other code: when, and which files had changed."""
+    before = list(manifest.get("code_changes", []))
+    files = changed_parts(config, manifest)
+    is_known = bool(before) and before[-1]["code"] == code_parts(config)
+    if not files or is_known:
+        return before
+    now = {"at": datetime.now(UTC).isoformat(), "files": files, "code": code_parts(config)}
+    return [*before, now]
 
 
 def has_looked(plan: Plan, manifest: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> bool:
@@ -96,8 +115,15 @@ def make_manifest(plan: Plan, slots: Slots, command: str) -> dict[str, Any]:
         "slots": asdict(slots),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         "git": revision(),
+        "code": describe_code(plan.config),
         "hardware": {"machine": platform.machine(), "cpus": os.cpu_count(), **gpus},
     }
+
+
+def describe_code(config: Config) -> dict[str, Any]:
+    """The user's own code: digest of each of its `files`, and the state of its checkout."""
+    folder = code_folder(config)
+    return {"files": code_parts(config), "git": git_state(folder) if folder else {}}
 
 
 def _display(plan: Plan) -> Display:

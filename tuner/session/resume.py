@@ -23,13 +23,13 @@ from tuner.config.schema import NAMED, Config, ConfigError, check_value, plain, 
 from tuner.config.yamltext import read_yaml
 from tuner.plan.checks import check_confirm, describe_data
 from tuner.plan.plan import Plan
-from tuner.plan.usercode import check_trainable, code_digest
+from tuner.plan.usercode import changed_parts, check_trainable, code_parts
 
 # What may differ from the first part of the run; nothing here changes a trial.
 RESUMABLE = (
     *("trials", "confirm.seeds", "confirm.until", "confirm.max_seeds"),
     *("max_concurrent", "max_failures", "resources.cpus_per_trial", "resources.gpus_per_trial"),
-    *("cluster.address", "dataset.path", "display", "report", "dry_run"),
+    *("cluster.address", "dataset.path", "display", "report", "dry_run", "code"),
     *("track", "tracking.project", "tracking.entity", "tracking.mode", "tracking.uri"),
 )
 # Names that may be repeated, which allows their import, but not changed.
@@ -65,12 +65,11 @@ def resume_run(
     _check_foreign(stored, manifest, given, _own_families(stored, given, config_dir))
     config.trainable_function = function
     check_trainable(config)
-    source = describe_data(config)
     recipe = Recipe(**manifest["recipe"])
-    if code_digest(config) != recipe.code_digest:
-        raise ConfigError(
-            f"resume={target}: the run's own model, dataset, optimizer or trainable changed"
-        )
+    _check_code(target, config, manifest)
+    source = describe_data(config)
+    if recipe.trainer == "user":  # whose data only the code knows
+        source = replace(source, fingerprint=recipe.data_fingerprint)
     if source.fingerprint != recipe.data_fingerprint:
         raise ConfigError(
             f"resume={target}: the data changed (fingerprint {source.fingerprint[:12]}, "
@@ -86,6 +85,17 @@ def resume_run(
         source=source,
     )
     return plan, run_dir
+
+
+def _check_code(target: str, config: Config, manifest: Mapping[str, Any]) -> None:
+    """Other code than the run began with is used only when told to, once for each change."""
+    changed = changed_parts(config, manifest)
+    accepted = [change["code"] for change in manifest.get("code_changes", [])[-1:]]
+    if changed and config.code != "accept" and code_parts(config) not in accepted:
+        raise ConfigError(
+            f"resume={target}: your code changed since the run began ({show(', '.join(changed))});"
+            " code=accept goes on with it, and the verdict says so"
+        )
 
 
 def _find(target: str) -> Path:
