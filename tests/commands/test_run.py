@@ -179,7 +179,11 @@ def test_more_trials_extend_a_finished_run(inline: Inline, whole: Finished) -> N
 def test_a_users_model_that_raises_is_recorded_and_exits_one(command: Command) -> None:
     words = [w for w in SMALL if not w.startswith("model.")]
     done = command.run(
-        "space=poly", "model=tests.fakes.users_code:broken_model", "max_failures=0", *words
+        "space=poly",
+        "workload=digits",
+        "model=tests.fakes.users_code:broken_model",
+        "max_failures=0",
+        *words,
     )
     assert done.returncode == 1
     assert "the first 5 trials all failed" in done.stderr
@@ -196,6 +200,7 @@ def test_a_users_space_file_model_dataset_and_optimizer_work(command: Command) -
     done = command.run(
         "space=./tests/fakes/knee.py",
         "model=tests.fakes.users_code:linear_model",
+        "workload=digits",
         "dataset=tests.fakes.users_code:two_classes",
         "optimizer=tests.fakes.users_code:plain_sgd",
         "optimizer.momentum=0",

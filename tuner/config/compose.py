@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces import FAMILIES, SPACES
-from search_spaces.registry import is_import_path, nearest
+from search_spaces.registry import check_name, find_source, is_import_path, nearest
 from search_spaces.space import EXTRA_PARAMS, SearchSpace, read_interval
+from trainables import DATASETS, MODELS
 from tuner.config.presets import PRESETS
 from tuner.config.schema import (
     KEYS,
@@ -27,11 +28,12 @@ from tuner.config.schema import (
     convert,
     flatten,
     make_config,
+    refusing,
     show,
 )
 from tuner.config.userfiles import load_space, load_yaml
 from tuner.config.words import parse_words
-from tuner.config.workloads import WORKLOADS
+from tuner.config.workloads import CUSTOM, WORKLOADS
 
 # Keys whose value may name code to import.
 NAMES_OF_CODE = (*(f"{key}.name" for key in NAMED), "recipe.family", "trainable")
@@ -59,8 +61,7 @@ def compose(
     settings = {name: preset.settings for name, preset in PRESETS.items()}
     preset_name = asked.get("preset", "none")
     of_preset, is_own = _layer("preset", preset_name, settings, config_dir)
-    default = of_preset.get("workload", KEYS["workload"].default)
-    workload = asked.get("workload", "user" if "trainable" in asked else default)
+    workload = asked.get("workload", _default_workload(asked, of_preset))
     of_workload, _ = _layer("workload", workload, WORKLOADS, config_dir)
     names = {"workload": workload, "preset": preset_name}
     values = {**of_workload, **of_preset, **asked, **names}
@@ -69,8 +70,19 @@ def compose(
     ranges = {key: values.pop(key) for key in list(values) if key.startswith("spaces.")}
     params = {key: values.pop(key) for key in list(values) if is_param(key)}
     for key, known in KEYS.items():
-        if values.setdefault(key, known.default) == MISSING:
-            raise ConfigError(f"{key}: no value; this workload needs {key}=...")
+        values.setdefault(key, known.default)
+    missing = [key.removesuffix(".name") for key in KEYS if values[key] == MISSING]
+    if missing:
+        for what, registry in (("dataset", DATASETS), ("model", MODELS)):
+            if f"{what}.name" in asked:
+                with refusing():
+                    check_name(what, asked[f"{what}.name"], registry)
+                    find_source(asked[f"{what}.name"])
+        or_recipe = ", or workload=<name>, whose recipe then holds" if workload == CUSTOM else ""
+        raise ConfigError(
+            f"{', '.join(missing)}: no value; workload={workload} leaves them to you: "
+            f"{' '.join(f'{key}=...' for key in missing)}{or_recipe}"
+        )
     config = make_config(values)
     config.recipe.params = _recipe_params(config.recipe.family, params, asked)
     config.space = list(spaces)
@@ -126,6 +138,15 @@ def _recipe_params(
             keys = [*KEYS, *(f"recipe.{param}" for param in known)]
             raise ConfigError(f"unknown key {key!r}{nearest(key, keys)}")
     return params
+
+
+def _default_workload(asked: Mapping[str, Any], of_preset: Mapping[str, Any]) -> str:
+    """A dataset or model of one's choice takes over no recipe that was made for others."""
+    if "trainable" in asked:
+        return "user"
+    if "workload" not in of_preset and not {"dataset.name", "model.name"}.isdisjoint(asked):
+        return CUSTOM
+    return str(of_preset.get("workload", KEYS["workload"].default))
 
 
 def _layer(

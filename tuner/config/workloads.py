@@ -11,6 +11,8 @@ from typing import Any
 
 from trainables.functions.benchmark import FUNCTIONS
 
+CUSTOM = "custom"  # where a dataset or model is named and no workload
+
 # SGD recipe common to the CIFAR models; the papers themselves use momentum 0, weight decay 0.
 CIFAR_RECIPE: dict[str, Any] = {
     "optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
@@ -68,6 +70,8 @@ WORKLOADS: dict[str, dict[str, Any]] = {
     },
     # For machines without data: 32x32 images labelled by a fixed random teacher network.
     "synthetic": CIFAR_RECIPE | {"dataset": "synthetic", "model": "resnet20", "epochs": 30},
+    # Whatever `dataset=` and `model=` say: no recipe is taken over from another workload.
+    CUSTOM: {},
     # Your own training (`trainable=`), which knows its data and model: see docs/any_training.md.
     "user": {"trainer": "user", "dataset": "none", "model": "none", "precision": "fp32"},
     **{name: _function_workload(name) for name in FUNCTIONS},

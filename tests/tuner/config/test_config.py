@@ -13,7 +13,7 @@ from search_spaces import SPACES
 from tests.conftest import ROOT
 from tuner.config.compose import compose
 from tuner.config.help import markdown
-from tuner.config.schema import KEYS, MISSING, SHORTHANDS, ConfigError
+from tuner.config.schema import KEYS, MISSING, SHORTHANDS, ConfigError, value_of
 from tuner.config.workloads import WORKLOADS
 from tuner.plan.plan import make_plan
 from tuner.plan.usercode import check_import
@@ -73,8 +73,14 @@ BAD = [
     ("warmup_epochs=15", "warmup_epochs=15.0: must be below epochs=15"),
     ("dataset.val_fraction=1", "dataset.val_fraction=1.0"),
     ("dataset.train_examples=5000", "has only 1,437 training images"),
-    ("dataset=cifar10 dataset.path=/nowhere", "/nowhere"),
+    ("workload=digits dataset=cifar10 dataset.path=/nowhere", "/nowhere"),
     ("dataset=foo", "unknown dataset 'foo'"),
+    (
+        "model=tests.fakes.users_code:linear_model dataset=cifar10 lr=0.1",
+        "batch.initial, epochs: no value; workload=custom leaves them to you: batch.initial=... "
+        "epochs=..., or workload=<name>, whose recipe then holds",
+    ),
+    ("workload=custom", "dataset, model, lr, batch.initial, epochs: no value"),
     ("model=resnet19", "unknown model 'resnet19'; did you mean 'resnet18'?"),
     ("optimizer=sdg", "unknown optimizer 'sdg'; did you mean 'sgd'?"),
     ("optimizer=adamw", "adamw has none"),
@@ -115,7 +121,7 @@ BAD = [
     ("space=wsd spaces.wsd.f.value=0.05 spaces.wsd.interval.value=2", "f=0.05, interval=2 of"),
     ("space=wsd spaces.wsd.f.low=0.01 spaces.wsd.f.high=0.02", "the curve falls only after it is"),
     ("recipe.family=wsd recipe.p=1 recipe.f=0.05", "recipe: with f=0.05, interval=1 of 15 epochs"),
-    ("dataset=os:getcwd", "os:getcwd"),
+    ("workload=digits dataset=os:getcwd", "os:getcwd"),
     ("workload=[digits,synthetic]", "name one"),
     ("+foo=1", "cannot be added"),
     ("~trials", "cannot be added or removed"),
@@ -134,7 +140,7 @@ BAD = [
     ("space=lr split=0.5", "the split of space lr is fixed"),
     ("recipe.interval=16", "recipe.interval=16: must be at most epochs=15"),
     ("workload=user lr=1 batch.initial=8 epochs=3", "trainable: give your own training"),
-    ("trainable=tests.fakes.users_code:train", "lr: no value; this workload needs lr=..."),
+    ("trainable=tests.fakes.users_code:train", "lr, batch.initial, epochs: no value; "),
     ("trainable=tests.fakes.users_code:train workload=digits", "workload=digits trains by itself"),
     (f"{OWN} dataset.train_examples=null", "dataset.train_examples: give the samples"),
     (f"{OWN} trainable=train", "trainable=train: write package.module:function"),
@@ -207,12 +213,23 @@ def test_every_space_can_be_searched(space: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "workload", [w for w in WORKLOADS if w not in ("imagenet_resnet34", "user")]
+    "workload", [w for w in WORKLOADS if w not in ("imagenet_resnet34", "user", "custom")]
 )
 def test_every_workload_makes_a_plan(workload: str) -> None:
     plan = make_plan(compose([f"workload={workload}"]))
     assert plan.recipe.workload == workload
     assert plan.baseline is not None
+
+
+def test_a_dataset_or_model_of_ones_choice_takes_over_no_recipe() -> None:
+    words = ("dataset=digits", "model=resnet8", "lr=0.1", "batch.initial=32", "epochs=3")
+    config = compose(words)
+    assert config.workload == "custom"
+    for key in ("model.width", "optimizer.momentum", "optimizer.weight_decay", "trials"):
+        assert value_of(config, key) == KEYS[key].default
+        assert value_of(compose(["workload=digits", *words]), key) != KEYS[key].default
+    assert compose(["workload=digits", "model=resnet20"]).optimizer.momentum == 0.9
+    assert compose(["preset=p1_methods_cpu", "model=resnet20"]).workload == "digits"
 
 
 def test_a_workload_sets_defaults_and_the_command_line_wins() -> None:
