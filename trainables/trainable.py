@@ -43,8 +43,9 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
     `host`, and at the end `outcome` (or `failure`) and done=True; `status` is interrupted until
     then, for that is what a trial is whose last result this was. A trial with `until` ends as
     paused after that epoch, and goes on from its state when it is handed out with a later one.
-    `share` in its config: after which epochs to keep the state for others, and whose to begin
-    from; `num_shared` epochs came from there. `warning`: a state could not be saved.
+    `share` in its config: after which epochs to keep the state for others, and which to begin
+    from; `shared_samples` came from there, `kept` are the keys of those it has kept. `warning`: a
+    state could not be saved.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -53,7 +54,8 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         self.training: Training | None = None
         self.checkpoints: Checkpoints | None = None
         self.num_reported = 0
-        self.num_shared = 0
+        self.shared_samples = 0
+        self.kept: list[str] = []
         self.warning: str | None = None
         self.saved_at, self.save_seconds = time.monotonic(), 0.0
 
@@ -78,8 +80,8 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             training = self.training or self._take_up()
             if not training.finished and not self._is_paused(training):
                 training.run_epoch()
-                self._save_state(training)
                 self._keep_beginning(training)
+                self._save_state(training)
             outcome = asdict(training.outcome()) if training.finished else None
         except MISTAKES:
             return self._report(failure={"status": "failed", "error": traceback.format_exc()})
@@ -110,10 +112,18 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             state = read_newest(self.checkpoints.directory)
             if state is None and self._share.get("begin"):
                 state = read_newest(self._shared_states(self._share["begin"]))
-                self.num_shared = len(state["records"]) if state else 0
+                self._relabel(state["records"] if state else [])
             if state is not None:
                 self.training.load_state_dict(state)
         return self.training
+
+    def _relabel(self, records: list[dict[str, Any]]) -> None:
+        """Records of another's beginning: it used the same, but may have cut stages elsewhere."""
+        table = self.config.get("schedule") or self.trial.schedule
+        for record in records:
+            stage = table.stage_at(record["samples_seen"] - record["batch_size"])
+            record |= {"stage": stage, "decay_rate": float(table.decay_rate_S[stage])}
+        self.shared_samples = table.report_end(len(records))
 
     @property
     def _share(self) -> dict[str, Any]:
@@ -129,11 +139,15 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         key = self._share.get("keep", {}).get(len(training.records))
         if key is None or training.finished or self.checkpoints is None:
             return
+        state = training.state_dict()
+        if not state["records"]:  # a training of the user's own that hands over no state
+            return
         from trainables.checkpoints import Checkpoints
 
         try:
             states = Checkpoints(self._shared_states(key))
-            states.save(len(training.records), training.state_dict())
+            states.save(len(training.records), state)
+            self.kept.append(key)
         except OSError as error:  # they train it themselves
             self.warning = f"no state for others could be kept: {error}"
 
@@ -174,7 +188,8 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             "failure": failure,
             "so_far": so_far(records, metric) if is_paused else None,
             "num_epochs": len(records),
-            "num_shared": self.num_shared,
+            "shared_samples": self.shared_samples,
+            "kept": self.kept,
             "warning": self.warning,
             "done": is_paused or outcome is not None or failure is not None,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections import Counter
 
@@ -83,3 +84,84 @@ def test_shared_beginnings_change_no_number_and_are_told(inline: Inline) -> None
     (manifest,) = runs[1].manifests.values()
     assert manifest["shared_samples"] == 2 * 2 * 240  # two seeds, two epochs each
     assert f"{2 * 2 * 240:,} samples were shared" in done.stdout
+
+
+# A linear cooldown whose share is searched from one peak: epochs 1 ... of ten agree.
+COOLDOWNS = (
+    *TINY, "space=wsd_linear", "spaces.wsd_linear.delta0.value=0.1", "max_concurrent=1",
+    "spaces.wsd_linear.interval.value=1", "baseline=false", "confirm.seeds=2",
+)  # fmt: skip
+EPOCHS, N = 10, 240
+
+
+def trunk(row: dict) -> int:
+    """Epochs before the first of ten stages that decays: u = m/10 above 1-f."""
+    return math.floor(EPOCHS * (1 - row["f"])) + 1
+
+
+def test_a_search_of_cooldowns_trains_one_trunk_and_the_tails(inline: Inline) -> None:
+    words = (*COOLDOWNS, f"epochs={EPOCHS}", "trials=10")
+    for name in ("alone", "shared"):
+        done = inline.run(*words, f"name={name}", f"search.share_prefix={name == 'shared'}")
+        assert done.returncode == 0, done.stderr
+    alone, shared = (results.load(inline.folder / name) for name in ("alone", "shared"))
+    assert reproducible(alone) == reproducible(shared)
+    searched = [row for row in shared.trials.to_pylist() if row["role"] == "search"]
+    trunks = [trunk(row) for row in searched]
+    trained = N * (max(trunks) + sum(EPOCHS - epochs for epochs in trunks))
+    (manifest,) = shared.manifests.values()
+    assert manifest["shared_samples"] == 10 * EPOCHS * N - trained
+    assert f"{manifest['shared_samples']:,} samples were shared" in done.stdout
+    assert not [*(inline.folder / "shared" / "checkpoints").glob("shared-*")]
+
+
+@pytest.mark.parametrize("fidelity", ["squeezed", "prefix"])
+def test_cooldowns_by_rungs_share_their_trunks_and_change_no_number(
+    inline: Inline, fidelity: str
+) -> None:
+    rungs = (f"search.fidelity={fidelity}", "search.rungs=2")
+    words = (*COOLDOWNS, *rungs, "epochs=9", "trials=9")
+    for name in ("alone", "shared"):
+        done = inline.run(*words, f"name={name}", f"search.share_prefix={name == 'shared'}")
+        assert done.returncode == 0, done.stderr
+    alone, shared = (results.load(inline.folder / name) for name in ("alone", "shared"))
+    assert reproducible(alone) == reproducible(shared)
+    (manifest,) = shared.manifests.values()
+    assert manifest["shared_samples"] > 0
+
+
+def test_a_killed_search_of_cooldowns_goes_on_from_the_states_it_finds(
+    command: Command, inline: Inline
+) -> None:
+    words = (*COOLDOWNS, f"epochs={EPOCHS}", "trials=8")
+    whole = inline.run(*words, "name=whole")
+    assert whole.returncode == 0, whole.stderr
+    process = command.start(*words, "name=cut", "search.share_prefix=true")
+    wait_for(process, "[4/")
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    assert [*(command.folder / "cut" / "checkpoints").glob("shared-*/*.pt")]
+    resumed = inline.run(f"resume={command.folder / 'cut'}")
+    assert resumed.returncode == 0, resumed.stderr
+    cut, uncut = (results.load(command.folder / name) for name in ("cut", "whole"))
+    assert reproducible(cut) == reproducible(uncut)
+    searched = [row for row in cut.trials.to_pylist() if row["role"] == "search"]
+    trunks = [trunk(row) for row in searched]
+    trained = N * (max(trunks) + sum(EPOCHS - epochs for epochs in trunks))
+    (manifest,) = cut.manifests.values()
+    assert manifest["shared_samples"] == len(searched) * EPOCHS * N - trained
+
+
+def test_two_workers_train_the_same_cooldowns(command: Command) -> None:
+    words = [word for word in COOLDOWNS if not word.startswith("max_concurrent")]
+    words += [f"epochs={EPOCHS}", "trials=4", "search.sampler=random", "max_concurrent=2"]
+    for name in ("alone", "shared"):
+        done = command.run(*words, f"name={name}", f"search.share_prefix={name == 'shared'}")
+        assert done.returncode == 0, done.stderr
+    alone, shared = (results.load(command.folder / name) for name in ("alone", "shared"))
+    assert reproducible(alone) == reproducible(shared)
+    searched = [row for row in shared.trials.to_pylist() if row["role"] == "search"]
+    trunks = [trunk(row) for row in searched]
+    trained = N * (max(trunks) + sum(EPOCHS - epochs for epochs in trunks))
+    (manifest,) = shared.manifests.values()
+    assert manifest["shared_samples"] == len(searched) * EPOCHS * N - trained

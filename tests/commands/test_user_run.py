@@ -23,6 +23,11 @@ SMALL = (
     *("confirm.seeds=2", "max_concurrent=1", "display=plain"),
 )
 
+STATELESS = """
+def train(schedule, seed, report):
+    for epoch in range(schedule.num_epochs):
+        report(val_accuracy=epoch / 10, test_accuracy=0.5)
+"""
 BROKEN = """
 def train(schedule, seed, report):
     for epoch in range(schedule.num_epochs):
@@ -64,6 +69,37 @@ def test_shorter_trainings_of_the_users_own_are_searched_first(
     assert len([n for n in samples if n >= 100]) >= 9
     assert samples[-1] >= 900 > samples[-2]
     assert {row["status"] for row in rows} <= {"completed", "paused"}
+
+
+def test_cooldowns_of_the_users_own_training_continue_from_one_trunk(inline: Inline) -> None:
+    words = (
+        *SMALL, "space=wsd_linear", "spaces.wsd_linear.delta0.value=0.05", "baseline=false",
+        "spaces.wsd_linear.interval.value=1",
+    )  # fmt: skip
+    for name in ("alone", "shared"):
+        on = f"search.share_prefix={name == 'shared'}"
+        done = inline.run(TRAINABLE, *words, f"name={name}", on)
+        assert done.returncode == 0, done.stderr
+    alone, shared = (results.load(inline.folder / name) for name in ("alone", "shared"))
+    assert reproducible(alone) == reproducible(shared)
+    (manifest,) = shared.manifests.values()
+    assert manifest["shared_samples"] >= 100  # samples of one epoch
+
+
+def test_a_training_without_a_state_is_trained_in_full_and_shares_nothing(
+    inline: Inline, tmp_path: Path
+) -> None:
+    path = tmp_path / "stateless.py"
+    path.write_text(STATELESS)
+    done = inline.run(
+        f"trainable={path}:train", *SMALL, "space=wsd_linear", "baseline=false", "name=whole",
+        "spaces.wsd_linear.delta0.value=0.05", "search.share_prefix=true",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    run = results.load(inline.folder / "whole")
+    assert [row["samples_seen"] for row in run.trials.to_pylist()] == [600] * 8
+    (manifest,) = run.manifests.values()
+    assert manifest["shared_samples"] == 0
 
 
 def test_a_training_named_by_its_file_that_reports_percent_fails_with_that_line(

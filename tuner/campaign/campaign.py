@@ -9,7 +9,7 @@ best on select seeds; then confirm one config on fresh seeds, the same seeds for
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from results.records.schema import trial_from_row
 from search_spaces.records import ENDED_WELL, Status, score_on_test
 from search_spaces.trial import Role, TrialConfig
 from tuner.campaign.arm import Arm
+from tuner.campaign.forecast import Forecast
 from tuner.campaign.halving import Halving
 from tuner.campaign.sharing import Sharing
 from tuner.campaign.suggest import Suggester
@@ -62,7 +63,10 @@ class Campaign:
         self.num_seeds = config.confirm.seeds
         self.num_ended: Counter[str] = Counter()  # by status
         self.given_up: str | None = None
-        self.sharing = Sharing(self._sharing_trials() if config.search.share_prefix else [])
+        self.sharing = Sharing()
+        self.forecast = Forecast(plan, self.arms) if config.search.share_prefix else None
+        for trial in self.forecast.known if self.forecast else ():
+            self.sharing.expect(trial)
         for arm in self.arms.values():
             self._advance(arm)
 
@@ -123,6 +127,8 @@ class Campaign:
             trial = self._pop("confirm")
         if trial is not None:
             self.num_live += 1
+            if self.forecast is not None:
+                self.sharing.begin(trial, keeps_trunk=self._may_be_left(trial))
         return trial
 
     def tell(
@@ -160,7 +166,7 @@ class Campaign:
             elif trial.role == "confirm":
                 self.num_seeds = max(self.num_seeds, trial.replicate + 1)
             if ended:
-                self.sharing.ended(trial.trial_key)
+                self.sharing.cancel(trial)
                 self.begun.add(trial.trial_key)
                 self.pending = [p for p in self.pending if p.trial_key != trial.trial_key]
                 on_test = score_on_test(row, self.metric)
@@ -224,22 +230,26 @@ class Campaign:
         """True while it is better to wait for the state that this training begins from."""
         return self.num_live > 0 and self.sharing.waits(trial)
 
-    def _sharing_trials(self) -> Iterator[TrialConfig]:
-        """Trainings known from the start: of grids, and of arms with one config."""
-        for arm in self.arms.values():
-            if arm.suggester is not None and arm.halving.num_configs:
-                tables = set()
-                for trial in (self.plan.trial(arm.space, p) for p in arm.suggester.grid()):
-                    if arm.table_of(trial) not in tables:  # others are not trained
-                        tables.add(arm.table_of(trial))
-                        yield trial
-        for arm, trial in [(arm, arm.chosen) for arm in self.arms.values() if arm.chosen]:
-            for replicate in range(self.num_seeds):
-                yield self.plan.trial(arm.space, trial.params, role="confirm", replicate=replicate)
+    def _may_be_left(self, trial: TrialConfig) -> bool:
+        """True when a training that is not known yet may continue from this one's trunk."""
+        searched = self.forecast.searched if self.forecast else {}
+        if trial.role == "search":
+            return trial.space in searched and any(
+                self.arms[name].can_ask or self.ladder.top for name in searched
+            )
+        is_alike = trial.space in searched or not self.arms[trial.space].space.free
+        others = (self.arms[name] for name in searched if name != trial.space)
+        return is_alike and any(arm.chosen is None for arm in others)
+
+    def unneeded_states(self) -> set[str]:
+        """States that nobody begins from any more; they are forgotten."""
+        if any(arm.chosen is None for arm in self.arms.values()):
+            return set()  # nobody knows yet
+        return self.sharing.drop_unneeded()
 
     def _search(self) -> TrialConfig | None:
         """A training of the arm with the fewest samples spent and committed, else what follows."""
-        while arms := [a for a in self.arms.values() if a.can_ask or a.promotion]:
+        while arms := [arm for arm in self.arms.values() if self._can_go_on(arm)]:
             arm = min(arms, key=lambda a: a.samples)
             is_early = self.plan.config.search.promote == "early" and arm.promotion is not None
             trial = self._ask(arm) if arm.can_ask and not is_early else self._promote(arm)
@@ -248,6 +258,17 @@ class Campaign:
             elif trial is not None:
                 return trial
         return self._pop("select", "confirm")
+
+    def _can_go_on(self, arm: Arm) -> bool:
+        """True while the search of this arm has another training to begin.
+
+        Those of an arm begin in the order in which they are asked, so while one waits for a state
+        no further is asked; of a grid, where no order counts, the others do not wait.
+        """
+        is_held = any(p.role == "search" and p.space == arm.space.name for p in self.pending)
+        if is_held:
+            return self.plan.config.search.sampler == "grid" and arm.can_ask
+        return arm.can_ask or arm.promotion is not None
 
     def _ask(self, arm: Arm) -> TrialConfig | None:
         """A new config, on the lowest rung; None when the arm has no more."""
@@ -352,4 +373,6 @@ class Campaign:
                 trial = self.plan.trial(arm.space, config.params, role=role, replicate=replicate)
                 if trial.trial_key not in self.begun:
                     self.begun.add(trial.trial_key)
+                    if self.forecast is not None:
+                        self.sharing.expect(trial)
                     self.pending.append(trial)

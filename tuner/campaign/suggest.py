@@ -8,6 +8,7 @@ whose short trainings (rungs) have ended is a PRUNED trial with their scores.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -71,6 +72,12 @@ class Suggester:
     def grid(self) -> Iterator[Params]:
         """All parameters of every point of a grid, in the order in which they are asked."""
         return (self._complete(point) for point in self.space.grid())
+
+    def drawn(self, count: int) -> Iterator[Params]:
+        """As many points as the search might begin with; of a grid its first ones."""
+        if self.sampler == "grid":
+            return itertools.islice(self.grid(), count)
+        return (self._at(self._sobol(number)) for number in range(count))
 
     def attach(self, config_key: str, params: Mapping[str, float]) -> None:
         """A config begins to be trained, on its lowest rung."""

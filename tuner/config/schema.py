@@ -273,7 +273,7 @@ class SearchConfig:
     promote: str = _key("late", "name", _one_of("late", "early"),
         "late = when all configs have started, ends better; early = at once, good sooner")
     share_prefix: bool = _key(False, "", SWITCH,
-        "trainings that begin alike continue from one state (grids)")
+        "trainings that begin alike continue from one state, exactly")
 
 
 @dataclass

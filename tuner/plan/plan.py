@@ -149,8 +149,8 @@ def make_plan(config: Config) -> Plan:
             )
     if config.confirm.until == "decided" and len(plan.trials_by_arm()) < 2:
         raise ConfigError("confirm.until=decided: needs two arms, or baseline=true")
-    if config.search.share_prefix:
-        _check_sharing(plan)
+    if config.search.share_prefix and config.trainer == "function":
+        raise ConfigError("search.share_prefix=true: a known function's training is never shared")
     if config.confirm.each and config.confirm.seeds == 0:
         raise ConfigError("confirm.each=true: needs confirm.seeds of at least 1")
     if config.confirm.top_k > plan.trials_per_space:
@@ -158,15 +158,3 @@ def make_plan(config: Config) -> Plan:
             f"confirm.top_k={config.confirm.top_k} must be at most trials={plan.trials_per_space}"
         )
     return plan
-
-
-def _check_sharing(plan: Plan) -> None:
-    """Trainings that begin alike are known beforehand only on grids and for fixed arms."""
-    config, where = plan.config, "search.share_prefix=true"
-    is_known = config.search.sampler == "grid" or any(map(plan.is_fixed, plan.spaces))
-    if not is_known:
-        raise ConfigError(f"{where}: needs search.sampler=grid, or arms with one config each")
-    if config.search.fidelity != "full":
-        raise ConfigError(f"{where}: needs search.fidelity=full")
-    if config.trainer != "network":
-        raise ConfigError(f"{where}: only networks are continued, not trainer={config.trainer}")

@@ -91,10 +91,18 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         """Samples that were not trained again, because others had (search.share_prefix)."""
         return sum(self.shared_samples.values())
 
-    def forget_shared(self) -> None:
-        """Remove the states that trainings of a finished run began from."""
-        for states in self.checkpoints.glob("shared-*"):
-            shutil.rmtree(states, ignore_errors=True)
+    def kept_for_others(self) -> set[str]:
+        """Keys of the states that trainings have kept for others to begin from."""
+        found = self.checkpoints.glob("shared-*/*.pt")
+        return {path.parent.name.removeprefix("shared-") for path in found}
+
+    def forget_shared(self, keys: Iterable[str] | None = None) -> None:
+        """Remove states that no training begins from any more; None = all, of a finished run."""
+        if keys is None:
+            found = self.checkpoints.glob("shared-*")
+            keys = [path.name.removeprefix("shared-") for path in found]
+        for key in keys:
+            shutil.rmtree(self.checkpoints / f"shared-{key}", ignore_errors=True)
 
     @property
     def storage_lost(self) -> bool:
@@ -125,9 +133,9 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             self.store.add_epoch(epoch_row(self.store.run_id, trial, result["attempt"], record))
             state.epochs_done = record.epoch
             self._show("epoch_ended", trial, record)
-        if num_shared := result["num_shared"]:
-            samples = trial.recipe.samples_at(num_shared)
-            self.shared_samples.setdefault(trial.trial_key, samples)
+        if result["shared_samples"] and trial.trial_key not in self.shared_samples:
+            self.shared_samples[trial.trial_key] = result["shared_samples"]
+            self.store.update_manifest(shared_samples=self.num_shared_samples)
         if result["warning"] and not self.warned:
             self.warned = True
             self._show("say", f"warning: {result['warning']}; trained on without")

@@ -72,6 +72,7 @@ def take_up(plan: Plan, run_dir: Path) -> tuple[Campaign, Recorder]:
     )
     recorder = Recorder(store, display)
     recorder.remember(rows, before.get("shared_samples", 0))
+    campaign.sharing.states |= recorder.kept_for_others()
     return campaign, recorder
 
 

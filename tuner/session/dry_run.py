@@ -13,6 +13,7 @@ from search_spaces.schedule import Schedule
 from search_spaces.space import SearchSpace
 from trainables import TRAINERS
 from tuner.campaign.campaign import Campaign
+from tuner.campaign.forecast import Forecast
 from tuner.config.schema import ConfigError
 from tuner.display.phrases import describe_params, describe_seconds, stage_lines
 from tuner.plan.plan import Plan
@@ -54,14 +55,9 @@ def print_plan(plan: Plan) -> None:
         f"in total {plan.num_trials} trainings ({searched} searched), {plan.num_samples:,} {unit}"
     )
     campaign = Campaign(plan)
-    sharing = campaign.sharing
-    if config.search.share_prefix:
-        console.print(
-            f"shared: {len(sharing.beginnings)} trainings continue from another's state, "
-            f"{sharing.saved_samples:,} of {sharing.total_samples:,} {unit} "
-            f"({100 * sharing.saved_samples / max(1, sharing.total_samples):.0f} %) "
-            "are not trained again"
-        )
+    num_shared = 0
+    if campaign.forecast is not None:
+        num_shared = _print_sharing(campaign.forecast, unit, console)
     for title, table in _first_schedules(plan, campaign):
         console.print(f"\n{title}", markup=False, soft_wrap=True)
         for line in stage_lines(table):
@@ -69,12 +65,36 @@ def print_plan(plan: Plan) -> None:
     seconds = _time_one_training(plan, device)
     fits = max(1, int((os.cpu_count() or 1) / config.resources.cpus_per_trial))
     workers = min(fits, config.max_concurrent or fits)
-    num_samples = plan.num_samples - sharing.saved_samples
+    num_samples = plan.num_samples - num_shared
     in_all = seconds * num_samples / plan.samples_per_trial / workers
     console.print(
         f"\nestimated time: {describe_seconds(in_all)} with {workers} at once "
         f"on this machine ({describe_seconds(seconds)} a training, from one timed epoch)"
     )
+
+
+def _print_sharing(forecast: Forecast, unit: str, console: Console) -> int:
+    """What shared beginnings spare, exactly or about; the samples not trained again."""
+    known, drawn = forecast.of_known(), forecast.of_searches()
+    if known.saved or not (forecast.searched or forecast.obstacles):
+        console.print(
+            f"shared: {known.trainings} trainings continue from another's state, "
+            f"{known.saved:,} of {known.samples:,} {unit} ({100 * known.share:.0f} %) "
+            "are not trained again"
+        )
+    searched = 0
+    if forecast.searched:
+        plan, arms = forecast.plan, ", ".join(forecast.searched)
+        spaces = [space for space in plan.spaces if space.name in forecast.searched]
+        searched = sum(plan.ladder.samples(plan.quota(space)) for space in spaces)
+        count = sum(map(len, forecast.searched.values()))
+        console.print(
+            f"shared: about {100 * drawn.share:.0f} % of the search of {arms} "
+            f"({searched:,} {unit}) need not be trained again (as of {count} configs drawn)"
+        )
+    for line in forecast.lines():
+        console.print(line)
+    return known.saved + round(drawn.share * searched)
 
 
 def _first_schedules(plan: Plan, campaign: Campaign) -> Iterator[tuple[str, Schedule]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -18,13 +18,19 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
     Args:
         constants: keys that every trial's config holds besides `trial` and `schedule`.
         stopping: True once the run is to end; no trial is started from then on.
+        forget: removes states that no training begins from any more, by their keys.
     """
 
     def __init__(
-        self, campaign: Campaign, constants: dict[str, Any], stopping: Callable[[], bool]
+        self,
+        campaign: Campaign,
+        constants: dict[str, Any],
+        stopping: Callable[[], bool],
+        forget: Callable[[Iterable[str]], None] = lambda keys: None,
     ) -> None:
         super().__init__()
         self.campaign, self.constants, self.stopping = campaign, constants, stopping
+        self.forget = forget
         self.live: dict[str, TrialConfig] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -59,13 +65,16 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
     ) -> None:
         """Tell the campaign what became of a trial; Tune hands the last result flattened."""
         last: dict[str, Any] = {"status": "failed"} if error or result is None else result
+        if last is result:
+            self.on_trial_result(trial_id, last)
         objective, test_score = last.get("objective"), last.get("test_score")
         self.campaign.tell(self.live.pop(trial_id), last["status"], objective, test_score)
+        self.forget(self.campaign.unneeded_states())
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Others may wait for this epoch; it does not influence the search."""
-        if result["num_epochs"]:
-            self.campaign.sharing.reached(self.live[trial_id].trial_key, result["num_epochs"])
+        key = self.live[trial_id].trial_key
+        self.campaign.sharing.reached(key, result.get("num_epochs", 0), result.get("kept", ()))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the state."""

@@ -63,6 +63,8 @@ class Session:
         problem = None
         if not self.campaign.finished:
             self.recorder.display.start()
+            for line in self.campaign.forecast.lines() if self.campaign.forecast else ():
+                self.recorder.display.say(line)
             self.interrupts.notice = self.recorder.display.notice
             self.interrupts.leave = self._leave
             try:
@@ -154,7 +156,9 @@ class Session:
         if self.plan.config.trainable_function is not None:
             constants["function"] = ray.put(self.plan.config.trainable_function)
         return tune.TuneConfig(
-            search_alg=CampaignSearcher(self.campaign, constants, lambda: self.stopping),
+            search_alg=CampaignSearcher(
+                self.campaign, constants, lambda: self.stopping, self.recorder.forget_shared
+            ),
             num_samples=-1,
             max_concurrent_trials=self.slots.max_concurrent,
             reuse_actors=True,

@@ -152,16 +152,28 @@ def pair(*words: str) -> Campaign:
     return shared("space=[lr,batch]", *FIXED, "confirm.seeds=2", *words)
 
 
+def begun(campaign: Campaign) -> list[tuple[TrialConfig, str | None, list[str]]]:
+    """All trainings, the state that each begins from and those that it keeps."""
+    orders = []
+    while not campaign.finished:
+        trial = following(campaign)
+        told = campaign.sharing.orders(trial)
+        orders.append((trial, told["begin"], [*told["keep"].values()]))
+        campaign.sharing.reached(trial.trial_key, trial.num_reports, told["keep"].values())
+        campaign.tell(trial, "completed", 0.5, 0.5)
+    return orders
+
+
 def test_each_seed_of_arms_that_begin_alike_is_shared_within_itself() -> None:
-    sharing = pair().sharing
-    trials = {
-        (space.name, i): pair().plan.trial(space, space.fixed, role="confirm", replicate=i)
-        for space in pair().plan.spaces
-        for i in range(2)
-    }
-    owners = {key: begin.owner for key, begin in sharing.beginnings.items()}
-    assert owners == {trials["batch", i].trial_key: trials["lr", i].trial_key for i in range(2)}
-    assert sharing.total_samples == 4 * 6 * 240
+    orders = {(trial.space, trial.replicate): told for trial, *told in begun(pair())}
+    for seed in range(2):
+        begin, (kept,) = orders["lr", seed]
+        assert begin is None
+        assert orders["batch", seed] == [kept, []]
+    forecast = pair().forecast
+    assert forecast is not None
+    saving = forecast.of_known()
+    assert (saving.trainings, saving.saved, saving.samples) == (2, 2 * 240, 4 * 6 * 240)
 
 
 def test_the_points_of_a_grid_share_what_they_begin_with() -> None:
@@ -170,13 +182,12 @@ def test_the_points_of_a_grid_share_what_they_begin_with() -> None:
         "spaces.poly.interval.value=2", "spaces.poly.delta0.value=0.1", "confirm.seeds=1",
     )  # fmt: skip
     # Three points and the baseline's confirmation; two epochs until p makes a difference.
-    assert campaign.sharing.total_samples == 4 * 6 * 240
-    assert campaign.sharing.saved_samples == 2 * 2 * 240
-    fixed = {"interval": 2, "delta0": 0.1, "split": 1.0}
-    (space,) = campaign.plan.spaces
-    keys = [campaign.plan.trial(space, fixed | {"p": p}).trial_key for p in (1.0, 2.0, 3.0)]
-    begun = {key: begin.owner for key, begin in campaign.sharing.beginnings.items()}
-    assert begun == {keys[1]: keys[0], keys[2]: keys[0]}
+    assert campaign.forecast is not None
+    saving = campaign.forecast.of_known()
+    assert (saving.trainings, saving.saved, saving.samples) == (2, 2 * 2 * 240, 4 * 6 * 240)
+    orders = [(begin, kept) for trial, begin, kept in begun(campaign) if trial.role == "search"]
+    (kept,) = orders[0][1]
+    assert orders == [(None, [kept]), (kept, []), (kept, [])]
 
 
 @pytest.mark.parametrize("status", ["failed", "completed", "interrupted"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import struct
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,8 +16,10 @@ from search_spaces.trial import TrialConfig
 from tests.fakes.trials import small_plan
 from trainables.trainable import ScheduledTrainable
 from tuner.campaign.campaign import Campaign
-from tuner.campaign.sharing import Sharing, prefix_keys
+from tuner.campaign.sharing import MAX_TRUNK_STATES, Orders, Sharing, prefix_keys, trunk_end
+from tuner.config.compose import compose
 from tuner.config.schema import ConfigError
+from tuner.plan.plan import make_plan
 
 N = 240  # training images of small_plan
 
@@ -28,48 +32,130 @@ def trials(*words: str, spaces: str = "[lr,batch]") -> list[TrialConfig]:
     return [plan.trial(space, space.fixed, role="confirm") for space in plan.spaces]
 
 
+def one_by_one(trials: list[TrialConfig], *, keeps_trunk: bool = False) -> list[Orders]:
+    """What each is told when all are known, and each is trained to its end before the next."""
+    sharing = Sharing()
+    for trial in trials:
+        sharing.expect(trial)
+    orders = []
+    for trial in trials:
+        orders.append(sharing.begin(trial, keeps_trunk=keeps_trunk))
+        sharing.reached(trial.trial_key, trial.num_reports, orders[-1].keep.values())
+        sharing.ended(trial.trial_key)
+    return orders
+
+
+def first(trials: list[TrialConfig]) -> int:
+    """The report from which the second of two continues."""
+    return one_by_one(trials)[1].first
+
+
 def test_schedules_that_agree_for_two_epochs_share_two() -> None:
     lr, batch = trials()
     assert [a == b for a, b in zip(prefix_keys(lr), prefix_keys(batch), strict=True)] == [
         True, True, False, False, False
     ]  # fmt: skip
-    sharing = Sharing([lr, batch])
-    assert sharing.saved_samples == 2 * N
-    assert sharing.total_samples == 2 * 6 * N
-    assert sharing.beginnings[batch.trial_key].report == 2
-    assert sharing.orders(lr)["keep"] == {2: sharing.orders(batch)["begin"]}
+    ours, theirs = one_by_one([lr, batch])
+    assert (ours.first, ours.begin, theirs.first, theirs.keep) == (0, None, 2, {})
+    assert ours.keep == {2: theirs.begin}
 
 
 @pytest.mark.parametrize("changed", [{"seed": 5}, {"lr0": 0.2}], ids=["seed", "lr0"])
 def test_what_trains_differently_shares_nothing(changed: dict) -> None:
     lr, batch = trials()
-    assert not Sharing([lr, replace(batch, **changed)]).beginnings
+    assert first([lr, replace(batch, **changed)]) == 0
 
 
 def test_a_shorter_interval_shares_what_it_leaves_alike() -> None:
     lr, batch = trials()
     other = replace(batch, params={**batch.params, "interval": 1})
-    assert Sharing([lr, other]).beginnings[other.trial_key].report == 1
+    assert first([lr, other]) == 1
+
+
+def wsd(*words: str, **params: float) -> TrialConfig:
+    """wsd with a linear cooldown over f, its other parameters fixed."""
+    fixed = [f"spaces.wsd.{name}.value={value}" for name, value in {"p": 1, "delta0": 0.1}.items()]
+    plan = small_plan("space=wsd", "spaces.wsd.interval.value=1", *fixed, *words)
+    (space,) = plan.spaces
+    return plan.trial(space, space.fixed | params)
+
+
+def test_where_stages_are_cut_makes_no_difference_while_nothing_changes() -> None:
+    # Six epochs: both read the curve at u = 1/2, the fourth epoch; then stages of 1 epoch go on.
+    fine, coarse = (wsd("epochs=6", f=0.6, interval=n) for n in (1, 3))
+    assert (fine.schedule.num_stages, coarse.schedule.num_stages) == (6, 2)
+    assert first([fine, coarse]) == 4
 
 
 def test_one_epoch_shares_a_trunk_up_to_the_last_report_before_it_ends() -> None:
-    grid = ("spaces.wsd.f.choices=[0.2,0.35]", "spaces.wsd.p.value=1")
-    plan = small_plan(
-        *("space=wsd", "epochs=1", "reports=5", "search.sampler=grid", *grid),
-        "spaces.wsd.delta0.value=0.1",
-    )
-    (space,) = plan.spaces
-    first, second = (plan.trial(space, space.fixed | point) for point in space.grid())
-    sharing = Sharing([first, second])
+    short, long = (wsd("epochs=1", "reports=5", f=f, interval=0) for f in (0.2, 0.35))
     # f = 0.35 decays from u = 0.65 on, which the third of five reports comes before.
-    assert sharing.beginnings[second.trial_key].report == 3
-    assert sharing.saved_samples == 3 * N // 5
+    assert first([short, long]) == 3
+    assert long.schedule.report_end(3) == 3 * N // 5
+
+
+def test_a_squeezed_trunk_is_shared_by_all_that_are_squeezed_alike() -> None:
+    short, long = (replace(wsd("epochs=12", f=f), horizon=0.5) for f in (0.25, 0.5))
+    # 12 epochs in 6: the first decay is epoch 7 of 12 at f = 0.5, whose start is 3.5 of 6.
+    assert trunk_end(long) == 3
+    assert first([short, long]) == 3
+    # The full training stands still for longer, in the same state.
+    assert first([short, wsd("epochs=12", f=0.25)]) == trunk_end(short)
+
+
+@pytest.mark.parametrize(("f", "end"), [(0.25, 5), (0.5, 4), (0.7, 2), (0.9, 1)])
+def test_a_trunk_ends_where_delta_first_falls(f: float, end: int) -> None:
+    # Six epochs, one stage each: u = m/6 is beyond 1-f first at m = floor(6(1-f)) + 1.
+    assert trunk_end(wsd("epochs=6", f=f)) == end
+
+
+def test_a_trunk_holds_its_warmup() -> None:
+    # Two of eight epochs rise, then the curve begins: u = m/6 of the other six.
+    assert trunk_end(wsd("epochs=8", "warmup_epochs=2", f=0.5)) == 2 + 4
+
+
+def test_what_never_decays_is_all_trunk() -> None:
+    plan = small_plan("space=constant", "epochs=6", "spaces.constant.delta0.value=0.1")
+    assert trunk_end(plan.trial(plan.spaces[0], plan.spaces[0].fixed)) == 5
+
+
+def test_suggestions_continue_from_the_longest_trunk_so_far() -> None:
+    """1 trunk and the tails: what a tree of the schedules needs, in whatever order they come."""
+    sharing, trained = Sharing(), 0
+    shares = (0.5, 0.25, 0.9, 0.4, 0.7)
+    for f in shares:
+        trial = wsd("epochs=6", f=f)
+        orders = sharing.begin(trial, keeps_trunk=True)
+        trained += 6 - orders.first
+        sharing.reached(trial.trial_key, 6, orders.keep.values())
+        sharing.ended(trial.trial_key)
+    ends = [math.floor(6 * (1 - f)) + 1 for f in shares]
+    assert trained == max(ends) + sum(6 - end for end in ends)
+
+
+def test_of_many_reports_some_are_kept_and_the_last_of_the_trunk() -> None:
+    trial = wsd("epochs=1", "reports=80", "batch.initial=2", f=0.5, interval=0)
+    keep = Sharing().begin(trial, keeps_trunk=True).keep
+    assert trial.num_reports == 80 > MAX_TRUNK_STATES
+    assert [*keep] == [*range(3, trunk_end(trial), 3), trunk_end(trial)]
+
+
+def test_a_prefix_begins_and_keeps_no_further_than_it_goes() -> None:
+    trial, sharing = wsd("epochs=6", f=0.25), Sharing()
+    orders = sharing.begin(replace(trial, until=2), keeps_trunk=True)
+    assert [*orders.keep] == [1, 2]
+    sharing.reached(trial.trial_key, 2, orders.keep.values())
+    sharing.ended(trial.trial_key)
+    assert [*sharing.begin(trial, keeps_trunk=True).keep] == [3, 4, 5]
+    sharing.reached(trial.trial_key, 6, prefix_keys(trial))
+    other = replace(wsd("epochs=6", f=0.3), until=2)
+    assert sharing.begin(other, keeps_trunk=True).first == 2
 
 
 def test_another_recipe_shares_nothing() -> None:
     lr, batch = trials()
     recipe = replace(batch.recipe, weight_decay=0.0)
-    assert not Sharing([lr, replace(batch, recipe=recipe)]).beginnings
+    assert first([lr, replace(batch, recipe=recipe)]) == 0
 
 
 def test_explicit_smoothing_is_shared_by_equal_radii_alone() -> None:
@@ -78,9 +164,9 @@ def test_explicit_smoothing_is_shared_by_equal_radii_alone() -> None:
         replace(trial, params={**trial.params, "radius0": radius})
         for trial, radius in ((lr, 0.5), (batch, 0.5), (batch, 0.6))
     ]
-    assert Sharing(radii[:2]).beginnings[radii[1].trial_key].report == 2
-    assert not Sharing([radii[0], radii[2]]).beginnings
-    assert not Sharing([lr, radii[1]]).beginnings
+    assert first(radii[:2]) == 2
+    assert first([radii[0], radii[2]]) == 0
+    assert first([lr, radii[1]]) == 0
 
 
 def test_a_state_is_named_by_the_hash_of_all_that_it_depends_on() -> None:
@@ -97,47 +183,96 @@ def test_a_state_is_named_by_the_hash_of_all_that_it_depends_on() -> None:
         table = lr.schedule
         # Stages of two epochs: epochs 1 and 2 depend on the first, 3 and 4 on two, 5 on all.
         rows = [
-            repr((int(table.start_S[i]), float(table.lr_S[i]), int(table.batch_size_S[i]),
-                  float(table.momentum_S[i]), float(table.delta_S[i])))
+            struct.pack("=5d", table.start_S[i], table.lr_S[i], table.batch_size_S[i],
+                        table.momentum_S[i], table.delta_S[i])
             for i in range(3)
         ]  # fmt: skip
-        texts = [json.dumps(base, sort_keys=True) + "".join(rows[: 1 + i // 2]) for i in range(5)]
-        hashes = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts]
+        text = json.dumps(base, sort_keys=True).encode()
+        parts = [text + b"".join(rows[: 1 + i // 2]) for i in range(5)]
+        hashes = [hashlib.sha256(part).hexdigest()[:16] for part in parts]
         assert prefix_keys(given) == [f"{key}-{i}" for i, key in enumerate(hashes, start=1)]
 
 
 def test_who_shares_nothing_keeps_nothing_and_begins_anew() -> None:
-    (lr, _) = trials()
-    assert Sharing([lr]).orders(lr) == {"keep": {}, "begin": None}
+    (lr, _), sharing = trials(), Sharing()
+    sharing.expect(lr)
+    sharing.begin(lr, keeps_trunk=False)
+    assert sharing.orders(lr) == {"keep": {}, "begin": None}
 
 
-def test_an_epoch_reported_late_takes_nothing_back() -> None:
+@pytest.fixture
+def running() -> tuple[Sharing, TrialConfig, TrialConfig, str]:
+    """lr is being trained, batch is to follow from its second epoch on: the key of that state."""
     lr, batch = trials()
-    sharing = Sharing([lr, batch])
-    sharing.reached(lr.trial_key, 2)
-    sharing.reached(lr.trial_key, 1)
-    assert not sharing.waits(batch)
+    sharing = Sharing()
+    for trial in (lr, batch):
+        sharing.expect(trial)
+    (key,) = sharing.begin(lr, keeps_trunk=False).keep.values()
+    return sharing, lr, batch, key
 
 
-def test_the_first_report_is_counted_from_nothing() -> None:
-    lr, batch = trials()
-    other = replace(batch, params={**batch.params, "interval": 1})  # shares one epoch
-    sharing = Sharing([lr, other])
-    sharing.reached(lr.trial_key, 0)
-    assert sharing.waits(other)
-
-
-def test_followers_wait_for_the_state_and_no_longer() -> None:
-    lr, batch = trials()
-    sharing = Sharing([lr, batch])
-    assert (sharing.waits(lr), sharing.waits(batch)) == (False, True)
-    sharing.reached(lr.trial_key, 1)
+def test_followers_wait_for_the_state_and_no_longer(running) -> None:
+    sharing, lr, batch, key = running
     assert sharing.waits(batch)
-    sharing.reached(lr.trial_key, 2)
+    sharing.reached(lr.trial_key, 0, [])
+    sharing.reached(lr.trial_key, 1, [])
+    assert sharing.waits(batch)
+    sharing.reached(lr.trial_key, 2, [key])
+    sharing.reached(lr.trial_key, 1, [])  # told late
     assert not sharing.waits(batch)
-    lost = Sharing([lr, batch])
-    lost.ended(lr.trial_key)
-    assert not lost.waits(batch)
+    sharing.begin(batch, keeps_trunk=False)
+    assert sharing.orders(batch) == {"keep": {}, "begin": key}
+
+
+def test_nobody_waits_for_a_state_that_could_not_be_kept(running) -> None:
+    sharing, lr, batch, _ = running
+    sharing.reached(lr.trial_key, 2, [])
+    assert not sharing.waits(batch)
+    assert sharing.begin(batch, keeps_trunk=False).begin is None
+
+
+def test_who_fails_to_keep_one_state_is_not_waited_for_at_all() -> None:
+    owner, follower, sharing = wsd("epochs=6", f=0.25), wsd("epochs=6", f=0.3), Sharing()
+    keep = sharing.begin(owner, keeps_trunk=True).keep
+    sharing.reached(owner.trial_key, 1, [])
+    assert not sharing.waits(follower)
+    sharing.reached(owner.trial_key, 2, [keep[2]])  # the disk has room again
+    assert sharing.begin(follower, keeps_trunk=True).first == 2
+
+
+def test_the_next_in_line_makes_what_a_lost_training_did_not(running) -> None:
+    sharing, lr, batch, key = running
+    third = replace(batch, params={**batch.params, "split": 0.5})
+    sharing.expect(third)
+    sharing.ended(lr.trial_key)
+    assert not sharing.waits(batch)
+    assert sharing.begin(batch, keeps_trunk=False).keep == {2: key}
+    assert sharing.waits(third)
+
+
+def test_what_has_been_under_way_goes_on_from_its_own_state(running) -> None:
+    sharing, _, batch, _ = running
+    sharing.begin(batch, keeps_trunk=False)
+    sharing.ended(batch.trial_key)
+    assert not sharing.waits(batch)
+
+
+def test_states_are_dropped_when_nobody_begins_from_them_any_more(running) -> None:
+    sharing, lr, batch, key = running
+    sharing.reached(lr.trial_key, 2, [key])
+    assert sharing.drop_unneeded() == set()  # batch is known to come
+    sharing.begin(batch, keeps_trunk=False)
+    assert sharing.drop_unneeded() == set()  # it has not read it yet
+    sharing.reached(batch.trial_key, 3, [])
+    assert sharing.drop_unneeded() == {key}
+    assert sharing.states == set()
+
+
+def test_states_of_an_earlier_process_are_begun_from() -> None:
+    _, batch = trials()
+    sharing = Sharing()
+    sharing.states.add(prefix_keys(batch)[1])
+    assert sharing.begin(batch, keeps_trunk=False).first == 2
 
 
 def test_the_campaign_hands_out_the_follower_when_its_state_is_there() -> None:
@@ -151,20 +286,23 @@ def test_the_campaign_hands_out_the_follower_when_its_state_is_there() -> None:
     assert first is not None
     assert campaign.next() is None
     assert not campaign.finished
-    campaign.sharing.reached(first.trial_key, 1)
+    kept = campaign.sharing.orders(first)["keep"]
+    campaign.sharing.reached(first.trial_key, 1, [kept[1]])
     second = campaign.next()
     assert second is not None
     assert {first.space, second.space} == {"lr", "batch"}
+    assert campaign.sharing.orders(second)["begin"] == kept[1]
 
 
 @pytest.mark.slow
 def test_a_shared_beginning_changes_nothing_to_the_last_bit(tmp_path: Path) -> None:
     lr, batch = trials()
-    sharing = Sharing([lr, batch])
+    ours, theirs = one_by_one([lr, batch])
     alone = train(batch, tmp_path / "alone", {})
-    train(lr, tmp_path / "shared", sharing.orders(lr))
-    shared = train(batch, tmp_path / "shared", sharing.orders(batch))
-    assert (alone.num_shared, shared.num_shared) == (0, 2)
+    owner = train(lr, tmp_path / "shared", {"keep": ours.keep})
+    shared = train(batch, tmp_path / "shared", {"begin": theirs.begin})
+    assert owner.kept == [theirs.begin]
+    assert (alone.shared_samples, shared.shared_samples) == (0, 2 * N)
     assert shared.training is not None
     assert alone.training is not None
     ours, theirs = shared.training.state_dict(), alone.training.state_dict()
@@ -191,16 +329,16 @@ def train(trial: TrialConfig, checkpoints: Path, share: dict) -> ScheduledTraina
     return trainable
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ((), "needs search.sampler=grid, or arms with one config each"),
-        (
-            ("space=lr", "spaces.lr.delta0.value=0.1", "search.fidelity=prefix", "epochs=18"),
-            "fidelity=full",
-        ),
-    ],
-)
-def test_what_cannot_be_shared_is_refused(words: tuple[str, ...], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        small_plan("search.share_prefix=true", *words)
+@pytest.mark.slow
+def test_a_state_from_stages_cut_elsewhere_is_told_in_ones_own(tmp_path: Path) -> None:
+    fine, coarse = (wsd("epochs=6", f=0.6, interval=n) for n in (1, 3))
+    ours, theirs = one_by_one([fine, coarse])
+    train(fine, tmp_path / "shared", {"keep": ours.keep})
+    shared = train(coarse, tmp_path / "shared", {"begin": theirs.begin})
+    assert shared.shared_samples == 4 * N
+    assert timeless(shared) == timeless(train(coarse, tmp_path / "alone", {}))
+
+
+def test_a_known_function_is_not_shared() -> None:
+    with pytest.raises(ConfigError, match="share_prefix=true: a known function"):
+        make_plan(compose(["workload=rastrigin", "search.share_prefix=true"]))

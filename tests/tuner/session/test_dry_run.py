@@ -23,3 +23,19 @@ def test_a_dry_run_prints_budget_schedules_and_time(
     assert "decay rate" in out
     assert "estimated time: " in out
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_tells_what_a_search_shares_and_which_arms_cannot(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [
+        *SMALL, "epochs=10", "space=[wsd_linear,poly]", "trials=10", "search.sampler=qmc",
+        "spaces.wsd_linear.delta0.value=0.1", "spaces.wsd_linear.interval.value=1",
+        "spaces.wsd_linear.f.choices=[0.3,0.5]", "search.share_prefix=true", "baseline=false",
+    ]  # fmt: skip
+    assert main([*words, "dry_run=true"]) == 0
+    out = capsys.readouterr().out
+    # Two different configs of ten epochs, the first six (f = 0.5) of them alike.
+    assert "shared: about 30 % of the search of wsd_linear (24,000 samples) need not" in out
+    assert "(as of 2 configs drawn)" in out
+    assert "shared: nothing of poly, whose configs begin with a delta0 each of their own" in out
