@@ -14,7 +14,7 @@ from typing import Any
 
 from search_spaces import FAMILIES, SPACES
 from search_spaces.registry import check_name, find_source, is_import_path, nearest
-from search_spaces.space import EXTRA_PARAMS, SearchSpace, read_interval
+from search_spaces.space import EXTRA_PARAMS, SearchSpace
 from trainables import DATASETS, MODELS
 from tuner.config.presets import PRESETS
 from tuner.config.schema import (
@@ -28,6 +28,7 @@ from tuner.config.schema import (
     convert,
     flatten,
     make_config,
+    range_key,
     refusing,
     show,
 )
@@ -234,6 +235,4 @@ def _set_range(nodes: Mapping[str, dict[str, Any]], key: str, value: Any) -> Non
         )
     if attribute not in RANGE_KEYS:
         raise ConfigError(f"{key}: unknown {attribute!r}{nearest(attribute, RANGE_KEYS)}")
-    if param == "interval" and attribute in ("value", "choices"):
-        value = read_interval(value)
-    setattr(nodes[space][param], attribute, convert(key, RANGE_KEYS[attribute], value))
+    setattr(nodes[space][param], attribute, convert(key, range_key(param, attribute), value))

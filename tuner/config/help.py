@@ -34,7 +34,8 @@ def _rows() -> Iterator[tuple[str, str, str, str, str]]:
         default = "of the workload" if key.default == MISSING else show(key.default)
         yield name, key.unit, default, key.allowed.text, key.meaning
     yield RECIPE_KEY, "of the parameter", "of the family", "a number", RECIPE_MEANING
-    yield SPACE_KEY, "of the parameter", "of the space", "numbers", SPACE_MEANING
+    numbers = "numbers; step of an interval"
+    yield SPACE_KEY, "of the parameter", "of the space", numbers, SPACE_MEANING
 
 
 def markdown() -> str:

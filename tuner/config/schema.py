@@ -415,6 +415,16 @@ KEYS: dict[str, Key] = dict(_keys(Config))
 RANGE_KEYS = {item.name: _make_key(item) for item in fields(RangeConfig)}
 
 
+def range_key(param: str, name: str) -> Key:
+    """The key `spaces.<space>.<param>.<name>`; an interval also takes the word step."""
+    key = RANGE_KEYS[name]
+    if param != "interval" or name not in ("value", "choices"):
+        return key
+    text = f"{STEP_NAME} | a number above 0"
+    allowed = Allowed(text if name == "value" else f"list of {text}", names=(STEP_NAME,))
+    return key._replace(kind=key.kind.replace("float", "Interval"), allowed=allowed)
+
+
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Values by full dotted key; an earlier name is told of on stderr, a shorthand written out."""
     for name, value in settings.items():
@@ -474,7 +484,9 @@ def check_value(name: str, value: Any) -> None:
 
 def _nearest(key: Key, value: Any) -> str:
     names = YES[:1] + NO[:1] if key.kind == "bool" else key.allowed.names
-    return nearest(str(value), names)
+    items = value if isinstance(value, list | tuple) else [value]
+    hints = (nearest(str(item), names) for item in items if item not in names)
+    return next(filter(None, hints), "")
 
 
 def show(value: Any) -> str:

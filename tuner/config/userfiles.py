@@ -14,9 +14,8 @@ from search_spaces.space import (
     Range,
     SearchSpace,
     is_baseline,
-    read_interval,
 )
-from tuner.config.schema import RANGE_KEYS, ConfigError, refusing
+from tuner.config.schema import RANGE_KEYS, ConfigError, convert, range_key, refusing
 from tuner.config.yamltext import read_yaml
 
 SPACE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
@@ -93,13 +92,10 @@ def _yaml_space(path: Path) -> SearchSpace:
 
 def _range(name: str, value: Any, default: Range) -> Range:
     fields = value if isinstance(value, dict) else {"value": value}
-    if name == "interval":
-        fields = {
-            k: read_interval(v) if k in ("value", "choices") else v for k, v in fields.items()
-        }
     for key in fields:
         if key not in RANGE_KEYS:
             raise ValueError(f"unknown {key!r}{nearest(str(key), RANGE_KEYS)}")
+    fields = {key: convert(key, range_key(name, key), v) for key, v in fields.items()}
     if all(field is None for field in fields.values()):
         raise ValueError("give a value, choices, or low and high.")
     return default.replaced(fields, name)

@@ -54,6 +54,15 @@ BAD = [
     ("spaces.poly.interval.value=0.01", "interval=step reads the curve at every step"),
     ("spaces.poly.interval.low=0", "step is a value or one of choices"),
     ("spaces.poly.interval.low=step", "allowed is a number"),
+    (
+        "spaces.poly.interval.value=stp",
+        "value=stp: allowed is step | a number above 0; did you mean 'step'?",
+    ),
+    (
+        "spaces.poly.interval.choices=[1,step,stop]",
+        "choices=[1,step,stop]: allowed is list of step | a number above 0; did you mean 'step'?",
+    ),
+    ("spaces.poly.p.value=step", "spaces.poly.p.value=step: allowed is a number"),
     ("recipe.interval=stp", "allowed is step | above 0, to epochs; did you mean 'step'?"),
     ("spaces.poly.warmup.value=1", "`0 <= warmup < 1` must hold"),
     ("spaces.poly.split.value=2", "split <= 1"),
@@ -374,7 +383,12 @@ def test_a_users_workload_yaml_sets_any_key(tmp_path: Path) -> None:
         ("family: poly\nq: 1\n", "unknown parameter 'q'"),
         ("family: poly\np: {lwo: 1}\n", "unknown 'lwo'; did you mean 'low'?"),
         ("family: poly\np: {low: 2, high: 1}\n", "`low < high` must hold"),
-        ("family: poly\np: abc\n", "p"),
+        ("family: poly\np: abc\n", "p: value=abc: allowed is a number"),
+        ("family: poly\np: {choices: [1, x]}\n", "p: choices=[1,x]: allowed is list of numbers"),
+        (
+            "family: poly\ninterval: stp\n",
+            "interval: value=stp: allowed is step | a number above 0; did you mean 'step'?",
+        ),
         ("family: nope\n", "unknown family 'nope'"),
     ],
 )
