@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -46,7 +45,7 @@ COLORS = {
     **{"lr": ORANGE, "batch": SKY, "hybrid": PURPLE, BASELINE: GREY},
     **{"wsd_linear": PURPLE, "wsd_sqrt": SKY, "floor": BLUE, "seesaw": GREEN},
 }
-RUN_SHADES = 3.0  # levels of shade, lighter and darker, that runs are told apart by
+SHADES = 3.0  # levels, lighter and darker, that points and runs of a space are told apart by
 # These share their colours with others.
 DASHED = (
     *("lr", "batch", "hybrid", "lr_batch", "momentum", "explicit", "warmup", "wsd_linear"),
@@ -64,23 +63,19 @@ DODGE = 0.03  # of the distance between points: error bars of several lines side
 def color_of(arm: str) -> str:
     """The arm's colour, the same in every figure.
 
-    Of an arm `space param=value,...` a shade of the space's, darker for larger first values; of an
-    arm `name@run` (the same name in several runs) a shade of the name's, by its run.
+    Arms of one space (`space param=value,...`) or of one name in several runs (`name@run`) are
+    shades of that space's colour, which the rest of their names chooses.
     """
     name, _, run = arm.partition("@")
-    if is_baseline(name):
-        name, arm = BASELINE, f"{BASELINE}@{run}" if run else BASELINE
-    if run:
-        share = int.from_bytes(hashlib.sha256(run.encode()).digest()[:4]) / 2**32
-        return _shade(color_of(name), RUN_SHADES * (2 * share - 1))
-    if arm in COLORS:
-        return COLORS[arm]
-    space, _, point = arm.partition(" ")
-    value = re.match(r"\w+=([0-9.e+-]+)", point)
-    if space in COLORS and value and float(value[1]) > 0:
-        return _shade(COLORS[space], math.log2(float(value[1])))
-    digest = hashlib.sha256(arm.encode()).digest()
-    return list(PALETTE.values())[digest[0] % len(PALETTE)]
+    space, _, point = (BASELINE, "", "") if is_baseline(name) else name.partition(" ")
+    color = COLORS.get(space) or [*PALETTE.values()][int(_share(space) * len(PALETTE))]
+    rest = point + run
+    return _shade(color, SHADES * (2 * _share(rest) - 1)) if rest else color
+
+
+def _share(text: str) -> float:
+    """A number in [0, 1) that is the same for the same text, on every machine."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) / 2**32
 
 
 def _shade(color: str, level: float) -> str:
@@ -164,17 +159,14 @@ def ordered_looks(count: int) -> list[Look]:
 
 
 def arm_looks(names: Sequence[str]) -> dict[str, Look]:
-    """Every arm in its own colour where these differ, else from dark to light.
-
-    The space's name is dropped from the labels where all are points of the same space.
-    """
-    colors = [color_of(name) for name in names]
-    looks = ordered_looks(len(names))
-    if len(set(colors)) < len(names):
-        colors = [look.color for look in looks]
+    """Every arm in its own colour; points of one space from dark to light, without its name."""
     parts = [name.partition(" ") for name in names]
     spaces, points = {space for space, _, _ in parts}, [point for _, _, point in parts]
-    labels = points if len(names) > 1 and len(spaces) == 1 and all(points) else names
+    are_points = len(names) > 1 and len(spaces) == 1 and all(points)
+    labels, looks = points if are_points else names, ordered_looks(len(names))
+    colors = [color_of(name) for name in names]
+    if are_points or len(set(colors)) < len(names):
+        colors = [look.color for look in looks]
     return {
         name: look._replace(color=color, label=arm_label(label))
         for name, look, color, label in zip(names, looks, colors, labels, strict=True)

@@ -7,16 +7,13 @@ smallest admissible rate. Arrays carry the suffix _E: one entry per epoch, from 
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -25,14 +22,13 @@ from numpy.typing import NDArray
 
 from results.plots.arms.schedules import schedules_info
 from results.plots.figure import Plot
-from results.plots.style import GREEN, color_of, subplots
+from results.plots.style import GREEN, arm_looks, subplots
 from results.run import Run
 from results.statistics.wording import arm_label
 from search_spaces.schedule import Schedule
 from search_spaces.theory import check_decay_rates, smallest_admissible_rate
 
 Dashes = tuple[int, tuple[float, ...]]
-POWER = re.compile(r"^p=(\d+(?:\.\d+)?)$")
 # Told apart in grey print: (offset, (on, off, ...)) in line widths.
 DASHES: tuple[Dashes, ...] = (
     (0, ()), (0, (6, 1.5)), (0, (3, 1.2)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)),
@@ -53,7 +49,6 @@ class ArmDecay:
     """One schedule, epoch by epoch.
 
     Attributes:
-        name: a name `p=<number>` is coloured by its place among the powers.
         level_E: delta over that of epoch 0; at a constant batch also the lr over its start.
         decay_rate_E: gamma_t, of epoch t over epoch t-1; 1 in epoch 0, as the papers draw it.
         leaves_at: first epoch that is entered at a rate of L(a) or less; None = never.
@@ -113,10 +108,10 @@ def draw_decay_rates(info: DecayRatesInfo, figure: Figure) -> None:
     """Left the levels, right the rates on the admissible region; a rise shows as a rate of 1."""
     left, right = subplots(figure, 5.6, 1, 2)
     _draw_region(info, right)
-    colors = _colors([arm.name for arm in info.arms])
+    looks = arm_looks([arm.name for arm in info.arms])
     handles: list[Artist] = []
     for arm, dashes in zip(info.arms, itertools.cycle(DASHES), strict=False):
-        style = {"color": colors[arm.name], "linestyle": dashes, "linewidth": 1.6}
+        style = {"color": looks[arm.name].color, "linestyle": dashes, "linewidth": 1.6}
         handles += _draw_arm(arm, style, left, right)
     left.set_ylabel("noise level relative to its start (at constant batch: lr)")
     right.set_ylabel("decay rate of the noise level (scale widened towards 1)")
@@ -213,16 +208,6 @@ def _widen(rate: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _unwiden(height: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1.0 + SOFTENING - np.exp(-np.asarray(height))
-
-
-def _colors(names: Sequence[str]) -> dict[str, str]:
-    """Powers from light to dark blue, all others by their arm."""
-    powers = {name: float(power[1]) for name in names if (power := POWER.match(name))}
-    colors = {name: color_of(name) for name in names}
-    for place, name in enumerate(sorted(powers, key=lambda name: powers[name])):
-        share = place / max(1, len(powers) - 1)
-        colors[name] = to_hex(colormaps["Blues"](0.35 + 0.65 * share))
-    return colors
 
 
 DECAY_RATES = Plot(

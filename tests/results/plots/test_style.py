@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from matplotlib.colors import to_rgb
 
-from results.plots.style import COLORS, color_of, line_style
+from results.plots.style import COLORS, arm_looks, color_of, line_style
 
 
 def hue(color: str) -> int:
@@ -23,6 +23,25 @@ def test_the_same_space_of_two_runs_has_two_shades_of_its_familys_colour():
 
 def test_the_same_point_of_two_runs_has_two_colours():
     assert color_of("poly p=2@aaaa") != color_of("poly p=2@cccc")
+
+
+POINTS = ("poly p=0.5", "poly p=2", "poly interval=step", "poly p=0", "poly delta0=1e400,p=-1")
+
+
+def test_points_of_a_space_have_shades_of_its_colour_whatever_their_values():
+    colors = {color_of(name) for name in POINTS}
+    assert len(colors) == len(POINTS)
+    assert {hue(color) for color in colors} == {hue(COLORS["poly"])}
+
+
+def test_points_of_one_space_are_drawn_from_dark_to_light_without_its_name():
+    looks = arm_looks(POINTS)
+    lightness = [sum(to_rgb(look.color)) for look in looks.values()]
+    assert lightness == sorted(lightness)
+    assert [look.label for look in looks.values()] == [name[5:] for name in POINTS]
+    assert {n: look.color for n, look in arm_looks(["poly", "cosine"]).items()} == {
+        name: COLORS[name] for name in ("poly", "cosine")
+    }
 
 
 @pytest.mark.parametrize(
