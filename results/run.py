@@ -30,7 +30,7 @@ from search_spaces.metric import VAL_ACCURACY, Metric
 from search_spaces.records import OPEN, named_value
 from search_spaces.registry import unknown_name
 from search_spaces.space import SearchSpace
-from search_spaces.trial import TrialConfig
+from search_spaces.trial import Recipe, TrialConfig
 
 if TYPE_CHECKING:  # scipy and optuna are imported late: `import results` stays cheap
     import optuna
@@ -81,13 +81,8 @@ class Run:
         epochs = self.epochs_by_trial() if by_prefix else {}
         for row in rows:
             if row["run_id"] in by_prefix and row["role"] == "search":
-                recipe = trial_from_row(row).recipe
-                row["prefix_scores"] = {
-                    recipe.samples_at(epoch["epoch"]): value
-                    for epoch in epochs.get((row["run_id"], row["trial_key"]), [])
-                    if (value := named_value(epoch, recipe.objective)) is not None
-                    and math.isfinite(value)
-                }
+                recorded = epochs.get((row["run_id"], row["trial_key"]), [])
+                row["prefix_scores"] = _prefix_scores(trial_from_row(row).recipe, recorded)
         return rows
 
     @property
@@ -200,6 +195,23 @@ class Run:
         if space not in self.spaces:
             raise unknown_name("space", space, self.spaces)
         return build_study(self.spaces[space], self.search_rows())
+
+
+def _prefix_scores(recipe: Recipe, recorded: list[dict[str, Any]]) -> dict[int, float]:
+    """The objective by samples, of every evaluation point that a report stands for.
+
+    Where one batch passes several points they are one report, the score of each of them.
+    """
+    scores: dict[int, float] = {}
+    before = {0: 0} | {row["epoch"]: row["samples_seen"] for row in recorded}
+    for row in recorded:
+        value = named_value(row, recipe.objective)
+        if value is None or not math.isfinite(value):
+            continue
+        point = recipe.point_at(row["samples_seen"])
+        first = recipe.point_at(before.get(row["epoch"] - 1, recipe.samples_at(point) - 1)) + 1
+        scores |= {recipe.samples_at(p): value for p in range(first, point + 1)}
+    return scores
 
 
 def load(path: str | Path | Iterable[str | Path]) -> Run:

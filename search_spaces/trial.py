@@ -135,6 +135,12 @@ class Recipe:
         """What is trained on what; a known function and a user's own training lack one of them."""
         return " on ".join(name for name in (self.model, self.dataset) if name != "none")
 
+    def point_at(self, samples: int) -> int:
+        """The last evaluation point of a full training that these samples have reached; or 0."""
+        spacing = report_samples(self.epochs, self.train_examples, self.reports)
+        point = min(self.num_reports, int(samples / spacing) + 1)
+        return point if samples_at(point, spacing) <= samples else point - 1
+
     @property
     def chance(self) -> float:
         """Accuracy of guessing; 0 where there are no classes."""

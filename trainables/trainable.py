@@ -78,11 +78,12 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         """Train and report one epoch. What a new process would not cure is reported as failed."""
         try:
             training = self.training or self._take_up()
-            if not training.finished and not self._is_paused(training):
+            if not (training.finished or self._is_paused(training)):
                 training.run_epoch()
                 self._keep_beginning(training)
                 self._save_state(training)
-            outcome = asdict(training.outcome()) if training.finished else None
+            has_ended = training.finished and not self._is_paused(training)
+            outcome = asdict(training.outcome()) if has_ended else None
         except MISTAKES:
             return self._report(failure={"status": "failed", "error": traceback.format_exc()})
         except (RuntimeError, MemoryError) as error:
@@ -94,9 +95,15 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         return self._report(outcome=outcome, is_paused=self._is_paused(training))
 
     def _is_paused(self, training: Training) -> bool:
-        """True when the training has reached the epoch that it is to stop after for now."""
-        until = self.trial.until
-        return until is not None and not training.finished and len(training.records) >= until
+        """True when the training has passed the report that it is to stop after for now.
+
+        A batch may pass several reports at once, and the end of the training with them: then
+        the longer rungs have nothing left to train.
+        """
+        until, records = self.trial.until, training.records
+        if until is None or not records or training.diverged:
+            return False
+        return records[-1].samples_seen >= self.trial.recipe.samples_at(until)
 
     def _take_up(self) -> Training:
         """Build the training, claim the trial and go on from its newest state.

@@ -15,6 +15,7 @@ class Training(Protocol):
     """What the trainable drives: epoch after epoch until finished, restartable from its state."""
 
     records: list[EpochRecord]
+    diverged: bool
 
     @property
     def finished(self) -> bool:

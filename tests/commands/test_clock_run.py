@@ -46,6 +46,28 @@ def test_one_epoch_is_searched_by_steps(inline: Inline, fidelity: str) -> None:
     assert roles["baseline", "confirm"] == 2
 
 
+def test_rungs_that_one_batch_passes_together_are_scored_and_resumed(inline: Inline) -> None:
+    words = (
+        *("workload=digits", "model.width=4", "dataset.train_examples=300", "display=plain"),
+        *("epochs=1", "reports=20", "batch.initial=200", "search.fidelity=prefix"),
+        *("search.eta=2", "trials=4", "baseline=false", "confirm.seeds=1"),
+    )
+    done = inline.run(*words, "name=run")
+    assert done.returncode == 0, done.stderr
+    run = results.load(inline.folder / "run")
+    searched = [row for row in run.search_rows() if row["role"] == "search"]
+    # Of 240 samples the rungs end at 60 and 120, both with the first batch.
+    assert Counter(r["status"] for r in searched) == {"paused": 3, "completed": 1}
+    for row in searched:
+        passed = range(12, (240 if row["status"] == "completed" else 200) + 1, 12)
+        assert list(row["prefix_scores"]) == list(passed)
+        assert row["prefix_scores"][60] == row["prefix_scores"][120]
+    more = inline.run(f"resume={inline.folder / 'run'}", "trials=+1")
+    assert more.returncode == 0, more.stderr
+    again = results.load(inline.folder / "run").search_rows()
+    assert Counter(r["role"] for r in again) == {"search": 5, "confirm": 1}
+
+
 def test_a_run_by_steps_is_the_same_again(inline: Inline) -> None:
     words = (*ONE_EPOCH, "trials=2", "spaces.poly.warmup.low=0", "spaces.poly.warmup.high=0.3")
     for name in ("first", "second"):

@@ -278,6 +278,26 @@ def test_a_prefix_pauses_and_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
     assert rest[-1]["outcome"]["final_train_loss"] == whole[-1]["outcome"]["final_train_loss"]
 
 
+@pytest.mark.parametrize(
+    ("batch", "num_records"), [(100, [1, 2, 3]), (200, [1, 1, 2]), (240, [1, 1, 1])]
+)
+def test_a_batch_that_passes_several_reports_and_rungs_ends_each_of_them(
+    tmp_path: Path, batch: int, num_records: list[int]
+) -> None:
+    words = (*PREFIX[:1], "search.eta=2", "epochs=1", "reports=20", "baseline=false")
+    chosen = small_plan(*words, f"batch.initial={batch}")
+    # Of 240 samples the rungs end at 60, 120 and 240: with the first batch that passes them.
+    assert [chosen.ladder.samples_on(rung) for rung in range(3)] == [60, 120, 240]
+    space = chosen.spaces[0]
+    trial = chosen.trial(space, {n: axis.from_unit(0.5) for n, axis in space.ranges.items()})
+    (whole,) = (r for r in results_of(trial, tmp_path / "whole") if r["outcome"])
+    for rung, num in enumerate(num_records):
+        last = results_of(chosen.ladder.place(trial, rung), tmp_path / "rungs")[-1]
+        assert last["status"] == ("completed" if rung == 2 else "paused")
+        assert last["num_epochs"] == num
+    assert last["outcome"]["objective"] == whole["outcome"]["objective"]
+
+
 def results_of(trial: TrialConfig, checkpoints: Path) -> list[dict]:
     trainable = ScheduledTrainable(
         {"trial": json.dumps(trial.to_dict()), "schedule": None, "device": "cpu",
