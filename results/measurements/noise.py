@@ -13,7 +13,7 @@ from results.arms.choice import full_rows, group_by_arm
 from results.records.schema import Row, trial_from_row
 from results.run import Run
 from results.statistics.intervals import mean_of
-from results.statistics.wording import arm_label
+from results.statistics.wording import arm_label, counted
 from search_spaces.records import OPEN
 
 
@@ -22,12 +22,12 @@ class Noise:
     """C^2 and K of one arm.
 
     Attributes:
-        c2: geometric mean over the measured epochs of each seed, then over seeds.
+        c2: geometric mean over the measurements of each seed, then over seeds.
         low, high: 95% t-interval over seeds, taken of the logarithm; None for one seed.
-        first, last: geometric mean over seeds at the first and the last measured epoch.
+        first, last: geometric mean over seeds at the first and the last measurement.
         k: largest gradient norm of a measuring batch (or example) seen in any seed. It falls
             with the measuring batch's size and grows with their number.
-        num_seeds: completed trainings averaged. num_epochs: measured in the longest of them.
+        num_seeds: completed trainings averaged. num_measurements: of the longest of them.
     """
 
     c2: float
@@ -37,7 +37,7 @@ class Noise:
     last: float
     k: float
     num_seeds: int
-    num_epochs: int
+    num_measurements: int
 
 
 def read_noise(run: Run) -> dict[str, Noise]:
@@ -58,8 +58,8 @@ def describe(run: Run) -> list[str]:
         lines += [
             f"{arm_label(arm)}: C^2 = {noise.c2:.4g}{interval}, from {noise.first:.4g} at first "
             f"to {noise.last:.4g} at last; K = {noise.k:.4g}",
-            f"  (geometric mean over {noise.num_epochs} epochs, n={noise.num_seeds} seeds, 95% "
-            "t-interval of the logarithm over seeds)",
+            f"  (geometric mean over {counted(noise.num_measurements, 'measurement')}, "
+            f"n={noise.num_seeds} seeds, 95% t-interval of the logarithm over seeds)",
         ]
     if lines:
         options = trial_from_row(run.rows()[0]).recipe.measurements["noise"]
@@ -89,12 +89,18 @@ def measured_trials(run: Run, column: str) -> dict[str, list[tuple[Row, list[Row
     return arms
 
 
-def rows_by_epoch(trials: list[tuple[Row, list[Row]]]) -> dict[int, list[Row]]:
-    """The rows of all these trials by epoch, in order."""
-    by_epoch: dict[int, list[Row]] = {}
-    for row in sorted((r for _, rows in trials for r in rows), key=lambda r: int(r["epoch"])):
-        by_epoch.setdefault(int(row["epoch"]), []).append(row)
-    return by_epoch
+def rows_by_epoch(trials: list[tuple[Row, list[Row]]]) -> dict[float, list[Row]]:
+    """The rows of all these trials by the epochs they had trained, in order.
+
+    Whole epochs; where `reports` lay elsewhere, the samples seen in epochs.
+    """
+    by_epoch: dict[float, list[Row]] = {}
+    for trial, rows in trials:
+        recipe = trial_from_row(trial).recipe
+        for row in rows:
+            seen = float(row["samples_seen"]) / recipe.train_examples
+            by_epoch.setdefault(row["epoch"] if recipe.reports is None else seen, []).append(row)
+    return dict(sorted(by_epoch.items()))
 
 
 def _noise(seeds: list[list[Row]]) -> Noise:
@@ -108,7 +114,7 @@ def _noise(seeds: list[list[Row]]) -> Noise:
         last=math.exp(mean_of(_log(epochs[-1]) for epochs in seeds).mean),
         k=max((norm for norm in norms if norm is not None), default=math.nan),
         num_seeds=log.n,
-        num_epochs=max(len(epochs) for epochs in seeds),
+        num_measurements=max(len(epochs) for epochs in seeds),
     )
 
 

@@ -42,7 +42,7 @@ class Sampling:
 
     name: str
     batch_size: int
-    epoch: int
+    epoch: float
     num_batches: int
     num_params: int
     edges: NDArray[np.float64]
@@ -50,7 +50,7 @@ class Sampling:
     skewness: Mean
     excess_kurtosis: Mean
     ks: Mean
-    scaled_norm: dict[int, Mean]
+    scaled_norm: dict[float, Mean]
 
     @property
     def ks_of_normal(self) -> float:
@@ -100,10 +100,10 @@ def describe(run: Run) -> list[str]:
     """Norm and shape of the gradient noise by batch size, at the last measured epoch."""
     lines = []
     for arm in read_sampling(run):
-        size = ", ".join(f"epoch {epoch}: {mean}" for epoch, mean in arm.scaled_norm.items())
+        size = ", ".join(f"epoch {epoch:.4g}: {mean}" for epoch, mean in arm.scaled_norm.items())
         lines += [
             f"batch {arm.batch_size}: sqrt(b)*|noise| (an estimate of C) {size}",
-            f"  at epoch {arm.epoch}: {arm.verdict}; skewness {arm.skewness}; excess kurtosis "
+            f"  at epoch {arm.epoch:.4g}: {arm.verdict}; skewness {arm.skewness}; excess kurtosis "
             f"{arm.excess_kurtosis}; KS distance {arm.ks} (a normal's: {arm.ks_of_normal:.2g})",
         ]
     return lines
@@ -117,7 +117,7 @@ def _sample(row: Row) -> _Sample | None:
     return sample if all(np.isfinite(sample[name]).all() for name in PER_BATCH) else None
 
 
-def _arm(name: str, by_epoch: dict[int, list[_Sample]]) -> Sampling:
+def _arm(name: str, by_epoch: dict[float, list[_Sample]]) -> Sampling:
     """by_epoch: the samples of all seeds, in order of epochs."""
     epoch, last = list(by_epoch.items())[-1]
     shape = {

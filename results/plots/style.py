@@ -191,11 +191,12 @@ def dodge(x_E: Sequence[float] | np.ndarray, place: int, count: int) -> np.ndarr
     return value_E + gap * min(DODGE, 0.5 / count) * (place - (count - 1) / 2)
 
 
-def epoch_axis(axes: Axes, epochs: Sequence[int] | np.ndarray) -> None:
-    """An x axis of whole epochs: those measured, where they are few."""
-    value_E = np.unique(np.asarray(epochs))
-    is_few = 0 < len(value_E) <= MAX_TICKS
-    locator = FixedLocator(value_E.tolist()) if is_few else MaxNLocator(integer=True)
+def epoch_axis(axes: Axes, epochs: Sequence[float] | np.ndarray) -> None:
+    """An x axis of epochs: those measured, where they are few and whole."""
+    value_E = np.unique(np.asarray(epochs, dtype=np.float64))
+    is_whole = bool(np.all(value_E == np.rint(value_E)))
+    is_few = is_whole and 0 < len(value_E) <= MAX_TICKS
+    locator = FixedLocator(value_E.tolist()) if is_few else MaxNLocator(integer=is_whole)
     axes.xaxis.set_major_locator(locator)
     axes.set_xlabel("epoch")
 

@@ -24,14 +24,16 @@ class CriticalProbe(Probe):
     """The running mean of the batch gradient's norm, and the steps until it fell to each epsilon.
 
     Args:
-        epsilon: norms, > 0. min_epochs: after how many epochs they are first looked for.
+        epsilon: norms, > 0. min_epochs: after how many epochs they are first looked for, of
+            whatever number of reports.
     """
 
     def __init__(self, *, epsilon: Sequence[float] = (0.5,), min_epochs: int = 10) -> None:
         self.epsilons, self.min_epochs = list(epsilon), min_epochs
-        self.step_norms: list[Tensor] = []  # of this epoch, on the device
+        self.step_norms: list[Tensor] = []  # since the last report, on the device
         self.norm_sum, self.norm_count = 0.0, 0
         self.steps_to: dict[str, int] = {}
+        self.num_early: int | None = None  # steps of the first min_epochs
 
     def after_backward(self, model: nn.Module) -> None:
         """Note the norm of the step's gradient, before any clipping."""
@@ -43,14 +45,21 @@ class CriticalProbe(Probe):
         """mean_batch_norm, since the training's start."""
         norm_T = torch.stack(self.step_norms).double().cpu().numpy()
         self.step_norms.clear()
-        if epoch > self.min_epochs:
-            for epsilon in self.epsilons:
-                index = first_below(norm_T, epsilon, self.norm_sum, self.norm_count)
-                if index is not None and str(epsilon) not in self.steps_to:
-                    self.steps_to[str(epsilon)] = self.norm_count + index + 1
+        if self.num_early is None:
+            table, limit = training.trial.schedule, self.min_epochs * len(training.train_set)
+            self.num_early = sum(1 for _ in table.steps(0, limit))
+        for part_T in np.split(norm_T, [max(0, self.num_early - self.norm_count)]):
+            self._pass(part_T, is_late=self.norm_count >= self.num_early)
+        return {"mean_batch_norm": self.norm_sum / self.norm_count}
+
+    def _pass(self, norm_T: NDArray[np.float64], *, is_late: bool) -> None:
+        """Count these steps; `is_late`: the rule is looked at."""
+        for epsilon in self.epsilons if is_late else ():
+            index = first_below(norm_T, epsilon, self.norm_sum, self.norm_count)
+            if index is not None and str(epsilon) not in self.steps_to:
+                self.steps_to[str(epsilon)] = self.norm_count + index + 1
         self.norm_sum += float(norm_T.sum())
         self.norm_count += len(norm_T)
-        return {"mean_batch_norm": self.norm_sum / self.norm_count}
 
     def end_training(self, training: Subject) -> dict[str, Any]:
         """steps_to_epsilon: JSON, null for an epsilon that was not reached."""

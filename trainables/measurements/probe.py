@@ -72,7 +72,7 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchProbe(Probe):
-    """What is measured on batches of its own at the end of every `every`-th epoch.
+    """What is measured on batches of its own at every `every`-th report (the end of an epoch).
 
     Attributes:
         estimator: two_batch | per_example; of `noise` alone.
@@ -88,7 +88,7 @@ class BatchProbe(Probe):
     every: int = 1
 
     def end_epoch(self, training: Subject, epoch: int) -> dict[str, Any]:
-        """Also after the last epoch; never once the training has diverged."""
+        """Also at the last report; never once the training has diverged."""
         is_due = training.finished or epoch % self.every == 0
         return self.measure(training, epoch) if is_due and not training.diverged else {}
 

@@ -190,7 +190,9 @@ class NoiseConfig:
     batch: int | None = _key(None, "images", _at_least(1),
         "of a measuring batch; null = the first batch")
     pairs: int = _key(32, "batches", _within(2, 100_000), "pairs of measuring batches")
-    every: int = _key(1, "epochs", _at_least(1), "between measurements; the last always")
+    every: int = _key(1, "reports", _at_least(1),
+        "between measurements (a report is an epoch's end, unless reports= is given); the last "
+        "always")
 
 
 @dataclass
@@ -199,7 +201,7 @@ class CriticalConfig:
 
     epsilon: list[float] = field(default_factory=lambda: [0.5],
         metadata=_about("", EPSILONS, "mean gradient norms that end a training"))
-    min_epochs: int = _key(10, "epochs", _at_least(0), "before the rule is looked at")
+    min_epochs: int = _key(10, "epochs", _at_least(0), "of samples before the rule is looked at")
 
 
 @dataclass

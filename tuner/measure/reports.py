@@ -58,7 +58,7 @@ def write_workload(run_dir: Path, directory: Path) -> Path:
     head = (
         f"# C^2 = {constant.c2:.4g}{interval}, measured by run {run_dir.name} "
         f"on {datetime.now(UTC):%Y-%m-%d}, {constant.num_seeds} seeds, "
-        f"{constant.num_epochs} epochs.\n"
+        f"{constant.num_measurements} measurements each.\n"
     )
     path = directory / "workload" / f"{name.removesuffix('_measured')}_measured.yaml"
     try:

@@ -52,7 +52,7 @@ class ArmNoise:
     """
 
     name: str
-    epoch_E: NDArray[np.int64]
+    epoch_E: NDArray[np.float64]
     c2: Series
     gradient_norm: Series
     num_seeds: int
@@ -70,7 +70,7 @@ def noise_info(run: Run) -> tuple[ArmNoise, ...]:
         arms.append(
             ArmNoise(
                 name=name,
-                epoch_E=np.array(list(by_epoch), dtype=np.int64),
+                epoch_E=np.array(list(by_epoch), dtype=np.float64),
                 c2=_series(list(by_epoch.values()), "noise_c2", len(trials) == 1),
                 gradient_norm=_series(list(by_epoch.values()), "gradient_norm", False),
                 num_seeds=len(trials),

@@ -32,7 +32,7 @@ def test_the_noise_constant_is_averaged_over_epochs_then_seeds(run):
     assert found.c2 == pytest.approx(math.exp(statistics.mean(log_R)))
     assert found.high == pytest.approx(math.exp(statistics.mean(log_R) + T_2 * error))
     assert found.last == pytest.approx(3 * found.first)
-    assert (found.k, found.num_seeds, found.num_epochs) == (2.0, 3, 2)
+    assert (found.k, found.num_seeds, found.num_measurements) == (2.0, 3, 2)
 
 
 def test_k_is_the_largest_norm_of_any_seed_and_c2_of_one_seed_has_no_interval(tmp_path):

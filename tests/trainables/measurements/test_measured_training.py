@@ -109,6 +109,24 @@ def test_noise_is_measured_every_so_many_epochs_and_after_the_last() -> None:
     assert [r.noise_c2 is not None for r in training.records] == [False, True, False, True, True]
 
 
+def test_between_noise_measurements_lie_reports_whatever_an_epoch_is() -> None:
+    training = train(trial_of(epochs=2, reports=6, measure={"noise": NOISE | {"every": 4}}))
+    assert [r.noise_c2 is not None for r in training.records] == [False] * 3 + [True, False, True]
+
+
+@pytest.mark.parametrize("reports", [None, 1, 4, 18])
+def test_the_rule_is_looked_at_after_epochs_of_samples_however_often_they_are_reported(
+    reports: int | None,
+) -> None:
+    rule = {"epsilon": [1e9], "min_epochs": 2}
+    training = train(trial_of("constant", {"critical": rule}, epochs=6, reports=reports))
+    num_early = len(list(training.schedule.steps(0, 2 * training.schedule.epoch_samples)))
+    assert json.loads(training.outcome().steps_to_epsilon) == {"1000000000.0": num_early + 1}
+    # It ends with the first report that holds that step.
+    ends = np.cumsum([record.num_steps for record in training.records])
+    assert [bool(end > num_early) for end in ends] == [False] * (len(ends) - 1) + [True]
+
+
 def test_noise_is_also_measured_where_the_stopping_rule_ends_the_training() -> None:
     rule = {"epsilon": [1e9], "min_epochs": 1}
     options = {"noise": NOISE | {"every": 9}, "critical": rule}

@@ -271,7 +271,7 @@ def test_noise_prints_the_constants_of_every_arm(measured: results.Run, report: 
     for arm, c in found.items():
         interval = f"[{c.low:.4g}, {c.high:.4g}]"
         assert f"{arm}: C^2 = {c.c2:.4g} {interval}, from {c.first:.4g} at first" in out
-    assert out.count("K = 2\n") == out.count("(geometric mean over 2 epochs, n=3 seeds") == 6
+    assert out.count("K = 2\n") == out.count("(geometric mean over 2 measurements, n=3 seeds") == 6
     assert "estimator two_batch, BatchNorm in eval mode" in out
 
 
