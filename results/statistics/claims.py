@@ -160,7 +160,10 @@ def verdict(
             parts.append(_lead(_find(claims, top, others[0]), top, others[0], min_effect))
     else:
         parts = [_find(claims, top, others[0]).sentence]
-    return f"{'; '.join(parts)}{_correction(claims)}. {told}".rstrip()
+    text = f"{'; '.join(parts)}{_correction(claims)}."
+    if metric.goal == "min" and " minus " in text:  # a reader expects that more is better
+        text += " Lower is better."
+    return f"{text} {told}".rstrip()
 
 
 def holm(p_values: Iterable[float | None]) -> list[float | None]:

@@ -16,6 +16,7 @@ from results.statistics.wording import (
     amount,
     amount_interval,
     arm_label,
+    better_words,
     column_title,
     duration,
     format_params,
@@ -145,7 +146,7 @@ def arms_table(
         rows.append([*cells, *_losses(arm, arm.name == reference)] if losses else cells)
     words, unit = metric.name.replace("_", " "), f" in {metric.unit}" if metric.unit else ""
     by = "paired by seed" if _are_paired(minus.values()) else "of the means"
-    kinds, told = _kinds(minus.values()), f"; differences{unit}, {by}"
+    kinds, told = _kinds(minus.values()), f"; differences{unit}, {by}{_direction(metric)}"
     minus_title = f"minus {short_label(reference)}{kinds}"
     header = ["arm", "n", column_title(words, metric), minus_title]
     return Table(
@@ -176,8 +177,8 @@ def pairs_table(
     unit = metric.unit or "difference"
     more = f"{left_out} more pairs are not shown: results.load(...).compare().claims"
     return Table(
-        caption=f"Pairs of arms: mean difference {by} (n); p of no difference, then "
-        "adjusted for all pairs",
+        caption=f"Pairs of arms: mean difference {by} (n){_direction(metric)}; p of no "
+        "difference, then adjusted for all pairs",
         header=[
             "pair",
             "n",
@@ -266,6 +267,11 @@ def _outcome(claim: Claim, effect: str) -> str:
         return f"{short_label(claim.winner)} is better{by}"
     needed = "" if claim.seeds_needed is None else f", ~{claim.seeds_needed:,} more seeds"
     return f"undecided{needed}"
+
+
+def _direction(metric: Metric) -> str:
+    """ ", lower is better", where that has to be said."""
+    return f", {better_words(metric)}" if metric.goal == "min" else ""
 
 
 def _pair(claim: Claim) -> str:

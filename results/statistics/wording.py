@@ -118,6 +118,11 @@ def column_title(words: str, metric: Metric) -> str:
     return f"{words}{unit}"
 
 
+def better_words(metric: Metric) -> str:
+    """ "higher is better", or "lower is better"."""
+    return f"{'higher' if metric.goal == 'max' else 'lower'} is better"
+
+
 def axis_title(words: str, metric: Metric) -> str:
     """Along an axis of values: "validation accuracy [%]", "validation loss [nats]"."""
     unit = " [%]" if metric.is_accuracy else f" [{metric.unit}]" if metric.unit else ""

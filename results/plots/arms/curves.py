@@ -129,8 +129,9 @@ def metric_info(run: Run, name: str) -> tuple[ArmCurves, ...]:
 
 
 def panels_of(arms: Sequence[ArmCurves]) -> list[str]:
-    """What is shown of these: the metrics that any of them has measured; all where none has."""
+    """What is shown of these: the metrics that any has measured, or all; the objective first."""
     names = list(dict.fromkeys(name for arm in arms for name in arm.metrics))
+    names.sort(key=lambda name: name != arms[0].objective)
     measured = [
         name
         for name in names
@@ -286,7 +287,7 @@ def _curves_table(arms: tuple[ArmCurves, ...]) -> Table:
 
 
 CURVES = Plot(
-    title="Accuracy and loss by epoch", section="Curves", info=curves_info, draw=draw_curves,
+    title="Metrics by epoch", section="Curves", info=curves_info, draw=draw_curves,
     caption=_curves_caption, table=_curves_table,
 )  # fmt: skip
 CURVES_BY_COST = Plot(

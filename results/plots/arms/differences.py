@@ -19,6 +19,7 @@ from results.statistics.paired import T_INTERVAL, Difference, paired_scores
 from results.statistics.wording import (
     amount,
     arm_label,
+    better_words,
     counts,
     metric_words,
     p_text,
@@ -98,7 +99,9 @@ def draw_differences(info: DifferencesInfo, figure: Figure) -> None:
     for height, arm in enumerate(arms):
         _write_label(axes, arm, height)
     unit = f" [{metric.unit}]" if metric.unit else ""
-    axes.set_xlabel(f"{metric_words(metric)} minus {arm_label(info.reference)}{unit}")
+    axes.set_xlabel(
+        f"{metric_words(metric)} minus {arm_label(info.reference)}{unit}, {better_words(metric)}"
+    )
     axes.set_title(
         f"Dots: paired seeds; bar: mean with {info.interval_kind}{grey}",
         fontsize=11,
@@ -140,7 +143,8 @@ def _differences_caption(info: DifferencesInfo) -> str:
         effect = with_unit(amount(info.min_effect, info.metric), info.metric)
         grey = f"; grey: below the minimum effect of {effect}"
     return (
-        f"{words} of each arm minus {arm_label(info.reference)} on the same seed, {seeds}. "
+        f"{words} of each arm minus {arm_label(info.reference)} on the same seed, {seeds}; "
+        f"{better_words(info.metric)}. "
         f"Diamond: mean; bar: {' or '.join(sorted(kinds))} of the mean; dots: seeds{grey}."
     )
 
@@ -158,7 +162,8 @@ def _differences_table(info: DifferencesInfo) -> Table:
     ]
     words = metric_words(info.metric)
     words = f"Points of {words}" if info.metric.is_accuracy else words.capitalize()
-    caption = f"{words} minus {arm_label(info.reference)}, by paired seed"
+    caption = f"{words} minus {arm_label(info.reference)}, by paired seed; "
+    caption += better_words(info.metric)
     header = ["arm", "n", "mean", "interval", "p", "by seed"]
     return Table(caption=caption, header=header, rows=rows)
 

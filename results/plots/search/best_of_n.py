@@ -126,7 +126,7 @@ def draw_best_of_n(arms: tuple[ArmBest, ...], figure: Figure) -> None:
                   linewidth=2.2, marker="o", markersize=3)  # fmt: skip
     lowest = min(metric.score(arm.mean_N[min(1, len(arm.mean_N) - 1)]) for arm in arms)
     highest = max(float((metric.sign * arm.high_N).max()) for arm in arms)
-    room = 0.05 * (highest - lowest) + 1e-4
+    room = 0.05 * (highest - lowest) or 1e-4  # of whatever scale
     axes.set_ylim(
         *sorted(metric.scale * metric.score(v) for v in (lowest - 3 * room, highest + room))
     )

@@ -84,9 +84,10 @@ def draw_progress(arms: tuple[ArmProgress, ...], figure: Figure) -> None:
     marker_beyond, where = beyond(metric)
     for arm in arms:
         color = color_of(arm.name)
+        best_T, _ = cut_at(np.append(arm.best_T, arm.best_T[-1]), limit, metric)
         axes.step(
             np.append(arm.samples_T, arm.samples),
-            metric.scale * np.append(arm.best_T, arm.best_T[-1]),
+            best_T,
             where="post", color=color, linestyle=line_style(arm.name), linewidth=2.0,
         )  # fmt: skip
         height_T, beyond_T = cut_at(arm.objective_T, limit, metric)

@@ -11,13 +11,14 @@ from matplotlib.figure import Figure
 import results
 from results.plots import PLOTS, save_plots
 from results.plots.arms.curves import curves_info
-from results.plots.arms.differences import differences_info
+from results.plots.arms.differences import DIFFERENCES, differences_info, draw_differences
 from results.plots.arms.schedules import schedules_info
 from results.plots.search.slices import slices_info
 from results.plots.style import COLORS, GREY, color_of
 from results.records.schema import epoch_row
 from results.records.store import RunStore
 from search_spaces import SPACES
+from search_spaces.metric import make_metric
 from tests.fakes.results import make_epochs, make_trial, write_run, write_trial
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
@@ -54,6 +55,18 @@ def test_slices_hold_one_point_per_search_trial(run):
     assert set(cosine.params) == {"delta0", "interval"}
     assert len(poly.objective_T) == 8
     assert poly.logs == {"delta0", "interval", "p"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "ending"),
+    [("test_accuracy", " [points], higher is better"), ("test_loss", " [nats], lower is better")],
+)
+def test_the_axis_of_differences_says_which_way_is_better(run, metric, ending):
+    figure, info = Figure(), replace(differences_info(run), metric=make_metric(metric))
+    draw_differences(info, figure)
+    assert figure.axes[0].get_xlabel().endswith(ending)
+    assert ending.partition(", ")[2] in DIFFERENCES.caption(info)
+    assert ending.partition(", ")[2] in DIFFERENCES.table(info).caption
 
 
 def test_differences_are_those_of_the_comparison(run):

@@ -99,6 +99,20 @@ def test_losses_and_negated_scores_are_the_same_comparison() -> None:
         assert by_loss.verdict.replace(" nats", "") == by_score.verdict
 
 
+def test_a_difference_of_losses_says_that_lower_is_better() -> None:
+    same = draw(3.25, 3, sd=1e-4), draw(3.25, 4, sd=1e-4)
+    for metric, direction in ((LOSS, "lower is better"), (BLEU, "")):
+        comparison = compare({"a": same[0], "b": same[1]}, metric=metric, min_effect=None)
+        assert " minus " in comparison.verdict
+        tables = comparison.tables()
+        texts = [comparison.verdict, tables["arms"].caption, tables["pairs"].caption]
+        assert all(("is better" in text.lower()) == bool(direction) for text in texts)
+        assert all(direction in text.lower() for text in texts)
+    beaten = compare({"a": LOW, "b": HIGH}, metric=LOSS, min_effect=None).verdict
+    assert beaten.startswith("a beats b by ")
+    assert "is better" not in beaten
+
+
 def test_an_arm_with_diverged_seeds_is_never_better() -> None:
     lucky = {r: v for r, v in LOW.items() if r > 1}  # two seeds diverged
     diverged = {"lucky": (2, 10)}
