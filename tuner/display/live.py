@@ -242,18 +242,19 @@ class RichDisplay(Display):
         return Group(self._arm_table(), self._trial_table(), Text(total, style="dim"), *last)
 
     def _arm_table(self) -> Table:
-        table = _table(
-            "space", "done", "running", "failed", f"best {short_words(self.metric)}", "with"
-        )
+        has_diverged = any(arm.counts["diverged"] for arm in self.arms.values())
+        counts = ["done", "running", *(["diverged"] if has_diverged else []), "failed"]
+        table = _table("space", *counts, f"best {short_words(self.metric)}", "with")
         running = Counter(live.trial.space for live in self.live.values())
         for name, arm in self.arms.items():
             done = sum(arm.counts[s] for s in ENDED_WELL)
-            failed = sum(arm.counts.values()) - done
+            failed, diverged = sum(arm.counts.values()) - done, arm.counts["diverged"]
             table.add_row(
                 name,
                 f"{done}/{max(arm.planned, done + running[name])}",
                 str(running[name]),
-                Text(str(failed), style="red" if failed else ""),
+                *([_alarming(diverged)] if has_diverged else []),
+                _alarming(failed),
                 _score(arm, self.metric),
                 describe_params(arm.best_params),
             )
@@ -312,6 +313,10 @@ def _table(*names: str) -> Table:
     for name in names:
         table.add_column(name, justify="left" if name in (names[0], "role", "with") else "right")
     return table
+
+
+def _alarming(count: int) -> Text:
+    return Text(str(count), style="red" if count else "")
 
 
 def _score(arm: ArmState, metric: Metric) -> str:

@@ -188,3 +188,17 @@ def test_a_message_while_the_screen_is_drawn_is_part_of_it(capfd: pytest.Capture
     display.notice("stopping")
     assert capfd.readouterr().err == ""
     assert screen(display)[-1] == "stopping"
+
+
+def test_the_screen_counts_what_diverged_once_something_has() -> None:
+    display = RichDisplay({"poly": 6, "baseline": 2}, SAMPLES)
+    finish(display, poly(0), 0.8)
+    assert "diverged" not in screen(display)[0]
+    for replicate in (1, 2):
+        trial = poly(replicate)
+        display.trial_started(trial)
+        display.trial_ended(trial, "diverged", replace(outcome(0.1), status="diverged"), None)
+    head, row, default = screen(display, width=120)[:3]
+    assert head.split()[:5] == ["space", "done", "running", "diverged", "failed"]
+    assert row.split()[:7] == ["poly", "3/6", "0", "2", "0", "80.00", "%"]
+    assert default.split()[:5] == ["baseline", "0/2", "0", "0", "0"]
