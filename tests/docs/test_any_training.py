@@ -7,7 +7,9 @@ tests/tuner/test_api.py.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import json
 import math
 import random
 import re
@@ -23,17 +25,23 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+import results
+import tuner
 from search_spaces.schedule import Schedule
 from tests.conftest import ROOT
 from tests.docs.text import blocks
+from tests.fakes.tune_loop import do_without_ray
 from tests.trainables.user.test_user_training import user_trial
 from trainables.data.stream import SampleStream
+from trainables.trainable import ScheduledTrainable
 from trainables.user.adapter import UserTraining
 from trainables.user.report import Report
 from tuner.config.compose import compose
-from tuner.config.schema import ConfigError
+from tuner.config.schema import KEYS, MISSING, ConfigError, value_of
 from tuner.plan.plan import make_plan
 from tuner.plan.usercode import code_digest
+from tuner.run import make_request
+from tuner.session.cluster import lay_out
 
 torch.set_num_threads(1)
 PAGE = "docs/any_training.md"
@@ -64,6 +72,85 @@ def finish(function: Any, **kwargs: Any) -> UserTraining:
 def only_reports(schedule: Schedule, seed: int, report: Report) -> None:
     for _ in range(schedule.num_epochs):
         report(**LAST)
+
+
+# Values for keys that have none of their own.
+OF_KIND: dict[str, Any] = {"int": 3, "float": 0.5, "Interval": 2, "bool": False, "str": "some"}
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key != "resume"])
+def test_every_key_is_taken_from_python(key: str) -> None:
+    says("`tuner.search` takes every key of [keys.md](keys.md) but `dry_run` (those with a dot in")
+    value, kind = KEYS[key].default, KEYS[key].kind
+    if value in (None, MISSING):
+        names = KEYS[key].allowed.names if kind == "str" else ()
+        value = next(iter(names), OF_KIND[kind])
+    config = make_request({"workload": "digits", **{key: value}}).config
+    assert value_of(config, key) == value
+
+
+def test_only_the_command_line_has_a_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    do_without_ray(monkeypatch)
+    says("every key of [keys.md](keys.md) but `dry_run`")
+    says("raises `ConfigError` for a mistake")
+    with pytest.raises(ConfigError, match="dry_run: only the command line has it"):
+        tuner.search("poly", dry_run=True)
+
+
+def diverge(schedule: Schedule, seed: int, report: Report) -> None:
+    report(val_accuracy=math.nan)
+
+
+def test_a_run_whose_trainings_all_diverge_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says("`RuntimeError` when the run failed, as where every training diverged")
+    do_without_ray(monkeypatch)
+    settings = {"dataset.train_examples": 60, "batch.initial": 6, "confirm.seeds": 1}
+    keys = {"lr": 0.5, "epochs": 4, "trials": 2, "display": "none", "runs_dir": tmp_path}
+    with pytest.raises(
+        RuntimeError, match=r"^all 4 trainings diverged \(first at epoch 1\): lower"
+    ):
+        tuner.search("poly", diverge, name="lost", settings=settings, **keys)
+    rows = results.load(tmp_path / "lost").trials.to_pylist()
+    assert [row["status"] for row in rows] == ["diverged"] * 4
+
+
+def test_resources_are_what_one_training_occupies(monkeypatch: pytest.MonkeyPatch) -> None:
+    says("| `resources.gpus_per_trial`, `resources.cpus_per_trial` | what one training occupies |")
+    import ray
+
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 1.0})
+    words = [*WORDS, "resources.cpus_per_trial=2", "resources.gpus_per_trial=0.5"]
+    slots = lay_out(compose(words))
+    assert (slots.cpus_per_trial, slots.gpus_per_trial) == (2.0, 0.5)
+    assert slots.max_concurrent == 2  # by its two halves of a GPU; CPUs would be enough for four
+    assert make_plan(compose(words)).recipe.num_threads == 2
+
+
+@pytest.mark.parametrize(("keeps", "num_steps"), [(True, 40), (False, 20 + 40)])
+def test_a_prefix_without_a_state_is_trained_from_the_start_again(
+    tmp_path: Path, keeps: bool, num_steps: int
+) -> None:
+    says("`search.fidelity=prefix` needs a state: without one every promotion trains from the")
+    says("start again, and more samples than the plan counts.")
+    steps = []
+
+    def function(schedule: Schedule, seed: int, report: Report) -> None:
+        for number in range(report.report + 1, schedule.num_reports + 1):
+            steps.extend(schedule.report_steps(number))
+            report(**LAST, state={"any": 1} if keeps else None)
+
+    class Worker(ScheduledTrainable):
+        def make_training(self, config: dict[str, Any]) -> UserTraining:
+            return UserTraining(self.trial, trainable=function)
+
+    whole = user_trial(recipe={"train_examples": 60, "batch0": 6})
+    for trial in (dataclasses.replace(whole, until=2), whole):
+        worker = Worker({"trial": json.dumps(trial.to_dict()), "checkpoints": str(tmp_path)})
+        while not worker.step()["done"]:
+            pass
+    assert len(steps) == num_steps
 
 
 @pytest.mark.parametrize(
