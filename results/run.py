@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from results.arms.choice import objective_of, spaces_of
+from results.arms.choice import objective_of, spaces_of, unit_of
 from results.records.lock import lock_holder
 from results.records.schema import KEYS, SCHEMAS, trial_from_row
 from results.records.segments import (
@@ -89,6 +89,11 @@ class Run:
     def objective(self) -> Metric:
         """What the search ranked by; of the first run where several hold different ones."""
         return next(map(objective_of, self.manifests.values()), VAL_ACCURACY)
+
+    @property
+    def unit(self) -> str:
+        """What these runs call a sample (`unit`); samples where they differ."""
+        return unit_of(self.manifests)
 
     def epochs_by_trial(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
         """Epoch rows by (run_id, trial_key)."""
@@ -177,7 +182,7 @@ class Run:
             for name, own in group_by_arm(self.rows()).items()
         ]
         words = "best validation" if metric.is_accuracy else f"best {metric.name}"
-        header = ["arm", "trials", "samples", column_title(words, metric)]
+        header = ["arm", "trials", self.unit, column_title(words, metric)]
         return Table(caption="Arms, their trials and what they took", header=header, rows=rows)
 
     def _repr_html_(self) -> str:

@@ -49,6 +49,11 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
+def sample_word(unit: str | None, trainer: str) -> str:
+    """What samples are called: as the user does (`unit`), else the images of a network."""
+    return unit or ("images" if trainer == "network" else "samples")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """All that the trials of a run share: data, model, optimizer, length, arithmetic.
@@ -130,16 +135,16 @@ class Recipe:
         """Samples of a full training at this evaluation point (from 1)."""
         return samples_at(report, report_samples(self.epochs, self.train_examples, self.reports))
 
-    @property
-    def title(self) -> str:
-        """What is trained on what; a known function and a user's own training lack one of them."""
-        return " on ".join(name for name in (self.model, self.dataset) if name != "none")
-
     def point_at(self, samples: int) -> int:
         """The last evaluation point of a full training that these samples have reached; or 0."""
         spacing = report_samples(self.epochs, self.train_examples, self.reports)
         point = min(self.num_reports, int(samples / spacing) + 1)
         return point if samples_at(point, spacing) <= samples else point - 1
+
+    @property
+    def title(self) -> str:
+        """What is trained on what; a known function and a user's own training lack one of them."""
+        return " on ".join(name for name in (self.model, self.dataset) if name != "none")
 
     @property
     def chance(self) -> float:

@@ -12,6 +12,7 @@ from search_spaces.metric import VAL_ACCURACY, Metric, make_metric
 from search_spaces.records import MEASURED
 from search_spaces.space import SearchSpace
 from search_spaces.space import is_baseline as is_default
+from search_spaces.trial import sample_word
 
 
 def group_by_arm(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -149,6 +150,16 @@ def objective_of(manifest: Mapping[str, Any]) -> Metric:
     """What the search of this run ranked by."""
     recipe = manifest.get("recipe") or {}
     return make_metric(recipe.get("objective", VAL_ACCURACY.name), recipe.get("goal"))
+
+
+def unit_of(manifests: Mapping[str, Mapping[str, Any]]) -> str:
+    """What these runs call a sample (`unit`); samples where they differ or do not tell."""
+    words = {
+        sample_word((manifest.get("config") or {}).get("unit"), recipe.get("trainer", "network"))
+        for manifest in manifests.values()
+        if (recipe := manifest.get("recipe"))
+    }
+    return words.pop() if len(words) == 1 else "samples"
 
 
 def own_choice(rows: Iterable[Row]) -> list[Row]:

@@ -24,6 +24,7 @@ from results.arms.choice import (
     objective_of,
     params_of,
     spaces_of,
+    unit_of,
 )
 from results.arms.recipes import check_workload
 from results.arms.scores import (
@@ -96,6 +97,7 @@ def compare_arms(
     return replace(
         comparison,
         details=MappingProxyType(details),
+        unit=unit_of(manifests),
         warnings=(
             *edge_warnings(details, spaces, arms),
             *code_warnings(manifests),

@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from results.arms.choice import unit_of
 from results.plots.arms.curves import CURVES, CURVES_BY_COST, draw_curves, metric_info
 from results.plots.arms.differences import DIFFERENCES
 from results.plots.arms.schedules import SCHEDULES
@@ -60,7 +61,9 @@ def scale_line(run: Run) -> str:
         if recipe := manifest.get("recipe"):
             seeds = sum(trial_run == run_id for trial_run, _ in confirmed)
             title = " on ".join(n for n in (recipe["model"], recipe["dataset"]) if n != "none")
-            part = f"{title}, {recipe['epochs']} epochs"
+            unit = unit_of({run_id: manifest})
+            length = f"{counted(recipe['epochs'], 'epoch')} of {recipe['train_examples']:,} {unit}"
+            part = f"{title}, {length}"
             part += f", {counted(seeds, 'confirm seed')}" if seeds else ""
             part += f" ({manifest['scale']})" if manifest.get("scale") else ""
             parts.append(part)

@@ -55,7 +55,8 @@ class Comparison:
         min_effect: in the metric's unit; None = none is known, nothing is called equivalent.
         diverged: confirm seeds that diverged, of how many, by arm.
         preliminary: fewer than 5 paired seeds somewhere.
-        details, warnings: filled in where the scores come from a run.
+        details, warnings, unit (what a sample is called): filled in where the scores come from
+            a run.
     """
 
     reference: str
@@ -69,6 +70,7 @@ class Comparison:
     diverged: Mapping[str, tuple[int, int]] = field(default_factory=lambda: MappingProxyType({}))
     details: Mapping[str, ArmDetails] = field(default_factory=lambda: MappingProxyType({}))
     warnings: tuple[str, ...] = ()
+    unit: str = "samples"
 
     def differences(self) -> tuple[str, dict[str, Difference]]:
         """The reference, or the first arm with scores where it has none; each arm minus it."""
@@ -101,7 +103,7 @@ class Comparison:
                 shown, metric=self.metric, min_effect=self.min_effect, left_out=left_out
             ),
             "tests": overview.tests_table(shown),
-            "costs": overview.costs_table(self.details),
+            "costs": overview.costs_table(self.details, self.unit),
             "choices": overview.choices_table(self.details),
         }
         return {name: table for name, table in tables.items() if table.rows or name == "arms"}

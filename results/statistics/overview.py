@@ -211,8 +211,8 @@ def stand_beside(differences: Iterable[Difference]) -> dict[str, list[str]]:
     return {title: cells for title, cells in columns.items() if set(cells) - {UNKNOWN}}
 
 
-def costs_table(details: Mapping[str, ArmDetails]) -> Table:
-    """What each arm took."""
+def costs_table(details: Mapping[str, ArmDetails], unit: str = "samples") -> Table:
+    """What each arm took; unit: what a sample is called."""
     rows = []
     for name, arm in details.items():
         search, confirm = arm.search, arm.confirm
@@ -220,9 +220,9 @@ def costs_table(details: Mapping[str, ArmDetails]) -> Table:
         cells += [number(confirm.samples_seen), number(confirm.optimizer_steps)]
         rows.append([*cells, duration(confirm.train_seconds)])
     return Table(
-        caption="What each arm took: samples and training time of its search, then samples, "
+        caption=f"What each arm took: {unit} and training time of its search, then {unit}, "
         "optimizer steps and training time of its confirm trials",
-        header=["arm", "search samples", "time", "confirm samples", "steps", "time"],
+        header=["arm", f"search {unit}", "time", f"confirm {unit}", "steps", "time"],
         rows=rows,
     )
 

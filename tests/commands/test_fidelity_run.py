@@ -83,7 +83,7 @@ def test_shared_beginnings_change_no_number_and_are_told(inline: Inline) -> None
     assert reproducible(runs[0]) == reproducible(runs[1])
     (manifest,) = runs[1].manifests.values()
     assert manifest["shared_samples"] == 2 * 2 * 240  # two seeds, two epochs each
-    assert f"{2 * 2 * 240:,} samples were shared" in done.stdout
+    assert f"{2 * 2 * 240:,} images were shared" in done.stdout
 
 
 # A linear cooldown whose share is searched from one peak: epochs 1 ... of ten agree.
@@ -111,7 +111,7 @@ def test_a_search_of_cooldowns_trains_one_trunk_and_the_tails(inline: Inline) ->
     trained = N * (max(trunks) + sum(EPOCHS - epochs for epochs in trunks))
     (manifest,) = shared.manifests.values()
     assert manifest["shared_samples"] == 10 * EPOCHS * N - trained
-    assert f"{manifest['shared_samples']:,} samples were shared" in done.stdout
+    assert f"{manifest['shared_samples']:,} images were shared" in done.stdout
     assert not [*(inline.folder / "shared" / "checkpoints").glob("shared-*")]
 
 

@@ -53,7 +53,8 @@ def print_summary(run_dir: Path) -> None:
         searched = {r["config_key"] for r in rows if r["role"] == "search"}
         console.print(describe_repeated(repeated, repeated + len(searched)))
     if shared := manifest.get("shared_samples"):
-        console.print(f"{shared:,} samples were shared: trained once, used by several trainings")
+        where = "trained once, used by several trainings"
+        console.print(f"{shared:,} {run.unit} were shared: {where}")
     if comparison is not None:
         console.print(comparison.verdict, style="bold")
         for warning in comparison.warnings:

@@ -11,6 +11,7 @@ from rich.console import Console
 from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule
 from search_spaces.space import SearchSpace
+from search_spaces.trial import sample_word
 from trainables import TRAINERS
 from tuner.campaign.campaign import Campaign
 from tuner.campaign.forecast import Forecast
@@ -28,12 +29,11 @@ def print_plan(plan: Plan) -> None:
     plan = settle(plan, device)
     console = Console(highlight=False, soft_wrap=True)
     config, recipe, confirm = plan.config, plan.recipe, plan.config.confirm
-    unit, length = config.unit or "samples", f"{recipe.epochs} epoch{'s' * (recipe.epochs != 1)}"
+    unit = sample_word(config.unit, recipe.trainer)
+    length = f"{recipe.epochs} epoch{'s' * (recipe.epochs != 1)}"
     console.print(
         f"workload {config.workload}: {recipe.title}, {recipe.train_examples:,} training "
-        f"{config.unit or ('images' if recipe.trainer == 'network' else 'samples')}, "
-        f"{length}, "
-        f"{recipe.precision}"
+        f"{unit}, {length}, {recipe.precision}"
     )
     for space in filter(plan.quota, plan.spaces):
         quota = plan.quota(space)

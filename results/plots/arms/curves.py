@@ -88,17 +88,11 @@ def curves_info(run: Run) -> tuple[ArmCurves, ...]:
                 metrics={metric: _stack(measured, metric) for metric in names},
                 costs={"samples": samples_E, "steps": steps_E},
                 epochs_E=epochs_at(trials[0], samples_E),
-                unit=unit_of(run),
+                unit=run.unit,
                 objective=objective,
             )
         )
     return tuple(arms)
-
-
-def unit_of(run: Run) -> str:
-    """What the first of these runs calls a sample (`unit`)."""
-    manifest = next(iter(run.manifests.values()), {})
-    return (manifest.get("config") or {}).get("unit") or "samples"
 
 
 def epochs_at(trial: Row, samples_E: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -261,8 +255,8 @@ def _curves_caption(arms: tuple[ArmCurves, ...]) -> str:
 
 
 def _costs_caption(arms: tuple[ArmCurves, ...]) -> str:
-    text = "All arms see equally many samples; where batches grow they take fewer optimizer steps."
-    return f"{_curves_caption(arms)} {text}"
+    text = "; where batches grow they take fewer optimizer steps."
+    return f"{_curves_caption(arms)} All arms see equally many {arms[0].unit}{text}"
 
 
 def _curves_table(arms: tuple[ArmCurves, ...]) -> Table:
@@ -278,7 +272,7 @@ def _curves_table(arms: tuple[ArmCurves, ...]) -> Table:
                 shown = (0, 1, 2) if metric == arm.objective else (0,)
                 cells += [form(float(band[i][epoch])) if band else UNKNOWN for i in shown]
             rows.append(cells)
-    header = ["arm", "epoch", "samples", "steps"]
+    header = ["arm", "epoch", arms[0].unit, "steps"]
     for metric in panels:
         header.append(SHORT.get(metric, metric.replace("_", " ")))
         header += ["low", "high"] if metric == arms[0].objective else []

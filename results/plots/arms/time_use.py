@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from dataclasses import dataclass
@@ -16,14 +17,14 @@ from results.plots.figure import Plot
 from results.plots.style import BLUE, ORANGE, subplots
 from results.records.schema import Row
 from results.run import Run
-from results.statistics.wording import arm_label, counts, duration
+from results.statistics.wording import arm_label, counts, duration, number, short_number
 from results.tables import Table
 
 LIGHT_GREY = "#bdbdbd"
 # Attribute of ArmTime -> its name, colour and hatch (told apart in grey print too).
 PARTS = {
     "train_seconds": ("training", BLUE, ""),
-    "eval_seconds": ("validation after each epoch", ORANGE, "///"),
+    "eval_seconds": ("validation on the way", ORANGE, "///"),
     "other_seconds": ("rest of the trials: start, test, records", LIGHT_GREY, ""),
 }
 SAME_TIME = 1e-6  # seconds; what records are rounded to
@@ -36,6 +37,7 @@ class ArmTime:
 
     Attributes:
         num_trials: that have ended; num_search: of these, not confirming.
+        rate: samples per second of training, of all epochs recorded; nan where none is.
         other_seconds: wall time that was neither training nor validation after an epoch; of
             trials taken up again only that since their last start.
     """
@@ -46,6 +48,7 @@ class ArmTime:
     train_seconds: float
     eval_seconds: float
     other_seconds: float
+    rate: float = math.nan
 
     @property
     def wall_seconds(self) -> float:
@@ -58,12 +61,14 @@ class TimeUseInfo:
     """Time by arm.
 
     Attributes:
+        unit: what the run calls a sample.
         slot_seconds: the runs' wall time times the trials they could train at once; nan where
             a run's events do not tell.
     """
 
     arms: tuple[ArmTime, ...]
     slot_seconds: float
+    unit: str = "samples"
 
     @property
     def idle_seconds(self) -> float:
@@ -83,14 +88,22 @@ def time_use_info(run: Run) -> TimeUseInfo:
     arms = []
     for name, rows in group_by_arm(run.rows()).items():
         ended = [row for row in rows if row["ended_at"] and row["started_at"]]
-        parts = [_split(row, by_trial.get((row["run_id"], row["trial_key"]), [])) for row in ended]
+        epochs = [by_trial.get((row["run_id"], row["trial_key"]), []) for row in ended]
+        parts = [_split(row, recorded) for row, recorded in zip(ended, epochs, strict=True)]
         if ended:
             seconds = dict(zip(PARTS, map(sum, zip(*parts, strict=True)), strict=True))
             num_search = sum(row["role"] != "confirm" for row in ended)
             arms.append(
-                ArmTime(name=name, num_trials=len(ended), num_search=num_search, **seconds)
+                ArmTime(
+                    name=name,
+                    num_trials=len(ended),
+                    num_search=num_search,
+                    rate=_rate(list(itertools.chain(*epochs))),
+                    **seconds,
+                )
             )
-    return TimeUseInfo(arms=tuple(arms), slot_seconds=sum(map(_slot_seconds, run.dirs)))
+    slot_seconds = sum(map(_slot_seconds, run.dirs))
+    return TimeUseInfo(arms=tuple(arms), slot_seconds=slot_seconds, unit=run.unit)
 
 
 def draw_time_use(info: TimeUseInfo, figure: Figure) -> None:
@@ -108,6 +121,11 @@ def draw_time_use(info: TimeUseInfo, figure: Figure) -> None:
         )  # fmt: skip
         left_A += width_A
     axes.set_yticks(place_A, [f"{arm_label(a.name)} (n={a.num_trials})" for a in info.arms])
+    for place, (arm, end) in enumerate(zip(info.arms, left_A, strict=True)):
+        if math.isfinite(arm.rate):
+            text = f" {short_number(arm.rate)} {info.unit}/s"
+            axes.text(end, place, text, va="center", fontsize=9)
+    axes.margins(x=0.16)
     axes.invert_yaxis()
     axes.set_xlabel(f"time of all trials together [{unit}]")
     axes.grid(visible=False, axis="y")
@@ -117,6 +135,14 @@ def draw_time_use(info: TimeUseInfo, figure: Figure) -> None:
         title += f"; besides, slots without a trial: {share:.0%} of the run"
     figure.suptitle(title, fontsize=11)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
+
+
+def _rate(epochs: list[Row]) -> float:
+    """Samples per second of training."""
+    pairs = [(epoch["images_per_second"], epoch["seconds"]) for epoch in epochs]
+    known = [(rate, seconds) for rate, seconds in pairs if rate and seconds]
+    seconds = sum(seconds for _, seconds in known)
+    return sum(rate * seconds for rate, seconds in known) / seconds if seconds else math.nan
 
 
 def _split(row: Row, epochs: list[Row]) -> tuple[float, float, float]:
@@ -158,7 +184,8 @@ def _time_caption(info: TimeUseInfo) -> str:
     slots = "" if math.isnan(idle) else f" Slots without a trial: {duration(idle)} besides."
     return (
         f"Wall time of all ended trials added up, {trials}; of trials taken up again (resumed, or "
-        f"promoted) since their last start, and the epochs before it.{slots}"
+        f"promoted) since their last start, and the epochs before it. "
+        f"At the bars: {info.unit} per second of training.{slots}"
     )
 
 
@@ -169,10 +196,12 @@ def _time_table(info: TimeUseInfo) -> Table:
             str(arm.num_trials),
             *(duration(getattr(arm, part)) for part in PARTS),
             duration(arm.wall_seconds / arm.num_trials),
+            number(arm.rate),
         ]
         for arm in info.arms
     ]
     header = ["arm", "trials", "training", "validation", "rest", "mean per trial"]
+    header.append(f"{info.unit} per second of training")
     return Table(caption="Time of the trials that have ended", header=header, rows=rows)
 
 

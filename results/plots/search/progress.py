@@ -38,7 +38,7 @@ class ArmProgress:
         metric: what the search ranks by; objective_T: its value of the training; best_T: the
             best so far.
         num_trials: search trials that spent samples, shorter ones included.
-        samples: spent in all.
+        samples: spent in all; unit: what the run calls them.
     """
 
     name: str
@@ -48,6 +48,7 @@ class ArmProgress:
     num_trials: int
     samples: int
     metric: Metric = VAL_ACCURACY
+    unit: str = "samples"
 
 
 def progress_info(run: Run) -> tuple[ArmProgress, ...]:
@@ -72,6 +73,7 @@ def progress_info(run: Run) -> tuple[ArmProgress, ...]:
                     num_trials=len(trials),
                     samples=int(samples_T[-1]),
                     metric=metric,
+                    unit=run.unit,
                 )
             )
     return tuple(arms)
@@ -98,7 +100,7 @@ def draw_progress(arms: tuple[ArmProgress, ...], figure: Figure) -> None:
             )  # fmt: skip
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.set_xlabel("samples the arm's search has trained on")
+    axes.set_xlabel(f"{arms[0].unit} the arm's search has trained on")
     axes.set_ylabel(axis_title(metric_words(metric), metric))
     figure.suptitle(
         "Line: best so far; dots: single configs of full length (one seed each); "
@@ -116,9 +118,10 @@ def _is_spent(row: Row) -> bool:
 def _progress_caption(arms: tuple[ArmProgress, ...]) -> str:
     trials = counts([(arm.name, len(arm.objective_T)) for arm in arms], "full trainings")
     shorter = sum(arm.num_trials - len(arm.objective_T) for arm in arms)
-    more = f" Samples of {shorter} shorter trainings are counted too." if shorter else ""
+    unit = arms[0].unit
+    more = f" {unit.capitalize()} of {shorter} shorter trainings count too." if shorter else ""
     return (
-        f"Best {metric_words(arms[0].metric)} so far by the samples each arm's search has spent, "
+        f"Best {metric_words(arms[0].metric)} so far by the {unit} each arm's search has spent, "
         f"{trials}, one seed each; single values, no interval.{more}"
     )
 
@@ -132,7 +135,7 @@ def _progress_table(arms: tuple[ArmProgress, ...]) -> Table:
         for t in thinned(len(arm.best_T))
     ]
     titles = (column_title(words, metric) for words in (metric_words(metric), "best so far"))
-    header = ["arm", "samples", *titles]
+    header = ["arm", arms[0].unit, *titles]
     return Table(caption="Full trainings in the order of their ends", header=header, rows=rows)
 
 

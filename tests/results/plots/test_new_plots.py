@@ -16,10 +16,11 @@ from results.plots.arms.time_use import time_use_info
 from results.plots.figure import arms_of
 from results.plots.search.importances import MIN_TRIALS, importances, importances_info
 from results.plots.search.parameter_map import main_axes, parameter_map_info
-from results.plots.search.progress import progress_info
-from results.plots.search.slices import slices_info
+from results.plots.search.progress import ArmProgress, draw_progress, progress_info
+from results.plots.search.slices import slices_info, visible_limit
 from results.records.schema import trial_row
 from results.records.store import RunStore
+from search_spaces.metric import make_metric
 from tests.fakes.results import START, make_space, make_trial, write_run, write_trial
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
@@ -186,6 +187,19 @@ def test_progress_follows_the_order_of_the_ends(tmp_path):
     assert arm.objective_T[0] < 0.6 < arm.objective_T[1]
 
 
+def test_the_best_so_far_stays_inside_the_axis_of_a_loss():
+    loss_T = np.array([60.0, 5.9, 2.2, 2.1, 2.0, 1.9])
+    arm = ArmProgress(
+        name="poly", samples_T=np.arange(1.0, 7.0), objective_T=loss_T, best_T=loss_T,
+        num_trials=6, samples=6, metric=make_metric("val_loss"), unit="tokens",
+    )  # fmt: skip
+    figure = Figure()
+    draw_progress((arm,), figure)
+    highest = visible_limit(loss_T, arm.metric)
+    assert max(max(line.get_ydata(), default=0.0) for line in figure.axes[0].lines) == highest < 5
+    assert figure.axes[0].get_xlabel().startswith("tokens the arm's search")
+
+
 def test_time_is_split_into_training_validation_and_rest(run):
     poly, _, baseline = time_use_info(run).arms
     assert (poly.num_trials, poly.num_search) == (11, 8)  # of 4 s, with 6 epochs each
@@ -193,6 +207,8 @@ def test_time_is_split_into_training_validation_and_rest(run):
     assert poly.eval_seconds == pytest.approx(11 * 6 * 0.05)
     assert poly.other_seconds == pytest.approx(11 * (4 - 6 * 0.55))
     assert baseline.wall_seconds == pytest.approx(3 * 4)
+    epoch = run.epochs.to_pylist()[0]
+    assert poly.rate == pytest.approx(epoch["images_per_second"])  # the same in every epoch
 
 
 @pytest.mark.parametrize(

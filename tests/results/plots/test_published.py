@@ -304,9 +304,13 @@ def test_the_functions_figure_holds_a_field_a_method_and_function(tmp_path: Path
 # The footer, and the scale it tells.
 
 
-def footer(tmp_path: Path, **changes: object) -> str:
+def footer(tmp_path: Path, unit: str | None = None, **changes: object) -> str:
     """Of a run with 3 confirm seeds."""
-    manifest = {"recipe": asdict(make_recipe(**changes)), "scale": "not the paper's scale"}
+    manifest = {
+        "recipe": asdict(make_recipe(**changes)),
+        "config": {"unit": unit},
+        "scale": "not the paper's scale",
+    }
     with RunStore.create(tmp_path / "run", manifest, "") as store:
         for seed in range(3):
             record(store, replace(make_trial(role="confirm"), replicate=seed, seed=seed))
@@ -314,12 +318,17 @@ def footer(tmp_path: Path, **changes: object) -> str:
 
 
 def test_the_footer_names_model_data_length_seeds_and_scale(tmp_path: Path) -> None:
-    line = "mlp on digits, 6 epochs, 3 confirm seeds (not the paper's scale)"
+    line = "mlp on digits, 6 epochs of 1,200 images, 3 confirm seeds (not the paper's scale)"
     assert footer(tmp_path) == line
 
 
 def test_the_footer_of_a_function_names_no_model(tmp_path: Path) -> None:
-    assert footer(tmp_path, model="none", dataset="ackley").startswith("ackley, 6 epochs, 3 ")
+    line = footer(tmp_path, model="none", dataset="ackley", trainer="function", epochs=1)
+    assert line.startswith("ackley, 1 epoch of 1,200 samples, 3 ")
+
+
+def test_the_footer_counts_what_the_run_calls_its_samples(tmp_path: Path) -> None:
+    assert "6 epochs of 1,200 tokens" in footer(tmp_path, unit="tokens")
 
 
 def test_the_footer_of_runs_without_a_recipe_is_empty(tmp_path: Path) -> None:
