@@ -17,9 +17,9 @@ def test_a_dry_run_prints_budget_schedules_and_time(
     assert main([*words, "dry_run=true", f"runs_dir={tmp_path / 'runs'}"]) == 0
     out = capsys.readouterr().out
     # 300 images, a fifth of them to validate: 240 a training epoch, 3 epochs.
-    assert "search poly: 5 configs x 3 epochs = 3,600 samples" in out
+    assert "search poly: 5 configs x 3 epochs = 3,600 images" in out
     assert "confirm poly, cosine, baseline: 1 config x 2 seeds x 3 epochs each" in out
-    assert "in total 16 trainings (10 searched), 11,520 samples" in out
+    assert "in total 16 trainings (10 searched), 11,520 images" in out
     assert "decay rate" in out
     assert "estimated time: " in out
     assert not (tmp_path / "runs").exists()
@@ -36,6 +36,6 @@ def test_a_dry_run_tells_what_a_search_shares_and_which_arms_cannot(
     assert main([*words, "dry_run=true"]) == 0
     out = capsys.readouterr().out
     # Two different configs of ten epochs, the first six (f = 0.5) of them alike.
-    assert "shared: about 30 % of the search of wsd_linear (24,000 samples) need not" in out
+    assert "shared: about 30 % of the search of wsd_linear (24,000 images) need not" in out
     assert "(as of 2 configs drawn)" in out
     assert "shared: nothing of poly, whose configs begin with a delta0 each of their own" in out
