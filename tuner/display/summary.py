@@ -166,6 +166,8 @@ def _search_line(run: Run, rows: list[dict[str, Any]]) -> str:
             num_full = sum(is_full(row) for row in searched)
             configs = len({row["config_key"] for row in searched})
             in_full = "" if configs == num_full else f" of which {num_full} in full"
+            diverged = sum(row["status"] == "diverged" for row in searched)
+            in_full += f", {diverged} diverged" if diverged else ""
             parts.append(f"{arm_label(name)} {configs}{in_full}")
     if not parts:
         return "searched configs: none; every arm has one config"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,13 @@ import pytest
 from results.__main__ import make_parser
 from results.statistics.claims import Claim, Outcome
 from results.statistics.paired import paired_difference
-from tuner.display.summary import API, describe_standing, next_commands, resume_command
+from tuner.display.summary import (
+    API,
+    _search_line,
+    describe_standing,
+    next_commands,
+    resume_command,
+)
 
 OPEN_SEARCH = {"search": {"sampler": "tpe", "budget": None}}
 BUILT_IN = {key: {"name": "built_in"} for key in ("dataset", "model", "optimizer")}
@@ -57,6 +64,18 @@ def manifest(family: str, command: str) -> dict[str, Any]:
         "spaces": [{"family": "poly"}, {"family": family}],
         "command": command,
     }
+
+
+def test_searched_configs_tell_how_many_diverged() -> None:
+    ends = [("completed", 0.3), ("diverged", None), ("diverged", None), ("completed", 0.4)]
+    rows = [
+        {"space": "poly", "role": "search", "config_key": str(number), "horizon": 1.0,
+         "status": status, "objective": objective}
+        for number, (status, objective) in enumerate(ends)
+    ]  # fmt: skip
+    run = SimpleNamespace(spaces=["poly"], manifests={"run": {"model_based": 0}})
+    line = "searched configs: poly 4 of which 2 in full, 2 diverged (0 suggested by"
+    assert _search_line(run, rows).startswith(line)
 
 
 def test_the_commands_name_a_family_of_ones_own_which_allows_its_code() -> None:
