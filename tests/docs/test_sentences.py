@@ -1,0 +1,135 @@
+"""Is every sentence of docs/any_training.md run by a test? Which one, sentence by sentence."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.docs.test_any_training import PAGE
+
+HERE = "tests/docs/test_any_training.py"
+USER, RUN = "tests/trainables/user/test_user_training.py", "tests/commands/test_user_run.py"
+LOSS, API = "tests/commands/test_objective_run.py", "tests/tuner/test_api.py"
+EXAMPLE = f"{USER}::test_the_example_of_the_docs_trains"
+POINTS = f"{USER}::test_a_training_reports_at_its_evaluation_points"
+TABLE = f"{USER}::test_records_hold_what_the_table_says"
+NAMED = f"{USER}::test_losses_are_the_objective_and_every_named_number_is_kept"
+IN_NATS = f"{LOSS}::test_a_training_that_reports_losses_only_is_searched_and_judged_in_nats"
+NOT_FINITE = f"{USER}::test_a_value_that_is_not_finite_ends_the_training_as_diverged"
+LAST = f"{USER}::test_the_last_reports_test_values_are_kept_only_to_confirm"
+NEWEST = f"{USER}::test_the_newest_state_counts_where_not_every_epoch_has_one"
+ABANDONED = f"{USER}::test_an_abandoned_training_ends_its_thread_and_frees_what_it_held"
+BROKEN = f"{RUN}::test_a_training_named_by_its_file_that_reports_percent_fails_with_that_line"
+# Words of sentences that `says` quotes nowhere -> the test that runs them.
+ELSEWHERE = {
+    "GradTune needs one function of you": EXAMPLE,
+    "reports once at each evaluation point": POINTS,
+    "A whole training (`mine.py`)": EXAMPLE,
+    "or from Python, also with a function that lives in a notebook": (
+        "tests/docs/test_snippets.py::test_the_search_from_python_runs_as_it_is_written"
+    ),
+    "Call it before `import ray`": (
+        f"{API}::test_importing_tuner_is_cheap_and_ray_imported_too_early_is_refused"
+    ),
+    "A larger example, one epoch of a small GPT": (
+        f"{RUN}::test_one_epoch_of_a_gpt_is_searched_by_loss_killed_resumed_judged_and_exported"
+    ),
+    "| `trainable` | `package.module:function` or `file.py:function`": BROKEN,
+    "| `dataset.train_examples` | samples of one epoch": (
+        f"{RUN}::test_shorter_trainings_of_the_users_own_are_searched_first"
+    ),
+    "the optimizer steps up to report k = 1": POINTS,
+    "each with `stage`, `first_sample`, `batch_size`": EXAMPLE,
+    "`schedule.lr_S[stage]`, `schedule.momentum_S[stage]`": TABLE,
+    "What is recorded of lr and batch is this table's": TABLE,
+    "equal in all arms for trainings that are compared": (
+        "tests/tuner/campaign/test_campaign.py::"
+        "test_confirm_seeds_are_fresh_and_paired_across_arms"
+    ),
+    '`report.device` ("cpu" or "cuda"), `report.threads`': (
+        f"{USER}::test_the_function_is_called_with_the_table_the_seed_and_what_it_may_ask"
+    ),
+    "numbers may be 0-d tensors": f"{USER}::test_numbers_may_come_from_numpy_and_torch",
+    "`val_accuracy` in [0, 1] unless you say otherwise": (
+        f"{USER}::test_a_report_that_is_not_allowed_says_why"
+    ),
+    "A language model reports its loss": IN_NATS,
+    "names that end in accuracy, auc, f1 rise": (
+        "tests/search_spaces/test_metric.py::test_a_name_tells_goal_unit_and_its_twin_on_test_data"
+    ),
+    "Any other numbers by name": NAMED,
+    "They are drawn as curves, and any of them can be compared": IN_NATS,
+    "A loss or an objective that is not finite ends the training as diverged": NOT_FINITE,
+    "It ranks last; in a verdict it counts as chance": (
+        "tests/results/statistics/test_losses.py::test_an_arm_with_diverged_seeds_is_never_better"
+    ),
+    "`test_loss` for `val_loss`, `test_bleu` for `val_bleu`": (
+        f"{USER}::test_a_diverged_loss_has_no_objective_and_the_test_twin_is_demanded"
+    ),
+    "test_* are kept for confirm trainings alone": LAST,
+    "Where testing is dear": f"{USER}::test_a_function_may_ask_whether_it_must_test",
+    "a dict of tensors and plain values": NEWEST,
+    "`squeezed` does not": f"{RUN}::test_shorter_trainings_of_the_users_own_are_searched_first",
+    "`report` returns when the next one is asked for": (
+        f"{USER}::test_an_epoch_begins_only_when_it_is_asked_for"
+    ),
+    "`finally` runs, `except Exception` does not see it": ABANDONED,
+    "An exception of yours, a value out of range": BROKEN,
+    "`loss` is yours: the mean nats per token": (
+        f"{HERE}::test_the_callback_sets_every_lr_and_reports_every_epoch"
+    ),
+}
+# Pieces that say nothing of themselves: signatures, heads of tables and of lists.
+HEADS = (
+    *("| key | meaning |", "`train(schedule, seed, report)`:", "Any name goes:"),
+    *("- The objective, what the search ranks by:",),
+    "- At the last report the objective on data that chose nothing:",
+)
+
+
+def sentences() -> list[str]:
+    """The page's prose, cut at the ends of sentences, rows and points of lists."""
+    prose = re.sub(r"^```.*?^```", "", (ROOT / PAGE).read_text(), flags=re.S | re.M)
+    prose = re.sub(r"^(?:    .*\n)+", "", prose, flags=re.M)
+    pieces = [" ".join(piece.split()) for piece in re.split(r"\n\s*\n|\n(?=[-|#])", prose)]
+    texts = [piece for piece in pieces if piece.strip("|- ") and not piece.startswith("#")]
+    return [s for text in texts for s in re.split(r"(?<=[.:;])\s+(?=[A-Z`\"(])", text)]
+
+
+def quotes() -> list[str]:
+    """What `says` quotes."""
+    calls = filter(
+        lambda n: isinstance(n, ast.Call), ast.walk(ast.parse((ROOT / HERE).read_text()))
+    )
+    return [ast.literal_eval(c.args[0]) for c in calls if getattr(c.func, "id", "") == "says"]
+
+
+def is_quoted(sentence: str) -> bool:
+    """True where a quote has it whole, or some words of it."""
+    length = min(25, len(sentence))
+    return any(
+        sentence in quote
+        or any(quote[i : i + length] in sentence for i in range(len(quote) - length + 1))
+        for quote in quotes()
+    )
+
+
+def test_every_sentence_of_the_page_is_run_by_a_test() -> None:
+    lacking = [
+        sentence
+        for sentence in sentences()
+        if sentence not in HEADS
+        and not is_quoted(sentence)
+        and not any(words in sentence for words in ELSEWHERE)
+    ]
+    assert lacking == []
+
+
+@pytest.mark.parametrize("words", ELSEWHERE)
+def test_the_tests_named_exist_and_the_page_has_their_words(words: str) -> None:
+    path, _, name = ELSEWHERE[words].partition("::")
+    assert f"def {name}(" in (ROOT / path).read_text()
+    assert words in " ".join(sentences())
