@@ -23,6 +23,7 @@ LAST = f"{USER}::test_the_last_reports_test_values_are_kept_only_to_confirm"
 NEWEST = f"{USER}::test_the_newest_state_counts_where_not_every_epoch_has_one"
 ABANDONED = f"{USER}::test_an_abandoned_training_ends_its_thread_and_frees_what_it_held"
 BROKEN = f"{RUN}::test_a_training_named_by_its_file_that_reports_percent_fails_with_that_line"
+CHANGED = f"{RUN}::test_changed_code_is_refused_until_accepted_and_told_in_the_verdict"
 # Words of sentences that `says` quotes nowhere -> the test that runs them.
 ELSEWHERE = {
     "GradTune needs one function of you": EXAMPLE,
@@ -78,6 +79,8 @@ ELSEWHERE = {
     ),
     "`finally` runs, `except Exception` does not see it": ABANDONED,
     "An exception of yours, a value out of range": BROKEN,
+    "`code=accept` goes on with other code, and the verdict says so": CHANGED,
+    "The commit of your repository is recorded, and whether it had changes": CHANGED,
     "`loss` is yours: the mean nats per token": (
         f"{HERE}::test_the_callback_sets_every_lr_and_reports_every_epoch"
     ),
