@@ -43,14 +43,16 @@ def draws(name: str, n: int, simulations: int) -> Iterator[np.ndarray]:
 def t_coverage(name: str, n: int, simulations: int = SIMULATIONS) -> float:
     """Share of t-intervals that hold zero."""
     zeros = dict.fromkeys(range(n), 0.0)
-    found = (paired_difference(dict(enumerate(d)), zeros) for d in draws(name, n, simulations))
-    return float(np.mean([not difference.separated for difference in found]))
+    differences = (
+        paired_difference(dict(enumerate(d)), zeros) for d in draws(name, n, simulations)
+    )
+    return float(np.mean([not difference.separated for difference in differences]))
 
 
 def bca_coverage(name: str, n: int, simulations: int = SIMULATIONS) -> float:
     """Share of BCa intervals that hold zero."""
-    found = [bca_interval(d, 0.95) for d in draws(name, n, simulations)]
-    return float(np.mean([b is not None and b[0] <= 0.0 <= b[1] for b in found]))
+    intervals = [bca_interval(d, 0.95) for d in draws(name, n, simulations)]
+    return float(np.mean([b is not None and b[0] <= 0.0 <= b[1] for b in intervals]))
 
 
 def sign_flip_rate(name: str, n: int, simulations: int = SIMULATIONS) -> float:
@@ -201,8 +203,8 @@ def main() -> None:
 
 def print_row(*cells: str | float) -> None:
     """A row of a table; numbers are shares."""
-    shown = [cell if isinstance(cell, str) else f"{100 * cell:.1f}" for cell in cells]
-    print(f"| {' | '.join(shown)} |", flush=True)
+    texts = [cell if isinstance(cell, str) else f"{100 * cell:.1f}" for cell in cells]
+    print(f"| {' | '.join(texts)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -161,10 +161,10 @@ CHECKS: dict[str, Callable[[str, int], str]] = {
 
 def _passes(name: str, check: Callable[[str, int], str], device: str, images: int) -> bool:
     try:
-        said, passed = check(device, images), True
+        message, passed = check(device, images), True
     except AssertionError as error:
-        said, passed = str(error), False
-    print(f"{'ok  ' if passed else 'FAIL'} {name.replace('_', ' ')} ({device}): {said}")
+        message, passed = str(error), False
+    print(f"{'ok  ' if passed else 'FAIL'} {name.replace('_', ' ')} ({device}): {message}")
     return passed
 
 

@@ -189,14 +189,14 @@ def _alternate(arms: dict[str, Callable[[], Fit]], num_fits: int) -> dict[str, l
     fits: dict[str, list[Fit]] = {name: [] for name in arms}
     for _, (name, arm) in itertools.product(range(num_fits + 1), arms.items()):
         fits[name].append(arm())
-    return {name: found[1:] for name, found in fits.items()}
+    return {name: repeats[1:] for name, repeats in fits.items()}
 
 
 def _rows(fits: dict[str, list[Fit]]) -> list[list[str]]:
     rows = []
-    for name, found in fits.items():
-        seconds = [second for fit in found for second in fit.seconds_per_trial]
-        first = [fit.seconds_to_first_result for fit in found]
+    for name, repeats in fits.items():
+        seconds = [second for fit in repeats for second in fit.seconds_per_trial]
+        first = [fit.seconds_to_first_result for fit in repeats]
         rows.append(
             [
                 name,

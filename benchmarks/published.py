@@ -95,7 +95,7 @@ def load_configurations(folder: Path) -> list[Configuration]:
     prefixes: dict[tuple[Any, ...], dict[int, list[float]]] = defaultdict(
         lambda: defaultdict(list)
     )
-    for row in filter(is_told, rows):
+    for row in filter(has_end, rows):
         losses[settings(row)][row["iterations"]].append(row["final_val_loss"])
         if row["iterations"] == FULL:
             for iteration in SHORTER:
@@ -103,7 +103,7 @@ def load_configurations(folder: Path) -> list[Configuration]:
     return [Configuration(losses=losses[key], prefixes=prefixes[key]) for key in losses]
 
 
-def is_told(row: Row) -> bool:
+def has_end(row: Row) -> bool:
     """False where the end of the schedule is not recorded: such a run equals no other one."""
     end = "cos_final_lr" if row["scheduler"] == "cos" else "cooldown_shape"
     return row[end] is not None and row["final_val_loss"] is not None
@@ -111,20 +111,20 @@ def is_told(row: Row) -> bool:
 
 def settings(row: Row) -> tuple[Any, ...]:
     """What makes two runs the same schedule; only cosines have a final lr of their own."""
-    own = {name: row[name] for name in (*SETTINGS, *OTHERS)}
+    values = {name: row[name] for name in (*SETTINGS, *OTHERS)}
     if row["scheduler"] != "cos":
-        own["cos_final_lr"] = None
-    return tuple(own.values())
+        values["cos_final_lr"] = None
+    return tuple(values.values())
 
 
 def loss_at(
     row: Row, iteration: int, curves: Mapping[str, Mapping[int, float]], trunks: Sequence[Row]
 ) -> float:
     """Validation loss of a full-length run there: its own curve's, before that its trunk's."""
-    own = [trunk for trunk in trunks if trunk["lr"] == row["lr"]]
-    own.sort(key=lambda trunk: trunk["group"] != row["group"])  # the same set of runs first
-    found = [c[iteration] for c in (curves[r["run"]] for r in (row, *own)) if iteration in c]
-    return float(found[0]) if found else math.nan
+    parents = [trunk for trunk in trunks if trunk["lr"] == row["lr"]]
+    parents.sort(key=lambda trunk: trunk["group"] != row["group"])  # the same set of runs first
+    losses = [c[iteration] for c in (curves[r["run"]] for r in (row, *parents)) if iteration in c]
+    return float(losses[0]) if losses else math.nan
 
 
 def pick_regret(looks: Sequence[float], truth: Sequence[float]) -> float:
@@ -206,11 +206,11 @@ def halving_table(configurations: Sequence[Configuration], replays: int, near: f
     rows = []
     for name, method in METHODS.items():
         searches = [method(pool, 0, number) for number in range(replays)]
-        row = [name, told(searches[0][-1].spent)]
+        row = [name, cost_text(searches[0][-1].spent)]
         for tolerance in (1e-9, near):
             arrived_R = np.asarray([stays_from(steps, regret_C, tolerance) for steps in searches])
             low, median, high = np.percentile(arrived_R, [2.5, 50, 97.5], method="nearest")
-            row.append(f"{told(median)} [{told(low)}, {told(high)}]")
+            row.append(f"{cost_text(median)} [{cost_text(low)}, {cost_text(high)}]")
             row.append(f"{np.isfinite(arrived_R).mean():.0%}")
         last_R = np.asarray([regret_C[steps[-1].config] for steps in searches])
         rows.append([*row, f"{last_R.mean():.4f}"])
@@ -219,7 +219,7 @@ def halving_table(configurations: Sequence[Configuration], replays: int, near: f
     return f"{pool.num_configs} schedules, {replays:,} random orders\n\n" + table(head, rows)
 
 
-def told(trainings: float) -> str:
+def cost_text(trainings: float) -> str:
     """Full trainings as thousands of iterations."""
     return "never" if math.isinf(trainings) else f"{trainings * FULL / 1000:,.0f}k"
 
@@ -238,24 +238,24 @@ def losses_at(
 ) -> dict[str, dict[int, float]]:
     """Loss by arm and seed at this step, None = at the end of each."""
     return {
-        arm: {seed: c[max(c) if step is None else step] for seed, c in own.items()}
-        for arm, own in arms.items()
+        arm: {seed: c[max(c) if step is None else step] for seed, c in curves.items()}
+        for arm, curves in arms.items()
     }
 
 
 def last_common_step(arms: Mapping[str, Mapping[int, Mapping[int, float]]]) -> int:
     """The last step at which every seed of every arm was evaluated."""
-    return max(set.intersection(*(set(c) for own in arms.values() for c in own.values())))
+    return max(set.intersection(*(set(c) for curves in arms.values() for c in curves.values())))
 
 
 def arms_table(arms: Mapping[str, Mapping[int, float]], steps: Mapping[str, int]) -> str:
     """What each arm reached."""
     rows = []
-    for arm, own in arms.items():
-        mean = mean_of(own.values())
+    for arm, losses in arms.items():
+        mean = mean_of(losses.values())
         assert mean.low is not None, "seeds differ"
         interval = f"{mean.mean:.5f} [{mean.low:.5f}, {mean.high:.5f}]"
-        sd = np.std(list(own.values()), ddof=1)
+        sd = np.std(list(losses.values()), ddof=1)
         rows.append([arm, f"{steps[arm]:,}", f"{mean.n}", interval, f"{sd:.5f}"])
     return table(["arm", "steps in all", "n", "val_loss, 95% interval", "sd"], rows)
 
@@ -268,16 +268,16 @@ def pairs_table(arms: Mapping[str, Mapping[int, float]]) -> str:
         assert d.p_value is not None, "seeds differ"
         assert claim.p_holm is not None
         interval = f"{d.mean:+.5f} [{d.low:+.5f}, {d.high:+.5f}]"
-        said = f"{claim.winner} is lower" if claim.winner else "undecided"
-        cells = [f"{d.p_value:.2g}", f"{claim.p_holm:.2g}", said]
+        outcome = f"{claim.winner} is lower" if claim.winner else "undecided"
+        cells = [f"{d.p_value:.2g}", f"{claim.p_holm:.2g}", outcome]
         rows.append([f"{claim.a} below {claim.b}", interval, *cells])
     return table(["pair", "nats, 95% Welch interval", "p", "Holm p", "verdict"], rows)
 
 
-def halves(own: Scores) -> Iterator[tuple[dict[int, float], dict[int, float]]]:
+def halves(scores: Scores) -> Iterator[tuple[dict[int, float], dict[int, float]]]:
     """Every way to cut the seeds of one arm into two halves, numbered anew."""
-    first, *others = own.values()
-    size = len(own) // 2
+    first, *others = scores.values()
+    size = len(scores) // 2
     for chosen in itertools.combinations(range(len(others)), size - 1):
         a = [first, *(others[i] for i in chosen)]
         b = [value for i, value in enumerate(others) if i not in chosen]
@@ -286,13 +286,13 @@ def halves(own: Scores) -> Iterator[tuple[dict[int, float], dict[int, float]]]:
 
 def false_claims(arms: Mapping[str, Scores], differ: Differ) -> tuple[float, int]:
     """Share of the halves of one arm that are called different, and their number."""
-    found = [differ(*pair).separated for own in arms.values() for pair in halves(own)]
-    return float(np.mean(found)), len(found)
+    is_separated = [differ(*pair).separated for scores in arms.values() for pair in halves(scores)]
+    return float(np.mean(is_separated)), len(is_separated)
 
 
-def redraw(own_R: Array, n: int, rng: np.random.Generator) -> dict[int, float]:
+def redraw(loss_R: Array, n: int, rng: np.random.Generator) -> dict[int, float]:
     """So many fresh seeds of this arm, drawn from the real ones with replacement."""
-    return dict(enumerate(rng.choice(own_R, n).tolist()))
+    return dict(enumerate(rng.choice(loss_R, n).tolist()))
 
 
 def coverage(
@@ -304,16 +304,16 @@ def coverage(
         that share over all pairs, and of two draws of one arm the share called different.
     """
     rng = np.random.default_rng(n)
-    values = [np.asarray(list(own.values())) for own in arms.values()]
+    values = [np.asarray(list(scores.values())) for scores in arms.values()]
     held, false = [], []
     for a_R, b_R in itertools.combinations(values, 2):
         truth = float(a_R.mean() - b_R.mean())
         for _ in range(draws):
             d = differ(redraw(a_R, n, rng), redraw(b_R, n, rng))
             held.append(d.low is not None and d.high is not None and d.low <= truth <= d.high)
-    for own_R in values:
+    for loss_R in values:
         for _ in range(draws):
-            false.append(differ(redraw(own_R, n, rng), redraw(own_R, n, rng)).separated)
+            false.append(differ(redraw(loss_R, n, rng), redraw(loss_R, n, rng)).separated)
     return float(np.mean(held)), float(np.mean(false))
 
 
@@ -350,7 +350,7 @@ def main(words: Sequence[str] | None = None) -> None:
     print(f"\n{correlation_table(configurations)}\n")
     print(f"{halving_table(configurations, asked.replays, near=noise)}\n", flush=True)
     arms = load_arms(asked.folder)
-    steps = {arm: max(next(iter(own.values()))) for arm, own in arms.items()}
+    steps = {arm: max(next(iter(curves.values()))) for arm, curves in arms.items()}
     common = last_common_step(arms)
     for when, step in (("at the end of each arm", None), (f"all at step {common:,}", common)):
         losses = losses_at(arms, step)

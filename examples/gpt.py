@@ -168,12 +168,12 @@ def train(schedule: Schedule, seed: int, report: Any) -> None:
             loss_sum += batch_size * train_step(model, optimizer, batch.to(report.device), lr)
         num_seen = updates[-1].first_sample + updates[-1].batch_size
         val_loss, val_accuracy = evaluate(model, windows["val"], report.device)
-        told = {"val_loss": val_loss, "val_accuracy": val_accuracy}
+        metrics = {"val_loss": val_loss, "val_accuracy": val_accuracy}
         if num_seen >= schedule.total_samples and report.needs_test:
             test_loss, test_accuracy = evaluate(model, windows["test"], report.device)
-            told |= {"test_loss": test_loss, "test_accuracy": test_accuracy}
+            metrics |= {"test_loss": test_loss, "test_accuracy": test_accuracy}
         report(
-            **told,
+            **metrics,
             train_loss=loss_sum / (num_seen - updates[0].first_sample),
             state={"model": model.state_dict(), "optimizer": optimizer.state_dict()},
         )

@@ -17,7 +17,7 @@ from results.tables import Table
 from search_spaces.registry import is_import_path
 from search_spaces.trial import TrialConfig
 
-MAX_STAGES_SHOWN = 12
+MAX_STAGES = 12
 BAD_INPUT = 2
 PROGRAM = "python -m results"
 Exporter = Callable[[Run, Path], list[Path]]  # writes into a folder, returns the files
@@ -87,8 +87,8 @@ def make_parser(program: str = PROGRAM) -> Parser:
 
 
 def _add_metric(parser: argparse.ArgumentParser) -> None:
-    told = "any result or reported number; default: the objective on test data"
-    parser.add_argument("--metric", metavar="NAME", help=told)
+    meaning = "any result or reported number; default: the objective on test data"
+    parser.add_argument("--metric", metavar="NAME", help=meaning)
     goals, where = ("min", "max"), "which way is better, where the name does not tell"
     parser.add_argument("--goal", choices=goals, help=where)
 
@@ -275,8 +275,8 @@ def print_schedule(trial: TrialConfig) -> None:
     if is_import_path(trial.family):
         return
     columns = ("start_epoch", "lr", "batch_size", "momentum", "delta", "decay_rate")
-    count, half = trial.schedule.num_stages, MAX_STAGES_SHOWN // 2
-    is_long = count > MAX_STAGES_SHOWN
+    count, half = trial.schedule.num_stages, MAX_STAGES // 2
+    is_long = count > MAX_STAGES
     stages = [*range(half), *range(count - half, count)] if is_long else range(count)
     lines = []
     for stage in stage_table(trial, stages):

@@ -169,17 +169,17 @@ class Run:
 
         metric = self.objective
         best = {
-            name: max((score_of_search(r) for r in own if is_full(r)), default=math.nan)
-            for name, own in group_by_arm(self.rows()).items()
+            name: max((score_of_search(r) for r in trials if is_full(r)), default=math.nan)
+            for name, trials in group_by_arm(self.rows()).items()
         }
         rows = [
             [
                 arm_label(name),
-                status_counts(Counter(row["status"] for row in own)),
-                number(sum(row["samples_seen"] or 0 for row in own)),
+                status_counts(Counter(row["status"] for row in trials)),
+                number(sum(row["samples_seen"] or 0 for row in trials)),
                 value_text(metric.score(best[name]), metric),
             ]
-            for name, own in group_by_arm(self.rows()).items()
+            for name, trials in group_by_arm(self.rows()).items()
         ]
         words = "best validation" if metric.is_accuracy else f"best {metric.name}"
         header = ["arm", "trials", self.unit, column_title(words, metric)]
@@ -275,9 +275,9 @@ class _RunFiles:
     @property
     def run_id(self) -> str:
         """As when the run began: of the manifest, else of the rows, else the folder's name."""
-        told = self.manifest.get("run_id")
-        if isinstance(told, str):
-            return told
+        manifest_id = self.manifest.get("run_id")
+        if isinstance(manifest_id, str):
+            return manifest_id
         recorded = (str(t["run_id"][0].as_py()) for t in self.tables.values() if t.num_rows)
         return next(recorded, self.run_dir.resolve().name)
 

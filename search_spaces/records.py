@@ -61,9 +61,9 @@ class EpochRecord:
 
     def value(self, name: str) -> float:
         """The metric of this name; nan where it was not reported."""
-        own = getattr(self, name, None)
-        found = own if isinstance(own, float) else (self.metrics or {}).get(name)
-        return math.nan if found is None else found
+        value = getattr(self, name, None)
+        number = value if isinstance(value, float) else (self.metrics or {}).get(name)
+        return math.nan if number is None else number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -376,8 +376,8 @@ def _momentum(law: NoiseLaw, delta: float, lr: float, batch_size: float) -> floa
 
     Also the law's own where no beta below 1 does: a tiny batch rounded up, under nshb_a.
     """
-    is_own = abs(law.delta(lr, batch_size) - delta) <= EPS * delta
-    beta = law.momentum if is_own else law.momentum_for(delta, lr, batch_size)
+    is_realised = abs(law.delta(lr, batch_size) - delta) <= EPS * delta
+    beta = law.momentum if is_realised else law.momentum_for(delta, lr, batch_size)
     return beta if beta < BELOW_ONE else law.momentum
 
 

@@ -40,10 +40,10 @@ class ClusterProcess:
 
     def worker_pids(self) -> list[int]:
         """Its processes that train a trial right now."""
-        found = subprocess.run(
+        listing = subprocess.run(
             ["pgrep", "--full", "ray::.*Trainable"], capture_output=True, text=True, check=False
         )
-        return [pid for pid in map(int, found.stdout.split()) if self._is_mine(pid)]
+        return [pid for pid in map(int, listing.stdout.split()) if self._is_mine(pid)]
 
     def _is_mine(self, pid: int) -> bool:
         while pid > 1:

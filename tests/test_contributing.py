@@ -281,20 +281,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_a_new_family_is_a_space_of_the_command_line_and_of_files(answer: dict[str, Any]) -> None:
-    told = answer["family"]
-    assert told["ranges"] == {"sine": {"low": 1, "high": 4}, "mine": {"low": 2, "high": 3}}
-    assert told["baseline"] == 2.0
-    assert "poly, sine, " in told["help"]
+    family = answer["family"]
+    assert family["ranges"] == {"sine": {"low": 1, "high": 4}, "mine": {"low": 2, "high": 3}}
+    assert family["baseline"] == 2.0
+    assert "poly, sine, " in family["help"]
     # sin^2 is one minus cos^2: 15 epochs of digits.
     expected = [1.0, 0.75, 0.25]  # at u = 0, 1/3, 2/3
-    assert told["lr"][::5] == pytest.approx(expected)
+    assert family["lr"][::5] == pytest.approx(expected)
 
 
 def test_a_new_family_has_its_columns_behind_all_others(answer: dict[str, Any]) -> None:
-    told = answer["family"]
-    assert told["columns"] == [*TRIALS.names, "m"]
-    assert told["description"] == "power of the sine"
-    assert told["value"] == 2.0
+    family = answer["family"]
+    assert family["columns"] == [*TRIALS.names, "m"]
+    assert family["description"] == "power of the sine"
+    assert family["value"] == 2.0
 
 
 def test_records_from_before_a_new_family_are_read(answer: dict[str, Any]) -> None:
@@ -302,11 +302,11 @@ def test_records_from_before_a_new_family_are_read(answer: dict[str, Any]) -> No
 
 
 def test_a_new_family_is_drawn_and_documented(answer: dict[str, Any]) -> None:
-    told = answer["family"]
-    assert told["is_sky"]
-    assert told["axes"] == ["m", "interval"]
-    assert told["ends"] == [1]
-    (line,) = told["docs"]
+    family = answer["family"]
+    assert family["is_sky"]
+    assert family["axes"] == ["m", "interval"]
+    assert family["ends"] == [1]
+    (line,) = family["docs"]
     assert "Sine decay" in line
     assert "`m`: power of the sine" in line
 
@@ -347,8 +347,8 @@ def test_a_new_figure_is_saved_and_in_its_section_of_the_report(
     assert [path.name for path in save_plots(run, tmp_path / "plots")] == ["epochs_mine.png"]
     page = render_report(run)
     section = page.partition('<section id="search"')[2].partition("</section>")[0]
-    for told in ("<h2>Search</h2>", "Number of epochs", "As long as it takes, n=3 trials."):
-        assert told in section
+    for phrase in ("<h2>Search</h2>", "Number of epochs", "As long as it takes, n=3 trials."):
+        assert phrase in section
     assert '<th scope="row">poly</th><td class="number">6</td>' in section
     assert "figure-epochs_mine" not in page.replace(section, "")
 

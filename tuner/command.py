@@ -65,9 +65,9 @@ def main(argv: list[str] | None = None) -> int:
     from search_spaces.registry import nearest
 
     known = ", ".join((*COMMANDS, "--version", "--print-completion bash|zsh"))
-    said = " ".join(words[:2] if words[0].startswith("-") else words[:1])
-    hint = nearest(said, COMMANDS)
-    print(f"error: unknown command {said!r}{hint} (known: {known})", file=sys.stderr)
+    typed = " ".join(words[:2] if words[0].startswith("-") else words[:1])
+    hint = nearest(typed, COMMANDS)
+    print(f"error: unknown command {typed!r}{hint} (known: {known})", file=sys.stderr)
     return 2
 
 

@@ -106,8 +106,8 @@ def train(task: tuple[str, int, dict[str, Any]]) -> dict[str, Any]:
     """One training, in a worker process: a row of the pool."""
     from trainables.loop import NetworkTraining
 
-    workload, number, told = task
-    trial = TrialConfig.from_dict(told)
+    workload, number, config = task
+    trial = TrialConfig.from_dict(config)
     row: dict[str, Any] = {
         "workload": workload,
         "config": number,

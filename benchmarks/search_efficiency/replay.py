@@ -47,7 +47,7 @@ def describe(pool: Pool, random: Replays) -> str:
     near = [float((pool.regrets(seed) <= score.TOLERANCE).sum()) for seed in seeds]
     likely = [float((pool.regrets(s) <= e).sum()) for s, e in zip(seeds, errors, strict=True)]
     floor = [pool.regrets(seed)[pool.score_SCH[seed, :, 0].argmax()] for seed in seeds]
-    told = ", ".join(f"{x:.2f}" for x in floor)
+    regrets = ", ".join(f"{x:.2f}" for x in floor)
     return (
         f"{pool.name}: {pool.num_configs} configs in {len(pool.spaces)} arms, {pool.num_seeds} "
         f"seeds, {len(random.seed_R)} replays\n"
@@ -55,7 +55,7 @@ def describe(pool: Pool, random: Replays) -> str:
         f"{score.TOLERANCE} points of it {np.mean(near):.1f} configs, within one standard error "
         f"{np.mean(likely):.1f}\n"
         f"all configs in full on one seed, best by validation: regret {np.mean(floor):.2f} points "
-        f"(by seed: {told})"
+        f"(by seed: {regrets})"
     )
 
 

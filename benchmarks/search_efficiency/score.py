@@ -29,8 +29,8 @@ class Interval:
 
     def text(self, digits: int, suffix: str = "") -> str:
         """`1.2 [1.0, 1.4]`; inf is told as never."""
-        told = [_told(x, digits, suffix) for x in (self.value, self.low, self.high)]
-        return f"{told[0]} [{told[1]}, {told[2]}]"
+        texts = [_number_text(x, digits, suffix) for x in (self.value, self.low, self.high)]
+        return f"{texts[0]} [{texts[1]}, {texts[2]}]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,5 +184,5 @@ def _spearman(a_SC: Array, b_SC: Array) -> float:
     return float(((a * b).sum(axis=1) / np.maximum(norm, 1e-12)).mean())
 
 
-def _told(x: float, digits: int, suffix: str) -> str:
+def _number_text(x: float, digits: int, suffix: str) -> str:
     return "never" if math.isinf(x) else f"{x:.{digits}f}{suffix}"

@@ -27,11 +27,13 @@ def group_by_arm(rows: Iterable[Row]) -> dict[str, list[Row]]:
     suffixes = _suffixes({run_id for runs in by_space.values() for run_id in runs})
     arms: dict[str, list[Row]] = {}
     for space, runs in by_space.items():
-        configs = {chosen["config_key"] for own in runs.values() if (chosen := chosen_row(own))}
+        configs = {
+            chosen["config_key"] for trials in runs.values() if (chosen := chosen_row(trials))
+        }
         if len(runs) == 1 or len(configs) == 1:
-            arms[space] = [row for own in runs.values() for row in own]
+            arms[space] = [row for trials in runs.values() for row in trials]
         else:
-            arms |= {f"{space}@{suffixes[run_id]}": own for run_id, own in runs.items()}
+            arms |= {f"{space}@{suffixes[run_id]}": trials for run_id, trials in runs.items()}
     return arms
 
 
@@ -45,7 +47,7 @@ def chosen_row(rows: Iterable[Row]) -> Row | None:
     rows = list(rows)
     if confirmed := [row for row in rows if row["role"] == "confirm"]:
         return ([row for row in confirmed if row.get("chosen")] or confirmed)[-1]
-    if chosen := own_choice(rows):
+    if chosen := run_choice(rows):
         return max(chosen, key=lambda row: (is_full(row), row["horizon"], score_of_search(row)))
     worth = _worths(rows)
     return max(
@@ -162,7 +164,7 @@ def unit_of(manifests: Mapping[str, Mapping[str, Any]]) -> str:
     return words.pop() if len(words) == 1 else "samples"
 
 
-def own_choice(rows: Iterable[Row]) -> list[Row]:
+def run_choice(rows: Iterable[Row]) -> list[Row]:
     """Scored trainings of the config that the run itself chose."""
     return [row for row in rows if row.get("chosen") and row["objective"] is not None]
 

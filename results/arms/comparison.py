@@ -123,10 +123,10 @@ def _reference(arms: Mapping[str, list[Row]], asked: str | None) -> str:
 
     None: the user's own schedule, where there is just one.
     """
-    own = [name for name, rows in arms.items() if is_baseline(rows)]
+    baselines = [name for name, rows in arms.items() if is_baseline(rows)]
     if asked in (None, BASELINE):
-        return own[0] if len(own) == 1 else BASELINE
-    return next((name for name in own if name.partition(":")[2] == asked), str(asked))
+        return baselines[0] if len(baselines) == 1 else BASELINE
+    return next((name for name in baselines if name.partition(":")[2] == asked), str(asked))
 
 
 def _min_effect(
@@ -139,9 +139,9 @@ def _min_effect(
     """
     for manifest in manifests.values():
         given = (manifest.get("config") or {}).get("min_effect")
-        own = objective_of(manifest)
-        is_own = metric.name in (own.name, own.test_name, "objective")
-        if given is not None and (is_own or (metric.is_accuracy and own.is_accuracy)):
+        objective = objective_of(manifest)
+        is_objective = metric.name in (objective.name, objective.test_name, "objective")
+        if given is not None and (is_objective or (metric.is_accuracy and objective.is_accuracy)):
             return float(given)
     if not metric.is_accuracy:
         return None

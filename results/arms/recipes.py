@@ -11,7 +11,7 @@ from results.records.schema import Row, trial_from_row
 from results.statistics.profiles import Profiles, performance_profiles
 
 # What an arm of a run may bring along.
-ARMS_OWN = ("optimizer", "noise_law", "c2", "k")
+OF_ARMS = ("optimizer", "noise_law", "c2", "k")
 # Of what identifies a recipe: may differ between comparable runs, how and not what is trained.
 INCIDENTAL = ("num_threads", "micro_batch", "objective", "goal")
 
@@ -23,8 +23,8 @@ def check_workload(rows: Iterable[Row]) -> None:
         first_id, first = recipes[0]
         for name in sorted((first.keys() | recipe.keys()) - set(INCIDENTAL)):
             ours, theirs = first.get(name), recipe.get(name)
-            is_arms_own = name in ARMS_OWN and run_id == first_id
-            if ours != theirs and not is_arms_own:
+            is_of_arm = name in OF_ARMS and run_id == first_id
+            if ours != theirs and not is_of_arm:
                 raise ValueError(
                     f"cannot compare different workloads: {name} is {ours} in run {first_id} "
                     f"but {theirs} in run {run_id}."
@@ -46,14 +46,14 @@ def workload_profiles(
     names = _names({key: rows[0] for key, rows in by_workload.items()})
     arms = {names[key]: group_by_arm(rows) for key, rows in by_workload.items()}
     return performance_profiles(
-        {w: confirm_scores(own, judged)[0] for w, own in arms.items()}, judged
+        {w: confirm_scores(rows_by_arm, judged)[0] for w, rows_by_arm in arms.items()}, judged
     )
 
 
 def _workload(row: Row) -> str:
     """What a workload is: all of the recipe that arms of one run share."""
     recipe = trial_from_row(row).recipe.identity()
-    return json.dumps({k: v for k, v in recipe.items() if k not in (*INCIDENTAL, *ARMS_OWN)})
+    return json.dumps({k: v for k, v in recipe.items() if k not in (*INCIDENTAL, *OF_ARMS)})
 
 
 def _names(first_rows: Mapping[str, Row]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from results.arms.choice import (
     group_by_arm,
     is_baseline,
     is_full,
-    own_choice,
+    run_choice,
 )
 from results.records.schema import OUTCOME_NUMBERS, Row, trial_from_row
 from search_spaces.metric import NATS, VAL_ACCURACY, Metric, goal_of, make_metric
@@ -39,10 +39,10 @@ def best_row(rows: list[Row], arm: str | None = None) -> Row:
         raise unknown_name("space", arm, arms)
     chosen = {
         name: row
-        for name, own in arms.items()
-        if (name == arm if arm is not None else not is_baseline(own))
-        and (any(map(is_full, own)) or own_choice(own))
-        and (row := chosen_row(own))
+        for name, trials in arms.items()
+        if (name == arm if arm is not None else not is_baseline(trials))
+        and (any(map(is_full, trials)) or run_choice(trials))
+        and (row := chosen_row(trials))
     }
     if not chosen:
         raise ValueError(f"no trial of {arm or 'any searched space'} has finished yet.")
@@ -58,12 +58,12 @@ def confirm_scores(
     """
     measured, lost = measured_rows(arms)
     values = {
-        name: {replicate: score_of(row, metric) for replicate, row in own.items()}
-        for name, own in measured.items()
+        name: {replicate: score_of(row, metric) for replicate, row in by_replicate.items()}
+        for name, by_replicate in measured.items()
     }
     scores = {
-        name: {replicate: value for replicate, value in own.items() if value is not None}
-        for name, own in values.items()
+        name: {replicate: value for replicate, value in by_replicate.items() if value is not None}
+        for name, by_replicate in values.items()
     }
     return scores, lost
 
@@ -83,27 +83,30 @@ def find_metric(rows: Iterable[Row], name: str | None = None, goal: str | None =
         raise ValueError(f"the runs were searched by several objectives ({names}): name a metric.")
     objective = next(iter(objectives))
     if is_known:
-        found = objective.of_test if name is None else replace(objective, name="objective")
+        selected = objective.of_test if name is None else replace(objective, name="objective")
     else:
         columns = [c for c in OUTCOME_NUMBERS if c not in NO_METRICS]
-        own = [key for row in rows for key in dict(row["metrics"] or ())]
-        known = dict.fromkeys([*columns, *own, *(m.test_name for m in objectives)])
+        reported = [key for row in rows for key in dict(row["metrics"] or ())]
+        known = dict.fromkeys([*columns, *reported, *(m.test_name for m in objectives)])
         if name not in known:
             raise unknown_name("metric", str(name), known)
         same = [m for o in objectives for m in (o, o.of_test) if m.name == name]
         given = goal if goal or not same else same[0].goal
         if given is None and goal_of(str(name)) is None:
             raise ValueError(f"{name}: is lower or higher better? Add --goal min or max.")
-        found = make_metric(str(name), given)
+        selected = make_metric(str(name), given)
     is_function = any(recipe.trainer == "function" for recipe in recipes)
-    return replace(found, unit="") if is_function and found.unit == NATS else found
+    return replace(selected, unit="") if is_function and selected.unit == NATS else selected
 
 
 def diverged_seeds(arms: Mapping[str, list[Row]]) -> dict[str, tuple[int, int]]:
     """Confirm trainings that diverged, of how many that ended, by arm; only arms with some."""
     counts = {
-        name: (sum(row["status"] == "diverged" for row in own.values()), len(own))
-        for name, own in measured_rows(arms)[0].items()
+        name: (
+            sum(row["status"] == "diverged" for row in by_replicate.values()),
+            len(by_replicate),
+        )
+        for name, by_replicate in measured_rows(arms)[0].items()
     }
     return {name: (count, of) for name, (count, of) in counts.items() if count}
 
@@ -186,8 +189,10 @@ def num_images(
         if row["test_correct"]:
             groups.setdefault(_bitmap_size(row), []).append(row)
     return {
-        (run_id, num_bytes): _num_behind(own, num_bytes, manifests.get(run_id, {}).get("num_test"))
-        for (run_id, num_bytes), own in groups.items()
+        (run_id, num_bytes): _num_behind(
+            sized, num_bytes, manifests.get(run_id, {}).get("num_test")
+        )
+        for (run_id, num_bytes), sized in groups.items()
     }
 
 
@@ -218,11 +223,11 @@ def _standing(rows: list[Row], chosen: Row) -> tuple[bool, bool, float]:
     """
     metric = trial_from_row(chosen).recipe.metric
     confirmed = [row for row in confirm_rows(rows) if row["status"] in MEASURED]
-    found = [score_of(row, metric.of_test) for row in confirmed]
-    values = [value for value in found if value is not None]
-    if found:
+    scores_or_none = [score_of(row, metric.of_test) for row in confirmed]
+    values = [value for value in scores_or_none if value is not None]
+    if scores_or_none:
         mean = metric.score(sum(values) / len(values)) if values else -math.inf
-        return True, len(values) == len(found), mean
+        return True, len(values) == len(scores_or_none), mean
     full = [chosen] if is_full(chosen) else filter(is_full, rows)
     scores = (metric.score(float(row["objective"])) for row in full)
     return False, True, max(scores, default=0.0 if metric.is_accuracy else -math.inf)

@@ -56,7 +56,7 @@ LIGHTEST = 0.88  # of viridis; above, yellow is lost on white
 # A log axis of fewer decades gets plain numbers at these multiples of powers of ten.
 PLAIN_TICKS = ((0.8, (1.0, 2.0, 5.0)), (1.8, (1.0, 3.0)))
 MAX_TICKS = 8  # of values with a tick each
-LOWEST_SHOWN = 0.1  # of the mean; where an interval that reaches 0 or below ends on the log axis
+LOWEST_END = 0.1  # of the mean; where an interval that reaches 0 or below ends on the log axis
 DODGE = 0.03  # of the distance between points: error bars of several lines side by side
 
 
@@ -177,7 +177,7 @@ def log_errorbars(
     axes: Axes, x_E: np.ndarray, mean_E: np.ndarray, ends_E: Sequence[np.ndarray], look: Look
 ) -> None:
     """Means on a log axis with their intervals (nan: none), cut at LOWEST_SHOWN."""
-    low_E = np.maximum(ends_E[0], LOWEST_SHOWN * mean_E)
+    low_E = np.maximum(ends_E[0], LOWEST_END * mean_E)
     axes.errorbar(
         x_E, mean_E, yerr=np.nan_to_num([mean_E - low_E, ends_E[1] - mean_E]), color=look.color,
         marker=look.marker, markersize=5, linewidth=1.4, elinewidth=1.0, capsize=2.5,
@@ -204,9 +204,9 @@ def epoch_axis(axes: Axes, epochs: Sequence[float] | np.ndarray) -> None:
 def grid_axis(axes: Axes, values: Sequence[float] | np.ndarray) -> None:
     """A log x axis with a tick at every value of a grid (every second of many)."""
     value_S = np.unique(np.asarray(values))
-    shown_S = value_S[:: max(1, math.ceil(len(value_S) / MAX_TICKS))]
+    tick_S = value_S[:: max(1, math.ceil(len(value_S) / MAX_TICKS))]
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(shown_S.tolist()))
+    axes.xaxis.set_major_locator(FixedLocator(tick_S.tolist()))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
 

@@ -63,7 +63,7 @@ def render_report(run: Run) -> str:
     return _template().render(
         title=", ".join(run.manifests) or "no run",
         trained=scale_line(run),
-        notes=[*run.notes, *_own_notes(run)],
+        notes=[*run.notes, *_run_notes(run)],
         verdict=verdict,
         claims=[s for s in sentences if s != verdict] if len(sentences) <= MAX_CLAIMS else [],
         warnings=comparison.warnings,
@@ -118,7 +118,7 @@ def _sections(run: Run, *, has_tables: bool) -> list[Section]:
     return sections
 
 
-def _own_notes(run: Run) -> list[str]:
+def _run_notes(run: Run) -> list[str]:
     rows = run.trials.to_pylist()
     failed = sum(row["status"] in LOST for row in rows)
     notes = {

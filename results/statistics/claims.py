@@ -146,13 +146,13 @@ def verdict(
     lost = [name for name, (count, _) in diverged.items() if count and not metric.is_accuracy]
     searched = {name: v for name, v in finished.items() if name != reference}
     ranked = rank(searched, metric, last=lost)
-    told = diverged_text(diverged, metric)
+    divergence = diverged_text(diverged, metric)
     if len(finished) < 2 or not ranked:
         only = ", ".join(arm_label(name) for name in finished) or "no arm"
         yet, what = " yet", "finished confirm trials"
         if lost:
             yet, what = "", "a confirm trial that did not diverge"
-        return f"nothing to compare{yet}: {only} has {what}. {told}".rstrip()
+        return f"nothing to compare{yet}: {only} has {what}. {divergence}".rstrip()
     top, *others = ranked
     if reference in finished:
         parts = [_find(claims, top, reference).sentence]
@@ -163,7 +163,7 @@ def verdict(
     text = f"{'; '.join(parts)}{_correction(claims)}."
     if metric.goal == "min" and " minus " in text:  # a reader expects that more is better
         text += " Lower is better."
-    return f"{text} {told}".rstrip()
+    return f"{text} {divergence}".rstrip()
 
 
 def holm(p_values: Iterable[float | None]) -> list[float | None]:

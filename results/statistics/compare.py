@@ -38,7 +38,7 @@ from search_spaces.metric import POINTS, Metric
 from search_spaces.space import BASELINE
 
 SCORE = Metric(name="score", goal="max", unit=POINTS)
-MAX_PAIRS_SHOWN = 15
+MAX_PAIRS = 15
 MIN_EFFECT = 0.002  # accuracy; smaller differences do not matter
 # arm -> replicate -> was each test image classified correctly (or how probably): correct_I.
 Correct = Mapping[str, Mapping[int, NDArray[np.float64]]]
@@ -88,29 +88,29 @@ class Comparison:
         """
         standard, minus = self.differences()
         compared = [claim for claim in self.claims if claim.difference.n]
-        shown = compared
-        if len(compared) > MAX_PAIRS_SHOWN:
+        selected = compared
+        if len(compared) > MAX_PAIRS:
             others = [arm for arm in self.arms if arm.n and arm.name != standard]
             best = max(others, key=lambda arm: self.metric.score(arm.mean))
             leading = {standard, best.name}
-            shown = [claim for claim in compared if {claim.a, claim.b} & leading]
-        left_out = len(compared) - len(shown)
+            selected = [claim for claim in compared if {claim.a, claim.b} & leading]
+        left_out = len(compared) - len(selected)
         tables = {
             "arms": overview.arms_table(
                 self.arms, minus, losses=losses, metric=self.metric, reference=standard
             ),
             "pairs": overview.pairs_table(
-                shown, metric=self.metric, min_effect=self.min_effect, left_out=left_out
+                selected, metric=self.metric, min_effect=self.min_effect, left_out=left_out
             ),
-            "tests": overview.tests_table(shown),
+            "tests": overview.tests_table(selected),
             "costs": overview.costs_table(self.details, self.unit),
             "choices": overview.choices_table(self.details),
         }
         return {name: table for name, table in tables.items() if table.rows or name == "arms"}
 
     def _repr_html_(self) -> str:
-        told = [self.verdict, *(f"Note: {warning}" for warning in self.warnings)]
-        words = "".join(f"<p>{escape(sentence)}</p>" for sentence in told)
+        sentences = [self.verdict, *(f"Note: {warning}" for warning in self.warnings)]
+        words = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
         return words + "".join(table.html() for table in self.tables().values())
 
 
@@ -163,14 +163,14 @@ def compare(
         }
     lost = [name for name, (count, _) in diverged.items() if count and not metric.is_accuracy]
     claims = make_claims(pairs, min_effect=min_effect, incomplete=lost, winners=winners)
-    logs = {name: _logs(own, losses.get(name, {})) for name, own in scores.items()}
+    logs = {name: _logs(values, losses.get(name, {})) for name, values in scores.items()}
     ratios = {name: differ(log, logs.get(reference, {})) for name, log in logs.items()}
     return Comparison(
         reference=reference,
         min_effect=min_effect,
         arms=tuple(
-            _summary(name, own, pairs.get((name, reference)), logs[name], ratios[name])
-            for name, own in scores.items()
+            _summary(name, values, pairs.get((name, reference)), logs[name], ratios[name])
+            for name, values in scores.items()
         ),
         pairs=pairs,
         preliminary=min((d.n for d in pairs.values()), default=0) < FEW_SEEDS,
@@ -244,13 +244,13 @@ def _logs(scores: Scores, losses: Scores) -> Scores:
 
 
 def _summary(
-    name: str, own: Scores, difference: Difference | None, log: Scores, ratio: Difference
+    name: str, values: Scores, difference: Difference | None, log: Scores, ratio: Difference
 ) -> ArmSummary:
     """log: logarithms of the losses; ratio: their difference to the reference's."""
-    mean, sd = mean_sd(np.array(list(own.values())))
+    mean, sd = mean_sd(np.array(list(values.values())))
     return ArmSummary(
         name=name,
-        n=len(own),
+        n=len(values),
         mean=mean,
         sd=sd,
         difference=difference,

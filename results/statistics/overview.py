@@ -146,12 +146,12 @@ def arms_table(
         rows.append([*cells, *_losses(arm, arm.name == reference)] if losses else cells)
     words, unit = metric.name.replace("_", " "), f" in {metric.unit}" if metric.unit else ""
     by = "paired by seed" if _are_paired(minus.values()) else "of the means"
-    kinds, told = _kinds(minus.values()), f"; differences{unit}, {by}{_direction(metric)}"
+    kinds, note = _kinds(minus.values()), f"; differences{unit}, {by}{_direction(metric)}"
     minus_title = f"minus {short_label(reference)}{kinds}"
     header = ["arm", "n", column_title(words, metric), minus_title]
     return Table(
         caption=f"{words.capitalize()}: mean and standard deviation over the confirm seeds (n)"
-        f"{told if minus else ''}",
+        f"{note if minus else ''}",
         header=[*header, "training loss", "over its"] if losses else header,
         rows=rows,
     ).known()

@@ -58,7 +58,7 @@ def bca_interval(
 
     if len(difference_R) < 2 or np.ptp(difference_R) <= SAME:
         return None
-    found = stats.bootstrap(
+    interval = stats.bootstrap(
         (difference_R,),
         np.mean,
         method="BCa",
@@ -67,7 +67,7 @@ def bca_interval(
         batch=CHUNK // len(difference_R),
         rng=np.random.default_rng(0),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)
 
 
 def share_better(

@@ -33,7 +33,7 @@ def welch_difference(a: Scores, b: Scores, metric: Metric = VAL_ACCURACY) -> Dif
         >>> d.mean, d.counts, round(d.low, 3), round(d.high, 3)
         (1.5, (3, 2), -0.988, 3.988)
     """
-    a_R, b_R = (np.array(list(own.values()), dtype=np.float64) for own in (a, b))
+    a_R, b_R = (np.array(list(scores.values()), dtype=np.float64) for scores in (a, b))
     (mean_a, sd_a), (mean_b, sd_b) = mean_sd(a_R), mean_sd(b_R)
     counts = len(a_R), len(b_R)
     n, mean = min(counts), mean_a - mean_b

@@ -27,8 +27,8 @@ def arm_label(name: str) -> str:
     """
     if not is_baseline(name):
         return name
-    kind, _, own = name.partition(":")
-    return f"{own or 'your default'} ({'' if kind == TUNED_BASELINE else 'not '}tuned)"
+    kind, _, given_name = name.partition(":")
+    return f"{given_name or 'your default'} ({'' if kind == TUNED_BASELINE else 'not '}tuned)"
 
 
 def short_label(name: str) -> str:
@@ -95,7 +95,7 @@ def value_text(value: float | None, metric: Metric, spread: float = math.nan) ->
     return _fixed(value, spread) if 0 < spread < math.inf else f"{value:.5g}"
 
 
-def told(value: float | None, metric: Metric) -> str:
+def screen_text(value: float | None, metric: Metric) -> str:
     """The same with the sign that it has on a screen: "97.31 %", "3.2871"."""
     text = value_text(value, metric)
     return f"{text} %" if metric.is_accuracy and text != UNKNOWN else text

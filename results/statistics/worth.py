@@ -44,10 +44,12 @@ def worths(
         return worths(kept, is_accuracy=is_accuracy) | dict.fromkeys(lost, -np.inf)
     configs = list(dict.fromkeys(config for rung in rungs for config in rung))
     number = {config: i for i, config in enumerate(configs)}
-    told = [(k, number[c], score) for k, rung in enumerate(rungs) for c, score in rung.items()]
-    if not told:
+    trainings = [
+        (k, number[c], score) for k, rung in enumerate(rungs) for c, score in rung.items()
+    ]
+    if not trainings:
         return {}
-    rung_T, config_T, score_T = (np.asarray(column) for column in zip(*told, strict=True))
+    rung_T, config_T, score_T = (np.asarray(column) for column in zip(*trainings, strict=True))
     y_T = -np.log10(np.maximum(1 - score_T, MIN_ERROR)) if is_accuracy else score_T
     in_TK = (rung_T[:, None] == np.unique(rung_T)).astype(float)
     of_TC = (config_T[:, None] == np.arange(len(configs))).astype(float)

@@ -29,10 +29,10 @@ def test_shorter_runs_and_prefixes_are_those_of_the_same_schedule(folder: Path) 
     both = [c for c in known if {15_000, 50_000} <= c.losses.keys()]
     assert len(both) == len(LRS) * len(SHARES)
     # A cooldown of 80 % begins at 10,000: its own curve; one of 10 % at 45,000: the trunk's.
-    found = sorted(c.prefix(15_000) for c in both)
+    losses = sorted(c.prefix(15_000) for c in both)
     shares = {0.1: 0.0, 0.8: 0.8}
     expected = [prefix_loss(lr, shares[s], 15_000) for lr, s in itertools.product(LRS, SHARES)]
-    assert found == pytest.approx(sorted(expected))
+    assert losses == pytest.approx(sorted(expected))
 
 
 def test_a_perfect_order_and_its_reverse_are_found(folder: Path) -> None:

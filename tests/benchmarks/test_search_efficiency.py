@@ -210,7 +210,7 @@ def test_rank_correlations_leave_out_configs_without_the_look() -> None:
 def digits_row(config: int, seed: int, horizon: float, status: str = "completed") -> dict:
     """A row of the pool's file."""
     ended = {"samples": round(9693 * horizon), "val_accuracy": 0.9, "test_accuracy": 0.8}
-    told = {"samples": None, "val_accuracy": None, "test_accuracy": None}
+    refused = {"samples": None, "val_accuracy": None, "test_accuracy": None}
     return {
         "workload": "digits",
         "config": config,
@@ -220,7 +220,7 @@ def digits_row(config: int, seed: int, horizon: float, status: str = "completed"
         "horizon": horizon,
         "status": status,
         "val_accuracy_E": [0.5] * round(EPOCHS * horizon),
-        **(told if status.startswith("refused") else ended),
+        **(refused if status.startswith("refused") else ended),
     }
 
 

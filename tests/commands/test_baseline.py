@@ -18,12 +18,12 @@ pytestmark = pytest.mark.slow
 
 KNEE = f"recipe.family={ROOT / 'tests' / 'fakes' / 'knee.py'}:curve"
 # Constant for half of the training, then linear to a tenth.
-OWN = (*SMALL, "space=poly", "trials=2", KNEE, "recipe.knee=0.5", "recipe.end=0.1",
+KNEE_BASELINE = (*SMALL, "space=poly", "trials=2", KNEE, "recipe.knee=0.5", "recipe.end=0.1",
        "baseline.name='half, then down'")  # fmt: skip
 
 
 def test_a_curve_of_ones_own_is_the_baseline_by_name_and_is_resumed(inline: Inline) -> None:
-    done = inline.run(*OWN, "name=whole")
+    done = inline.run(*KNEE_BASELINE, "name=whole")
     assert done.returncode == 0, done.stderr
     assert "half, then down (not tuned)" in done.stdout
     run_dir = inline.folder / "whole"
@@ -43,7 +43,7 @@ def test_a_curve_of_ones_own_is_the_baseline_by_name_and_is_resumed(inline: Inli
     assert words[-2:] == [KNEE, "trials=+10"]
     more = inline.run(f"resume={run_dir}", KNEE, "confirm.seeds=3")
     assert more.returncode == 0, more.stderr
-    again = inline.run(*OWN, "confirm.seeds=3", "name=again")
+    again = inline.run(*KNEE_BASELINE, "confirm.seeds=3", "name=again")
     assert again.returncode == 0, again.stderr
     resumed, uncut = (results.load(inline.folder / name) for name in ("whole", "again"))
     assert reproducible(resumed) == reproducible(uncut)

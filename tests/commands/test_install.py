@@ -72,8 +72,8 @@ def test_the_installed_command_tells_its_version_and_plans_a_run(
     environment: Path, tmp_path: Path
 ) -> None:
     gradtune = str(environment / "gradtune")
-    told = call(gradtune, "--version", cwd=tmp_path).stdout
-    assert f"(git {revision()['sha'][:7]}" in told
+    version = call(gradtune, "--version", cwd=tmp_path).stdout
+    assert f"(git {revision()['sha'][:7]}" in version
     words = ("run", "space=poly", "dry_run=true", "dataset.train_examples=300")
     assert "search poly: " in call(gradtune, *words, cwd=tmp_path).stdout
     where = call(str(environment / "python"), "-c", "import tuner; print(tuner)", cwd=tmp_path)

@@ -35,7 +35,7 @@ def test_a_training_that_reports_losses_only_is_searched_and_judged_in_nats(
     inline: Inline, sampler: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = (*FALL, "space=[poly,cosine]", "trials=8", f"search.sampler={sampler}", "report=true")
-    said, run = rows_of(inline, "nats", words)
+    printed, run = rows_of(inline, "nats", words)
     rows = run.trials.to_pylist()
     searched = [row for row in rows if row["role"] == "search"]
     for row in searched:
@@ -55,11 +55,11 @@ def test_a_training_that_reports_losses_only_is_searched_and_judged_in_nats(
     tests = {arm.name: arm.mean for arm in comparison.arms}
     assert run.best().space == min(("poly", "cosine"), key=tests.__getitem__)
     assert "nats" in comparison.verdict
-    assert "points" not in said
+    assert "points" not in printed
     config = run.best().config_key
     (reached,) = (r["objective"] for r in searched if r["config_key"] == config)
-    assert f"validation loss {reached:.5g} in the search" in said
-    assert f"val loss {reached:.5g}, " in said
+    assert f"validation loss {reached:.5g} in the search" in printed
+    assert f"val loss {reached:.5g}, " in printed
     folder = str(run.dirs[0])
     assert results_command(["compare", folder, "--metric", "distance"]) == 2
     assert "--goal min or max" in capsys.readouterr().err
@@ -69,9 +69,9 @@ def test_a_training_that_reports_losses_only_is_searched_and_judged_in_nats(
 
 
 def test_digits_by_val_loss_and_an_accuracy_run_compared_by_test_loss(inline: Inline) -> None:
-    said, by_loss = rows_of(inline, "loss", (*DIGITS, "objective=val_loss"))
+    printed, by_loss = rows_of(inline, "loss", (*DIGITS, "objective=val_loss"))
     _, by_accuracy = rows_of(inline, "accuracy", DIGITS)
-    assert "val loss" in said
+    assert "val loss" in printed
     assert by_loss.compare().metric.name == "test_loss"
     rows = {row["trial_key"]: row for row in by_accuracy.trials.to_pylist()}
     for row in by_loss.trials.to_pylist():

@@ -111,9 +111,9 @@ def test_a_training_named_by_its_file_that_reports_percent_fails_with_that_line(
     assert done.returncode == 1
     assert "the first 5 trials all failed" in done.stderr
     errors = results.load(inline.folder / "broken").trials["error"].to_pylist()
-    found = [error for error in errors if error]
-    assert len(found) >= 5
-    for error in found:
+    messages = [error for error in errors if error]
+    assert len(messages) >= 5
+    for error in messages:
         assert f'File "{path}", line 4' in error
         assert "`0 <= val_accuracy <= 1` must hold, but got (val_accuracy=50)" in error
 

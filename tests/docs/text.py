@@ -66,14 +66,14 @@ def shell_lines(text: str) -> list[str]:
 
 def inline_commands() -> list[str]:
     """Commands that stand in the prose and in tables, between backticks."""
-    found = []
+    commands = []
     for page in PAGES:
         prose = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.S | re.M)
         for text in INLINE.findall(prose):
             command = " ".join(text.split())
             if re.match(SHELL, command):
-                found.append(command)
-    return found
+                commands.append(command)
+    return commands
 
 
 def commands() -> list[str]:

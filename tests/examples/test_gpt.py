@@ -50,25 +50,25 @@ def finish(trial: TrialConfig) -> UserTraining:
 
 
 def test_a_block_is_torchs_own_encoder_layer_under_a_causal_mask(model: gpt.GPT) -> None:
-    own = model.blocks[0]
-    assert isinstance(own, gpt.Block)
+    block = model.blocks[0]
+    assert isinstance(block, gpt.Block)
     layer = nn.TransformerEncoderLayer(
         gpt.C, gpt.H, 4 * gpt.C, 0.0, functional.gelu, batch_first=True, norm_first=True
     )
     parts = ("weight", "bias")
     pairs = {
-        "self_attn.in_proj_": own.qkv,
-        "self_attn.out_proj.": own.out,
-        "linear1.": own.up,
-        "linear2.": own.down,
-        "norm1.": own.norm1,
-        "norm2.": own.norm2,
+        "self_attn.in_proj_": block.qkv,
+        "self_attn.out_proj.": block.out,
+        "linear1.": block.up,
+        "linear2.": block.down,
+        "norm1.": block.norm1,
+        "norm2.": block.norm2,
     }
     state = {name + part: getattr(of, part) for name, of in pairs.items() for part in parts}
     layer.load_state_dict(state)
     x = torch.randn(2, gpt.T, gpt.C)
     mask = nn.Transformer.generate_square_subsequent_mask(gpt.T)
-    torch.testing.assert_close(own(x), layer(x, src_mask=mask), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(block(x), layer(x, src_mask=mask), atol=1e-5, rtol=1e-5)
 
 
 def test_no_character_sees_a_later_one(model: gpt.GPT) -> None:

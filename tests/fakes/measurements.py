@@ -56,8 +56,8 @@ def record(
     """Record a trial with what was measured: by epoch, and of the whole training."""
     records = make_epochs(trial, accuracy)
     for row in records:
-        told = replace(row, **(epochs or {}).get(row.epoch, {}))
-        store.add_epoch(epoch_row(store.run_id, trial, 0, told))
+        measured_row = replace(row, **(epochs or {}).get(row.epoch, {}))
+        store.add_epoch(epoch_row(store.run_id, trial, 0, measured_row))
     outcome = replace(make_outcome(trial, records, status=status, test=accuracy), **measured)
     store.add_trial(
         trial_row(
@@ -83,7 +83,7 @@ def sample(
 ) -> dict[str, str]:
     """Two mini-batches whose components are normal, `scale` times as wide as they should be."""
     counts = 2 * NUM_PARAMS * np.diff(ndtr(EDGES / scale))
-    told = {
+    statistics = {
         "batch_size": batch,
         "num_params": NUM_PARAMS,
         "gradient_norm": 3.0,
@@ -94,7 +94,7 @@ def sample(
         "edges": EDGES.tolist(),
         "counts": counts.tolist(),
     }
-    return {"noise_sample": json.dumps(told)}
+    return {"noise_sample": json.dumps(statistics)}
 
 
 def write_steps(

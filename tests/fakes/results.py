@@ -71,8 +71,8 @@ def make_trial(
     run_seed: int = 0,
 ) -> TrialConfig:
     family = "cosine" if space == "baseline" else SPACES[space].family
-    own = {"p": 0.9} if family == "poly" else {}
-    values = {"interval": 1, "delta0": DELTA_REF, "split": 1.0, **own, **(params or {})}
+    curve_params = {"p": 0.9} if family == "poly" else {}
+    values = {"interval": 1, "delta0": DELTA_REF, "split": 1.0, **curve_params, **(params or {})}
     return TrialConfig(
         space=space,
         family=family,

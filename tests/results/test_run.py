@@ -172,8 +172,8 @@ def test_a_renamed_run_keeps_its_manifest(tmp_path, age):
     assert run.best().config_key == chosen
     assert [len(row["prefix_scores"]) for row in run.search_rows()] == [6, 6, 2]
     assert run.notes == ["run first was interrupted: 1 trials unfinished."]
-    (told,) = provenance(run)
-    assert (told.run_id, told.config) == ("first", "epochs: 6\n")
+    (origin,) = provenance(run)
+    assert (origin.run_id, origin.config) == ("first", "epochs: 6\n")
 
 
 def test_a_folder_without_manifest_goes_by_its_rows(tmp_path):

@@ -96,12 +96,12 @@ def test_an_unknown_study_is_refused(store):
 
 def test_optuna_is_quiet_inside_and_as_before_outside():
     before = optuna.logging.get_verbosity()
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         with quiet_optuna():
             assert optuna.logging.get_verbosity() == optuna.logging.ERROR
             warnings.warn("new", optuna.exceptions.ExperimentalWarning, stacklevel=1)
         assert optuna.logging.get_verbosity() == before
-    assert told == []
+    assert caught == []
 
 
 def test_a_study_by_loss_minimises_and_ranks_the_diverged_last(store):

@@ -86,7 +86,7 @@ def test_shown_on_a_terminal_a_table_has_lines_and_no_markup_is_read(capsys, mon
     assert capsys.readouterr().out == f"{table.text()}\n"
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     table.show()
-    shown = capsys.readouterr().out
-    assert "[red]x[/red]" in shown
-    assert "[bold]1[/bold]" in shown
-    assert len(shown.splitlines()) > len(table.text().splitlines())
+    printed = capsys.readouterr().out
+    assert "[red]x[/red]" in printed
+    assert "[bold]1[/bold]" in printed
+    assert len(printed.splitlines()) > len(table.text().splitlines())

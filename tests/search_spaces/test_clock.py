@@ -125,11 +125,11 @@ def test_a_config_has_its_own_warmup_or_the_recipes() -> None:
     recipe = make_recipe(epochs=10, warmup_epochs=1.0, decay_after_warmup=True)
     plain = {"interval": 0, "delta0": 1.0, "split": 1.0}
     assert make_trial("cosine", recipe=recipe, params=plain).warmup_epochs == 1.0
-    own = make_trial("cosine", recipe=recipe, params=plain | {"warmup": 0.3})
-    assert own.warmup_epochs == 3.0
+    config = make_trial("cosine", recipe=recipe, params=plain | {"warmup": 0.3})
+    assert config.warmup_epochs == 3.0
     none = make_trial("cosine", recipe=recipe, params=plain | {"warmup": 0.0})
     assert none.schedule.progress_S[1] > 0
-    assert none.config_key != own.config_key
+    assert none.config_key != config.config_key
 
 
 def test_a_factor_per_step_is_told_as_the_whole_decay() -> None:

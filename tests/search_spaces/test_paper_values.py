@@ -184,8 +184,8 @@ SAMPLES = {
 def test_critical_batches_of_the_papers_measurement(epsilon: float, best: int) -> None:
     batches = [2**k for k in range(3, 14)]
     steps = {b: 1e7 * s / b for b, s in zip(batches, SAMPLES[epsilon], strict=True)}
-    found, samples = critical_batch(steps)
-    assert found == best
+    critical, samples = critical_batch(steps)
+    assert critical == best
     assert samples[8] == pytest.approx(1e7 * SAMPLES[epsilon][0])
 
 

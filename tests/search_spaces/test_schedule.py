@@ -340,9 +340,11 @@ def test_epochs_cut_the_same_steps(kwargs: dict[str, object]) -> None:
     table = schedule(**kwargs)
     steps, sample = [], 0
     for epoch in range(1, table.num_epochs + 1):
-        own = list(table.steps(sample, table.epoch_end(epoch)))
-        sample = own[-1].first_sample + own[-1].batch_size if own else sample
-        steps += own
+        epoch_steps = list(table.steps(sample, table.epoch_end(epoch)))
+        sample = (
+            epoch_steps[-1].first_sample + epoch_steps[-1].batch_size if epoch_steps else sample
+        )
+        steps += epoch_steps
     assert steps == list(table.steps())
 
 

@@ -140,8 +140,8 @@ def test_radius_factor_of_a_2_lies_between_1_and_its_bound() -> None:
 def test_probability_of_delta_minus_is_the_share_of_angles(
     distance: float, a: float, expected: float
 ) -> None:
-    found = probability_of_delta_minus(distance=distance, noise_norm=1.0, radius=1.0, a=a)
-    assert found == pytest.approx(expected, abs=1e-7)
+    probability = probability_of_delta_minus(distance=distance, noise_norm=1.0, radius=1.0, a=a)
+    assert probability == pytest.approx(expected, abs=1e-7)
 
 
 def test_probability_equals_the_share_of_uniform_angles_that_have_a_delta_minus() -> None:
@@ -173,8 +173,8 @@ def test_each_rate_is_checked_against_its_own_a() -> None:
 
 
 def test_nice_delta_grows_with_the_larger_gradient_and_the_rate() -> None:
-    found = smallest_nice_delta(grad_norm=0.1, next_grad_norm=0.3, sigma=2.0, gamma=0.5)
-    assert found == pytest.approx(2 * 0.3 / (2.0 * 0.5))
+    nice_delta = smallest_nice_delta(grad_norm=0.1, next_grad_norm=0.3, sigma=2.0, gamma=0.5)
+    assert nice_delta == pytest.approx(2 * 0.3 / (2.0 * 0.5))
 
 
 def test_the_cheapest_batch_is_critical_and_of_equals_the_smaller() -> None:

@@ -81,17 +81,17 @@ def lengths(kind: str, dimension: int, count: int) -> Iterator[float]:
 
 def test_the_ball_is_filled_uniformly_and_never_left() -> None:
     """In 2 dimensions P(|u| <= r) = r^2: mean 2/3, standard deviation sqrt(1/18)."""
-    found = np.array(list(lengths("ball", 2, 400))) / 2.0
-    assert found.max() <= 1 + 1e-6
-    assert found.mean() == pytest.approx(2 / 3, abs=4 * math.sqrt(1 / 18 / 400))
-    assert (found <= 0.5).mean() == pytest.approx(0.25, abs=4 * math.sqrt(0.25 * 0.75 / 400))
+    radii = np.array(list(lengths("ball", 2, 400))) / 2.0
+    assert radii.max() <= 1 + 1e-6
+    assert radii.mean() == pytest.approx(2 / 3, abs=4 * math.sqrt(1 / 18 / 400))
+    assert (radii <= 0.5).mean() == pytest.approx(0.25, abs=4 * math.sqrt(0.25 * 0.75 / 400))
 
 
 @pytest.mark.parametrize(("kind", "square"), [("gaussian", 100.0), ("gaussian_scaled", 1.0)])
 def test_gaussian_lengths_are_those_of_chi_square(kind: str, square: float) -> None:
     """|u|^2 has mean P (or 1) and relative standard deviation sqrt(2/P), P = 100."""
-    found = np.array(list(lengths(kind, 100, 200))) / 2.0
-    assert (found**2).mean() == pytest.approx(square, rel=4 * math.sqrt(2 / 100 / 200))
+    radii = np.array(list(lengths(kind, 100, 200))) / 2.0
+    assert (radii**2).mean() == pytest.approx(square, rel=4 * math.sqrt(2 / 100 / 200))
 
 
 def test_frozen_weights_are_not_moved() -> None:

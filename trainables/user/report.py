@@ -49,8 +49,8 @@ class EpochReport:
 
     def value(self, name: str) -> float | None:
         """The number of this name; None where it was not told."""
-        own = getattr(self, name, None)
-        return own if isinstance(own, float) else self.metrics.get(name)
+        field_value = getattr(self, name, None)
+        return field_value if isinstance(field_value, float) else self.metrics.get(name)
 
     def is_finite(self, objective: str) -> bool:
         """False for a training that has diverged: a loss or the objective is no number."""

@@ -61,7 +61,7 @@ def compose(
     asked = read_keys(given if isinstance(given, Mapping) else parse_words(given))
     settings = {name: preset.settings for name, preset in PRESETS.items()}
     preset_name = asked.get("preset", "none")
-    of_preset, is_own = _layer("preset", preset_name, settings, config_dir)
+    of_preset, is_file = _layer("preset", preset_name, settings, config_dir)
     workload = asked.get("workload", _default_workload(asked, of_preset))
     of_workload, _ = _layer("workload", workload, WORKLOADS, config_dir)
     names = {"workload": workload, "preset": preset_name}
@@ -91,7 +91,7 @@ def compose(
     for key, value in ranges.items():
         _set_range(config.spaces, key, value)
     config.user_spaces = {n: space for n, space in spaces.items() if space is not SPACES.get(n)}
-    config.given = frozenset(asked) | (frozenset(of_preset) if is_own else frozenset())
+    config.given = frozenset(asked) | (frozenset(of_preset) if is_file else frozenset())
     config.trainable_function = function
     return config
 

@@ -35,7 +35,7 @@ TRACKERS = {
     "mlflow": ("mlflow", "tuner.recording.trackers:_Mlflow"),
     "tensorboard": ("tensorboardX", "tuner.recording.trackers:_Tensorboard"),
 }
-SHOWN_LENGTH = 100  # characters of a value in a message
+MAX_LENGTH = 100  # characters of a value in a message
 YES, NO = ("true", "yes", "on", "y", "1"), ("false", "no", "off", "n", "0")
 
 
@@ -498,7 +498,7 @@ def show(value: Any) -> str:
     text = "null" if value is None else " ".join(str(value).split())
     text = text.lower() if isinstance(value, bool) else text
     text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}..."
+    return text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}..."
 
 
 def make_config(values: Mapping[str, Any]) -> Config:

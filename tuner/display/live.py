@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from results.statistics.wording import short_words, told
+from results.statistics.wording import screen_text, short_words
 from search_spaces.metric import VAL_ACCURACY, Metric
 from search_spaces.records import ENDED_WELL, EpochRecord, Outcome, Status, score_on_test
 from search_spaces.trial import TrialConfig
@@ -158,7 +158,7 @@ class PlainDisplay(Display):
     """One line per finished trial, and a heartbeat: for logs and pipes."""
 
     last_line = 0.0  # by the clock of time.monotonic
-    said_first_epoch = False
+    has_begun = False
 
     def say(self, text: str) -> None:
         """Print it."""
@@ -169,8 +169,8 @@ class PlainDisplay(Display):
         """Say the first epoch of the run, and one now and then."""
         super().epoch_ended(trial, record)
         quiet = time.monotonic() - self.last_line > HEARTBEAT_SECONDS
-        if quiet or not self.said_first_epoch:
-            self.said_first_epoch = True
+        if quiet or not self.has_begun:
+            self.has_begun = True
             self.say(
                 f"  {trial.space} {point(trial)} {record.epoch}/{trial.num_reports}: "
                 f"lr {record.lr:.4g}, "
@@ -191,8 +191,8 @@ class PlainDisplay(Display):
             test = score_on_test(asdict(outcome), metric)
             parts: list[str] = [status] if status != "completed" else []
             if outcome.objective is not None:
-                parts.append(_said(outcome.objective, metric))
-            parts += [] if test is None else [_said(test, metric.of_test)]
+                parts.append(_metric_text(outcome.objective, metric))
+            parts += [] if test is None else [_metric_text(test, metric.of_test)]
             result = ", ".join([*parts, f"{outcome.train_seconds:.1f} s"])
         self.say(
             f"[{done}/{max(done, planned)}] {trial.space} {trial.role} "
@@ -278,7 +278,7 @@ class RichDisplay(Display):
                 f"{record.lr:.4g}",
                 str(record.batch_size),
                 f"{record.delta:.4g}",
-                told(record.value(trial.recipe.objective), trial.recipe.metric),
+                screen_text(record.value(trial.recipe.objective), trial.recipe.metric),
                 describe_seconds(pace * (reports - record.epoch)),
             )
         return table
@@ -292,14 +292,14 @@ def make_display(kind: str, planned: Mapping[str, int], num_samples: int) -> Dis
     return classes[kind](planned, num_samples)
 
 
-def _said(value: float, metric: Metric) -> str:
+def _metric_text(value: float, metric: Metric) -> str:
     """ "val 97.31 %", "val loss 3.2871"."""
-    return f"{short_words(metric)} {told(value, metric)}"
+    return f"{short_words(metric)} {screen_text(value, metric)}"
 
 
 def _reached(trial: TrialConfig, record: EpochRecord) -> str:
     """What the epoch came to."""
-    return _said(record.value(trial.recipe.objective), trial.recipe.metric)
+    return _metric_text(record.value(trial.recipe.objective), trial.recipe.metric)
 
 
 def _rung(horizon: float) -> str:
@@ -322,8 +322,8 @@ def _alarming(count: int) -> Text:
 def _score(arm: ArmState, metric: Metric) -> str:
     """The best of the search; of an arm that is not searched the mean of its confirm trials."""
     if arm.best is not None:
-        return f"{told(arm.best, metric)}{_rung(arm.best_horizon)}"
+        return f"{screen_text(arm.best, metric)}{_rung(arm.best_horizon)}"
     if not arm.confirmed:
         return "-"
     mean = sum(arm.confirmed) / len(arm.confirmed)
-    return f"{told(mean, metric)} mean of {len(arm.confirmed)}"
+    return f"{screen_text(mean, metric)} mean of {len(arm.confirmed)}"

@@ -10,7 +10,7 @@ from search_spaces.schedule import Schedule
 from search_spaces.space import SCHEDULE_PARAMS, param_text
 from search_spaces.trial import TrialConfig
 
-MAX_STAGES_SHOWN = 6
+MAX_STAGES = 6
 
 
 def describe_params(params: Mapping[str, float]) -> str:
@@ -50,7 +50,7 @@ def say_at_once(text: str) -> None:
 def stage_lines(schedule: Schedule) -> list[str]:
     """A line per stage of a schedule; the middle of a long table is left out."""
     last = schedule.num_stages - 1
-    stages = [stage for stage in range(last) if stage < MAX_STAGES_SHOWN - 1] + [last]
+    stages = [stage for stage in range(last) if stage < MAX_STAGES - 1] + [last]
     lines = [_stage_line(schedule, stage) for stage in stages]
     if left_out := schedule.num_stages - len(stages):
         lines.insert(-1, f"... {left_out} more stages")

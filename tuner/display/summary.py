@@ -13,7 +13,7 @@ from rich.console import Console
 from results import Run, load
 from results.arms.choice import confirm_rows, is_full
 from results.statistics.claims import Claim
-from results.statistics.wording import arm_label, counted, metric_words, told
+from results.statistics.wording import arm_label, counted, metric_words, screen_text
 from search_spaces.records import score_on_test
 from search_spaces.registry import is_import_path
 from search_spaces.space import is_baseline
@@ -89,10 +89,11 @@ def next_commands(
 ) -> list[str]:
     """What a person would type next; a family of the user's own is named, to allow its code."""
     where, config = shlex.quote(describe_path(run_dir)), manifest["config"]
-    own = f" --family {shlex.quote(family)}" if is_import_path(family) else ""
+    code = f" --family {shlex.quote(family)}" if is_import_path(family) else ""
     commands = [
         f"python -m results compare {where}                  # table, verdict and plots",
-        f"python -m results export {where} --schedule best{own}   # CSV, JSON and a torch snippet",
+        f"python -m results export {where} --schedule best{code}   "
+        "# CSV, JSON and a torch snippet",
     ]
     is_open = config["search"]["sampler"] != "grid" and config["search"]["budget"] is None
     if is_open and has_search:
@@ -143,16 +144,16 @@ def _reached_line(rows: list[dict[str, Any]], best: TrialConfig) -> str:
     rows, metric = [r for r in rows if r["config_key"] == best.config_key], best.recipe.metric
     searched = [r["objective"] for r in rows if r["role"] == "search" and is_full(r)]
     confirmed = confirm_rows(rows)
-    found = [score_on_test(row, metric) for row in confirmed]
-    tests = [value for value in found if value is not None]
+    scores = [score_on_test(row, metric) for row in confirmed]
+    tests = [value for value in scores if value is not None]
     parts = []
     if searched:
-        parts.append(f"{metric_words(metric)} {told(searched[0], metric)} in the search")
+        parts.append(f"{metric_words(metric)} {screen_text(searched[0], metric)} in the search")
     if tests:
         diverged = sum(row["status"] == "diverged" for row in confirmed)
         seeds = f"mean of {counted(len(tests), 'fresh seed')}"
         seeds += f", {diverged} diverged" if diverged else ""
-        mean = told(float(np.mean(tests)), metric)
+        mean = screen_text(float(np.mean(tests)), metric)
         parts.append(f"{metric_words(metric.of_test)} {mean} ({seeds})")
     return ", ".join(parts)
 

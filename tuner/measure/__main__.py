@@ -69,14 +69,14 @@ def _main(words: list[str], program: str) -> int:
 
         return measure_functions(words)
     command = read_command(words)
-    has_own = {"resume", "preset"} & set(command.given)
-    if not has_own:
+    names_run = {"resume", "preset"} & set(command.given)
+    if not names_run:
         command = replace(command, given={**_preset(what), **command.given})
 
     def adjust(config: Config) -> None:
         if what == "exchange":
             _check_exchange(config)
-        if what == "critical" and not has_own:
+        if what == "critical" and not names_run:
             _fit_batches(config)
         if what in MEASUREMENTS and what not in config.measure:
             listed = ",".join([*config.measure, what])

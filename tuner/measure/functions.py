@@ -51,10 +51,10 @@ def measure_functions(words: list[str]) -> int:
     worst = 0
     for place, name in enumerate(names, start=1):
         print(f"{name} ({place} of {len(names)})", flush=True)
-        own = [*preset, *words, f"workload={name}", f"name={folders[name].name}"]
+        command = [*preset, *words, f"workload={name}", f"name={folders[name].name}"]
         if name in begun and not config.dry_run:
-            own = [f"resume={folders[name]}"]
-        code = run_command(read_command(own), run_dirs.append)
+            command = [f"resume={folders[name]}"]
+        code = run_command(read_command(command), run_dirs.append)
         worst = max(worst, code)
         if code >= 2:
             return code

@@ -208,11 +208,11 @@ def check_confirm(config: Config) -> None:
 
 def _check_unused(config: Config) -> None:
     """Keys that the trainer does not read keep their defaults."""
-    is_own = config.trainer == "user"
-    for key in OF_OURS if is_own else ("optimizer.momentum", *OF_NETWORKS):
+    is_user = config.trainer == "user"
+    for key in OF_OURS if is_user else ("optimizer.momentum", *OF_NETWORKS):
         unsaid = "fp32" if key == "precision" else KEYS[key].default
         if value_of(config, key) != unsaid:
-            why = "your own training decides it" if is_own else "only networks have it"
+            why = "your own training decides it" if is_user else "only networks have it"
             raise ConfigError(f"{key}: {why}, not trainer={config.trainer}")
 
 

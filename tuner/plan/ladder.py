@@ -16,7 +16,7 @@ from search_spaces.schedule import MIN_RUNG_STEPS
 from search_spaces.trial import TrialConfig
 from tuner.config.schema import Config, ConfigError
 
-SHOWN_DIGITS = 4  # of the smallest horizon allowed; rounded up
+HORIZON_DIGITS = 4  # of the smallest horizon allowed; rounded up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,9 +203,9 @@ def lowest_horizon(ladder: Ladder, trials: Iterable[TrialConfig], *, is_given: b
         )
     epoch = "one epoch of samples and " if ladder.reports is None and ladder.epochs > 1 else ""
     raise ConfigError(
-        f"search.min_horizon={lowest:.{SHOWN_DIGITS}g}: the lowest rung needs {epoch}"
+        f"search.min_horizon={lowest:.{HORIZON_DIGITS}g}: the lowest rung needs {epoch}"
         f"{MIN_RUNG_STEPS} optimizer steps; the smallest allowed value is "
-        f"{allowed:.{SHOWN_DIGITS}f} ({trial.space} with {free})"
+        f"{allowed:.{HORIZON_DIGITS}f} ({trial.space} with {free})"
     )
 
 
@@ -216,7 +216,7 @@ def _smallest(trial: TrialConfig) -> float:
             return 2.0
     except ValueError:
         return 0.0  # no training at all: that is said where single values are checked
-    low, high, unit = 0.0, 1.0, 10.0**-SHOWN_DIGITS
+    low, high, unit = 0.0, 1.0, 10.0**-HORIZON_DIGITS
     while high - low > unit / 4:
         middle = (low + high) / 2
         low, high = (low, middle) if _fits(trial, middle) else (middle, high)

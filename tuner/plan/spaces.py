@@ -120,8 +120,8 @@ def _check_decays(config: Config, recipe: Recipe, space: SearchSpace, where: str
     trials = trials or list(corners(config, recipe, space))
     late = [trial for trial in trials if not trial.decays]
     if len(late) == len(trials) or (is_listed and late):
-        shown = ("f", "interval")
-        text = ", ".join(f"{n}={late[0].params[n]:.4g}" for n in shown if n in late[0].params)
+        names = ("f", "interval")
+        text = ", ".join(f"{n}={late[0].params[n]:.4g}" for n in names if n in late[0].params)
         raise ConfigError(
             f"{where}: with {text} of {recipe.epochs} epochs the curve falls only after it is "
             "read for the last time, so lr stays constant; take a smaller interval or a larger f"

@@ -143,8 +143,10 @@ def check_import(config: Config) -> None:
             f"trainable={config.trainable}: its import took over {PROBE_SECONDS:.0f} s"
         ) from None
     if done.returncode or not done.stdout.endswith("ok\n"):
-        said = done.stderr.strip().splitlines() or [f"its import ended Python ({done.returncode})"]
-        raise ConfigError(f"trainable={config.trainable}: {said[-1]}")
+        lines = done.stderr.strip().splitlines() or [
+            f"its import ended Python ({done.returncode})"
+        ]
+        raise ConfigError(f"trainable={config.trainable}: {lines[-1]}")
 
 
 def _source(function: Callable[..., Any]) -> bytes:

@@ -151,8 +151,8 @@ class Tracker:
 
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()
-        said = [line for line in lines if line.startswith(PROBLEM)]
-        return said[-1].removeprefix(PROBLEM) if said else "its process ended early"
+        problems = [line for line in lines if line.startswith(PROBLEM)]
+        return problems[-1].removeprefix(PROBLEM) if problems else "its process ended early"
 
 
 class Tracking:

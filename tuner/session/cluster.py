@@ -100,7 +100,9 @@ def start(address: str | None) -> None:
     try:
         ray.init(address=address, **options)
     except Exception as error:
-        raise ConfigError(f"cluster.address={address}: {_said(error)} ({JOIN_HINT})") from None
+        raise ConfigError(
+            f"cluster.address={address}: {_first_line(error)} ({JOIN_HINT})"
+        ) from None
     finally:
         watchdog.cancel()
 
@@ -116,13 +118,15 @@ def _start_here(options: dict[str, Any]) -> None:
         except Exception as error:
             ray.shutdown()
             if attempt + 1 == NUM_STARTS:
-                raise ConfigError(f"Ray did not start on this machine: {_said(error)}") from None
+                raise ConfigError(
+                    f"Ray did not start on this machine: {_first_line(error)}"
+                ) from None
             time.sleep(random.uniform(0.0, MAX_PAUSE_SECONDS))
         else:
             return
 
 
-def _said(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """Its first line."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 

@@ -62,7 +62,7 @@ def resume_run(
         raise ConfigError(f"resume={target}: process {holder.pid} is still writing this run")
     given = _given(stored, given)
     config = _changed(stored, given)
-    _check_foreign(stored, manifest, given, _own_families(stored, given, config_dir))
+    _check_foreign(stored, manifest, given, _user_families(stored, given, config_dir))
     config.trainable_function = function
     check_trainable(config)
     recipe = Recipe(**manifest["recipe"])
@@ -153,7 +153,7 @@ def _changed(stored: Config, given: Mapping[str, Any]) -> Config:
     return config
 
 
-def _own_families(stored: Config, given: Mapping[str, Any], config_dir: str | None) -> set[str]:
+def _user_families(stored: Config, given: Mapping[str, Any], config_dir: str | None) -> set[str]:
     """Families of the space files that are named again; their names may not change."""
     if "space" not in given:
         return set()

@@ -222,8 +222,8 @@ def _draw_arm(axes: Axes, arm: ArmCurves, metric: str, x_E: NDArray[np.float64])
 
 def _finish(axes: Axes, arms: tuple[ArmCurves, ...], metric: str) -> None:
     """Label, and limits by the seeds' values: wide intervals of few seeds do not squeeze them."""
-    found = [arm.metrics[metric].ravel() for arm in arms if metric in arm.metrics]
-    value_N = _scale(metric) * np.concatenate(found)
+    values = [arm.metrics[metric].ravel() for arm in arms if metric in arm.metrics]
+    value_N = _scale(metric) * np.concatenate(values)
     value_N = value_N[np.isfinite(value_N)]
     if value_N.size and "loss" in metric and value_N.max() > LOG_RATIO * value_N.min() > 0:
         lowest = max(float(value_N.min()), value_N.max() / MOST_RATIO)
@@ -269,8 +269,8 @@ def _curves_table(arms: tuple[ArmCurves, ...]) -> Table:
             for metric in panels:
                 form = percent if _is_share(metric) else number
                 band = bands.get(metric)
-                shown = (0, 1, 2) if metric == arm.objective else (0,)
-                cells += [form(float(band[i][epoch])) if band else UNKNOWN for i in shown]
+                parts = (0, 1, 2) if metric == arm.objective else (0,)
+                cells += [form(float(band[i][epoch])) if band else UNKNOWN for i in parts]
             rows.append(cells)
     header = ["arm", "epoch", arms[0].unit, "steps"]
     for metric in panels:

@@ -14,7 +14,7 @@ from results.arms.choice import point_of
 from results.measurements.noise import Noise, measured_trials, read_noise, rows_by_epoch
 from results.plots.figure import Plot
 from results.plots.style import (
-    LOWEST_SHOWN,
+    LOWEST_END,
     Look,
     arm_looks,
     dodge,
@@ -98,14 +98,14 @@ def draw_noise(arms: tuple[ArmNoise, ...], figure: Figure) -> None:
     list_legend(figure, zip(looks.values(), texts, strict=True))
 
 
-def _series(epochs: list[list[Row]], column: str, is_own: bool) -> Series:
+def _series(epochs: list[list[Row]], column: str, is_single: bool) -> Series:
     """is_own: of a single seed, with the measurement's own interval."""
     means = [
         mean_of(math.nan if row[column] is None else row[column] for row in rows)
         for rows in epochs
     ]
-    low = [rows[0][f"{column}_low"] for rows in epochs] if is_own else [m.low for m in means]
-    high = [rows[0][f"{column}_high"] for rows in epochs] if is_own else [m.high for m in means]
+    low = [rows[0][f"{column}_low"] for rows in epochs] if is_single else [m.low for m in means]
+    high = [rows[0][f"{column}_high"] for rows in epochs] if is_single else [m.high for m in means]
     return Series(
         mean_E=np.array([m.mean for m in means]),
         low_E=np.array(low, dtype=np.float64),
@@ -117,7 +117,7 @@ def _draw_series(axes: Axes, x_E: NDArray[np.float64], series: Series, look: Loo
     mean_E = np.where(series.mean_E > 0, series.mean_E, np.nan)
     if len(x_E) > MAX_BARS:
         axes.plot(x_E, mean_E, color=look.color, marker=look.marker, markersize=3.5, linewidth=1.6)
-        low_E = np.maximum(series.low_E, LOWEST_SHOWN * mean_E)
+        low_E = np.maximum(series.low_E, LOWEST_END * mean_E)
         axes.fill_between(x_E, low_E, series.high_E, color=look.color, alpha=0.15, linewidth=0)
         return
     log_errorbars(axes, x_E, mean_E, (series.low_E, series.high_E), look)

@@ -149,10 +149,10 @@ def _arm_map(arm: ArmSlices, rows: list[Row]) -> ArmMap:
 def _draw_arm(axes: Axes, arm: ArmMap, norm: Normalize, colors: str) -> None:
     axes.plot(arm.short_x_S, arm.short_y_S, "o", color=GREY, markersize=4, zorder=2)
     order_T = np.argsort(arm.metric.sign * arm.objective_T, kind="stable")  # the best on top
-    shown_T = order_T[~arm.is_diverged_T[order_T]]
+    finite_T = order_T[~arm.is_diverged_T[order_T]]
     axes.scatter(
-        arm.x_T[shown_T], arm.y_T[shown_T], c=arm.metric.scale * arm.objective_T[shown_T],
-        norm=norm, cmap=colors, s=52 if len(shown_T) <= MANY else 20, edgecolors="black",
+        arm.x_T[finite_T], arm.y_T[finite_T], c=arm.metric.scale * arm.objective_T[finite_T],
+        norm=norm, cmap=colors, s=52 if len(finite_T) <= MANY else 20, edgecolors="black",
         linewidths=0.4, zorder=3,
     )  # fmt: skip
     gone_T = order_T[arm.is_diverged_T[order_T]]

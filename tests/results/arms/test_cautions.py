@@ -212,16 +212,16 @@ def test_show_tells_no_accuracy_of_short_trainings(store, capsys):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "changes",
     [
         {"config": {"confirm": {"until": "decided"}}},
         {"config": {"confirm": {"until": "seeds"}}, "looked": True},
     ],
     ids=["until decided", "looked before"],
 )
-def test_seeds_that_depend_on_scores_are_judged_under_repeated_looks(tmp_path, capsys, told):
+def test_seeds_that_depend_on_scores_are_judged_under_repeated_looks(tmp_path, capsys, changes):
     run_dir = write_run(tmp_path / "run", seeds=5)
-    manifest = json.loads((run_dir / "manifest.json").read_text()) | told
+    manifest = json.loads((run_dir / "manifest.json").read_text()) | changes
     (run_dir / "manifest.json").write_text(json.dumps(manifest))
     comparison = results.load(run_dir).compare()
     kinds = {d.interval_kind for d in comparison.pairs.values()}

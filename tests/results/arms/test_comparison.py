@@ -102,8 +102,8 @@ def test_seeds_of_other_runs_are_not_paired(tmp_path, capsys):
     for name, seed in (("x-aaaa", 1), ("x-cccc", 2)):
         write_run(tmp_path / name, arms=("poly",), trials=2, run_seed=seed, baseline=False)
     run = results.load(tmp_path)
-    own, other = run.compare(reference="poly@aaaa").arms
-    assert (own.n, own.difference, other.difference.n) == (3, None, 0)
+    first, other = run.compare(reference="poly@aaaa").arms
+    assert (first.n, first.difference, other.difference.n) == (3, None, 0)
     assert math.isnan(other.loss_ratio)
     assert main(["compare", str(tmp_path), "--reference", "poly@aaaa", "--no-plots"]) == 0
     assert "nan" not in capsys.readouterr().out

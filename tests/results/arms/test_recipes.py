@@ -23,9 +23,9 @@ def run_dirs(tmp_path_factory):
 
 
 def test_runs_of_two_workloads_are_profiled(run_dirs):
-    found = workload_profiles(results.load(run_dirs).rows())
-    assert [arm.name for arm in found.arms] == ["poly", "cosine", "baseline"]
-    assert dict(found.num_seeds) == {"digits@short": 3, "digits@long": 3}
+    profiles = workload_profiles(results.load(run_dirs).rows())
+    assert [arm.name for arm in profiles.arms] == ["poly", "cosine", "baseline"]
+    assert dict(profiles.num_seeds) == {"digits@short": 3, "digits@long": 3}
 
 
 def test_the_command_prints_and_draws(run_dirs, tmp_path, capsys):

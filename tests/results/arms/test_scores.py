@@ -108,8 +108,8 @@ def test_the_number_of_a_users_test_samples_follows_from_the_accuracies(tmp_path
 def test_an_unknown_number_of_test_samples_leaves_the_interval_out(tmp_path):
     none_right = users_rows(tmp_path / "run", num_samples=357, right=((0, 0), (0, 0)))
     assert correct_images(group_by_arm(none_right), {}) == {}
-    told = correct_images(group_by_arm(none_right), {"run": {"num_test": 355}})
-    assert told["poly"][0].tolist() == [0.0] * 355
+    correct = correct_images(group_by_arm(none_right), {"run": {"num_test": 355}})
+    assert correct["poly"][0].tolist() == [0.0] * 355
     rows = users_rows(tmp_path / "other", num_samples=357, right=((300, 310), (290, 340)))
     rows[0]["test_accuracy"] += 0.001
     assert correct_images(group_by_arm(rows), {"other": {"num_test": 0}}) == {}

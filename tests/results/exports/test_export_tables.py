@@ -78,9 +78,9 @@ def test_figures_come_in_every_format_asked_for(run_dir, tmp_path):
     arguments = ["--figures", "svg,pdf", "--out", str(tmp_path)]
     assert main(["export", str(run_dir), *arguments]) == 0
     run = results.load(run_dir)
-    shown = {name for name, plot in PLOTS.items() if arms_of(plot.info(run))}
+    drawn = {name for name, plot in PLOTS.items() if arms_of(plot.info(run))}
     assert {path.name for path in tmp_path.iterdir()} == {
-        f"{name}.{kind}" for name in shown for kind in ("svg", "pdf")
+        f"{name}.{kind}" for name in drawn for kind in ("svg", "pdf")
     }
 
 

@@ -140,13 +140,13 @@ def ended_row(trial: TrialConfig) -> dict[str, object]:
 
 
 def test_the_rate_is_read_from_a_runs_records(tmp_path) -> None:
-    found = read_exchange(load(write_experiment(tmp_path, 4)))
-    assert found.rate.a == pytest.approx(1.0, abs=1e-6)
-    assert found.drop_X.tolist() == [0.0, 1.0, 2.0]
-    assert found.growth_K.tolist() == pytest.approx([1.0])
-    assert found.batch_max == 2 * found.batch0
-    assert "doubling the batch equals dividing lr by 2^a, a = 1.00" in found.sentence
-    assert f"n=4 paired seeds, {found.num_epochs} epochs" in found.sentence
+    exchange = read_exchange(load(write_experiment(tmp_path, 4)))
+    assert exchange.rate.a == pytest.approx(1.0, abs=1e-6)
+    assert exchange.drop_X.tolist() == [0.0, 1.0, 2.0]
+    assert exchange.growth_K.tolist() == pytest.approx([1.0])
+    assert exchange.batch_max == 2 * exchange.batch0
+    assert "doubling the batch equals dividing lr by 2^a, a = 1.00" in exchange.sentence
+    assert f"n=4 paired seeds, {exchange.num_epochs} epochs" in exchange.sentence
 
 
 def test_two_seeds_are_too_few(tmp_path) -> None:

@@ -25,21 +25,21 @@ def run(tmp_path_factory):
 
 
 def test_the_noise_constant_is_averaged_over_epochs_then_seeds(run):
-    found = read_noise(run)["lr_batch batch0=8,lr0=0.1"]
+    constant = read_noise(run)["lr_batch batch0=8,lr0=0.1"]
     # seeds 800, 801, 802 in epoch 2 and three times that in epoch 6
     log_R = [math.log(math.sqrt(3) * c2) for c2 in (800, 801, 802)]
     error = statistics.stdev(log_R) / math.sqrt(3)
-    assert found.c2 == pytest.approx(math.exp(statistics.mean(log_R)))
-    assert found.high == pytest.approx(math.exp(statistics.mean(log_R) + T_2 * error))
-    assert found.last == pytest.approx(3 * found.first)
-    assert (found.k, found.num_seeds, found.num_measurements) == (2.0, 3, 2)
+    assert constant.c2 == pytest.approx(math.exp(statistics.mean(log_R)))
+    assert constant.high == pytest.approx(math.exp(statistics.mean(log_R) + T_2 * error))
+    assert constant.last == pytest.approx(3 * constant.first)
+    assert (constant.k, constant.num_seeds, constant.num_measurements) == (2.0, 3, 2)
 
 
 def test_k_is_the_largest_norm_of_any_seed_and_c2_of_one_seed_has_no_interval(tmp_path):
     with RunStore.create(tmp_path / "run", {}, "") as store:
         record(store, constant_trial(), epochs={2: noise(4.0, largest=7.0), 6: noise(8.0)})
-    found = read_noise(results.load(tmp_path / "run"))
-    (one,) = found.values()
+    constants = read_noise(results.load(tmp_path / "run"))
+    (one,) = constants.values()
     assert one.c2 == pytest.approx(math.sqrt(4.0 * 8.0))
     assert (one.low, one.high, one.k, one.num_seeds) == (None, None, 7.0, 1)
 
@@ -54,7 +54,7 @@ def test_a_noise_constant_is_never_negative_and_leaves_out_diverged_seeds(tmp_pa
             status="diverged",
             epochs={2: noise(1e9, largest=1e9)},
         )
-    (found,) = read_noise(results.load(tmp_path / "run")).values()
-    assert (found.c2, found.k, found.num_seeds) == (pytest.approx(10.0), 2.0, 2)
-    assert found.low is not None
-    assert 0 < found.low < 1.0
+    (constant,) = read_noise(results.load(tmp_path / "run")).values()
+    assert (constant.c2, constant.k, constant.num_seeds) == (pytest.approx(10.0), 2.0, 2)
+    assert constant.low is not None
+    assert 0 < constant.low < 1.0

@@ -73,10 +73,10 @@ def write_search(path, *, sampler="random", fidelity="full"):
 def test_full_search_trials_count_and_a_diverged_one_at_chance(tmp_path):
     run = write_search(tmp_path / "run")
     (poly,) = best_of_n(run)
-    found = [row["objective"] for row in run.rows() if row["role"] == "search"]
+    objectives = [row["objective"] for row in run.rows() if row["role"] == "search"]
     assert len(poly.mean_N) == 5  # not the failed, the short, the confirm trial
-    assert poly.mean_N[-1] == max(value for value in found[:4])
-    assert poly.mean_N[0] == pytest.approx((sum(found[:4]) + 0.1) / 5)
+    assert poly.mean_N[-1] == max(value for value in objectives[:4])
+    assert poly.mean_N[0] == pytest.approx((sum(objectives[:4]) + 0.1) / 5)
     assert (poly.low_N <= poly.mean_N).all()
     assert (poly.mean_N <= poly.high_N).all()
 

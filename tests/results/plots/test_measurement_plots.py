@@ -50,9 +50,9 @@ def test_sharpness_is_correlated_between_configs_not_seeds(run):
     delta = [r / math.sqrt(b) for b, r in zip(batch, lr, strict=True)]
     expected = {"batch_size": batch, "lr": lr, "delta": delta}
     for quantity, values in expected.items():
-        found = info.correlations[Panel(quantity, "sharpness")]
-        assert found.n == 6
-        assert found.rho == pytest.approx(spearmanr(values, sharp).statistic)
+        correlation = info.correlations[Panel(quantity, "sharpness")]
+        assert correlation.n == 6
+        assert correlation.rho == pytest.approx(spearmanr(values, sharp).statistic)
     assert info.is_constant
     assert "0.0002 * |w|, 64 images in batches of 32" in info.setting
 
@@ -82,9 +82,9 @@ def test_scaled_noise_norms_have_t_intervals_over_seeds(run):
     # norms 1, 2, 3 of the three seeds in epoch 2, one more in epoch 6
     arm = read_sampling(run)[0]
     for epoch, norm in {2: 2.0, 6: 3.0}.items():
-        found = arm.scaled_norm[epoch]
-        assert found.mean == pytest.approx(math.sqrt(8) * norm)
-        assert found.low == pytest.approx(math.sqrt(8) * (norm - T_2 / math.sqrt(3)))
+        mean = arm.scaled_norm[epoch]
+        assert mean.mean == pytest.approx(math.sqrt(8) * norm)
+        assert mean.low == pytest.approx(math.sqrt(8) * (norm - T_2 / math.sqrt(3)))
 
 
 def test_the_density_of_normal_noise_is_normal_and_misses_what_lies_beyond(tmp_path):
@@ -140,7 +140,7 @@ def test_a_figure_of_measurements_is_titled_and_keeps_its_text_inside(run, name)
     assert width == 1200
     assert figure.get_suptitle()
     texts = [t for axes in figure.axes for t in axes.texts] + figure.texts
-    boxes = [found.get_window_extent() for found in [*texts, *figure.legends]]
+    boxes = [artist.get_window_extent() for artist in [*texts, *figure.legends]]
     assert all(box.x0 >= 0 and box.x1 <= width for box in boxes)
     assert all(box.y0 >= 0 and box.y1 <= height for box in boxes)
 
@@ -149,7 +149,7 @@ def test_the_figures_say_n_and_the_kind_of_interval(run):
     figures = {name: Figure() for name in NEW_FIGURES}
     for name, figure in figures.items():
         PLOTS[name].draw(PLOTS[name].info(run), figure)
-    told = {
+    texts_of = {
         name: " ".join(
             [figure.get_suptitle()]
             + [axes.get_title() for axes in figure.axes]
@@ -158,13 +158,13 @@ def test_the_figures_say_n_and_the_kind_of_interval(run):
         )
         for name, figure in figures.items()
     }
-    assert "n=6" in told["sharpness"]
-    assert "Fisher z" in told["sharpness"]
+    assert "n=6" in texts_of["sharpness"]
+    assert "Fisher z" in texts_of["sharpness"]
     for name in ("sampling", "noise"):
-        assert "n=3" in told[name]
-        assert "t-intervals over seeds" in told[name]
-    assert "n=3" in told["critical"]
-    assert "smallest to largest seed" in told["critical"]
+        assert "n=3" in texts_of[name]
+        assert "t-intervals over seeds" in texts_of[name]
+    assert "n=3" in texts_of["critical"]
+    assert "smallest to largest seed" in texts_of["critical"]
 
 
 def test_a_run_shows_the_figures_of_what_it_measured(run, tmp_path):
@@ -204,7 +204,7 @@ def test_an_empty_run_correlates_nothing(tmp_path):
     RunStore.create(tmp_path / "run", {}, "").close()
     info = read_sharpness(results.load(tmp_path / "run"))
     assert info.arms == ()
-    assert all(found.n == 0 for found in info.correlations.values())
+    assert all(correlation.n == 0 for correlation in info.correlations.values())
 
 
 def test_points_of_a_space_are_drawn_in_their_order(tmp_path):

@@ -260,9 +260,9 @@ def test_importances_find_the_parameter_that_matters(tmp_path):
     trials = [
         ({"p": p, "delta0": 0.1 * d, "interval": 1}, 0.5 + 0.1 * p, {}, {}) for p, d in points
     ]
-    found = importances(write_search(tmp_path / "run", trials), "poly")
-    assert next(iter(found.share)) == "p"
-    assert found.share["p"] > 0.8
+    importance = importances(write_search(tmp_path / "run", trials), "poly")
+    assert next(iter(importance.share)) == "p"
+    assert importance.share["p"] > 0.8
 
 
 def test_importances_are_refused_politely(tmp_path):

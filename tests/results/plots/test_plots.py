@@ -80,13 +80,13 @@ def test_differences_are_those_of_the_comparison(run):
 
 
 # Figures of an ordinary run; those of measurements have tests of their own.
-SHOWN = (
+DRAWN = (
     *("curves", "schedules", "parameter_map", "progress", "importances", "slices"),
     *("differences", "time_use", "decay_rates"),
 )
 
 
-@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.parametrize("name", DRAWN)
 def test_every_figure_is_1200_pixels_wide_and_has_a_title(run, name):
     figure, plot = Figure(dpi=120), PLOTS[name]
     plot.draw(plot.info(run), figure)
@@ -97,7 +97,7 @@ def test_every_figure_is_1200_pixels_wide_and_has_a_title(run, name):
 
 def test_all_figures_with_something_to_show_are_saved_in_all_formats(run, tmp_path):
     written = save_plots(run, tmp_path / "plots", ("png", "svg"))
-    assert {path.name for path in written} == {f"{n}.{k}" for n in SHOWN for k in ("png", "svg")}
+    assert {path.name for path in written} == {f"{n}.{k}" for n in DRAWN for k in ("png", "svg")}
     assert all(path.stat().st_size > 1000 for path in written)
 
 

@@ -85,11 +85,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> results.Run:
 
 
 def test_every_arm_finds_the_published_training_of_its_curve(run: results.Run) -> None:
-    found = published_info(run).arms
-    assert {a.name: a.published.label for a in found} == {name: name for name in PAPERS}
-    assert all(a.accuracy.mean == pytest.approx(ACCURACY[a.name] + 0.005, abs=2e-3) for a in found)
-    assert all(a.train_loss.mean == LOSS[a.name] for a in found)
-    assert {(a.accuracy.n, a.train_loss.n) for a in found} == {(2, 2)}
+    arms = published_info(run).arms
+    assert {a.name: a.published.label for a in arms} == {name: name for name in PAPERS}
+    assert all(a.accuracy.mean == pytest.approx(ACCURACY[a.name] + 0.005, abs=2e-3) for a in arms)
+    assert all(a.train_loss.mean == LOSS[a.name] for a in arms)
+    assert {(a.accuracy.n, a.train_loss.n) for a in arms} == {(2, 2)}
 
 
 def test_the_ranks_are_compared_by_spearman(run: results.Run) -> None:
@@ -183,19 +183,19 @@ def test_the_published_figure_has_a_title_and_a_dot_an_arm(run: results.Run) -> 
 
 def test_the_exchange_figure_holds_the_responses_and_the_rates(tmp_path: Path) -> None:
     run = results.load(write_experiment(tmp_path, 4))
-    found, figure = read_exchange(run), Figure()
-    assert exchange_info(run)[0].sentence == found.sentence
+    exchange, figure = read_exchange(run), Figure()
+    assert exchange_info(run)[0].sentence == exchange.sentence
     draw_exchange(exchange_info(run), figure)
     assert "n=4 paired seeds, 6 epochs" in figure.get_suptitle()
     left, right = figure.axes
     lr, batch = (bars[0] for bars in left.containers)
-    assert lr.get_xdata().tolist() == found.drop_X.tolist()
+    assert lr.get_xdata().tolist() == exchange.drop_X.tolist()
     # log loss falls by 0.3 a halving, seed by seed; a batch stands at its equal, a k = 1
     assert [float(y) for y in lr.get_ydata()] == pytest.approx([0.0, -0.3, -0.6], abs=1e-12)
     assert [float(x) for x in batch.get_xdata()] == pytest.approx([1.0], abs=1e-6)
     assert [float(y) for y in batch.get_ydata()] == pytest.approx([-0.3], abs=1e-12)
     assert [label.get_text() for label in right.get_yticklabels()] == ["together", "to 64"]
-    assert [text.get_text() for text in right.texts].count(f"{found.rate.a:.2f}") == 2
+    assert [text.get_text() for text in right.texts].count(f"{exchange.rate.a:.2f}") == 2
 
 
 def exchange_trial(space: str, factor: float, replicate: int) -> TrialConfig:
@@ -244,8 +244,8 @@ def write_function(path: Path, name: str, shares: Mapping[str, Sequence[float]])
             trial = arm(method, "cosine", {}, recipe=recipe)
             record(store, replace(trial, role="search"), accuracy=0.5)
             for seed, share in enumerate(seeds):
-                told = {"test_accuracy": share, "test_loss": 1 - share}
-                record(store, replace(trial, replicate=seed, seed=seed), accuracy=0.5, **told)
+                metrics = {"test_accuracy": share, "test_loss": 1 - share}
+                record(store, replace(trial, replicate=seed, seed=seed), accuracy=0.5, **metrics)
     return results.load(path)
 
 

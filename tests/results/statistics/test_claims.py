@@ -108,8 +108,8 @@ def test_a_later_winner_is_judged_by_its_look(winners, look, factor):
     surer = pair(0.01, 0.001, 4)
     (claim,) = make_claims({("a", "b"): surer}, min_effect=0.0001, winners=winners)
     assert claim.winner == "a"
-    found = compare({"a": scores(0.91, 0.92), "b": scores(0.9, 0.9)}, winners=winners)
-    assert found.verdict.endswith("(claims corrected for winners judged before).")
+    comparison = compare({"a": scores(0.91, 0.92), "b": scores(0.9, 0.9)}, winners=winners)
+    assert comparison.verdict.endswith("(claims corrected for winners judged before).")
 
 
 def test_every_kind_of_claim_is_corrected():
@@ -183,12 +183,12 @@ def test_a_decided_pair_needs_no_seeds():
 @pytest.mark.slow
 def test_no_false_claims_among_equal_arms_more_often_than_5_percent():
     """400 comparisons of 4 equal arms: at 5% at most 32 false ones (99.9% of a binomial)."""
-    rng, found = np.random.default_rng(3), 0
+    rng, num_false = np.random.default_rng(3), 0
     for _ in range(400):
         arms = {name: dict(enumerate(rng.normal(0.9, 0.01, 5))) for name in "abcd"}
         claims = compare(arms, min_effect=1e-6).claims
-        found += any(claim.winner for claim in claims)
-    assert found <= stats.binom.ppf(0.999, 400, 0.05)
+        num_false += any(claim.winner for claim in claims)
+    assert num_false <= stats.binom.ppf(0.999, 400, 0.05)
 
 
 def test_under_repeated_looks_the_interval_is_a_confidence_sequence():

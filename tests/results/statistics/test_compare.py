@@ -253,7 +253,7 @@ def test_without_the_images_of_a_seed_there_is_no_second_interval(lacking):
     both = {"a": scores(0.9, 0.7), "b": scores(0.5, 0.6)}
     correct = {name: {0: np.ones(2), 1: np.zeros(2)} for name in both}
     del correct[lacking][1]
-    others = {name: own for name, own in correct.items() if name != lacking}
+    others = {name: bitmaps for name, bitmaps in correct.items() if name != lacking}
     for known in (correct, others):
         d = compare(both, correct=known).pairs["a", "b"]
         assert (d.examples_low, d.examples_high) == (None, None)
@@ -262,7 +262,9 @@ def test_without_the_images_of_a_seed_there_is_no_second_interval(lacking):
 
 def test_one_test_image_gives_no_second_interval():
     both = {"a": scores(1.0, 0.0), "b": scores(0.0, 0.0)}
-    correct = {name: {r: np.array([s]) for r, s in own.items()} for name, own in both.items()}
+    correct = {
+        name: {r: np.array([s]) for r, s in values.items()} for name, values in both.items()
+    }
     assert compare(both, correct=correct).pairs["a", "b"].examples_low is None
 
 

@@ -28,12 +28,12 @@ def test_values_that_differ_by_rounding_tie():
 
 
 def test_the_interval_is_fishers_with_bonett_and_wrights_error():
-    found = spearman([1, 2, 3, 4, 5], [2, 1, 4, 3, 5])
+    correlation = spearman([1, 2, 3, 4, 5], [2, 1, 4, 3, 5])
     # d = (1, 1, 1, 1, 0): rho = 1 - 6 * 4 / (5 * 24)
-    assert found.rho == pytest.approx(0.8)
+    assert correlation.rho == pytest.approx(0.8)
     half = 1.959963984540054 * math.sqrt((1 + 0.8**2 / 2) / 2)
-    assert found.low == pytest.approx(math.tanh(math.atanh(0.8) - half))
-    assert found.high == pytest.approx(math.tanh(math.atanh(0.8) + half))
+    assert correlation.low == pytest.approx(math.tanh(math.atanh(0.8) - half))
+    assert correlation.high == pytest.approx(math.tanh(math.atanh(0.8) + half))
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_the_interval_is_fishers_with_bonett_and_wrights_error():
     [([1, 2, 3], [1, 3, 2]), ([1, 2, 3, 4], [2, 4, 6, 9]), ([1, 2, 3, 4], [5, 5, 5, 5])],
 )
 def test_few_perfect_and_constant_pairs_have_no_interval(x, y):
-    found = spearman(x, y)
-    assert (found.low, found.high, found.n) == (None, None, len(x))
+    correlation = spearman(x, y)
+    assert (correlation.low, correlation.high, correlation.n) == (None, None, len(x))
 
 
 def test_no_rho_where_one_side_does_not_vary():
@@ -65,10 +65,10 @@ def test_a_correlation_refuses_what_has_no_ranks(x, y):
 
 
 def test_four_pairs_are_enough_for_an_interval():
-    found = spearman([1, 2, 3, 4], [2, 1, 4, 3])  # rho = 1 - 6 * 4 / (4 * 15)
+    correlation = spearman([1, 2, 3, 4], [2, 1, 4, 3])  # rho = 1 - 6 * 4 / (4 * 15)
     half = 1.959963984540054 * math.sqrt(1 + 0.6**2 / 2)
-    assert found.rho == pytest.approx(0.6)
-    assert (found.low, found.high) == pytest.approx(
+    assert correlation.rho == pytest.approx(0.6)
+    assert (correlation.low, correlation.high) == pytest.approx(
         (math.tanh(math.atanh(0.6) - half), math.tanh(math.atanh(0.6) + half))
     )
 

@@ -15,10 +15,10 @@ T_1, T_2 = 12.706204736174698, 4.302652729911275  # 0.975 quantiles of 1 and 2 d
 
 
 def test_a_mean_has_a_t_interval_from_two_values_on():
-    found = mean_of([1.0, 2.0, 3.0, math.nan])
-    assert (found.n, found.mean) == (3, 2.0)
-    assert found.low == pytest.approx(2 - T_2 / math.sqrt(3))
-    assert found.high == pytest.approx(2 + T_2 / math.sqrt(3))
+    mean = mean_of([1.0, 2.0, 3.0, math.nan])
+    assert (mean.n, mean.mean) == (3, 2.0)
+    assert mean.low == pytest.approx(2 - T_2 / math.sqrt(3))
+    assert mean.high == pytest.approx(2 + T_2 / math.sqrt(3))
     # 1 and 3: sd = sqrt(2), half width t * sqrt(2) / sqrt(2)
     pair = mean_of([1.0, 3.0, math.inf])
     assert (pair.n, pair.low, pair.high) == (2, pytest.approx(2 - T_1), pytest.approx(2 + T_1))
@@ -26,9 +26,9 @@ def test_a_mean_has_a_t_interval_from_two_values_on():
 
 @pytest.mark.parametrize("values", [[], [1.0], [1.0, 1.0], [0.5] * 7])
 def test_without_a_spread_there_is_no_interval(values):
-    found = mean_of(values)
-    assert (found.n, found.low, found.high) == (len(values), None, None)
-    assert found.mean == (values[0] if values else pytest.approx(math.nan, nan_ok=True))
+    mean = mean_of(values)
+    assert (mean.n, mean.low, mean.high) == (len(values), None, None)
+    assert mean.mean == (values[0] if values else pytest.approx(math.nan, nan_ok=True))
 
 
 def test_a_mean_is_told_with_its_interval_and_number():
@@ -94,5 +94,5 @@ def test_more_seeds_and_images_by_the_sums_of_squares(confidence):
     of_images = stats.norm.ppf((1 + confidence) / 2) ** 2 * (ms_image - ms_rest) / 12
     half = math.sqrt(of_seeds**2 + of_images)
     assert ms_image > ms_rest
-    found = examples_interval(np.array(cells), confidence)
-    assert found == pytest.approx((mean - half, mean + half))
+    interval = examples_interval(np.array(cells), confidence)
+    assert interval == pytest.approx((mean - half, mean + half))

@@ -18,8 +18,8 @@ from results.statistics.wording import (
     column_title,
     diverged_text,
     metric_words,
+    screen_text,
     short_words,
-    told,
     value_text,
 )
 from results.statistics.worth import worths
@@ -32,8 +32,8 @@ BLEU = make_metric("bleu", "max")
 def draw(mean: float, seed: int, n: int = 10, sd: float = 0.004) -> dict[int, float]:
     """Seeds share most of their luck, as paired trainings do."""
     luck = np.random.default_rng(99).normal(0, 0.02, n)
-    own = np.random.default_rng(seed).normal(mean, sd, n)
-    return dict(enumerate((luck + own).tolist()))
+    values = np.random.default_rng(seed).normal(mean, sd, n)
+    return dict(enumerate((luck + values).tolist()))
 
 
 LOW, HIGH = draw(3.25, 1), draw(3.28, 2)
@@ -117,10 +117,12 @@ def test_an_arm_with_diverged_seeds_is_never_better() -> None:
     lucky = {r: v for r, v in LOW.items() if r > 1}  # two seeds diverged
     diverged = {"lucky": (2, 10)}
     scores = {"lucky": lucky, "steady": HIGH}
-    found = compare(scores, metric=LOSS, min_effect=None, diverged=diverged, reference="steady")
-    (claim,) = found.claims
+    comparison = compare(
+        scores, metric=LOSS, min_effect=None, diverged=diverged, reference="steady"
+    )
+    (claim,) = comparison.claims
     assert (claim.outcome, claim.winner, claim.seeds_needed) == ("undecided", None, None)
-    assert found.verdict.endswith(
+    assert comparison.verdict.endswith(
         "lucky diverged on 2 of 10 seeds, left out of its mean; an arm with diverged seeds is "
         "never called better."
     )
@@ -185,13 +187,13 @@ def test_digits_follow_the_interval(
     mean, half = difference
     d = paired_difference({0: mean - 1, 1: mean + 1}, {0: 0.0, 1: 0.0}, LOSS)
     d = with_resampling(d, np.array(d.values))
-    found = type(d)(n=2, mean=mean, sd=1.0, low=mean - half, high=mean + half, metric=LOSS)
-    assert found.texts == texts
+    resized = type(d)(n=2, mean=mean, sd=1.0, low=mean - half, high=mean + half, metric=LOSS)
+    assert resized.texts == texts
 
 
 def test_values_in_words() -> None:
-    assert (told(0.9731, VAL_ACCURACY), told(3.28713, LOSS)) == ("97.31 %", "3.2871")
-    assert told(math.nan, LOSS) == "-"
+    assert (screen_text(0.9731, VAL_ACCURACY), screen_text(3.28713, LOSS)) == ("97.31 %", "3.2871")
+    assert screen_text(math.nan, LOSS) == "-"
     assert value_text(3.28713, LOSS, 0.0123) == "3.287"
     assert (amount(0.002, VAL_ACCURACY), amount(0.003, LOSS)) == ("0.2", "0.003")
     assert [metric_words(m) for m in (VAL_ACCURACY, LOSS)] == ["validation accuracy", "test loss"]

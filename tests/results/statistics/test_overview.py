@@ -110,8 +110,8 @@ def test_a_comparison_in_a_notebook_tells_its_verdict_and_escapes_names():
     comparison = replace(compare(scores(baseline=0.9, **{"<b>": 0.95})), warnings=("x < y",))
     html = comparison._repr_html_()
     tables = "".join(table.html() for table in comparison.tables().values())
-    told = comparison.verdict.replace("<b>", "&lt;b&gt;")
-    assert html == f"<p>{told}</p><p>Note: x &lt; y</p>{tables}"
+    verdict = comparison.verdict.replace("<b>", "&lt;b&gt;")
+    assert html == f"<p>{verdict}</p><p>Note: x &lt; y</p>{tables}"
     assert "<b>" not in html
 
 

@@ -18,18 +18,18 @@ def share_at(profile, tau_T, tau):
 
 
 def test_shares_by_hand():
-    found = performance_profiles(TWO)
-    poly, cosine = found.arms
+    profiles = performance_profiles(TWO)
+    poly, cosine = profiles.arms
     # gaps: poly 0.01, 0 | 0, 0.04; cosine 0, 0.02 | 0.10, 0
-    assert found.tau_T[0] == 0.0
-    assert found.tau_T[-1] == pytest.approx(0.10)
+    assert profiles.tau_T[0] == 0.0
+    assert profiles.tau_T[-1] == pytest.approx(0.10)
     assert (poly.share_T[0], cosine.share_T[0]) == (0.5, 0.5)
-    assert share_at(poly, found.tau_T, 0.015) == 0.75
-    assert share_at(cosine, found.tau_T, 0.015) == 0.5
-    assert share_at(poly, found.tau_T, 0.05) == 1.0
-    assert share_at(cosine, found.tau_T, 0.05) == 0.75
+    assert share_at(poly, profiles.tau_T, 0.015) == 0.75
+    assert share_at(cosine, profiles.tau_T, 0.015) == 0.5
+    assert share_at(poly, profiles.tau_T, 0.05) == 1.0
+    assert share_at(cosine, profiles.tau_T, 0.05) == 0.75
     assert (poly.share_T[-1], cosine.share_T[-1]) == (1.0, 1.0)
-    assert found.num_seeds == {"digits": 2, "cifar": 2}
+    assert profiles.num_seeds == {"digits": 2, "cifar": 2}
 
 
 def test_workloads_count_the_same_however_many_seeds_they_have():
@@ -40,8 +40,8 @@ def test_workloads_count_the_same_however_many_seeds_they_have():
 
 
 def test_bands_hold_the_share_and_close_where_all_seeds_agree():
-    found = performance_profiles(TWO)
-    for arm in found.arms:
+    profiles = performance_profiles(TWO)
+    for arm in profiles.arms:
         assert (arm.low_T <= arm.share_T).all()
         assert (arm.share_T <= arm.high_T).all()
     sure = {w: {"a": {0: 0.9, 1: 0.8}, "b": {0: 0.5, 1: 0.5}} for w in ("x", "y")}
@@ -56,17 +56,17 @@ def test_bands_are_quantiles_of_shares_of_resampled_seeds():
         w: {arm: dict(enumerate(rng.uniform(0.8, 0.9, n))) for arm in "abc"}
         for w, n in (("x", 7), ("y", 12))
     }
-    found = performance_profiles(scores)
+    profiles = performance_profiles(scores)
     rng = np.random.default_rng(0)
     draws = [
-        {w: rng.integers(0, n, n).tolist() for w, n in found.num_seeds.items()}
+        {w: rng.integers(0, n, n).tolist() for w, n in profiles.num_seeds.items()}
         for _ in range(2_000)
     ]
-    tau = found.tau_T[60]
-    for arm in found.arms:
+    tau = profiles.tau_T[60]
+    for arm in profiles.arms:
         near = {
             w: [max(arms[a][r] for a in "abc") - arms[arm.name][r] <= tau for r in range(n)]
-            for (w, arms), n in zip(scores.items(), found.num_seeds.values(), strict=True)
+            for (w, arms), n in zip(scores.items(), profiles.num_seeds.values(), strict=True)
         }
         shares = [
             sum(sum(near[w][r] for r in rows) / len(rows) for w, rows in draw.items()) / 2
@@ -77,15 +77,15 @@ def test_bands_are_quantiles_of_shares_of_resampled_seeds():
 
 
 def test_only_common_seeds_and_common_arms_count():
-    found = performance_profiles(
+    profiles = performance_profiles(
         {
             "x": {"a": {0: 0.9, 1: 0.8, 2: 0.1}, "b": {0: 0.5, 1: 0.5}, "only": {0: 1.0}},
             "y": {"b": {5: 0.5}, "a": {5: 0.6}, "empty": {}},
         }
     )
-    assert [arm.name for arm in found.arms] == ["a", "b"]
-    assert found.left_out == ("only",)
-    assert found.num_seeds == {"x": 2, "y": 1}
+    assert [arm.name for arm in profiles.arms] == ["a", "b"]
+    assert profiles.left_out == ("only",)
+    assert profiles.num_seeds == {"x": 2, "y": 1}
 
 
 @pytest.mark.parametrize(

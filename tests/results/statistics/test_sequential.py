@@ -178,8 +178,8 @@ def test_two_seeds_by_hand():
     # alpha = 0.6: r = 1/3, k = sqrt(3) / 0.6, t^2 = (k - 1) / (1 - k / 3)
     k = math.sqrt(3) / 0.6
     half = math.sqrt(0.5) * math.sqrt((k - 1) / (1 - k / 3) / 2)
-    found = confidence_sequence([1.0, 2.0], alpha=0.6)
-    assert found == pytest.approx((1.5 - half, 1.5 + half))
+    interval = confidence_sequence([1.0, 2.0], alpha=0.6)
+    assert interval == pytest.approx((1.5 - half, 1.5 + half))
 
 
 def test_three_seeds_are_enough_for_a_decision_and_two_are_not():

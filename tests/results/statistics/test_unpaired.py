@@ -64,24 +64,24 @@ def test_claims_of_unpaired_arms_are_holms_over_scipys_p_values() -> None:
         name: draw(8, mean=mean, sd=0.1, seed=number)
         for number, (name, mean) in enumerate(means.items())
     }
-    found = compare(arms, min_effect=0.3, paired=False)
+    comparison = compare(arms, min_effect=0.3, paired=False)
     p_values = {
         pair: stats.ttest_ind(
             list(arms[pair[0]].values()), list(arms[pair[1]].values()), equal_var=False
         ).pvalue
-        for pair in found.pairs
+        for pair in comparison.pairs
     }
     order = sorted(p_values, key=lambda pair: p_values[pair])
     steps = [p_values[pair] * (3 - number) for number, pair in enumerate(order)]
     expected = dict(zip(order, np.minimum(1, np.maximum.accumulate(steps)), strict=True))
-    assert {(c.a, c.b): c.p_holm for c in found.claims} == pytest.approx(expected)
-    outcomes = {(c.a, c.b): (c.outcome, c.winner) for c in found.claims}
+    assert {(c.a, c.b): c.p_holm for c in comparison.claims} == pytest.approx(expected)
+    outcomes = {(c.a, c.b): (c.outcome, c.winner) for c in comparison.claims}
     assert outcomes["a", "b"] == ("equivalent", None)
     assert outcomes["a", "c"] == ("better by min_effect", "c")
-    assert "n=8 and 8 seeds, not paired" in found.verdict
+    assert "n=8 and 8 seeds, not paired" in comparison.verdict
     # nothing that needs pairs stands beside
-    assert found.pairs["a", "b"].prob_better is None
-    captions = [table.caption for table in found.tables().values()]
+    assert comparison.pairs["a", "b"].prob_better is None
+    captions = [table.caption for table in comparison.tables().values()]
     assert not [caption for caption in captions if "paired seed" in caption], captions
 
 
@@ -89,15 +89,15 @@ def test_as_many_more_seeds_as_needed_decide_it_at_the_same_spread() -> None:
     n, mean, sd = 4, 0.5, 1.0
     values = np.asarray([-1.0, -1.0, 1.0, 1.0]) * sd / math.sqrt(4 / 3)  # sample sd = sd
     a, b = dict(enumerate((values + mean).tolist())), dict(enumerate(values.tolist()))
-    found = seeds_needed(welch_difference(a, b), min_effect=1e-9)
+    needed = seeds_needed(welch_difference(a, b), min_effect=1e-9)
 
     def separated(count: int) -> bool:
         test = stats.ttest_ind_from_stats(mean, sd, count, 0.0, sd, count, equal_var=False)
         return bool(test.pvalue < 0.05)
 
-    assert found is not None
-    assert separated(n + found)
-    assert not separated(n + found - 1)
+    assert needed is not None
+    assert separated(n + needed)
+    assert not separated(n + needed - 1)
 
 
 def test_looking_repeatedly_at_unpaired_seeds_is_refused() -> None:

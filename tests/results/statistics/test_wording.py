@@ -116,8 +116,8 @@ def test_shares_numbers_and_times():
 
 def test_trials_and_parameters_are_listed():
     assert status_counts({"completed": 16, "failed": 2}) == "16 completed, 2 failed"
-    told = "delta0=0.08839, interval=1, p=0.9"  # by name, whatever their order
-    assert format_params({"p": 0.9, "delta0": 0.0883883, "interval": 1}) == told
+    text = "delta0=0.08839, interval=1, p=0.9"  # by name, whatever their order
+    assert format_params({"p": 0.9, "delta0": 0.0883883, "interval": 1}) == text
     assert status_counts({}) == format_params({}) == ""
 
 

@@ -19,16 +19,16 @@ def penalised_loss(rungs, level_K, worth):
 
 def test_one_rung_shrinks_the_deviations_from_its_mean():
     # y = 1 and 3: level 2, deviations -1 and 1, shrunk by 1 / (1 + PENALTY)
-    found = worths([{"a": 0.9, "b": 0.999}])
-    assert found == pytest.approx({"a": -1 / (1 + PENALTY), "b": 1 / (1 + PENALTY)})
+    worth = worths([{"a": 0.9, "b": 0.999}])
+    assert worth == pytest.approx({"a": -1 / (1 + PENALTY), "b": 1 / (1 + PENALTY)})
 
 
 def test_nobody_and_errors_below_the_least_that_counts():
     assert worths([]) == worths([{}, {}]) == {}
     # errors of 0 and MIN_ERROR are one and the same
-    found = worths([{"a": 1.0, "b": 1 - MIN_ERROR, "c": 0.99}])
-    assert found["a"] == pytest.approx(found["b"])
-    assert found["a"] > found["c"]
+    worth = worths([{"a": 1.0, "b": 1 - MIN_ERROR, "c": 0.99}])
+    assert worth["a"] == pytest.approx(worth["b"])
+    assert worth["a"] > worth["c"]
 
 
 def test_worths_minimise_the_penalised_sum_over_several_rungs():

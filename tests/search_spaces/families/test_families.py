@@ -157,8 +157,8 @@ def test_the_papers_cooldowns_are_spaces() -> None:
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_parameters_of_a_space_are_common_extra_or_of_its_curve(space: SearchSpace) -> None:
-    own = {*FAMILIES[space.family].parameters} | ({"factor"} & {*space.ranges})
-    assert {*space.ranges} <= {*COMMON_PARAMS, *EXTRA_PARAMS, *own}
+    of_curve = {*FAMILIES[space.family].parameters} | ({"factor"} & {*space.ranges})
+    assert {*space.ranges} <= {*COMMON_PARAMS, *EXTRA_PARAMS, *of_curve}
     assert {n for n, axis in space.ranges.items() if axis.integer} == {*space.ranges} & {
         *INTEGER_PARAMS
     }

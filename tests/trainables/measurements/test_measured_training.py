@@ -293,7 +293,7 @@ def test_every_measurement_has_defaults_and_says_what_it_needs_to_go_on() -> Non
 def distances(training: NetworkTraining) -> list[float]:
     """How far the weights of each forward pass in training are from those at rest."""
     rest = [p.detach().clone() for p in training.model.parameters()]
-    found: list[float] = []
+    lengths: list[float] = []
 
     def keep(*_: object) -> None:
         for kept, p in zip(rest, training.model.parameters(), strict=True):
@@ -302,37 +302,37 @@ def distances(training: NetworkTraining) -> list[float]:
     def note(module: nn.Module, _: object) -> None:
         pairs = zip(rest, training.model.parameters(), strict=True)
         square = sum((p.detach() - kept).double().square().sum().item() for kept, p in pairs)
-        found.extend([math.sqrt(square)] * module.training)
+        lengths.extend([math.sqrt(square)] * module.training)
 
     training.optimizer.register_step_post_hook(keep)
     training.model.register_forward_pre_hook(note)
-    return found
+    return lengths
 
 
 @pytest.mark.parametrize("warmup", [0, 1])
 def test_the_radius_starts_at_radius0_and_decays_with_delta(warmup: int) -> None:
     trial = with_params(trial_of("explicit", epochs=4, warmup_epochs=warmup), p=1.0, radius0=0.5)
     training = NetworkTraining(trial)
-    found = distances(training)
+    lengths = distances(training)
     while not training.finished:
         training.run_epoch()
     table = training.schedule
     delta0 = trial.recipe.law.delta(trial.lr0, 32)
     radius = np.array([0.5 * table.delta_S[step.stage] / delta0 for step in table.steps()])
     # In thousands of dimensions nearly all of a ball is near its surface.
-    assert np.all(np.array(found) <= radius * (1 + 1e-4))
-    np.testing.assert_allclose(found, radius, rtol=0.02)
+    assert np.all(np.array(lengths) <= radius * (1 + 1e-4))
+    np.testing.assert_allclose(lengths, radius, rtol=0.02)
     # A tenth of an epoch of warmup is one of 11 equal steps to the whole; then d = 3/4.
-    assert max(found) == pytest.approx(0.5 * (10 / 11) ** warmup, rel=0.02)
+    assert max(lengths) == pytest.approx(0.5 * (10 / 11) ** warmup, rel=0.02)
 
 
 def test_every_part_of_a_batch_is_at_the_same_moved_weights() -> None:
     training = NetworkTraining(with_params(trial_of(micro_batch=8, epochs=1), radius0=0.3))
-    found = distances(training)
+    lengths = distances(training)
     training.run_epoch()
     (step, *_) = training.schedule.steps()
-    assert len(set(found[: -(-step.batch_size // 8)])) == 1
-    assert found[0] != found[-1]
+    assert len(set(lengths[: -(-step.batch_size // 8)])) == 1
+    assert lengths[0] != lengths[-1]
 
 
 def test_smoothing_changes_the_training_and_radius_0_does_not() -> None:
@@ -371,5 +371,7 @@ def test_momentum_of_the_table_is_what_the_optimizer_uses_and_the_record_says(
     assert len(set(used)) == 3
     assert used[0] == 0.9
     for record in training.records:
-        own = dataclasses.replace(training.trial.recipe.law, momentum=record.momentum)
-        assert own.delta(record.lr, record.batch_size) == pytest.approx(record.delta, rel=1e-9)
+        last_law = dataclasses.replace(training.trial.recipe.law, momentum=record.momentum)
+        assert last_law.delta(record.lr, record.batch_size) == pytest.approx(
+            record.delta, rel=1e-9
+        )

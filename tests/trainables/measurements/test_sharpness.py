@@ -51,10 +51,10 @@ def test_of_a_linear_loss_it_is_the_dual_norm(
 ) -> None:
     model = Polynomial(W, power=1)
     batches = [batch([3.0, -8.0, 2.0, -2.0], [3.0, 0.0, 0.0, -2.0])]  # mean 3, -4, 1, -2
-    found = worst_case_sharpness(
+    sharpness = worst_case_sharpness(
         model, summed, batches, rho=0.1, adaptive=adaptive, iterations=iterations
     )
-    assert found.loss == pytest.approx(expected, rel=1e-4)
+    assert sharpness.loss == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ def test_of_a_separable_convex_quadratic_it_is_at_the_corner(
 ) -> None:
     model = Polynomial(W, power=2)
     batches = [batch([3.0, 1.0, 0.0, 2.0])]
-    found = worst_case_sharpness(model, summed, batches, rho=0.1, adaptive=adaptive)
-    assert found.loss == pytest.approx(expected, rel=1e-4)
+    sharpness = worst_case_sharpness(model, summed, batches, rho=0.1, adaptive=adaptive)
+    assert sharpness.loss == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_maximum_inside_the_box_is_found_by_halving_the_step() -> None:
@@ -82,8 +82,8 @@ def test_a_maximum_inside_the_box_is_found_by_halving_the_step() -> None:
         return -(model.w - target).square().sum() + 0 * logits.sum()
 
     batches = [batch([1.0, 1.0])]
-    found = worst_case_sharpness(model, loss, batches, rho=0.1, iterations=100)
-    assert found.loss == pytest.approx(0.037**2 + 0.059**2, rel=1e-3)
+    sharpness = worst_case_sharpness(model, loss, batches, rho=0.1, iterations=100)
+    assert sharpness.loss == pytest.approx(0.037**2 + 0.059**2, rel=1e-3)
 
 
 FIVE_RISES = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
@@ -121,16 +121,16 @@ def test_at_a_checkpoint_the_search_goes_back_to_the_best(
 
 def test_a_stationary_point_has_none() -> None:
     model = Polynomial([0.0, 0.0], power=2)
-    found = worst_case_sharpness(model, summed, [batch([-1.0, -2.0])], rho=0.1, adaptive=False)
-    assert (found.loss, found.error) == (0.0, 0.0)
+    sharpness = worst_case_sharpness(model, summed, [batch([-1.0, -2.0])], rho=0.1, adaptive=False)
+    assert (sharpness.loss, sharpness.error) == (0.0, 0.0)
 
 
 def test_every_batch_has_its_own_maximum_and_examples_weigh_the_same() -> None:
     # Three examples pull up, one down: the mean of maxima is rho, the maximum of the mean rho/2.
     model = Polynomial([1.0], power=1)
     batches = [batch([1.0], [1.0], [1.0]), batch([-1.0])]
-    found = worst_case_sharpness(model, summed, batches, rho=0.1)
-    assert found.loss == pytest.approx(0.1, rel=1e-4)
+    sharpness = worst_case_sharpness(model, summed, batches, rho=0.1)
+    assert sharpness.loss == pytest.approx(0.1, rel=1e-4)
     unequal = worst_case_sharpness(model, summed, [batches[0], batch([-5.0])], rho=0.1)
     assert unequal.loss == pytest.approx(0.1 * (3 * 1 + 1 * 5) / 4, rel=1e-4)
 
@@ -145,9 +145,9 @@ def test_error_is_the_increase_at_the_worst_weights() -> None:
         (right, torch.zeros(3, dtype=torch.int64)),
         (wrong, torch.ones(1, dtype=torch.int64)),
     ]
-    found = worst_case_sharpness(model, CROSS_ENTROPY, batches, rho=0.1)
-    assert found.error == 0.75
-    assert found.loss > 0
+    sharpness = worst_case_sharpness(model, CROSS_ENTROPY, batches, rho=0.1)
+    assert sharpness.error == 0.75
+    assert sharpness.loss > 0
 
 
 def test_a_ragged_last_batch_counts_by_its_examples() -> None:

@@ -31,7 +31,7 @@ dry_run
 """.split()
 
 # A training of the user's own, complete.
-OWN = (
+USER_TRAINING = (
     "trainable=tests.fakes.users_code:train dataset.train_examples=100 lr=1 batch.initial=8"
     " epochs=3"
 )
@@ -151,25 +151,31 @@ BAD = [
     ("workload=user lr=1 batch.initial=8 epochs=3", "trainable: give your own training"),
     ("trainable=tests.fakes.users_code:train", "lr, batch.initial, epochs: no value; "),
     ("trainable=tests.fakes.users_code:train workload=digits", "workload=digits trains by itself"),
-    (f"{OWN} dataset.train_examples=null", "dataset.train_examples: give the samples"),
-    (f"{OWN} trainable=train", "trainable=train: write package.module:function"),
-    (f"{OWN} trainable=nosuch.module:train", "cannot import 'nosuch.module:train'"),
-    (f"{OWN} trainable=__main__:train", "lives in a script or notebook"),
-    (f"{OWN} trainable=./nowhere.py:train", "cannot import './nowhere.py:train': no such file"),
-    (f"{OWN} batch.initial=101", "batch.initial=101: larger than the 100"),
-    (f"{OWN} optimizer=muon", "unknown optimizer 'muon' (known: adamw"),
+    (f"{USER_TRAINING} dataset.train_examples=null", "dataset.train_examples: give the samples"),
+    (f"{USER_TRAINING} trainable=train", "trainable=train: write package.module:function"),
+    (f"{USER_TRAINING} trainable=nosuch.module:train", "cannot import 'nosuch.module:train'"),
+    (f"{USER_TRAINING} trainable=__main__:train", "lives in a script or notebook"),
     (
-        f"{OWN} optimizer=tests.fakes.users_code:plain_sgd",
+        f"{USER_TRAINING} trainable=./nowhere.py:train",
+        "cannot import './nowhere.py:train': no such file",
+    ),
+    (f"{USER_TRAINING} batch.initial=101", "batch.initial=101: larger than the 100"),
+    (f"{USER_TRAINING} optimizer=muon", "unknown optimizer 'muon' (known: adamw"),
+    (
+        f"{USER_TRAINING} optimizer=tests.fakes.users_code:plain_sgd",
         "unknown optimizer 'tests.fakes.users_code",
     ),
-    (f"{OWN} optimizer=adamw optimizer.momentum=0.9", "adamw has none"),
-    (f"{OWN} model=resnet8", "unknown model 'resnet8' (known: none)"),
-    (f"{OWN} dataset=digits", "unknown dataset 'digits' (known: none)"),
-    (f"{OWN} space=explicit", "which only trainer=network can do"),
-    (f"{OWN} space=momentum", "momentum can lower delta only from above 0"),
-    (f"{OWN} measure=noise", "measure=noise: only networks can be measured"),
+    (f"{USER_TRAINING} optimizer=adamw optimizer.momentum=0.9", "adamw has none"),
+    (f"{USER_TRAINING} model=resnet8", "unknown model 'resnet8' (known: none)"),
+    (f"{USER_TRAINING} dataset=digits", "unknown dataset 'digits' (known: none)"),
+    (f"{USER_TRAINING} space=explicit", "which only trainer=network can do"),
+    (f"{USER_TRAINING} space=momentum", "momentum can lower delta only from above 0"),
+    (f"{USER_TRAINING} measure=noise", "measure=noise: only networks can be measured"),
     *[
-        (f"{OWN} {key}={value}", f"{key}: your own training decides it, not trainer=user")
+        (
+            f"{USER_TRAINING} {key}={value}",
+            f"{key}: your own training decides it, not trainer=user",
+        )
         for key, value in (
             *(("model.width", 4), ("label_smoothing", 0.1), ("micro_batch", 8)),
             *(("optimizer.clip_norm", 1), ("optimizer.weight_decay", 0.1), ("precision", "bf16")),
@@ -177,7 +183,7 @@ BAD = [
         )
     ],
     (
-        f"{OWN} optimizer.momentum=0.9 optimizer.nesterov=true",
+        f"{USER_TRAINING} optimizer.momentum=0.9 optimizer.nesterov=true",
         "optimizer.nesterov: your own training decides it",
     ),
 ]
@@ -430,7 +436,9 @@ def test_a_huge_config_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_training_of_the_users_own_is_not_imported_to_plan_it() -> None:
-    plan = make_plan(compose([*OWN.split(), "optimizer.momentum=0.5", "space=[poly,momentum]"]))
+    plan = make_plan(
+        compose([*USER_TRAINING.split(), "optimizer.momentum=0.5", "space=[poly,momentum]"])
+    )
     recipe = plan.recipe
     assert (recipe.trainer, recipe.model) == ("user", "tests.fakes.users_code:train")
     assert (recipe.train_examples, recipe.num_classes, recipe.precision) == (100, 0, "fp32")

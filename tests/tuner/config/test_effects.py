@@ -65,9 +65,9 @@ def test_what_a_built_in_preset_or_workload_sets_is_never_told(preset: str) -> N
 def test_what_a_users_own_preset_sets_is_told_and_his_workload_is_not(tmp_path: Path) -> None:
     for group in ("preset", "workload"):
         (tmp_path / group).mkdir()
-        own = {"preset": "", "workload": "dataset: digits\nmodel: resnet8\nlr: 0.1\n"
+        files = {"preset": "", "workload": "dataset: digits\nmodel: resnet8\nlr: 0.1\n"
                "batch: {initial: 8}\nepochs: 4\n"}[group]  # fmt: skip
-        (tmp_path / group / "mine.yaml").write_text(f"{own}noise: {{pairs: 3}}\n")
+        (tmp_path / group / "mine.yaml").write_text(f"{files}noise: {{pairs: 3}}\n")
     check_effects(compose({"workload": "mine"}, str(tmp_path)))
     with pytest.raises(ConfigError, match=r"^noise.pairs=3: has no effect"):
         check_effects(compose({"preset": "mine"}, str(tmp_path)))

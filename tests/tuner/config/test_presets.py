@@ -227,8 +227,8 @@ def test_a_choice_named_twice_is_refused() -> None:
     ],
 )
 def test_what_the_user_says_wins(words: tuple[str, ...], key: str, value: object) -> None:
-    found = getattr(composed(*words), key)
-    assert (vars(found) if hasattr(found, "__dict__") else found) == value
+    setting = getattr(composed(*words), key)
+    assert (vars(setting) if hasattr(setting, "__dict__") else setting) == value
 
 
 def test_a_preset_on_another_workload_keeps_its_own_settings() -> None:

@@ -127,7 +127,7 @@ def test_a_dry_run_of_functions_reports_and_makes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def shown_config(capsys: Captured, *words: str):
+def printed_config(capsys: Captured, *words: str):
     assert main([*words, "--cfg"]) == 0
     return yaml.safe_load(capsys.readouterr().out)
 
@@ -145,7 +145,7 @@ def shown_config(capsys: Captured, *words: str):
 def test_critical_tries_the_powers_of_2_that_fit_unless_told_otherwise(
     words: tuple[str, ...], choices: list[int] | None, capsys: Captured
 ) -> None:
-    config = shown_config(capsys, "critical", *words)
+    config = printed_config(capsys, "critical", *words)
     assert config["preset"] == "measure_critical"
     assert config["spaces"]["lr_batch"]["batch0"]["choices"] == choices
 
@@ -154,14 +154,14 @@ def test_critical_finds_the_batches_of_a_users_own_workload(
     tmp_path: Path, capsys: Captured
 ) -> None:
     write_mine(tmp_path, MINE.replace("{name: digits}", "{name: digits, train_examples: 20}"))
-    config = shown_config(capsys, "critical", "workload=mine", "--config-dir", str(tmp_path))
+    config = printed_config(capsys, "critical", "workload=mine", "--config-dir", str(tmp_path))
     assert config["spaces"]["lr_batch"]["batch0"]["choices"] == [8, 16]
 
 
 def test_every_measurement_has_its_preset_unless_another_is_named(capsys: Captured) -> None:
     for what in REPORTS:
-        assert shown_config(capsys, what)["preset"] == f"measure_{what}"
-    assert shown_config(capsys, "noise", "preset=p1_noise_cpu")["preset"] == "p1_noise_cpu"
+        assert printed_config(capsys, what)["preset"] == f"measure_{what}"
+    assert printed_config(capsys, "noise", "preset=p1_noise_cpu")["preset"] == "p1_noise_cpu"
 
 
 # The workload that `--write` writes.
@@ -190,9 +190,9 @@ def test_what_is_written_is_a_workload_with_measured_constants(tmp_path: Path) -
     recipe = make_plan(config).recipe
     # geometric mean of 100 and 400
     assert (recipe.c2, recipe.k, recipe.c2_source) == (pytest.approx(200.0), 4.0, "measured")
-    own = make_plan(compose(["workload=digits", "epochs=7"])).recipe  # as it was measured
+    original = make_plan(compose(["workload=digits", "epochs=7"])).recipe  # as it was measured
     for name in ("dataset", "model", "width", "optimizer", "epochs", "batch0", "train_examples"):
-        assert getattr(recipe, name) == getattr(own, name)
+        assert getattr(recipe, name) == getattr(original, name)
 
 
 def test_a_users_own_workload_is_written_whole(tmp_path: Path) -> None:
@@ -200,10 +200,10 @@ def test_a_users_own_workload_is_written_whole(tmp_path: Path) -> None:
     config = compose(["workload=mine", "preset=measure_noise"], str(tmp_path))
     write_workload(write_noise(tmp_path / "run", config=plain(config)), tmp_path / "out")
     written = compose(["workload=mine_measured"], str(tmp_path / "out"))
-    own = compose(["workload=mine"], str(tmp_path))
+    original = compose(["workload=mine"], str(tmp_path))
     assert make_plan(written).recipe.c2_source == "measured"
     for key in ("dataset", "model", "optimizer", "lr", "batch", "epochs", "measure", "search"):
-        assert getattr(written, key) == getattr(own, key)
+        assert getattr(written, key) == getattr(original, key)
 
 
 def test_a_workload_of_ones_own_code_is_written_without_its_names(tmp_path: Path) -> None:
@@ -266,9 +266,9 @@ def test_every_report_tells_what_was_trained(measured: results.Run, report: Repo
 
 def test_noise_prints_the_constants_of_every_arm(measured: results.Run, report: Report) -> None:
     out = report("noise", measured.dirs[0])
-    found = read_noise(measured)
-    assert len(found) == 6
-    for arm, c in found.items():
+    constants = read_noise(measured)
+    assert len(constants) == 6
+    for arm, c in constants.items():
         interval = f"[{c.low:.4g}, {c.high:.4g}]"
         assert f"{arm}: C^2 = {c.c2:.4g} {interval}, from {c.first:.4g} at first" in out
     assert out.count("K = 2\n") == out.count("(geometric mean over 2 measurements, n=3 seeds") == 6
@@ -280,10 +280,10 @@ def test_critical_prints_b_star_and_what_follows(
 ) -> None:
     out = report("critical", measured.dirs[0])
     assert out.count("epsilon 1: no batch got there; train longer or raise it") == 2
-    for found in read_critical(measured):
-        assert found.b_star in (None, 8)
-        bound = f"C^2 < {found.c2_bound or math.nan:.4g}; batches within 10% of its cost: 8, 32"
-        assert (f"epsilon 0.5: b* = 8 (n=3 seeds), {bound}" in out) == (found.epsilon == 0.5)
+    for critical in read_critical(measured):
+        assert critical.b_star in (None, 8)
+        bound = f"C^2 < {critical.c2_bound or math.nan:.4g}; batches within 10% of its cost: 8, 32"
+        assert (f"epsilon 0.5: b* = 8 (n=3 seeds), {bound}" in out) == (critical.epsilon == 0.5)
     # one epoch of 1200 images: 38 steps of 32, so step 39 is the first looked at
     write_steps(tmp_path / "run", {8: (400, 400), 16: (200, None), 32: (39, 39)})
     out = report("critical", tmp_path / "run")
@@ -313,10 +313,10 @@ def test_sharpness_prints_every_correlation(measured: results.Run, report: Repor
 
 def test_exchange_prints_every_rate_or_what_is_missing(report: Report, tmp_path: Path) -> None:
     run_dir = write_experiment(tmp_path / "enough", 4)
-    found = read_exchange(results.load(run_dir))
+    exchange = read_exchange(results.load(run_dir))
     out = report("exchange", run_dir)
-    assert found.sentence in out
-    assert f"  batch 32 -> 64 alone: {found.by_growth[0].text}" in out
+    assert exchange.sentence in out
+    assert f"  batch 32 -> 64 alone: {exchange.by_growth[0].text}" in out
     out = report("exchange", write_experiment(tmp_path / "few", 2))
     assert "no exchange rate: an exchange rate needs at least 3 seeds in every arm" in out
 
@@ -333,10 +333,10 @@ def test_where_nothing_was_measured_the_reports_say_so(
 ) -> None:
     with RunStore.create(tmp_path / "run", {}, "") as store:
         write_trial(store, make_trial("cosine", role=role), status=status)
-    for what, told in NOTHING.items():
+    for what, sentence in NOTHING.items():
         out = report(what, tmp_path / "run")
         assert out.startswith("\nmlp on digits, 6 epochs, 1 seeds, 1 trainings")
-        assert told in out
+        assert sentence in out
 
 
 def test_a_run_without_a_trial_is_a_mistake_in_one_line(tmp_path: Path) -> None:

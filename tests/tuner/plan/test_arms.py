@@ -42,8 +42,8 @@ U = np.arange(15) / 15
 def test_any_family_with_its_parameters_is_a_baseline(family: str) -> None:
     params = {key: axis.from_unit(0.5) for key, axis in FAMILIES[family].ranges.items()}
     words = [f"recipe.{key}={value!r}" for key, value in params.items()]
-    name, told, d = baseline_of(f"recipe.family={family}", *words)
-    assert (name, told) == ("baseline", params)
+    name, curve_params, d = baseline_of(f"recipe.family={family}", *words)
+    assert (name, curve_params) == ("baseline", params)
     np.testing.assert_allclose(d, FAMILIES[family](U, **params), rtol=1e-12)
 
 
@@ -53,8 +53,8 @@ def test_a_baseline_may_end_above_zero_have_a_name_and_a_curve_of_ones_own() -> 
     np.testing.assert_allclose(d, 0.1 + 0.9 * (1 + np.cos(np.pi * U)) / 2, rtol=1e-12)
     assert baseline_of("recipe.family=poly")[1] == {"p": 1.0}  # linear where nothing is said
     knee = f"recipe.family={ROOT / 'tests' / 'fakes' / 'knee.py'}:curve"
-    _, told, d = baseline_of(knee, "recipe.knee=0.2")
-    assert told == {"knee": 0.2}
+    _, curve_params, d = baseline_of(knee, "recipe.knee=0.2")
+    assert curve_params == {"knee": 0.2}
     np.testing.assert_allclose(d, np.minimum(1, (1 - U) / 0.8), rtol=1e-12)
     with pytest.raises(ConfigError, match=r"^recipe: .*missing.*'knee'"):
         make_plan(compose([knee]))
@@ -75,20 +75,20 @@ def test_a_tuned_baseline_is_an_arm_whose_delta0_and_open_parameters_are_searche
     *_, tuned = make_plan(compose(["baseline=tuned", "recipe.family=poly"])).spaces
     assert set(tuned.free) == {"delta0", "p"}
     # A curve that is a `Family` tells its parameters.
-    own = "recipe.family=search_spaces.families.poly:FAMILY"
-    *_, tuned = make_plan(compose(["baseline=tuned", own])).spaces
+    family = "recipe.family=search_spaces.families.poly:FAMILY"
+    *_, tuned = make_plan(compose(["baseline=tuned", family])).spaces
     assert tuned.ranges["p"] == Range(low=0.1, high=4.0, log=True)
 
 
 def test_parameters_of_a_workloads_curve_go_with_it(tmp_path: Path) -> None:
-    own = "dataset: digits\nmodel: resnet8\nlr: 0.1\nbatch: {initial: 8}\nepochs: 15\n"
+    workload = "dataset: digits\nmodel: resnet8\nlr: 0.1\nbatch: {initial: 8}\nepochs: 15\n"
     (tmp_path / "workload").mkdir()
     path = tmp_path / "workload" / "mine.yaml"
-    path.write_text(f"{own}recipe: {{family: wsd, f: 0.4, p: 2, end: 0.1}}\n")
+    path.write_text(f"{workload}recipe: {{family: wsd, f: 0.4, p: 2, end: 0.1}}\n")
     config = compose(["workload=mine", "recipe.f=0.2"], str(tmp_path))
     assert config.recipe.params == {"f": 0.2, "p": 2.0}
     assert compose(["workload=mine", "recipe.family=exp"], str(tmp_path)).recipe.params == {}
-    path.write_text(f"{own}recipe: {{family: wsd, ff: 0.4}}\n")
+    path.write_text(f"{workload}recipe: {{family: wsd, ff: 0.4}}\n")
     with pytest.raises(ConfigError, match=r"^unknown key 'recipe\.ff'; did you mean 'recipe\.f'"):
         compose(["workload=mine"], str(tmp_path))
 

@@ -85,8 +85,8 @@ def state(campaign: Campaign, space: str = "poly") -> dict[str, object]:
 
 
 def rungs(rows: list[Row], space: str) -> Counter[float]:
-    own = [r for r in rows if (r["space"], r["role"]) == (space, "search")]
-    return Counter(round(float(str(r["horizon"])), 6) for r in own)
+    searched = [r for r in rows if (r["space"], r["role"]) == (space, "search")]
+    return Counter(round(float(str(r["horizon"])), 6) for r in searched)
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
@@ -216,15 +216,15 @@ def test_records_that_are_not_of_the_plan_are_refused() -> None:
 
 def test_squeezed_trainings_of_a_config_are_judged_together() -> None:
     # a: one lucky full training after two poor ones; b: good twice. Levels: see worths.
-    found = worths([{"a": 0.90, "b": 0.99, "c": 0.90}, {"a": 0.90, "b": 0.99}, {"a": 0.91}])
-    assert max(found, key=found.__getitem__) == "b"
+    worth = worths([{"a": 0.90, "b": 0.99, "c": 0.90}, {"a": 0.90, "b": 0.99}, {"a": 0.91}])
+    assert max(worth, key=worth.__getitem__) == "b"
 
 
 def test_worths_solve_the_penalised_least_squares_problem() -> None:
     # Two configs on one rung: level = mean, worth = deviation / (1 + penalty) by hand.
-    found = worths([{"a": 0.9, "b": 0.99}])
-    assert found["b"] == pytest.approx(0.5 / 1.5)
-    assert found["a"] == pytest.approx(-0.5 / 1.5)
+    worth = worths([{"a": 0.9, "b": 0.99}])
+    assert worth["b"] == pytest.approx(0.5 / 1.5)
+    assert worth["a"] == pytest.approx(-0.5 / 1.5)
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,9 @@ def test_a_broken_display_is_told_once_with_its_traceback_and_the_run_goes_on(
     (event,) = [e for e in events(store) if e["kind"] == "display failed"]
     assert "trial_started" in event["traceback"]
     assert "KeyError: 'no such arm'" in event["traceback"]
-    said = capsys.readouterr().err
-    assert said.count("KeyError") == 1
-    assert "the run goes on" in said
+    printed = capsys.readouterr().err
+    assert printed.count("KeyError") == 1
+    assert "the run goes on" in printed
     store.close()
 
 

@@ -344,14 +344,14 @@ def read_events(folder: Path) -> dict[str, dict[int, float]]:
     from tensorboardX.proto.event_pb2 import Event
 
     (file,) = folder.iterdir()
-    data, found = file.read_bytes(), {}
+    data, scalars = file.read_bytes(), {}
     while data:
         (length,) = struct.unpack("<Q", data[:8])
         event = Event.FromString(data[12 : 12 + length])
         data = data[12 + length + 4 :]
         for value in event.summary.value:
-            found.setdefault(value.tag, {})[event.step] = value.simple_value
-    return found
+            scalars.setdefault(value.tag, {})[event.step] = value.simple_value
+    return scalars
 
 
 def test_mlflow_gets_a_run_per_trial(
