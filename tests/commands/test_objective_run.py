@@ -115,6 +115,7 @@ def test_a_run_whose_trainings_all_diverge_says_so_and_names_no_best(inline: Inl
     for name, words in {
         "digits": (*DIGITS, "lr=1e6"),
         "own": (*FALL, "lr=1e9", "trials=3"),
+        "reports": (*FALL, "lr=1e9", "trials=3", "reports=6"),
     }.items():
         done = inline.run(*words, f"name={name}")
         rows = results.load(inline.folder / name).trials.to_pylist()
@@ -123,8 +124,9 @@ def test_a_run_whose_trainings_all_diverge_says_so_and_names_no_best(inline: Inl
         assert "best schedule" not in done.stdout
         first = min(row["epochs_done"] for row in rows)
         cure = "lower lr or clip (optimizer.clip_norm)" if name == "digits" else "lower lr or clip"
+        point = "report" if name == "reports" else "epoch"
         assert (
-            f"error: all {len(rows)} trainings diverged (first at epoch {first}): {cure}\n"
+            f"error: all {len(rows)} trainings diverged (first at {point} {first}): {cure}\n"
             in done.stderr
         )
         again = inline.run(

@@ -172,7 +172,7 @@ class PlainDisplay(Display):
         if quiet or not self.has_begun:
             self.has_begun = True
             self.say(
-                f"  {trial.space} {point(trial)} {record.epoch}/{trial.num_reports}: "
+                f"  {trial.space} {point(trial.recipe)} {record.epoch}/{trial.num_reports}: "
                 f"lr {record.lr:.4g}, "
                 f"batch {record.batch_size}, delta {record.delta:.4g}, "
                 f"{_reached(trial, record)}{self._left()}"
@@ -185,7 +185,9 @@ class PlainDisplay(Display):
         super().trial_ended(trial, status, outcome, error)
         done = sum(sum(arm.counts.values()) for arm in self.arms.values())
         planned = sum(arm.planned for arm in self.arms.values())
-        result = status if status != "paused" else f"paused after {point(trial)} {trial.until}"
+        result = (
+            status if status != "paused" else f"paused after {point(trial.recipe)} {trial.until}"
+        )
         if outcome is not None:
             metric = trial.recipe.metric
             test = score_on_test(asdict(outcome), metric)
@@ -262,7 +264,7 @@ class RichDisplay(Display):
 
     def _trial_table(self) -> Table:
         live_trials, value = list(self.live.values()), short_words(self.metric)
-        what = point(live_trials[0].trial) if live_trials else "epoch"
+        what = point(live_trials[0].trial.recipe) if live_trials else "epoch"
         table = _table("running", "role", what, "lr", "batch", "delta", value, "left")
         for live in live_trials:
             trial, record = live.trial, live.record

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from search_spaces.schedule import Schedule
 from search_spaces.space import SCHEDULE_PARAMS, param_text
-from search_spaces.trial import TrialConfig
+from search_spaces.trial import Recipe
 
 MAX_STAGES = 6
 
@@ -22,9 +22,9 @@ def describe_params(params: Mapping[str, float]) -> str:
     return " ".join(f"{name}={param_text(name, varied[name])}" for name in order)
 
 
-def point(trial: TrialConfig) -> str:
+def point(recipe: Recipe) -> str:
     """What is counted while a training goes on: its epochs, or its reports."""
-    return "epoch" if trial.recipe.reports is None else "report"
+    return "epoch" if recipe.reports is None else "report"
 
 
 def describe_seconds(seconds: float) -> str:

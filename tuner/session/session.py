@@ -22,7 +22,7 @@ from results.records.store import RunStore
 from search_spaces.records import ENDED_WELL, LOST
 from trainables import trainable
 from tuner.campaign.campaign import Campaign
-from tuner.display.phrases import describe_path
+from tuner.display.phrases import describe_path, point
 from tuner.display.summary import API, print_summary, resume_command
 from tuner.plan.plan import Plan
 from tuner.recording.recorder import Recorder
@@ -145,10 +145,11 @@ class Session:
             return None
         epochs = (state.epochs_done for state in self.recorder.state.values())
         first = min(filter(None, epochs), default=1)
+        recipe = self.plan.recipe
         cures = {"network": "lower lr or clip (optimizer.clip_norm)", "user": "lower lr or clip"}
         return (
-            f"all {ended['diverged']} trainings diverged (first at epoch {first}): "
-            f"{cures.get(self.plan.recipe.trainer, 'lower lr')}"
+            f"all {ended['diverged']} trainings diverged (first at {point(recipe)} {first}): "
+            f"{cures.get(recipe.trainer, 'lower lr')}"
         )
 
     def _tune_config(self) -> tune.TuneConfig:
