@@ -79,6 +79,9 @@ ELSEWHERE = {
     ),
     "`finally` runs, `except Exception` does not see it": ABANDONED,
     "An exception of yours, a value out of range": BROKEN,
+    "`search.share_prefix=true` ([one trunk, many cooldowns](search.md)) spares something only": (
+        f"{RUN}::test_a_training_without_a_state_is_trained_in_full_and_shares_nothing"
+    ),
     "`code=accept` goes on with other code, and the verdict says so": CHANGED,
     "The commit of your repository is recorded, and whether it had changes": CHANGED,
     "`loss` is yours: the mean nats per token": (

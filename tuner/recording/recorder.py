@@ -93,14 +93,14 @@ class Recorder(tune.Callback):  # type: ignore[misc]
 
     def kept_for_others(self) -> set[str]:
         """Keys of the states that trainings have kept for others to begin from."""
-        found = self.checkpoints.glob("shared-*/*.pt")
-        return {path.parent.name.removeprefix("shared-") for path in found}
+        states = self.checkpoints.glob("shared-*/*.pt")
+        return {path.parent.name.removeprefix("shared-") for path in states}
 
     def forget_shared(self, keys: Iterable[str] | None = None) -> None:
         """Remove states that no training begins from any more; None = all, of a finished run."""
         if keys is None:
-            found = self.checkpoints.glob("shared-*")
-            keys = [path.name.removeprefix("shared-") for path in found]
+            folders = self.checkpoints.glob("shared-*")
+            keys = [path.name.removeprefix("shared-") for path in folders]
         for key in keys:
             shutil.rmtree(self.checkpoints / f"shared-{key}", ignore_errors=True)
 

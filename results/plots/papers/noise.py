@@ -99,7 +99,7 @@ def draw_noise(arms: tuple[ArmNoise, ...], figure: Figure) -> None:
 
 
 def _series(epochs: list[list[Row]], column: str, is_single: bool) -> Series:
-    """is_own: of a single seed, with the measurement's own interval."""
+    """is_single: of a single seed, with the measurement's own interval."""
     means = [
         mean_of(math.nan if row[column] is None else row[column] for row in rows)
         for rows in epochs

@@ -27,9 +27,9 @@ def campaign(*words: str) -> Campaign:
 
 
 def forecast(*words: str) -> Forecast:
-    found = campaign(*words).forecast
-    assert found is not None
-    return found
+    planned = campaign(*words).forecast
+    assert planned is not None
+    return planned
 
 
 def report(campaign: Campaign, trial: TrialConfig, number: int) -> None:
@@ -143,9 +143,9 @@ def test_a_peak_from_a_range_shares_nothing_keeps_nothing_and_is_told() -> None:
 def test_a_curve_that_falls_at_every_step_shares_nothing_and_is_told() -> None:
     falling = ("space=poly", "spaces.poly.interval.value=step", "spaces.poly.delta0.value=0.1")
     plan = small_plan("epochs=6", *falling, "search.share_prefix=true", "trials=5")
-    found = Campaign(plan).forecast
-    assert found is not None
-    assert found.lines() == [
+    planned = Campaign(plan).forecast
+    assert planned is not None
+    assert planned.lines() == [
         "shared: nothing of poly, whose noise level falls before the first report"
     ]
 
@@ -195,9 +195,9 @@ def test_who_waits_goes_on_when_the_owner_is_gone(status) -> None:
     searching.tell(first, status, 0.1 if status in ("diverged", "completed") else None)
     second = searching.next()
     assert second is not None
-    told = searching.sharing.orders(second)
-    assert told["begin"] is None
-    assert [*told["keep"]] == [*range(1, trunk_end(second) + 1)]  # it makes the trunk now
+    orders = searching.sharing.orders(second)
+    assert orders["begin"] is None
+    assert [*orders["keep"]] == [*range(1, trunk_end(second) + 1)]  # it makes the trunk now
 
 
 def test_a_resume_knows_the_states_it_finds_and_no_others() -> None:

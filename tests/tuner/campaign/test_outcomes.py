@@ -157,15 +157,15 @@ def begun(campaign: Campaign) -> list[tuple[TrialConfig, str | None, list[str]]]
     orders = []
     while not campaign.finished:
         trial = following(campaign)
-        told = campaign.sharing.orders(trial)
-        orders.append((trial, told["begin"], [*told["keep"].values()]))
-        campaign.sharing.reached(trial.trial_key, trial.num_reports, told["keep"].values())
+        order = campaign.sharing.orders(trial)
+        orders.append((trial, order["begin"], [*order["keep"].values()]))
+        campaign.sharing.reached(trial.trial_key, trial.num_reports, order["keep"].values())
         campaign.tell(trial, "completed", 0.5, 0.5)
     return orders
 
 
 def test_each_seed_of_arms_that_begin_alike_is_shared_within_itself() -> None:
-    orders = {(trial.space, trial.replicate): told for trial, *told in begun(pair())}
+    orders = {(trial.space, trial.replicate): order for trial, *order in begun(pair())}
     for seed in range(2):
         begin, (kept,) = orders["lr", seed]
         assert begin is None
