@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from results.arms.choice import objective_of, spaces_of, unit_of
 from results.records.lock import lock_holder
-from results.records.schema import KEYS, SCHEMAS, trial_from_row
+from results.records.schema import KEYS, SCHEMAS, trial_from_row, with_own_params
 from results.records.segments import (
     MANIFEST_NAME,
     TABLES,
@@ -45,7 +45,8 @@ class Run:
 
     Attributes:
         trials, epochs: one row per trial, and per trial and epoch: of the latest attempt, in
-            the order in which each first appeared. Columns: see results.records.schema.
+            the order in which each first appeared. Columns: see results.records.schema; of
+            trials also every name in `params`, of any of the runs.
         manifests: by run_id, which a run keeps in a renamed or copied folder.
         spaces: by name, as searched; of the last run where several hold the same name.
         notes: a sentence for everything skipped or unfinished.
@@ -341,7 +342,7 @@ def _assemble(runs: list[_RunFiles]) -> Run:
             notes.append(f"{run.run_dir} and {first.run_dir} hold the same run: counted once.")
     notes += [note for run in by_id.values() if (note := _progress(run, tables["trials"]))]
     whole = Run(
-        trials=tables["trials"],
+        trials=with_own_params(tables["trials"]),
         epochs=tables["epochs"],
         manifests={run_id: run.manifest for run_id, run in by_id.items()},
         spaces={name: space for run in runs for name, space in spaces_of(run.manifest).items()},

@@ -20,8 +20,15 @@ COMMON_PARAMS = ("interval", "delta0", "split")
 # (share of the training in which lr rises; replaces the recipe's warmup_epochs), end (share of
 # its start to which the curve falls).
 EXTRA_PARAMS = ("momentum_share", "batch0", "lr0", "radius0", "warmup", "end")
-INTEGER_PARAMS = ("interval", "batch0")
-# Everything that is not a parameter of the curve itself.
+# Numbers of the recipe that a space may give or search in their place. Of a user's own training
+# any other name: a parameter that is handed to it.
+RECIPE_PARAMS = (
+    *("weight_decay", "momentum", "clip_norm", "label_smoothing", "width", "batch_max"),
+)
+# Those of them that shape the schedule, which tells them to the training.
+OF_TABLE = ("momentum", "batch_max")
+INTEGER_PARAMS = ("interval", "batch0", "width", "batch_max")
+# Everything about the schedule that is not a parameter of the curve itself.
 SCHEDULE_PARAMS = (*COMMON_PARAMS, *EXTRA_PARAMS)
 
 
@@ -211,12 +218,15 @@ class SearchSpace:
             (noise per stage over that of the stage before) may replace exp's end_ratio.
             Any of `EXTRA_PARAMS` may join; `lr0` takes the place of delta0.
         optimizer: this arm's own optimizer; None = the recipe's.
+        training: those of the ranges that are the training's and no schedule's: of
+            `RECIPE_PARAMS`, or what a user's own training is handed.
     """
 
     name: str
     family: str
     ranges: Mapping[str, Range]
     optimizer: str | None = None
+    training: tuple[str, ...] = ()
 
     @property
     def free(self) -> dict[str, Range]:
@@ -293,8 +303,9 @@ class SearchSpace:
         for name, axis in self.ranges.items():
             fields = {k: v for k, v in asdict(axis).items() if v is not None and v is not False}
             ranges[name] = fields | ({"choices": list(axis.choices)} if axis.choices else {})
-        optimizer = {"optimizer": self.optimizer} if self.optimizer else {}
-        return {"name": self.name, "family": self.family, "ranges": ranges, **optimizer}
+        own = {"optimizer": self.optimizer, "training": list(self.training)}
+        given = {name: value for name, value in own.items() if value}
+        return {"name": self.name, "family": self.family, "ranges": ranges, **given}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SearchSpace:
@@ -303,7 +314,8 @@ class SearchSpace:
         for name, fields in data["ranges"].items():
             choices = {"choices": tuple(fields["choices"])} if "choices" in fields else {}
             ranges[name] = Range(**fields | choices)
-        return cls(**{**data, "ranges": ranges})
+        training = tuple(data.get("training", ()))
+        return cls(**{**data, "ranges": ranges, "training": training})
 
 
 def _label(point: Mapping[str, float], form: str) -> str:

@@ -58,6 +58,8 @@ def sample_word(unit: str | None, trainer: str) -> str:
 class Recipe:
     """All that the trials of a run share: data, model, optimizer, length, arithmetic.
 
+    But for what a config gives itself (`TrialConfig.training`).
+
     Attributes:
         dataset: name in DATASETS or `package.module:callable`; dataset_path where it needs one.
         data_fingerprint: identifies the data's content; stands for the path in trial keys.
@@ -174,13 +176,15 @@ class TrialConfig:
     Attributes:
         space: the arm; family: its curve (name or `package.module:curve`).
         params: the suggested values in the space's terms: interval, delta0, split, and the
-            curve's (or `factor`).
+            curve's (or `factor`); those of the training.
         lr0: initial lr that realises delta0 at the first batch.
         horizon: share of the full training's samples, in (0, 1].
         role, replicate: search | select | confirm, and the seed index that pairs arms.
         seed: of initial weights, validation split, data order and augmentation.
         until: stop after this report for now (a rung of a search by prefixes); None = train to
             the end. No part of the identity: the same training goes on later.
+        training: names of the params that are the training's and no schedule's; where the recipe
+            has a field of that name, it holds the value.
     """
 
     space: str
@@ -194,6 +198,7 @@ class TrialConfig:
     horizon: float = 1.0
     curve_digest: str = field(default="")
     until: int | None = None
+    training: tuple[str, ...] = ()
 
     @property
     def interval(self) -> float:
@@ -233,7 +238,8 @@ class TrialConfig:
     @property
     def curve_params(self) -> dict[str, float]:
         """The curve's own parameters; a `factor` per stage is told as exp's end_ratio."""
-        params = {k: v for k, v in self.params.items() if k not in SCHEDULE_PARAMS}
+        others = (*SCHEDULE_PARAMS, *self.training)
+        params = {k: v for k, v in self.params.items() if k not in others}
         if "factor" in params:
             recipe = self.recipe
             interval = self.interval
@@ -242,6 +248,11 @@ class TrialConfig:
             decaying = recipe.epochs - (self.warmup_epochs if self._decays_after_warmup else 0)
             params["end_ratio"] = params.pop("factor") ** (decaying / interval)
         return params
+
+    @property
+    def training_params(self) -> dict[str, float]:
+        """What this config gives to the training besides a schedule; what a user's is handed."""
+        return {name: self.params[name] for name in self.training}
 
     @property
     def _decays_after_warmup(self) -> bool:
@@ -283,6 +294,8 @@ class TrialConfig:
         digest = hashlib.sha256(canonical_json(self.recipe.identity()).encode())
         radius0 = self.params.get("radius0", 0.0)  # of explicit smoothing
         digest.update(repr([radius0, self.lr0, self.batch0] if radius0 else []).encode())
+        if self.training:
+            digest.update(canonical_json(self.training_params).encode())
         for name in ("start_S", "lr_S", "batch_size_S", "momentum_S", "delta_S"):
             digest.update(np.ascontiguousarray(getattr(table, name)).data)
         return digest.hexdigest()[:KEY_LENGTH]
@@ -327,18 +340,23 @@ class TrialConfig:
         for name in UNWRITTEN:
             if recipe[name] == LATER_FIELDS[name]:
                 del recipe[name]
-        return asdict(self) | {"params": dict(self.params), "recipe": recipe}
+        plain = asdict(self) | {"params": dict(self.params), "recipe": recipe}
+        if not self.training:  # as records of before were written
+            del plain["training"]
+        return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TrialConfig:
         """The trial that `to_dict` described."""
-        return cls(**{**data, "recipe": Recipe(**data["recipe"])})
+        training = tuple(data.get("training", ()))
+        return cls(**{**data, "recipe": Recipe(**data["recipe"]), "training": training})
 
     def _identity(self, without: tuple[str, ...]) -> dict[str, Any]:
         recipe = self.recipe.identity()
         is_label = "c2" not in recipe
         params = {k: v for k, v in self.params.items() if not (k == "delta0" and is_label)}
-        names = {item.name for item in fields(self)} - {"until", *without}
+        unnamed = () if self.training else ("training",)  # did not exist for older keys
+        names = {item.name for item in fields(self)} - {"until", *unnamed, *without}
         values = {name: getattr(self, name) for name in names}
         return values | {"params": params, "recipe": recipe}
 

@@ -13,7 +13,7 @@ from results import Run, load
 from search_spaces.registry import import_callable
 from tuner.config.schema import ConfigError, show
 from tuner.plan.checks import check_surroundings
-from tuner.plan.usercode import MAIN, name_of
+from tuner.plan.usercode import MAIN, check_handed, check_import, name_of
 from tuner.run import make_request
 from tuner.session import cluster
 from tuner.session.execution import execute, run_id
@@ -60,14 +60,20 @@ def search(
     given = {"space": space, "trainable": trainable, **(settings or {}), **keys}
     given = {k: v for k, v in given.items() if v is not None or k not in NULL_IS_UNSAID}
     function = None  # the one that cannot be imported by its path
+    own = None  # the one that was given, whether or not it can be
     for key in TRAINABLE:
         if key in given and not isinstance(given[key], str):
-            given[key], function = _named(given[key])
+            own = given[key]
+            given[key], function = _named(own)
     request = make_request(given, None, function)
     config = request.config
     if config.dry_run:
         raise ConfigError("dry_run: only the command line has it")
     plan = request.make_plan()
+    if own is not None:
+        check_handed(config, own, plan.handed)
+    elif plan.handed:
+        check_import(config, plan.handed)
     check_surroundings(config, request.run_dir)
     if request.run_dir is None:
         config.name = config.name or run_id(plan)

@@ -129,7 +129,7 @@ def run_command(
     from tuner.session.execution import execute
 
     plan = request.make_plan()
-    check_import(config)
+    check_import(config, plan.handed)
     if config.dry_run:
         from tuner.session.dry_run import print_plan
 

@@ -48,6 +48,7 @@ from search_spaces.space import BASELINE, SearchSpace
 NATURAL_ENDS: dict[str, tuple[float, ...]] = {
     **{"interval": (1,), "split": (0, 1), "momentum_share": (0, 1), "batch0": (1,)},
     **{"warmup": (0,), "end": (0,)},
+    **{"weight_decay": (0,), "momentum": (0,), "label_smoothing": (0,), "width": (1,)},
     **{name: parameter.natural_ends for name, parameter in CURVE_PARAMETERS.items()},
 }
 

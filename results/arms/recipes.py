@@ -17,11 +17,18 @@ INCIDENTAL = ("num_threads", "micro_batch", "objective", "goal")
 
 
 def check_workload(rows: Iterable[Row]) -> None:
-    """Raise ValueError when trials of different workloads would be compared."""
-    recipes = [(row["run_id"], trial_from_row(row).recipe.identity()) for row in rows]
-    for run_id, recipe in recipes:
-        first_id, first = recipes[0]
-        for name in sorted((first.keys() | recipe.keys()) - set(INCIDENTAL)):
+    """Raise ValueError when trials of different workloads would be compared.
+
+    What a config gives itself (weight decay, say) is no workload's.
+    """
+    trials = [(row["run_id"], trial_from_row(row)) for row in rows]
+    # Compared with what gives least itself: the baseline, where there is one.
+    trials.sort(key=lambda pair: len(pair[1].training))
+    for run_id, trial in trials:
+        first_id, one = trials[0]
+        first, recipe = one.recipe.identity(), trial.recipe.identity()
+        given = {*one.training, *trial.training}
+        for name in sorted((first.keys() | recipe.keys()) - {*INCIDENTAL, *given}):
             ours, theirs = first.get(name), recipe.get(name)
             is_of_arm = name in OF_ARMS and run_id == first_id
             if ours != theirs and not is_of_arm:
@@ -40,9 +47,10 @@ def workload_profiles(
     """
     rows = list(rows)
     judged = find_metric(rows, metric, goal)
+    given = {name for row in rows for name in trial_from_row(row).training}
     by_workload: dict[str, list[Row]] = {}
     for row in rows:
-        by_workload.setdefault(_workload(row), []).append(row)
+        by_workload.setdefault(_workload(row, given), []).append(row)
     names = _names({key: rows[0] for key, rows in by_workload.items()})
     arms = {names[key]: group_by_arm(rows) for key, rows in by_workload.items()}
     return performance_profiles(
@@ -50,10 +58,10 @@ def workload_profiles(
     )
 
 
-def _workload(row: Row) -> str:
-    """What a workload is: all of the recipe that arms of one run share."""
-    recipe = trial_from_row(row).recipe.identity()
-    return json.dumps({k: v for k, v in recipe.items() if k not in (*INCIDENTAL, *OF_ARMS)})
+def _workload(row: Row, given: set[str]) -> str:
+    """What a workload is: all of the recipe that arms of a run share. given: by configs."""
+    recipe, left_out = trial_from_row(row).recipe.identity(), {*INCIDENTAL, *OF_ARMS, *given}
+    return json.dumps({k: v for k, v in recipe.items() if k not in left_out})
 
 
 def _names(first_rows: Mapping[str, Row]) -> dict[str, str]:

@@ -23,7 +23,7 @@ MAX_STAGES = 5000  # in the snippet and the JSON; longer tables are in schedule.
 CSV_ROWS = 10_000  # written at a time
 RECIPE_FIELDS = (
     *("optimizer", "momentum", "nesterov", "weight_decay"),
-    *("clip_norm", "label_smoothing", "noise_law", "epochs"),
+    *("clip_norm", "label_smoothing", "noise_law", "epochs", "width"),
 )
 
 SNIPPET = Template('''\
@@ -146,7 +146,9 @@ def _recipe_in_words(trial: TrialConfig) -> str:
     """What else the training used, for whoever wants the same result."""
     recipe = trial.recipe
     if recipe.trainer == "user":
-        return f"Whatever else {recipe.model} did is not known here"
+        given = format_params(trial.training_params)
+        handed = f"Trained with {given}. " if given else ""
+        return f"{handed}Whatever else {recipe.model} did is not known here"
     words = [
         f"{recipe.optimizer}(momentum={recipe.momentum}, nesterov={recipe.nesterov}, "
         f"weight_decay={recipe.weight_decay})",
@@ -154,6 +156,8 @@ def _recipe_in_words(trial: TrialConfig) -> str:
         f"clip_norm={recipe.clip_norm}",
         f"precision={recipe.precision}",
     ]
+    if recipe.width is not None:
+        words.append(f"width={recipe.width}")
     if recipe.optimizer == "nshb":
         words.append("in torch: SGD(momentum=beta, dampening=beta) but for its first step")
     if trial.params.get("radius0"):
@@ -180,6 +184,7 @@ def _json(trial: TrialConfig) -> str:
     content = {
         **{name: getattr(trial, name) for name in ("space", "family")},
         "params": dict(trial.params),
+        "training": trial.training_params,
         **{name: getattr(trial, name) for name in ("trial_key", "config_key")},
         **{name: getattr(trial.recipe, name) for name in RECIPE_FIELDS},
         **{name: getattr(trial.schedule, name) for name in ("epoch_samples", "total_samples")},

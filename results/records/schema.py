@@ -29,7 +29,12 @@ Row = dict[str, Any]
 PLACED_PARAMS = ("p", "end_ratio", "f", "base", "q")
 LATER_PARAMS = tuple(name for name in CURVE_PARAMETERS if name not in PLACED_PARAMS)
 # Columns that files of this version may lack: they were written before these came.
-LATER_COLUMNS = ("measured", "epochs_seen", "metrics", "warmup", "end", "q", *LATER_PARAMS)
+LATER_COLUMNS = (
+    *("measured", "epochs_seen", "metrics", "warmup", "end", "q", *LATER_PARAMS),
+    *("weight_decay", "clip_norm", "label_smoothing", "width", "batch_max", "params"),
+)
+# What only our training of a network does as the recipe says.
+OF_NETWORKS = ("weight_decay", "clip_norm", "label_smoothing", "width")
 PARAMS = ("interval", "delta0", "split", "momentum_share", "radius0", "end", *CURVE_PARAMETERS)
 
 TEXT, INT, FLOAT, BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
@@ -40,6 +45,7 @@ OBJECTIVE = (
     "what the search ranks by, in its own unit, at the end: validation accuracy (fraction) unless "
     "objective= says otherwise; if diverged chance of an accuracy, null of any other"
 )
+OWN_PARAMETER = "parameter of your own curve or training (or a factor per stage)"
 DECAY_RATE = "delta of the stage over that of the stage before; 1 in stage 0"
 # Which trial of which arm, in both tables.
 PLACE: list[Column] = [
@@ -160,6 +166,12 @@ TRIALS = _schema(
         ("end", FLOAT, "fraction", "floor of the decay, of the initial noise level; null = 0"),
         _curve_column("q"),
         ("metrics", NUMBERS, "", "numbers by name of the last report; test_* for role=confirm"),
+        ("weight_decay", FLOAT, "1/step/lr", "L2 (sgd), decoupled (adamw)"),
+        ("clip_norm", FLOAT, "", "largest gradient norm; null = no clipping"),
+        ("label_smoothing", FLOAT, "fraction", "of the training loss"),
+        ("width", INT, "channels", "of the network's first stage; null = standard"),
+        ("batch_max", INT, "samples", "largest batch; null = no cap"),
+        ("params", NUMBERS, "", f"{OWN_PARAMETER}, by name; each a column of its own when loaded"),
         *map(_curve_column, LATER_PARAMS),
     ]
 )
@@ -207,8 +219,12 @@ def trial_row(
         started_at, ended_at: with time zone.
         error: cut to its last 2 kB; unencodable characters become "?".
     """
-    params = {k: v for k, v in trial.params.items() if k in PARAMS} | trial.curve_params
+    curve = trial.curve_params
+    params = {k: v for k, v in trial.params.items() if k in PARAMS} | curve
+    own = {k: float(v) for k, v in (dict(trial.params) | curve).items() if k not in TRIALS.names}
     recipe = asdict(trial.recipe)
+    if trial.recipe.trainer != "network":  # of other trainings they are known where given to them
+        recipe |= {n: None for n in OF_NETWORKS if n not in trial.training}
     measured = asdict(outcome) if outcome is not None else so_far or {}
     of_trial = (*IDENTITY_COLUMNS, "config_key", "horizon", "lr0", "batch0")
     row = {
@@ -226,8 +242,21 @@ def trial_row(
         **{name: recipe[name] for name in RECIPE_COLUMNS},
         **{name: measured.get(name) for name in OUTCOME_COLUMNS},
         "warmup": trial.warmup,
+        "params": own or None,
     }
     return {name: row[name] for name in TRIALS.names}
+
+
+def with_own_params(trials: pa.Table) -> pa.Table:
+    """The trials with a column for every name in `params`, null where a trial has it not."""
+    maps = [dict(pairs or ()) for pairs in trials["params"].to_pylist()]
+    names = dict.fromkeys(name for params in maps for name in params)
+    for name in names:
+        about = {"unit": "", "description": OWN_PARAMETER}
+        values = pa.array([params.get(name) for params in maps], FLOAT)
+        if name not in trials.column_names:
+            trials = trials.append_column(pa.field(name, FLOAT, metadata=about), values)
+    return trials
 
 
 def trial_from_row(row: Mapping[str, Any]) -> TrialConfig:

@@ -39,7 +39,7 @@ from trainables.user.report import Report
 from tuner.config.compose import compose
 from tuner.config.schema import KEYS, MISSING, ConfigError, value_of
 from tuner.plan.plan import make_plan
-from tuner.plan.usercode import code_digest
+from tuner.plan.usercode import check_import, code_digest
 from tuner.run import make_request
 from tuner.session.cluster import lay_out
 
@@ -164,6 +164,18 @@ def test_keys_for_what_is_the_functions_business_are_refused(word: str) -> None:
     says("Weight decay, clipping, model and data are your function's business; keys for them are")
     with pytest.raises(ConfigError, match=re.escape(word.partition("=")[0])):
         make_plan(compose([*WORDS, word]))
+
+
+def test_any_number_of_the_functions_business_can_be_searched() -> None:
+    says("Any number of them can be searched all the same")
+    says("A parameter of a space that no schedule has is handed to your function, in the argument")
+    says("A function without `params` is refused before anything starts")
+    says('`params.get("beta2", 0.95)` is your present recipe')
+    config = compose([*WORDS, "spaces.poly.beta2.value=0.9"])
+    plan = make_plan(config)
+    assert plan.handed == ("beta2",)
+    with pytest.raises(ConfigError, match="takes no argument `params`, by which beta2 would be"):
+        check_import(config, plan.handed)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "shb", "nshb", "adamw"])

@@ -103,7 +103,7 @@ RULES: dict[str, Callable[[list[str]], None]] = {
 NO_COMMANDS = ("python -m ...",)
 # Figures; measurements; longer epochs; a first epoch that imports torch.
 SLOW = re.compile(
-    r"results|measure|preset=[^ ]*_cpu|trainable=mine|space=\[poly,cosine,exp\]' trials=8$"
+    r"results|measure|preset=[^ ]*_cpu|trainable=|space=\[poly,cosine,exp\]' trials=8$"
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -288,6 +289,9 @@ def test_a_space_survives_json() -> None:
         },
     }
     assert SearchSpace.from_dict(json.loads(json.dumps(plain))) == space
+    assert "training" not in plain
+    handed = replace(space, training=("beta2",))
+    assert SearchSpace.from_dict(json.loads(json.dumps(handed.to_dict()))) == handed
     plain = SearchSpace(name="mine", family="poly", ranges={}).to_dict()
     assert plain == {"name": "mine", "family": "poly", "ranges": {}}
     assert SearchSpace.from_dict(plain).optimizer is None

@@ -129,6 +129,30 @@ def test_a_trial_survives_json() -> None:
     assert plain["recipe"]["c2"] == 7.0
 
 
+def test_a_number_of_the_training_is_no_parameter_of_the_curve() -> None:
+    params = PARAMS | {"beta2": 0.98, "weight_decay": 0.1}
+    trial = make_trial(params=params, training=("beta2", "weight_decay"))
+    assert trial.curve_params == {"p": 0.7}
+    assert trial.training_params == {"beta2": 0.98, "weight_decay": 0.1}
+    plain = json.loads(canonical_json(trial.to_dict()))
+    assert plain["training"] == ["beta2", "weight_decay"]
+    assert TrialConfig.from_dict(plain) == trial
+    np.testing.assert_array_equal(trial.schedule.lr_S, make_trial().schedule.lr_S)
+
+
+def test_configs_with_one_table_and_other_numbers_of_the_training_are_two() -> None:
+    def trial(beta2: float) -> TrialConfig:
+        return make_trial(params=PARAMS | {"beta2": beta2}, training=("beta2",))
+
+    keys = {make_trial().table_key, trial(0.9).table_key, trial(0.98).table_key}
+    assert len(keys) == 3
+    assert len({make_trial().config_key, trial(0.9).config_key, trial(0.98).config_key}) == 3
+
+
+def test_a_trial_without_them_is_written_as_before() -> None:
+    assert "training" not in make_trial().to_dict()
+
+
 @pytest.mark.parametrize(
     ("changes", "num_reports", "is_full"),
     [

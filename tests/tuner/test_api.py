@@ -134,6 +134,10 @@ def test_the_digest_of_a_function_follows_its_source() -> None:
         ({"train": train, "workload": "digits"}, "workload=digits trains by itself"),
         ({"trainable": train, **SMALL}, "batch.initial: no value"),
         ({"trainable": "nosuch.module:train", **SMALL, "settings": SETTINGS}, "cannot import"),
+        (
+            {"trainable": train, **SMALL, "settings": SETTINGS | {"spaces.poly.beta2.value": 1}},
+            "takes no argument `params`, by which beta2 would be handed to it",
+        ),
         ({"trainable": 3}, "give a function train"),
         ({"trials": 1.5}, "trials=1.5: allowed is a whole number, 1 to 1,000,000"),
         ({"baseline": "maybe"}, "baseline.kind=maybe: allowed is true | false | tuned"),

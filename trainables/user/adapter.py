@@ -8,6 +8,7 @@ momentum is the table's; that the function uses it is its side of the contract.
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 import threading
@@ -23,9 +24,10 @@ import torch
 from search_spaces.records import EpochRecord, Outcome, so_far
 from search_spaces.registry import import_callable
 from search_spaces.schedule import Schedule
+from search_spaces.space import OF_TABLE
 from search_spaces.trial import TrialConfig
 from trainables.training import hardware, planned
-from trainables.user import Trainable
+from trainables.user import Trainable, extra_arguments
 from trainables.user.report import Abandoned, End, EpochReport, Report, Turns, load_state
 
 STOP_SECONDS = 5.0  # an abandoned function has to leave `report` and clean up
@@ -34,7 +36,8 @@ STOP_SECONDS = 5.0  # an abandoned function has to leave `report` and clean up
 class UserTraining:
     """The user's trainable, one schedule, one seed; implements `Training`.
 
-    Python's, numpy's and torch's global generators are seeded before it is called.
+    Python's, numpy's and torch's global generators are seeded before it is called. What the config
+    gives to the training besides a schedule is its argument `params`, by name.
     Losses and accuracies that it does not report are nan; val_accuracy as the objective counts as
     chance in a diverged epoch.
     `seconds` is all the time between two reports, the function's own evaluation included.
@@ -106,8 +109,10 @@ class UserTraining:
             confirms=trial.role == "confirm",
             metric=trial.recipe.metric,
         )
+        extra = {n: v for n, v in trial.training_params.items() if n not in OF_TABLE}
         # No reference to self: a training that is dropped must end its thread.
-        arguments = self.trainable, self.schedule, trial.seed, report, turns
+        train = functools.partial(self.trainable, **extra_arguments(self.trainable, extra))
+        arguments = train, self.schedule, trial.seed, report, turns
         thread = threading.Thread(target=_run, args=arguments, daemon=True)
         thread.start()
         self.stop = weakref.finalize(self, _stop, turns, thread)

@@ -161,6 +161,8 @@ def prefix_keys(trial: TrialConfig) -> list[str]:
         "seed": trial.seed,
         "radius": [radius0, trial.lr0, trial.batch0] if radius0 else [],
     }
+    if trial.training:
+        base["training"] = trial.training_params
     digest = hashlib.sha256(json.dumps(base, sort_keys=True).encode())
     used = (table.lr_S, table.batch_size_S, table.momentum_S, table.delta_S)
     rows = np.column_stack([table.start_S, *used])

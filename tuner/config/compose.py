@@ -22,11 +22,14 @@ from tuner.config.schema import (
     MISSING,
     NAMED,
     RANGE_KEYS,
+    RECIPE_KEYS,
+    SEARCHED,
     Config,
     ConfigError,
     RangeConfig,
     convert,
     flatten,
+    is_of_training,
     make_config,
     range_key,
     refusing,
@@ -67,7 +70,9 @@ def compose(
     names = {"workload": workload, "preset": preset_name}
     values = {**of_workload, **of_preset, **asked, **names}
     default_arms = [arm.name for arm in _arms(preset_name)] or KEYS["space"].default
-    spaces = find_spaces(values.get("space", default_arms), preset_name, config_dir)
+    names_of_arms = values.get("space", default_arms)
+    trainer = values.get("trainer", KEYS["trainer"].default)
+    spaces = find_spaces(names_of_arms, preset_name, config_dir, trainer)
     ranges = {key: values.pop(key) for key in list(values) if key.startswith("spaces.")}
     params = {key: values.pop(key) for key in list(values) if is_param(key)}
     for key, known in KEYS.items():
@@ -89,7 +94,7 @@ def compose(
     config.space = list(spaces)
     config.spaces = {name: _node(space) for name, space in spaces.items()}
     for key, value in ranges.items():
-        _set_range(config.spaces, key, value)
+        _set_range(config.spaces, key, value, config.trainer)
     config.user_spaces = {n: space for n, space in spaces.items() if space is not SPACES.get(n)}
     config.given = frozenset(asked) | (frozenset(of_preset) if is_file else frozenset())
     config.trainable_function = function
@@ -191,9 +196,12 @@ def _check_known(group: str, name: str, options: Iterable[str]) -> None:
 
 
 def find_spaces(
-    names: Sequence[str], preset: str, config_dir: str | None
+    names: Sequence[str], preset: str, config_dir: str | None, trainer: str
 ) -> dict[str, SearchSpace]:
-    """The spaces of these names (built-in, the preset's, in config_dir), or of files by path."""
+    """The spaces of these names (built-in, the preset's, in config_dir), or of files by path.
+
+    trainer: decides which parameters besides the schedule's a file may name.
+    """
     files = _files("space", config_dir)
     options = SPACES | {arm.name: arm for arm in _arms(preset)}
     spaces = []
@@ -201,7 +209,7 @@ def find_spaces(
         path = Path(name) if name.endswith(SPACE_FILES) else files.get(name)
         if path is None:
             _check_known("space", name, [*options, *files])
-        spaces.append(options[name] if path is None else load_space(path))
+        spaces.append(options[name] if path is None else load_space(path, trainer))
     by_name = {space.name: space for space in spaces}
     if not spaces or len(by_name) < len(spaces):
         wanted = "each may be named once" if spaces else "name at least one"
@@ -220,19 +228,24 @@ def _node(space: SearchSpace) -> dict[str, Any]:
     return {"family": space.family} | {name: RangeConfig() for name in params}
 
 
-def _set_range(nodes: Mapping[str, dict[str, Any]], key: str, value: Any) -> None:
+def _set_range(nodes: Mapping[str, dict[str, Any]], key: str, value: Any, trainer: str) -> None:
+    """Note what was given for a space's parameter; one of the training's joins the space."""
     parts = key.split(".")
     if len(parts) != 4:
-        raise ConfigError(f"unknown key {key!r}; write spaces.<space>.<param>.<low|high|...>")
+        names = {full: name for name, full in RECIPE_KEYS.items()}
+        param = names.get(".".join(parts[2:-1]), "<param>")
+        raise ConfigError(f"unknown key {key!r}; write spaces.<space>.{param}.<low|high|...>")
     _, space, param, attribute = parts
     if space not in nodes:
         raise ConfigError(f"{key}: space {space!r} is not searched (space={','.join(nodes)})")
     params = [name for name in nodes[space] if name != "family"]
-    if param not in params:
+    if param not in params and not is_of_training(param, trainer):
+        params += [name for name in SEARCHED.get(trainer, ()) if name not in params]
         known = ", ".join(params)
         raise ConfigError(
             f"{key}: unknown parameter {param!r}{nearest(param, params)} (known: {known})"
         )
     if attribute not in RANGE_KEYS:
         raise ConfigError(f"{key}: unknown {attribute!r}{nearest(attribute, RANGE_KEYS)}")
-    setattr(nodes[space][param], attribute, convert(key, range_key(param, attribute), value))
+    axis = nodes[space].setdefault(param, RangeConfig())
+    setattr(axis, attribute, convert(key, range_key(param, attribute), value))

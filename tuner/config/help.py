@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 from search_spaces import FAMILIES, SPACES
 from tuner.config.presets import PRESETS
-from tuner.config.schema import KEYS, MISSING, show
+from tuner.config.schema import KEYS, MISSING, RECIPE_KEYS, show
 from tuner.config.workloads import WORKLOADS
 
 RECIPE_KEY = "recipe.<param>"
 RECIPE_MEANING = "a parameter of the baseline's curve, e.g. recipe.family=poly recipe.p=2"
 SPACE_KEY = "spaces.<space>.<param>.<low|high|log|step|choices|value>"
-SPACE_MEANING = "override a range, e.g. spaces.poly.p.high=2 or spaces.poly.p.value=1"
+SPACE_MEANING = (
+    "a range, e.g. spaces.poly.p.high=2 or spaces.poly.p.value=1; also of "
+    f"{', '.join(RECIPE_KEYS)}, or any name that your own training is handed"
+)
 
 
 def describe_keys() -> str:

@@ -16,9 +16,11 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 from search_spaces.clock import STEP_NAME
+from search_spaces.families import CURVE_PARAMETERS
+from search_spaces.metric import NAME
 from search_spaces.noise_law import LAWS
 from search_spaces.registry import nearest
-from search_spaces.space import read_interval, tidy_interval
+from search_spaces.space import RECIPE_PARAMS, SCHEDULE_PARAMS, read_interval, tidy_interval
 from trainables import MEASUREMENTS, SMOOTHINGS, TRAINERS
 
 MISSING: Any = "???"  # the workload decides, or the user must
@@ -29,6 +31,15 @@ NAMED = ("dataset", "model", "optimizer", "objective")
 SHORTHANDS = {**{key: f"{key}.name" for key in NAMED}, "baseline": "baseline.kind"}
 # Earlier names of keys, which go on working.
 ALIASES = {"train": "trainable"}
+# The keys of the numbers of the recipe that a space may search too, by their name there.
+RECIPE_KEYS = {
+    **{name: f"optimizer.{name}" for name in ("weight_decay", "momentum", "clip_norm")},
+    **{"label_smoothing": "label_smoothing", "width": "model.width", "batch_max": "batch.max"},
+}
+# Which of them trainings of our own take; a user's is handed whatever it is searched by.
+SEARCHED = {"network": RECIPE_PARAMS, "function": ("batch_max",)}
+# What never is the training's, for it says something of schedules.
+OF_SCHEDULES = (*SCHEDULE_PARAMS, *CURVE_PARAMETERS, "factor")
 # Name -> the package it needs, and what its process calls with the Destination.
 TRACKERS = {
     "wandb": ("wandb", "tuner.recording.trackers:_Wandb"),
@@ -508,6 +519,13 @@ def make_config(values: Mapping[str, Any]) -> Config:
         section, _, last = name.rpartition(".")
         setattr(value_of(config, section) if section else config, last, value)
     return config
+
+
+def is_of_training(name: str, trainer: str) -> bool:
+    """True for a parameter of a space that this trainer's trainings take besides a schedule."""
+    if trainer == "user":
+        return bool(NAME.fullmatch(name)) and name not in (*OF_SCHEDULES, "family")
+    return name in SEARCHED.get(trainer, ())
 
 
 def value_of(config: Any, key: str) -> Any:

@@ -15,7 +15,15 @@ from search_spaces.space import (
     SearchSpace,
     is_baseline,
 )
-from tuner.config.schema import RANGE_KEYS, ConfigError, convert, range_key, refusing
+from tuner.config.schema import (
+    RANGE_KEYS,
+    SEARCHED,
+    ConfigError,
+    convert,
+    is_of_training,
+    range_key,
+    refusing,
+)
 from tuner.config.yamltext import read_yaml
 
 SPACE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
@@ -46,14 +54,15 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return node
 
 
-def load_space(path: Path) -> SearchSpace:
+def load_space(path: Path, trainer: str = "network") -> SearchSpace:
     """The space that a YAML file describes, or a Python file's `SPACE = SearchSpace(...)`.
 
     YAML: `family: <name>` and, by parameter, a value or a mapping of low, high, log, step,
-    choices, value; parameters left out keep the family's default ranges. Python code runs only
-    because the user named the file on the command line.
+    choices, value; parameters left out keep the family's default ranges; those of the training
+    as this trainer takes them. Python code runs only because the user named the file on the
+    command line.
     """
-    space = _python_space(path) if path.suffix == ".py" else _yaml_space(path)
+    space = _python_space(path) if path.suffix == ".py" else _yaml_space(path, trainer)
     if not SPACE_NAME.fullmatch(space.name):
         raise ConfigError(f"{path}: a space's name holds letters, digits and _ only")
     if space.name in SPACES or is_baseline(space.name):
@@ -61,7 +70,7 @@ def load_space(path: Path) -> SearchSpace:
     return space
 
 
-def _yaml_space(path: Path) -> SearchSpace:
+def _yaml_space(path: Path, trainer: str) -> SearchSpace:
     node = load_yaml(path)
     family = node.pop("family", None)
     if not isinstance(family, str):
@@ -73,11 +82,13 @@ def _yaml_space(path: Path) -> SearchSpace:
         raise ConfigError(f"{path}: optimizer: name a built-in one")
     defaults = COMMON | FAMILIES[family].ranges
     extras = (*EXTRA_PARAMS, "factor") if family == "exp" else EXTRA_PARAMS
-    known = {**defaults, **dict.fromkeys(extras)}
+    known = (*defaults, *extras)
+    training = tuple(name for name in node if name not in known and is_of_training(name, trainer))
     ranges = dict(defaults)
     for name, value in node.items():
-        if name not in known:
-            raise ConfigError(f"{path}: unknown parameter {name!r}{nearest(name, known)}")
+        if name not in (*known, *training):
+            near = nearest(name, (*known, *SEARCHED.get(trainer, ())))
+            raise ConfigError(f"{path}: unknown parameter {name!r}{near}")
         absent = Range(value=0.0, integer=name in INTEGER_PARAMS)
         with refusing(f"{path}: {name}: ", (TypeError, ValueError)):
             ranges[name] = _range(name, value, defaults.get(name, absent))
@@ -87,7 +98,9 @@ def _yaml_space(path: Path) -> SearchSpace:
         if "delta0" in node:
             raise ConfigError(f"{path}: lr0 takes the place of delta0; give one of them")
         ranges.pop("delta0", None)
-    return SearchSpace(name=path.stem, family=family, ranges=ranges, optimizer=optimizer)
+    return SearchSpace(
+        name=path.stem, family=family, ranges=ranges, optimizer=optimizer, training=training
+    )
 
 
 def _range(name: str, value: Any, default: Range) -> Range:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from search_spaces.space import SearchSpace
+from search_spaces.space import OF_TABLE, SearchSpace
 from search_spaces.trial import Recipe, Role, TrialConfig
 from trainables.data.sources import SourceInfo
 from tuner.config.schema import Config, ConfigError
@@ -49,6 +49,14 @@ class Plan:
         if self.config.search.budget is None:
             return self.config.trials
         return self.ladder.affordable(self.config.search.budget)
+
+    @property
+    def handed(self) -> tuple[str, ...]:
+        """Names of what a user's own training is handed besides its schedule."""
+        if self.recipe.trainer != "user":
+            return ()
+        names = {name for space in self.spaces for name in space.training}
+        return tuple(sorted(names - {*OF_TABLE}))
 
     @property
     def samples_per_trial(self) -> int:

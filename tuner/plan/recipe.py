@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from search_spaces import FAMILIES
 from search_spaces.metric import make_metric
 from search_spaces.noise_law import LAW_OF
 from search_spaces.registry import lookup
-from search_spaces.space import SCHEDULE_PARAMS, SearchSpace, tidy_interval
+from search_spaces.space import RECIPE_PARAMS, SCHEDULE_PARAMS, SearchSpace, tidy_interval
 from search_spaces.trial import Recipe, Role, TrialConfig, derive_seed
 from trainables.data.sources import SourceInfo
 from tuner.config.schema import Config, ConfigError
@@ -95,7 +95,13 @@ def make_trial(
     role: Role = "search",
     replicate: int = 0,
 ) -> TrialConfig:
-    """The training of these parameters; its seed depends on role and replicate alone."""
+    """The training of these parameters; its seed depends on role and replicate alone.
+
+    What they say of the recipe stands in the place of the run's: momentum so decides which lr0
+    realises delta0.
+    """
+    own: dict[str, Any] = {n: params[n] for n in space.training if n in RECIPE_PARAMS}
+    recipe = replace(recipe, **own)
     batch0 = int(params.get("batch0", recipe.batch0))
     if space.optimizer is not None:
         noise_law = config.noise.law or LAW_OF.get(space.optimizer, "sgd")
@@ -114,16 +120,21 @@ def make_trial(
         role=role,
         replicate=replicate,
         seed=derive_seed(config.seed, role, replicate),
-        curve_digest=curve_digest(space.family, params),
+        curve_digest=curve_digest(space.family, params, space.training),
+        training=tuple(sorted(space.training)),
     )
 
 
-def curve_digest(family: str, params: Mapping[str, float]) -> str:
-    """Identifies a user's curve by its values; '' for the built-in families."""
+def curve_digest(family: str, params: Mapping[str, float], training: Sequence[str] = ()) -> str:
+    """Identifies a user's curve by its values; '' for the built-in families.
+
+    training: names of the params that are not the curve's, nor of schedules in general.
+    """
     if family in FAMILIES:
         return ""
     curve = lookup("family", family, FAMILIES)
-    curve_params = {k: v for k, v in params.items() if k not in SCHEDULE_PARAMS}
+    others = (*SCHEDULE_PARAMS, *training)
+    curve_params = {k: v for k, v in params.items() if k not in others}
     values = np.asarray(curve(np.linspace(0, 0.999, 1000), **curve_params))
     return hashlib.sha256(np.round(values, 12).tobytes()).hexdigest()[:12]
 

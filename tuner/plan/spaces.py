@@ -6,20 +6,33 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
 
+from results.records.schema import TRIALS
 from search_spaces import COMMON, FAMILIES, SPACES
 from search_spaces.clock import STEP
 from search_spaces.families.family import Family
-from search_spaces.registry import lookup
+from search_spaces.registry import lookup, nearest
 from search_spaces.space import (
     BASELINE,
+    EXTRA_PARAMS,
     INTEGER_PARAMS,
+    OF_TABLE,
+    RECIPE_PARAMS,
     TUNED_BASELINE,
     Range,
     SearchSpace,
     is_baseline,
 )
 from search_spaces.trial import Recipe, TrialConfig
-from tuner.config.schema import Config, ConfigError, RangeConfig, refusing
+from tuner.config.schema import (
+    KEYS,
+    RECIPE_KEYS,
+    SEARCHED,
+    Config,
+    ConfigError,
+    RangeConfig,
+    is_of_training,
+    refusing,
+)
 from tuner.plan.checks import check_optimizer
 from tuner.plan.recipe import make_trial
 
@@ -82,6 +95,7 @@ def check_space(config: Config, recipe: Recipe, space: SearchSpace) -> None:
     if space.optimizer is not None:
         with refusing(f"{where}.optimizer: "):
             check_optimizer(config, space.optimizer)
+    _check_training(config, recipe, space, where)
     middle = {name: axis.from_unit(0.5) for name, axis in space.ranges.items()}
     overrides = config.spaces.get(space.name, {})
     changed = [n for n in space.ranges if n in overrides and not _is_empty(overrides[n])]
@@ -102,8 +116,12 @@ def check_space(config: Config, recipe: Recipe, space: SearchSpace) -> None:
 
 
 def corners(config: Config, recipe: Recipe, space: SearchSpace) -> Iterator[TrialConfig]:
-    """Configs at all ends of the space's ranges."""
-    ends = [sorted({min(_ends(axis)), max(_ends(axis))}) for axis in space.free.values()]
+    """Configs at all ends of the space's ranges that have to do with the schedule."""
+    others = {*space.training} - {*OF_TABLE}
+    ends = [
+        sorted({min(_ends(axis)), max(_ends(axis))})[: 1 if name in others else None]
+        for name, axis in space.free.items()
+    ]
     for corner in itertools.product(*ends):
         params = dict(zip(space.free, corner, strict=True))
         yield make_trial(config, recipe, space, {**space.fixed, **params})
@@ -135,10 +153,12 @@ def _make_space(config: Config, name: str, delta_ref: float) -> SearchSpace:
     default = built_in.resolve(
         epochs=config.epochs, delta_ref=delta_ref, lr_ref=config.lr, batch_ref=config.batch.initial
     )
-    ranges = {}
+    ranges, training = {}, list(default.training)
     for param, override in node.items():
         if param not in default.ranges and _is_empty(override):
             continue
+        if param not in (*default.ranges, *EXTRA_PARAMS):
+            training.append(param)
         absent = Range(value=0.0, integer=param in INTEGER_PARAMS)
         with refusing(f"spaces.{name}.{param}: "):
             ranges[param] = _override(param, default.ranges.get(param, absent), override)
@@ -152,7 +172,7 @@ def _make_space(config: Config, name: str, delta_ref: float) -> SearchSpace:
                 f"spaces.{name}.delta0: lr0 takes the place of delta0; give one of them"
             )
         ranges.pop("delta0", None)
-    return replace(built_in, ranges=ranges)
+    return replace(built_in, ranges=ranges, training=tuple(training))
 
 
 def _is_empty(override: RangeConfig) -> bool:
@@ -175,6 +195,35 @@ def _ends(axis: Range) -> tuple[float, ...]:
     return (axis.from_unit(0.0), axis.from_unit(1.0 - 1e-12))
 
 
+def _check_training(config: Config, recipe: Recipe, space: SearchSpace, where: str) -> None:
+    """Raise ConfigError for a parameter or value that the training cannot take.
+
+    Values of the recipe's own numbers are those that their keys allow; of a user's training only
+    where they make the schedule.
+    """
+    checked = RECIPE_PARAMS if config.trainer == "network" else OF_TABLE
+    for name in space.training:
+        if not is_of_training(name, config.trainer):
+            known = SEARCHED.get(config.trainer, ())
+            raise ConfigError(
+                f"{where}.{name}: no parameter of trainer={config.trainer}{nearest(name, known)}"
+            )
+        if name in TRIALS.names and name not in RECIPE_PARAMS:
+            raise ConfigError(
+                f"{where}.{name}: is a column of the records already; call it otherwise"
+            )
+        axis = space.ranges[name]
+        values = axis.choices or [v for v in (axis.value, axis.low, axis.high) if v is not None]
+        for value in values if name in checked else ():
+            allowed = KEYS[RECIPE_KEYS[name]].allowed
+            if allowed.check is not None and not allowed.check(value):
+                raise ConfigError(f"{where}.{name}={value:g}: allowed is {allowed.text}")
+            if name == "momentum" and value == 0 and recipe.nesterov:
+                raise ConfigError(f"{where}.momentum=0: needs optimizer.nesterov=false")
+    if "momentum" in space.training and (space.optimizer or recipe.optimizer) == "adamw":
+        raise ConfigError(f"{where}.momentum: adamw has none")
+
+
 def _check_point(
     config: Config, recipe: Recipe, space: SearchSpace, params: Mapping[str, float]
 ) -> None:
@@ -186,6 +235,9 @@ def _check_point(
             raise ValueError(f"`{name} <= {LARGEST:g}` must hold.")
     if not 0 <= params.get("warmup", 0) < 1:
         raise ValueError("`0 <= warmup < 1` must hold: a share of the training.")
+    batch0 = params.get("batch0", recipe.batch0)
+    if "batch_max" in space.training and params["batch_max"] < batch0:
+        raise ValueError(f"`batch_max >= {batch0:g}` must hold: the first batch.")
     if params.get("end", 0) > 0 and space.family == "constant":
         raise ValueError("a constant curve falls to no end.")
     if params.get("radius0", 0) < 0:

@@ -10,12 +10,13 @@ import pickle
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
 from search_spaces.registry import find_source, is_import_path
+from trainables.user import extra_arguments
 from tuner.config.schema import NAMED, Config, ConfigError, refusing, value_of
 from tuner.plan.codefiles import code_files, digests, essence
 
@@ -122,20 +123,25 @@ def check_trainable(config: Config) -> None:
 PROBE = """
 import inspect, sys
 from search_spaces.registry import import_callable
+from trainables.user import extra_arguments
 function = import_callable(sys.argv[1])
 if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
     raise TypeError("must be a plain function, not async and without yield")
-inspect.signature(function).bind(None, 0, None)
+extra = extra_arguments(function, dict.fromkeys(sys.argv[2:], 0.0))
+inspect.signature(function).bind(None, 0, None, **extra)
 print("ok")
 """
 PROBE_SECONDS = 120.0
 
 
-def check_import(config: Config) -> None:
-    """Raise ConfigError unless `trainable` can be imported and takes (schedule, seed, report)."""
+def check_import(config: Config, handed: Sequence[str] = ()) -> None:
+    """Raise ConfigError unless `trainable` can be imported and takes what it is to be given.
+
+    That is (schedule, seed, report), and `params` where values of these names are handed to it.
+    """
     if config.trainable is None or config.trainable_function is not None:
         return
-    command = [sys.executable, "-c", PROBE, config.trainable]
+    command = [sys.executable, "-c", PROBE, config.trainable, *handed]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS)
     except subprocess.TimeoutExpired:
@@ -147,6 +153,12 @@ def check_import(config: Config) -> None:
             f"its import ended Python ({done.returncode})"
         ]
         raise ConfigError(f"trainable={config.trainable}: {lines[-1]}")
+
+
+def check_handed(config: Config, function: Callable[..., object], handed: Sequence[str]) -> None:
+    """Raise ConfigError where values of these names are handed to a function without `params`."""
+    with refusing(f"trainable={config.trainable}: ", (TypeError,)):
+        extra_arguments(function, dict.fromkeys(handed, 0.0))
 
 
 def _source(function: Callable[..., Any]) -> bytes:

@@ -243,6 +243,7 @@ def readable_config(trial: TrialConfig) -> dict[str, Any]:
     """A trial as flat names and values; without the path of its data, which is private."""
     fields = trial.to_dict()
     params, recipe = fields.pop("params"), fields.pop("recipe")
+    fields.pop("training", None)  # names of some params
     del recipe["dataset_path"]
     recipe["measurements"] = json.dumps(recipe["measurements"])
     return {

@@ -157,7 +157,7 @@ def _user_families(stored: Config, given: Mapping[str, Any], config_dir: str | N
     """Families of the space files that are named again; their names may not change."""
     if "space" not in given:
         return set()
-    spaces = find_spaces(given["space"], stored.preset, config_dir)
+    spaces = find_spaces(given["space"], stored.preset, config_dir, stored.trainer)
     if list(spaces) != stored.space:
         raise ConfigError(
             f"space={','.join(spaces)}: cannot change when resuming "

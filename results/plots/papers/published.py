@@ -100,14 +100,15 @@ def draw_published(info: PublishedInfo, figure: Figure) -> None:
 
 def _twin(row: Row) -> PublishedCurve | None:
     """The published training with this trial's curve, lowered every epoch by lr alone."""
-    params = params_of(row)
-    is_network = trial_from_row(row).recipe.trainer == "network"
+    params, trial = params_of(row), trial_from_row(row)
+    is_network = trial.recipe.trainer == "network"
     is_by_lr = params["split"] == 1 and not params.get("momentum_share")
     if not (is_network and is_by_lr) or params["interval"] != 1:
         return None
     if params.get("radius0") or params.get("end"):
         return None
-    ours = {name: value for name, value in params.items() if name not in SCHEDULE_PARAMS}
+    others = (*SCHEDULE_PARAMS, *trial.training)
+    ours = {name: value for name, value in params.items() if name not in others}
     for curve in published_curves():
         if curve.family == row["family"] and _same(curve.params, ours):
             return curve

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from matplotlib.figure import Figure
 
 import results
 from results.__main__ import main
-from results.arms.recipes import workload_profiles
+from results.arms.recipes import check_workload, workload_profiles
 from results.plots.arms.performance import draw_profiles
-from tests.fakes.results import make_recipe, write_run
+from results.records.schema import trial_row
+from tests.fakes.results import START, make_recipe, make_trial, write_run
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +53,24 @@ def test_the_figure_says_how_many_workloads_and_seeds(run_dirs):
     draw_profiles(workload_profiles(results.load(run_dirs).rows()), figure)
     assert figure.get_size_inches()[0] * figure.dpi == 1200
     assert figure.axes[0].get_title().startswith("2 workloads, each counting the same: ")
+
+
+def confirmed(space, replicate, recipe, **params):
+    trial = make_trial(space, params, role="confirm", replicate=replicate, recipe=recipe)
+    trial = dataclasses.replace(trial, training=tuple(params))
+    return trial_row(
+        "run", trial, status="running", attempt=1, outcome=None, epochs_done=0, host="h",
+        started_at=START, ended_at=None, error=None,
+    )  # fmt: skip
+
+
+def test_what_a_config_gives_itself_makes_no_other_workload():
+    other, plain = make_recipe(weight_decay=0.1), confirmed("cosine", 0, make_recipe())
+    searched = confirmed("poly", 0, other, weight_decay=0.1)
+    check_workload([searched, plain])
+    third = confirmed("poly", 1, make_recipe(weight_decay=0.2), weight_decay=0.2)
+    check_workload([searched, third])
+    with pytest.raises(ValueError, match="different workloads: weight_decay"):
+        check_workload([searched, plain, confirmed("poly", 0, other)])
+    with pytest.raises(ValueError, match="different workloads: momentum"):
+        check_workload([searched, confirmed("cosine", 0, make_recipe(momentum=0.0))])

@@ -38,7 +38,8 @@ momentum, precision, num_threads, micro_batch, epochs, epochs_done, objective, b
 val_loss, final_train_loss, final_train_accuracy, test_loss, test_accuracy, test_correct,
 samples_seen, optimizer_steps, train_seconds, peak_memory_bytes, device, host, started_at,
 ended_at, error, momentum_share, radius0, sharpness_loss, sharpness_error, steps_to_epsilon,
-measured, warmup, end, q, metrics"""
+measured, warmup, end, q, metrics, weight_decay, clip_norm, label_smoothing, width, batch_max,
+params"""
 
 
 def names(text: str) -> list[str]:
@@ -108,6 +109,21 @@ def test_a_config_tells_its_warmup_as_a_share():
     recipe = make_recipe(warmup_epochs=1.5)
     assert start_row(make_trial("cosine", recipe=recipe))["warmup"] == 1.5 / 6
     assert start_row(make_trial("cosine", {"warmup": 0.1}, recipe=recipe))["warmup"] == 0.1
+
+
+def test_what_has_no_column_of_its_own_stands_by_name_in_params():
+    assert start_row(make_trial("cosine"))["params"] is None
+    factor = start_row(make_trial("step", {"interval": 2, "factor": 0.5}))
+    assert factor["params"] == {"factor": 0.5}
+    recipe = make_recipe(trainer="user", weight_decay=0.02)
+    trial = make_trial("poly", {"beta2": 0.98, "weight_decay": 0.02}, recipe=recipe)
+    row = start_row(replace(trial, training=("beta2", "weight_decay")))
+    assert (row["params"], row["p"], row["weight_decay"]) == ({"beta2": 0.98}, 0.9, 0.02)
+    # What a user's own training does besides is not known.
+    assert (row["clip_norm"], row["label_smoothing"], row["width"]) == (None, None, None)
+    row = start_row(make_trial(recipe=make_recipe(clip_norm=1.5, batch_max=64)))
+    assert (row["clip_norm"], row["label_smoothing"]) == (1.5, 0.0)
+    assert (row["weight_decay"], row["width"], row["batch_max"]) == (5e-4, 32, 64)
 
 
 def test_error_keeps_its_last_two_kilobytes():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gc
 import io
 import math
@@ -529,3 +530,30 @@ def test_a_diverged_loss_has_no_objective_and_the_test_twin_is_demanded() -> Non
     assert train(reporting(*[named] * 4), by_bleu).outcome().objective == 1.0
     with pytest.raises(ValueError, match=r"needs test_bleu, which.*pass test_bleu=bleu"):
         train(reporting(*[{"bleu": 1.0}] * 4), by_bleu)
+
+
+def test_params_are_handed_to_a_function_that_takes_them() -> None:
+    seen: list[object] = []
+
+    def own(schedule: Schedule, seed: int, report: Report, params: dict[str, float]) -> None:
+        seen.append(params)
+        reporting(*[GOOD] * (EPOCHS - 1), LAST)(schedule, seed, report)
+
+    def anything(schedule: Schedule, seed: int, report: Report, **others: object) -> None:
+        seen.append(others)
+        reporting(*[GOOD] * (EPOCHS - 1), LAST)(schedule, seed, report)
+
+    searched = user_trial(params={"beta2": 0.9, "momentum": 0.5}, training=("beta2", "momentum"))
+    train(own, searched)
+    train(own)
+    train(functools.partial(own, params={"mine": 1.0}))
+    train(anything, searched)
+    train(anything)
+    # Momentum is the schedule's to tell; a default of the user's own stays.
+    assert seen == [{"beta2": 0.9}, {}, {"mine": 1.0}, {"params": {"beta2": 0.9}}, {}]
+
+
+def test_params_that_a_function_does_not_take_are_no_training() -> None:
+    searched = user_trial(params={"beta2": 0.9}, training=("beta2",))
+    with pytest.raises(TypeError, match="takes no argument `params`, by which beta2 would be"):
+        train(descend, searched)

@@ -66,6 +66,17 @@ def test_what_trains_differently_shares_nothing(changed: dict) -> None:
     assert first([lr, replace(batch, **changed)]) == 0
 
 
+def test_trainings_with_other_numbers_of_their_own_share_nothing() -> None:
+    lr, batch = trials()
+    ours, theirs = (
+        replace(trial, params={**trial.params, "beta2": 0.9}, training=("beta2",))
+        for trial in (lr, batch)
+    )
+    assert first([ours, theirs]) == 2
+    assert first([ours, replace(theirs, params={**theirs.params, "beta2": 0.99})]) == 0
+    assert first([lr, theirs]) == 0
+
+
 def test_a_shorter_interval_shares_what_it_leaves_alike() -> None:
     lr, batch = trials()
     other = replace(batch, params={**batch.params, "interval": 1})

@@ -69,6 +69,12 @@ def test_configs_with_one_table_are_trained_once_and_told() -> None:
     assert campaign.num_repeated == 4
 
 
+def test_configs_with_one_table_and_other_numbers_of_the_training_are_all_trained() -> None:
+    campaign = Campaign(plan(*GRID, "spaces.poly.weight_decay.choices=[0,0.1]"))
+    assert roles(run_all(campaign))["poly", "search"] == 4
+    assert campaign.num_repeated == 8
+
+
 def test_a_resumed_grid_knows_the_tables_too() -> None:
     made = plan(*GRID)
     rows = run_all(Campaign(made), limit=1)
