@@ -24,6 +24,7 @@ from results.plots.papers.sampling import SAMPLING
 from results.plots.papers.sharpness import SHARPNESS
 from results.plots.search.best_of_n import BEST_OF_N
 from results.plots.search.importances import IMPORTANCES
+from results.plots.search.parallel import PARALLEL
 from results.plots.search.parameter_map import PARAMETER_MAP
 from results.plots.search.progress import PROGRESS
 from results.plots.search.slices import SLICES
@@ -37,6 +38,7 @@ PLOTS: dict[str, Plot] = {
     "curves_by_cost": CURVES_BY_COST,
     "schedules": SCHEDULES,
     "parameter_map": PARAMETER_MAP,
+    "parallel": PARALLEL,
     "progress": PROGRESS,
     "best_of_n": BEST_OF_N,
     "importances": IMPORTANCES,

@@ -36,12 +36,8 @@ from results.tables import Table
 from search_spaces.families import CURVE_PARAMETERS
 from search_spaces.metric import VAL_ACCURACY, Metric
 
-# Of the free parameters the first of each line make the axes.
-FIRST = (
-    *(*CURVE_PARAMETERS, "factor", "end", "delta0", "lr0", "momentum_share", "split"),
-    *("batch0", "radius0"),
-)
-SECOND = ("interval", *FIRST)
+# Parameters of schedules besides the curve's own, which tell more, and the interval.
+OTHERS = ("end", "delta0", "lr0", "momentum_share", "split", "batch0", "radius0", "warmup")
 COLOR_MAP = "cividis"  # told apart by colour-blind readers and in grey print
 MAX_COLUMNS = 3
 MANY = 60  # more dots are smaller
@@ -79,19 +75,35 @@ def parameter_map_info(run: Run) -> tuple[ArmMap, ...]:
     return tuple(_arm_map(arm, rows[arm.name]) for arm in arms)
 
 
-def main_axes(params: list[str]) -> tuple[str, str]:
-    """The two of at least two parameters that tell most about a schedule.
+def main_axes(params: list[str], training: tuple[str, ...] = ()) -> tuple[str, str]:
+    """The two of at least two parameters that tell most, across and up.
+
+    A parameter of the training stands before the interval: whoever searches it wants to see it.
 
     Example:
         >>> main_axes(["delta0", "interval", "p"]), main_axes(["delta0", "interval"])
         (('p', 'interval'), ('delta0', 'interval'))
+        >>> main_axes(["delta0", "interval", "knee"])
+        ('knee', 'interval')
+        >>> main_axes(["delta0", "interval", "p", "weight_decay"], ("weight_decay",))
+        ('p', 'weight_decay')
     """
+    order = parameter_order(params, training)
+    y_name = next(iter(training), "interval" if "interval" in params else order[0])
+    order.sort(key=lambda name: name == "interval")  # across only where nothing else is left
+    return next(name for name in order if name != y_name), y_name
 
-    def first(order: tuple[str, ...], names: list[str]) -> str:
-        return min(names, key=lambda n: (order.index(n) if n in order else len(order), n))
 
-    y_name = first(SECOND, params)
-    return first(FIRST, [name for name in params if name != y_name]), y_name
+def parameter_order(params: list[str], training: tuple[str, ...] = ()) -> list[str]:
+    """The parameters by what they tell of a schedule, those of its curve first.
+
+    Example:
+        >>> parameter_order(["beta2", "delta0", "interval", "p"], ("beta2",))
+        ['p', 'interval', 'delta0', 'beta2']
+    """
+    own = {*params} - {*CURVE_PARAMETERS, *OTHERS, "interval", *training}  # a user's, or factor
+    order = (*CURVE_PARAMETERS, *sorted(own), "interval", *OTHERS, *training)
+    return sorted(params, key=order.index)
 
 
 def draw_parameter_map(arms: tuple[ArmMap, ...], figure: Figure) -> None:
@@ -100,16 +112,13 @@ def draw_parameter_map(arms: tuple[ArmMap, ...], figure: Figure) -> None:
     rows = math.ceil(len(arms) / columns)
     all_axes = subplots(figure, 0.8 + 3.3 * rows, rows, columns, squeeze=False)
     metric, objective_T = arms[0].metric, np.concatenate([arm.objective_T for arm in arms])
-    best = metric.score((metric.sign * objective_T).max())
-    ends = sorted(metric.scale * end for end in (visible_limit(objective_T, metric), best))
-    norm = Normalize(ends[0], ends[1])
-    colors = COLOR_MAP if metric.goal == "max" else f"{COLOR_MAP}_r"
+    colors = objective_colors(objective_T, metric)
     for axes, arm in zip(all_axes.flat, arms, strict=False):
-        _draw_arm(axes, arm, norm, colors)
+        _draw_arm(axes, arm, colors)
     for axes in all_axes.flat[len(arms) :]:
         axes.set_visible(False)
     figure.colorbar(
-        ScalarMappable(norm, colors), ax=all_axes, label=axis_title(metric_words(metric), metric),
+        colors, ax=all_axes, label=axis_title(metric_words(metric), metric),
         extend="min" if metric.goal == "max" else "max", pad=0.02,
     )  # fmt: skip
     figure.suptitle(
@@ -119,13 +128,21 @@ def draw_parameter_map(arms: tuple[ArmMap, ...], figure: Figure) -> None:
     )
 
 
+def objective_colors(objective_T: NDArray[np.float64], metric: Metric) -> ScalarMappable:
+    """Colours of values as they are told, from the worst that an axis shows to the best."""
+    best = metric.score((metric.sign * objective_T).max())
+    ends = sorted(metric.scale * end for end in (visible_limit(objective_T, metric), best))
+    names = COLOR_MAP if metric.goal == "max" else f"{COLOR_MAP}_r"
+    return ScalarMappable(Normalize(ends[0], ends[1]), names)
+
+
 def _grey_dots(arms: tuple[ArmMap, ...]) -> str:
     has_short = any(arm.short_x_S.size for arm in arms)
     return "; grey: shorter trainings only" if has_short else ""
 
 
 def _arm_map(arm: ArmSlices, rows: list[Row]) -> ArmMap:
-    x_name, y_name = main_axes(sorted(arm.params))
+    x_name, y_name = main_axes(sorted(arm.params), arm.training)
     searched = [row for row in rows if row["role"] == "search"]
     in_full = {row["config_key"] for row, _ in full_search(searched)}
     configs = {row["config_key"]: row for row in searched}
@@ -146,13 +163,13 @@ def _arm_map(arm: ArmSlices, rows: list[Row]) -> ArmMap:
     )
 
 
-def _draw_arm(axes: Axes, arm: ArmMap, norm: Normalize, colors: str) -> None:
+def _draw_arm(axes: Axes, arm: ArmMap, colors: ScalarMappable) -> None:
     axes.plot(arm.short_x_S, arm.short_y_S, "o", color=GREY, markersize=4, zorder=2)
     order_T = np.argsort(arm.metric.sign * arm.objective_T, kind="stable")  # the best on top
     finite_T = order_T[~arm.is_diverged_T[order_T]]
     axes.scatter(
-        arm.x_T[finite_T], arm.y_T[finite_T], c=arm.metric.scale * arm.objective_T[finite_T],
-        norm=norm, cmap=colors, s=52 if len(finite_T) <= MANY else 20, edgecolors="black",
+        arm.x_T[finite_T], arm.y_T[finite_T], s=52 if len(finite_T) <= MANY else 20,
+        c=colors.to_rgba(arm.metric.scale * arm.objective_T[finite_T]), edgecolors="black",
         linewidths=0.4, zorder=3,
     )  # fmt: skip
     gone_T = order_T[arm.is_diverged_T[order_T]]

@@ -40,6 +40,7 @@ class ArmSlices:
             at chance, or where there is none at the worst.
         params: free parameter -> value by trial; logs: those searched on a log scale.
         chosen: the config that stands for the arm.
+        training: those of its parameters that are the training's.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ArmSlices:
     logs: frozenset[str]
     chosen: dict[str, float]
     metric: Metric = VAL_ACCURACY
+    training: tuple[str, ...] = ()
 
 
 def slices_info(run: Run) -> tuple[ArmSlices, ...]:
@@ -69,6 +71,7 @@ def slices_info(run: Run) -> tuple[ArmSlices, ...]:
                     logs=frozenset(k for k, axis in space.free.items() if axis.log),
                     chosen=params_of(chosen),
                     metric=run.objective,
+                    training=tuple(name for name in sorted(space.free) if name in space.training),
                 )
             )
     return tuple(arms)
@@ -164,7 +167,8 @@ def _slices_caption(arms: tuple[ArmSlices, ...]) -> str:
     )
 
 
-def _slices_table(arms: tuple[ArmSlices, ...]) -> Table:
+def configs_table(arms: tuple[ArmSlices, ...]) -> Table:
+    """The configs with all their searched parameters, best first."""
     names = sorted({name for arm in arms for name in arm.params})
     metric, rows = arms[0].metric, []
     for arm in arms:
@@ -178,5 +182,5 @@ def _slices_table(arms: tuple[ArmSlices, ...]) -> Table:
 
 SLICES = Plot(
     title="Parameter by parameter", section="Search", info=slices_info, draw=draw_slices,
-    caption=_slices_caption, table=_slices_table,
+    caption=_slices_caption, table=configs_table,
 )  # fmt: skip

@@ -15,9 +15,10 @@ from results.plots.arms.curves import costs_info, curves_info, mean_band
 from results.plots.arms.time_use import time_use_info
 from results.plots.figure import arms_of
 from results.plots.search.importances import MIN_TRIALS, importances, importances_info
+from results.plots.search.parallel import draw_parallel
 from results.plots.search.parameter_map import main_axes, parameter_map_info
 from results.plots.search.progress import ArmProgress, draw_progress, progress_info
-from results.plots.search.slices import slices_info, visible_limit
+from results.plots.search.slices import ArmSlices, slices_info, visible_limit
 from results.records.schema import trial_row
 from results.records.store import RunStore
 from search_spaces.metric import make_metric
@@ -91,6 +92,48 @@ def test_steps_are_shown_only_where_batches_differ(run, tmp_path):
 )
 def test_the_map_shows_the_two_parameters_that_say_most(free, axes):
     assert main_axes(free) == axes
+
+
+def test_the_map_shows_a_number_of_the_training_before_the_interval():
+    free = ["beta2", "delta0", "interval", "p"]
+    assert main_axes(free, ("beta2",)) == ("p", "beta2")
+    assert main_axes(["delta0", "interval", "knee"]) == ("knee", "interval")
+    assert main_axes(["beta2", "interval"], ("beta2",)) == ("interval", "beta2")
+    assert main_axes(["beta2", "weight_decay"], ("beta2", "weight_decay")) == (
+        "weight_decay",
+        "beta2",
+    )
+
+
+def test_many_parameters_are_axes_side_by_side():
+    arm = ArmSlices(
+        name="poly",
+        objective_T=np.array([0.7, 0.9, 0.8]),
+        is_diverged_T=np.array([True, False, False]),
+        params={
+            "beta2": np.array([0.9, 0.99, 0.9]),
+            "delta0": np.array([1.0, 10.0, 100.0]),
+            "interval": np.array([2.0, 2.0, 2.0]),
+            "p": np.array([1.0, 2.0, 5.0]),
+        },
+        logs=frozenset({"delta0"}),
+        chosen={},
+        training=("beta2",),
+    )
+    figure = Figure(dpi=120)
+    draw_parallel((arm,), figure)
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        *("p", "interval", "delta0", "beta2"),
+    ]
+    lines = [line for line in axes.lines if len(line.get_xdata()) == 4]
+    heights = {
+        (line.get_linestyle(), line.get_linewidth() > 2): np.round(line.get_ydata(), 9).tolist()
+        for line in lines
+    }
+    assert heights["--", False] == [0.0, 0.5, 0.0, 0.0]
+    assert heights["-", True] == [0.25, 0.5, 0.5, 1.0]  # the best
+    assert len(lines) == 4
 
 
 def test_the_map_holds_every_full_search_trial_and_its_best(tmp_path):
