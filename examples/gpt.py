@@ -9,8 +9,9 @@ From the repository's root, by the command line:
         dataset.train_examples=4096 lr=0.002 batch.initial=16 optimizer=adamw \\
         'space=[wsd,cosine]' trials=8 confirm.seeds=3
 
-or, the same run, by Python: `python examples/gpt.py`. `train_along` trains once more along a
-schedule that `python -m results export` has written, without a search.
+or, the same run, by Python: `python examples/gpt.py`. AdamW's second beta is searched too with
+`spaces.wsd.beta2.low=0.9 spaces.wsd.beta2.high=0.999`, and so is `weight_decay`. `train_along`
+trains once more along a schedule that `python -m results export` has written, without a search.
 
 Legend: B windows of a batch, T characters of a window, V distinct characters, C width, H heads.
 """
@@ -21,7 +22,7 @@ import bisect
 import csv
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any, NamedTuple
@@ -36,7 +37,7 @@ from trainables.data.stream import SampleStream
 T, C, H, NUM_LAYERS = 64, 64, 4, 2
 NUM_HELD_OUT = 256  # windows of each of validation and test
 MICRO_BATCH = 16
-WEIGHT_DECAY, CLIP_NORM = 0.1, 1.0
+WEIGHT_DECAY, BETA2, CLIP_NORM = 0.1, 0.95, 1.0
 
 
 class Update(NamedTuple):
@@ -99,14 +100,16 @@ def read_windows(seed: int) -> tuple[dict[str, Tensor], int]:
     return {"train": rest[NUM_HELD_OUT:], "val": rest[:NUM_HELD_OUT], "test": test}, len(number_of)
 
 
-def make_optimizer(model: nn.Module) -> torch.optim.AdamW:
+def make_optimizer(
+    model: nn.Module, beta2: float = BETA2, weight_decay: float = WEIGHT_DECAY
+) -> torch.optim.AdamW:
     """AdamW that decays matrices and embeddings, not biases and norms; lr is set at every step."""
     weights = list(model.parameters())
     groups = [
-        {"params": [w for w in weights if w.ndim > 1], "weight_decay": WEIGHT_DECAY},
+        {"params": [w for w in weights if w.ndim > 1], "weight_decay": weight_decay},
         {"params": [w for w in weights if w.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95))
+    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, beta2))
 
 
 def add_gradients(model: nn.Module, window_BT: Tensor, micro_batch: int = MICRO_BATCH) -> float:
@@ -150,12 +153,14 @@ def updates_by_report(schedule: Schedule, done: int) -> Iterator[list[Update]]:
         yield [Update(float(schedule.lr_S[s.stage]), s.first_sample, s.batch_size) for s in steps]
 
 
-def train(schedule: Schedule, seed: int, report: Any) -> None:
-    """Train along the schedule's table."""
+def train(
+    schedule: Schedule, seed: int, report: Any, params: Mapping[str, float] | None = None
+) -> None:
+    """Train along the schedule's table; params: beta2 and weight_decay, where searched."""
     torch.manual_seed(seed)
     windows, num_characters = read_windows(seed)
     model = GPT(num_characters).to(report.device)
-    optimizer = make_optimizer(model)
+    optimizer = make_optimizer(model, **params or {})
     if report.state is not None:  # an interrupted training goes on
         model.load_state_dict(report.state["model"])
         optimizer.load_state_dict(report.state["optimizer"])
@@ -186,11 +191,13 @@ def train_along(folder: Path, seed: int, device: str = "cpu") -> float:
     """
     rows = list(csv.DictReader((folder / "schedule.csv").read_text().splitlines()))
     starts = [int(row["start_sample"]) for row in rows]
-    total_samples = json.loads((folder / "schedule.json").read_text())["total_samples"]
+    found = json.loads((folder / "schedule.json").read_text())
+    total_samples = found["total_samples"]
     torch.manual_seed(seed)
     windows, num_characters = read_windows(seed)
     model = GPT(num_characters).to(device)
-    optimizer, stream = make_optimizer(model), SampleStream(seed, len(windows["train"]))
+    optimizer = make_optimizer(model, **found["training"])
+    stream = SampleStream(seed, len(windows["train"]))
     num_seen = 0
     while num_seen < total_samples:
         row = rows[bisect.bisect_right(starts, num_seen) - 1]
