@@ -48,6 +48,24 @@ def loss_warnings(lost: Mapping[str, int]) -> list[str]:
     ]
 
 
+def training_warnings(own: Mapping[str, Iterable[str]]) -> list[str]:
+    """Numbers of the training that some arms gave or searched and others left as they were.
+
+    Args:
+        own: their names, by arm.
+    """
+    lacking: dict[tuple[str, ...], list[str]] = {}
+    names = {arm: set(given) for arm, given in own.items()}
+    for name in sorted(set().union(*names.values())):
+        lacking.setdefault(tuple(arm for arm in names if name not in names[arm]), []).append(name)
+    return [
+        f"{', '.join(given)}: not searched or given by {', '.join(map(arm_label, arms))}, but by "
+        "other arms: what tells them apart is not the schedule alone."
+        for arms, given in lacking.items()
+        if arms
+    ]
+
+
 def budget_warnings(searched: Mapping[str, int], confirmed: Mapping[str, list[Row]]) -> list[str]:
     """Unequal samples of the searches, unequal samples or steps of the confirm trainings.
 

@@ -14,6 +14,7 @@ from results.arms.cautions import (
     edge_warnings,
     loss_warnings,
     seed_warnings,
+    training_warnings,
 )
 from results.arms.choice import (
     chosen_row,
@@ -36,7 +37,7 @@ from results.arms.scores import (
     num_images,
     train_losses,
 )
-from results.records.schema import Row
+from results.records.schema import Row, trial_from_row
 from results.statistics.compare import Comparison, compare, default_min_effect
 from results.statistics.overview import ArmDetails, Cost
 from search_spaces.families import CURVE_PARAMETERS
@@ -95,12 +96,15 @@ def compare_arms(
         for name, detail in details.items()
         if detail.search.samples_seen or not is_baseline(arms[name])
     }
+    chosen = {name: chosen_row(rows) for name, rows in arms.items()}
+    own = {name: trial_from_row(row).training for name, row in chosen.items() if row}
     return replace(
         comparison,
         details=MappingProxyType(details),
         unit=unit_of(manifests),
         warnings=(
             *edge_warnings(details, spaces, arms),
+            *training_warnings(own),
             *code_warnings(manifests),
             *loss_warnings(lost),
             *budget_warnings(searched, {name: confirm_rows(rows) for name, rows in arms.items()}),

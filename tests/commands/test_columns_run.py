@@ -148,6 +148,9 @@ def test_the_winners_numbers_are_confirmed_told_and_exported(
     ]
     assert {r["beta2"] for r in confirmed} == {best.params["beta2"]}
     comparison = run.compare()
+    assert any(
+        w.startswith("beta2, momentum, weight_decay: not searched") for w in comparison.warnings
+    )
     assert f"beta2={best.params['beta2']:.4g}" in comparison.tables()["choices"].text()
     _, plan, snippet = export_schedule(best, tmp_path)
     found = json.loads(plan.read_text())

@@ -13,6 +13,8 @@ from tests.docs.test_any_training import PAGE
 HERE = "tests/docs/test_any_training.py"
 USER, RUN = "tests/trainables/user/test_user_training.py", "tests/commands/test_user_run.py"
 LOSS, API = "tests/commands/test_objective_run.py", "tests/tuner/test_api.py"
+COLUMNS = "tests/commands/test_columns_run.py"
+PARAMS = "tests/tuner/plan/test_training_params.py"
 EXAMPLE = f"{USER}::test_the_example_of_the_docs_trains"
 POINTS = f"{USER}::test_a_training_reports_at_its_evaluation_points"
 TABLE = f"{USER}::test_records_hold_what_the_table_says"
@@ -84,6 +86,17 @@ ELSEWHERE = {
     ),
     "`code=accept` goes on with other code, and the verdict says so": CHANGED,
     "The commit of your repository is recorded, and whether it had changes": CHANGED,
+    "Any name goes that is no column of the records already": f"{PARAMS}::test_bad_names_of_a_users_training_are_one_line",
+    "`intervall` would be one of your own": (
+        f"{COLUMNS}::test_a_training_without_params_is_refused_before_anything_starts"
+    ),
+    "hand over an empty dict": f"{USER}::test_params_are_handed_to_a_function_that_takes_them",
+    "are told by the schedule (`schedule.momentum_S`, its batches)": (
+        f"{PARAMS}::test_lr0_follows_from_delta0_by_the_trials_own_momentum"
+    ),
+    "Each is a column of `results.load(...).trials`": (
+        f"{COLUMNS}::test_figures_studies_and_exports_treat_them_like_any_other"
+    ),
     "`loss` is yours: the mean nats per token": (
         f"{HERE}::test_the_callback_sets_every_lr_and_reports_every_epoch"
     ),

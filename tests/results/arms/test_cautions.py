@@ -10,7 +10,12 @@ import pytest
 
 import results
 from results.__main__ import main
-from results.arms.cautions import budget_warnings, edge_warnings, seed_warnings
+from results.arms.cautions import (
+    budget_warnings,
+    edge_warnings,
+    seed_warnings,
+    training_warnings,
+)
 from results.arms.choice import chosen_row, full_rows
 from results.arms.scores import best_row
 from results.plots.arms.curves import curves_info
@@ -269,3 +274,17 @@ def test_of_many_pairs_those_of_the_leader_and_the_default_are_printed(tmp_path,
     out = capsys.readouterr().out
     # 21 pairs of 7 arms: 6 of the default, 5 more of the leader
     assert "(10 more pairs are not shown" in out
+
+
+def test_a_number_that_one_arm_alone_searched_is_told():
+    assert training_warnings({}) == []
+    assert training_warnings({"poly": (), "baseline": ()}) == []
+    assert training_warnings({"poly": ("beta2",), "cosine": ("beta2",)}) == []
+    own = {"poly": ("beta2", "weight_decay"), "cosine": ("weight_decay",), "baseline": ()}
+    assert training_warnings(own) == [
+        f"{names}, but by other arms: what tells them apart is not the schedule alone."
+        for names in (
+            "beta2: not searched or given by cosine, your default (not tuned)",
+            "weight_decay: not searched or given by your default (not tuned)",
+        )
+    ]
