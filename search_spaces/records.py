@@ -26,7 +26,9 @@ class EpochRecord:
         train_loss, train_accuracy: mean over the epoch's samples, in train mode as they passed.
         val_loss, val_accuracy: eval mode, at the epoch's end. Accuracies in [0, 1]; nan where
             a training of the user's own does not report it.
-        seconds: training only; eval_seconds: validation.
+        seconds: training only; eval_seconds: validation. wall_seconds: all that passed since the
+            report before, or the training's start, while a worker was held; 0 where another
+            training's state was taken instead, None before it is known.
         noise_c2 ... noise_sample: as the probes of trainables/measurements tell; None unless
             measured. measured: JSON, of measurements without columns of their own.
         metrics: numbers by name that a training of the user's own reports besides; no test_*.
@@ -58,6 +60,7 @@ class EpochRecord:
     noise_sample: str | None = None
     measured: str | None = None
     metrics: Mapping[str, float] | None = None
+    wall_seconds: float | None = None
 
     def value(self, name: str) -> float:
         """The metric of this name; nan where it was not reported."""
@@ -77,7 +80,9 @@ class Outcome:
         best_val_accuracy: None where no accuracy was reported.
         final_train_loss, final_train_accuracy: eval mode over the whole training set.
         test_*: None unless role=confirm; test_correct: one bit per test image, in order.
-        train_seconds: epochs without evaluation; peak_memory_bytes of the device (GPU) or process.
+        train_seconds: epochs without evaluation; wall_seconds: the whole training, from its start
+            on a worker to its end, None where nobody took the time.
+        peak_memory_bytes: of the device (GPU) or process.
         sharpness_loss ... measured: as in an EpochRecord. metrics: of the last report; test_*
             only where role=confirm.
     """
@@ -102,6 +107,7 @@ class Outcome:
     steps_to_epsilon: str | None = None
     measured: str | None = None
     metrics: Mapping[str, float] | None = None
+    wall_seconds: float | None = None
 
 
 # What a training reports of its own, and all names that the records have columns for.
@@ -125,6 +131,12 @@ def score_on_test(row: Mapping[str, Any], metric: Metric) -> float | None:
     return None if value is None or has_diverged or not math.isfinite(value) else value
 
 
+def wall_seconds(records: Sequence[EpochRecord]) -> float | None:
+    """What these epochs took by the clock; None where nobody took the time."""
+    known = [r.wall_seconds for r in records if r.wall_seconds is not None]
+    return sum(known) if known else None
+
+
 def so_far(records: Sequence[EpochRecord], metric: Metric) -> dict[str, Any]:
     """What these epochs of a training came to, judged by this metric; fields of an Outcome."""
     last = records[-1]
@@ -138,4 +150,5 @@ def so_far(records: Sequence[EpochRecord], metric: Metric) -> dict[str, Any]:
         "samples_seen": last.samples_seen,
         "optimizer_steps": sum(record.num_steps for record in records),
         "train_seconds": sum(record.seconds for record in records),
+        "wall_seconds": wall_seconds(records),
     }

@@ -10,14 +10,14 @@ import json
 import socket
 import time
 import traceback
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
 
-from search_spaces.records import score_on_test, so_far
+from search_spaces.records import score_on_test, so_far, wall_seconds
 from search_spaces.registry import lookup
 from search_spaces.trial import TrialConfig
 from trainables import TRAINERS
@@ -58,10 +58,12 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         self.kept: list[str] = []
         self.warning: str | None = None
         self.saved_at, self.save_seconds = time.monotonic(), 0.0
+        self.noted_at = time.monotonic()
 
     def make_training(self, config: dict[str, Any]) -> Training:
         """The training of this config, at its start."""
         train = lookup("trainer", self.trial.recipe.trainer, TRAINERS)
+        self.noted_at = time.monotonic()  # imported: what begins now is the training
         options = {"schedule": config.get("schedule"), "device": config.get("device", "cpu")}
         if config.get("function"):
             options["trainable"] = _fetch(config["function"])
@@ -79,11 +81,14 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         try:
             training = self.training or self._take_up()
             if not (training.finished or self._is_paused(training)):
-                training.run_epoch()
+                record = training.run_epoch()
+                training.records[-1] = replace(record, wall_seconds=self._time_passed())
                 self._keep_beginning(training)
                 self._save_state(training)
             has_ended = training.finished and not self._is_paused(training)
             outcome = asdict(training.outcome()) if has_ended else None
+            if outcome is not None:
+                outcome["wall_seconds"] = self._time_spent(training)
         except MISTAKES:
             return self._report(failure={"status": "failed", "error": traceback.format_exc()})
         except (RuntimeError, MemoryError) as error:
@@ -130,7 +135,17 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         for record in records:
             stage = table.stage_at(record["samples_seen"] - record["batch_size"])
             record |= {"stage": stage, "decay_rate": float(table.decay_rate_S[stage])}
+            record["wall_seconds"] = 0.0  # another's time
         self.shared_samples = table.report_end(len(records))
+
+    def _time_passed(self) -> float:
+        """Seconds since this was asked before, or the training's start."""
+        before, self.noted_at = self.noted_at, time.monotonic()
+        return self.noted_at - before
+
+    def _time_spent(self, training: Training | None) -> float:
+        """Seconds of the whole training until now; what is no epoch's is asked for once."""
+        return (wall_seconds(training.records if training else []) or 0.0) + self._time_passed()
 
     @property
     def _share(self) -> dict[str, Any]:
@@ -184,6 +199,9 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         if is_paused:
             ending = {"status": "paused", **so_far(records, metric)}
         fresh, self.num_reported = records[self.num_reported :], len(records)
+        seconds = outcome["wall_seconds"] if outcome else wall_seconds(records) or 0.0
+        if failure is not None:
+            seconds = self._time_spent(self.training)
         return {
             "records": [asdict(record) for record in fresh],
             "attempt": self.checkpoints.attempt if self.checkpoints else 1,
@@ -197,6 +215,8 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             "num_epochs": len(records),
             "shared_samples": self.shared_samples,
             "kept": self.kept,
+            "samples_seen": records[-1].samples_seen if records else 0,
+            "wall_seconds": seconds,
             "warning": self.warning,
             "done": is_paused or outcome is not None or failure is not None,
         }

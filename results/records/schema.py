@@ -30,7 +30,7 @@ PLACED_PARAMS = ("p", "end_ratio", "f", "base", "q")
 LATER_PARAMS = tuple(name for name in CURVE_PARAMETERS if name not in PLACED_PARAMS)
 # Columns that files of this version may lack: they were written before these came.
 LATER_COLUMNS = (
-    *("measured", "epochs_seen", "metrics", "warmup", "end", "q", *LATER_PARAMS),
+    *("measured", "epochs_seen", "metrics", "warmup", "end", "q", *LATER_PARAMS, "wall_seconds"),
     *("weight_decay", "clip_norm", "label_smoothing", "width", "batch_max", "params"),
 )
 # What only our training of a network does as the recipe says.
@@ -98,6 +98,7 @@ EPOCHS = _schema(
         ("measured", TEXT, "JSON", "what measurements without a column told at the epoch's end"),
         ("epochs_seen", FLOAT, "epochs", "samples_seen in units of the training samples"),
         ("metrics", NUMBERS, "", "numbers by name that a training of your own reported besides"),
+        ("wall_seconds", FLOAT, "s", "all since the report before (1: the start) by the clock"),
     ]
 )
 
@@ -172,6 +173,7 @@ TRIALS = _schema(
         ("width", INT, "channels", "of the network's first stage; null = standard"),
         ("batch_max", INT, "samples", "largest batch; null = no cap"),
         ("params", NUMBERS, "", f"{OWN_PARAMETER}, by name; each a column of its own when loaded"),
+        ("wall_seconds", FLOAT, "s", "start to end by the clock, without waiting for a worker"),
         *map(_curve_column, LATER_PARAMS),
     ]
 )

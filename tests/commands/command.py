@@ -23,7 +23,8 @@ SMALL = (
 )
 # What a clock, a host or the number of attempts decides.
 UNREPRODUCIBLE = (
-    *("run_id", "seconds", "eval_seconds", "images_per_second", "train_seconds", "attempt"),
+    *("run_id", "seconds", "eval_seconds", "images_per_second", "train_seconds", "wall_seconds"),
+    "attempt",
     *("peak_memory_bytes", "started_at", "ended_at", "host"),
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search_spaces.metric import VAL_ACCURACY, make_metric
-from search_spaces.records import EpochRecord, so_far
+from search_spaces.records import EpochRecord, so_far, wall_seconds
 
 
 def record(epoch: int, **changes: float) -> EpochRecord:
@@ -29,6 +29,18 @@ def test_a_training_came_to_its_last_state_its_best_accuracy_and_the_sum_of_its_
         "samples_seen": 864,
         "optimizer_steps": 27,
         "train_seconds": 7.0,  # without evaluation
+        "wall_seconds": None,  # nobody took the time
     }
     assert so_far(epochs[:1], VAL_ACCURACY)["optimizer_steps"] == 10
     assert so_far(epochs, make_metric("val_loss"))["objective"] == 0.7
+
+
+def test_wall_time_is_the_sum_of_what_is_known_of_it() -> None:
+    work = {"num_steps": 1, "samples_seen": 32, "val_loss": 1.0, "val_accuracy": 0.5}
+    epochs = [
+        record(n, seconds=1.0, wall_seconds=wall, **work) for n, wall in ((1, 2.5), (2, 4.0))
+    ]
+    assert wall_seconds(epochs) == 6.5
+    unknown = record(3, seconds=1.0, **work)  # of a state from before there was any
+    assert wall_seconds([*epochs, unknown]) == 6.5
+    assert wall_seconds([unknown]) is None

@@ -25,7 +25,7 @@ from tuner.display.live import Display
 from tuner.recording.tracking import trial_of
 
 # What a paused training has taken so far: it stays taken, whatever becomes of the next rung.
-SPENT = ("samples_seen", "optimizer_steps", "train_seconds")
+SPENT = ("samples_seen", "optimizer_steps", "train_seconds", "wall_seconds")
 # The run ends (exit 4) when nothing could be written for this long.
 STORAGE_PATIENCE_SECONDS = 60.0
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -128,6 +128,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         trial, result = trial_of(event["trial"]), event["result"]
         state = self._state(trial)
         state.attempt, state.host = max(state.attempt, result["attempt"]), result["host"]
+        state.spent["wall_seconds"] = result["wall_seconds"]
         for fields in result["records"]:
             record = EpochRecord(**fields)
             self.store.add_epoch(epoch_row(self.store.run_id, trial, result["attempt"], record))

@@ -323,7 +323,7 @@ def test_a_shared_beginning_changes_nothing_to_the_last_bit(tmp_path: Path) -> N
 
 def timeless(trainable: ScheduledTrainable) -> list[dict]:
     assert trainable.training is not None
-    times = ("seconds", "eval_seconds", "images_per_second")
+    times = ("seconds", "eval_seconds", "images_per_second", "wall_seconds")
     return [
         {k: v for k, v in asdict(record).items() if k not in times}
         for record in trainable.training.records
