@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -17,6 +18,7 @@ from results.statistics.wording import screen_text, short_words
 from search_spaces.metric import VAL_ACCURACY, Metric
 from search_spaces.records import ENDED_WELL, EpochRecord, Outcome, Status, score_on_test
 from search_spaces.trial import TrialConfig
+from tuner.display.outlook import Outlook
 from tuner.display.phrases import describe_params, describe_seconds, point, say_at_once
 from tuner.plan.ladder import share
 
@@ -55,15 +57,13 @@ class Display:
     Args:
         planned: trainings foreseen per arm, search and confirm together.
         num_samples: of all of them, for the time left.
+        cost: keywords of `Outlook`.
     """
 
-    def __init__(self, planned: Mapping[str, int], num_samples: int) -> None:
+    def __init__(self, planned: Mapping[str, int], num_samples: int, **cost: Any) -> None:
+        self.outlook = Outlook(sum(planned.values()), num_samples, **cost)
         self.arms = {name: ArmState(planned=count) for name, count in planned.items()}
         self.live: dict[str, Running] = {}
-        self.num_samples = num_samples
-        self.samples_by_trial: dict[str, int] = {}
-        self.samples_seen = 0  # by this process
-        self.busy_seconds = 0.0
         self.most_live = 1
         self.begun = time.monotonic()
         self.failures: Counter[str] = Counter()
@@ -83,9 +83,15 @@ class Display:
         say_at_once(text)
 
     def resumed(
-        self, trial: TrialConfig, status: str, objective: float | None, num_rungs: int = 1
+        self,
+        trial: TrialConfig,
+        status: str,
+        objective: float | None,
+        num_rungs: int = 1,
+        seconds: float = 0.0,
     ) -> None:
-        """Count a trial that ended before the resume, and the rungs that it passed."""
+        """Count a trial that ended before the resume, the rungs that it passed and its time."""
+        self.outlook.spend(trial, seconds)
         self._count(trial, status, objective)
         self.arms[trial.space].counts["paused"] += num_rungs - 1
 
@@ -101,28 +107,25 @@ class Display:
         if running is None:
             return
         running.record = record
-        fresh = record.samples_seen - self.samples_by_trial.get(trial.trial_key, 0)
-        if fresh > 0:  # not an epoch told again by a worker that went on from a state
-            self.samples_by_trial[trial.trial_key] = record.samples_seen
-            self.samples_seen += fresh
-            self.busy_seconds += record.seconds + record.eval_seconds
+        known = record.wall_seconds
+        seconds = record.seconds + record.eval_seconds if known is None else known
+        self.outlook.report(trial, record.epoch, record.samples_seen, seconds)
 
     def trial_ended(
         self, trial: TrialConfig, status: Status, outcome: Outcome | None, error: str | None
     ) -> None:
         """A training ended, well or not."""
         self.live.pop(trial.trial_key, None)
+        if outcome is not None and outcome.wall_seconds is not None:
+            self.outlook.end(trial, outcome.wall_seconds)
         self._count(trial, status, outcome.objective if outcome else None)
         if error:
             self._say_failure(trial, status, error)
 
     def seconds_left(self) -> float | None:
-        """Estimate from the samples per second of a trial so far; None before the first epoch."""
-        if not self.busy_seconds:
-            return None
-        left = self.num_samples - sum(self.samples_by_trial.values())
-        rate = self.samples_seen / self.busy_seconds * self.most_live
-        return max(0.0, left / rate)
+        """Estimate from the wall time of a sample so far; None before the first epoch."""
+        busy = self.outlook.seconds_left()
+        return None if busy is None else busy / self.most_live
 
     def _count(self, trial: TrialConfig, status: str, objective: float | None) -> None:
         """The best of the search alone: other roles have other seeds. Longer trainings first."""
@@ -132,7 +135,7 @@ class Display:
         self.metric = metric
         share = trial.horizon * recipe.epochs * recipe.train_examples
         samples = share if trial.until is None else recipe.samples_at(trial.until)
-        self.samples_by_trial[trial.trial_key] = round(samples)
+        self.outlook.see(trial, round(samples))
         if objective is None or trial.until is not None:
             return
         if trial.role == "confirm":
@@ -204,14 +207,16 @@ class PlainDisplay(Display):
 
     def _left(self) -> str:
         seconds = self.seconds_left()
-        return "" if not seconds else f" (about {describe_seconds(seconds)} left)"
+        if not seconds:
+            return ""
+        return f" (about {describe_seconds(seconds)} left; {self.outlook.cost_words()})"
 
 
 class RichDisplay(Display):
     """One screen, redrawn four times a second."""
 
-    def __init__(self, planned: Mapping[str, int], num_samples: int) -> None:
-        super().__init__(planned, num_samples)
+    def __init__(self, planned: Mapping[str, int], num_samples: int, **cost: Any) -> None:
+        super().__init__(planned, num_samples, **cost)
         self.last_words = ""
         self.view = Live(get_renderable=self.render, refresh_per_second=REFRESH_PER_SECOND)
 
@@ -239,7 +244,8 @@ class RichDisplay(Display):
         elapsed = describe_seconds(time.monotonic() - self.begun)
         left = self.seconds_left()
         total = f"{elapsed} so far"
-        total += "" if left is None else f", about {describe_seconds(left)} left"
+        if left is not None:
+            total += f", about {describe_seconds(left)} left; {self.outlook.cost_words()}"
         last = [Text(self.last_words, style="bold")] if self.last_words else []
         return Group(self._arm_table(), self._trial_table(), Text(total, style="dim"), *last)
 
@@ -286,12 +292,12 @@ class RichDisplay(Display):
         return table
 
 
-def make_display(kind: str, planned: Mapping[str, int], num_samples: int) -> Display:
-    """The display named auto | rich | plain | none."""
+def make_display(kind: str, planned: Mapping[str, int], num_samples: int, **cost: Any) -> Display:
+    """The display named auto | rich | plain | none; arguments as of `Display`."""
     if kind == "auto":
         kind = "rich" if sys.stdout.isatty() else "plain"
     classes = {"rich": RichDisplay, "plain": PlainDisplay, "none": Display}
-    return classes[kind](planned, num_samples)
+    return classes[kind](planned, num_samples, **cost)
 
 
 def _metric_text(value: float, metric: Metric) -> str:
