@@ -51,7 +51,7 @@ MAP = {
     "tuner.display": "tuner.config tuner.plan results results.statistics results.arms",
     "tuner.recording": "tuner.config tuner.display results.records",
     "tuner.session": "tuner.version tuner.config tuner.plan tuner.campaign tuner.display "
-    "tuner.recording trainables results results.records results.report",
+    "tuner.recording trainables results results.records results.statistics results.report",
     "tuner.run": "tuner.config tuner.plan tuner.session",
     "tuner.measure": "tuner.config tuner.plan tuner.run trainables results results.tables "
     "results.records results.statistics results.run results.measurements results.plots",

@@ -52,6 +52,11 @@ class Arm:
         """Search configs handed out so far."""
         return len(self.configs)
 
+    @property
+    def num_searched(self) -> int:
+        """The same without those lost to the machinery, for which others are asked."""
+        return self.num_asked - self.num_replaced
+
     def has_tried(self, trial: TrialConfig) -> bool:
         """True where this config, or one with the very same schedule, has been handed out."""
         if trial.config_key in self.configs:

@@ -4,6 +4,8 @@ A `Campaign` hands out trials and is told what became of them. Its state follows
 ledger's rows alone (`replay`), so a resumed run continues as the uninterrupted one would have.
 Phases of an arm: search until `trials` configs are asked and ended; with top_k > 1 train the
 best on select seeds; then confirm one config on fresh seeds, the same seeds for every arm.
+Where hours bound the search or the confirm trials, both go by rounds, one training more of every
+arm: a round begins only if it fits, and ends for all arms once it has begun.
 """
 
 from __future__ import annotations
@@ -11,26 +13,36 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from results.records.schema import trial_from_row
+from results.statistics.cost import Devices, seconds_of
 from search_spaces.records import ENDED_WELL, Status, score_on_test
 from search_spaces.trial import Role, TrialConfig
 from tuner.campaign.arm import Arm
+from tuner.campaign.budget import Budget
 from tuner.campaign.forecast import Forecast
 from tuner.campaign.halving import Halving
+from tuner.campaign.seeds import is_undecided
 from tuner.campaign.sharing import Sharing
 from tuner.campaign.suggest import Suggester
 from tuner.plan.plan import Plan
 
+ROLES: tuple[Role, ...] = get_args(Role)
 # A run whose first trials all fail has a bug, not bad luck.
 MAX_FIRST_FAILURES = 5
+# Seeds of each arm that are confirmed whatever they cost: fewer have no spread.
+MIN_SEEDS = 2
 
 
 class Campaign:
-    """Hands out the trials of a plan, whose recipe must have its final precision and threads."""
+    """Hands out the trials of a plan, whose recipe must have its final precision and threads.
 
-    def __init__(self, plan: Plan) -> None:
+    Args:
+        devices: what each training holds; None = the CPUs that the plan asks for.
+    """
+
+    def __init__(self, plan: Plan, devices: Devices | None = None) -> None:
         self.plan, self.ladder, self.metric = plan, plan.ladder, plan.recipe.metric
         config = plan.config
         self.arms = {
@@ -61,8 +73,13 @@ class Campaign:
         self.begun: set[str] = set()  # keys of select and confirm trials queued or ended
         self.num_live = 0
         self.num_seeds = config.confirm.seeds
+        if config.confirm.hours is not None:
+            self.num_seeds = min(self.num_seeds, MIN_SEEDS)
+        devices = devices or Devices(count=config.resources.cpus_per_trial, kind="CPU")
+        self.budgets = {role: Budget(plan.hours(role), devices) for role in ROLES}
         self.num_ended: Counter[str] = Counter()  # by status
         self.given_up: str | None = None
+        self.search_spent = False  # ended by search.hours
         self.sharing = Sharing()
         self.forecast = Forecast(plan, self.arms) if config.search.share_prefix else None
         for trial in self.forecast.known if self.forecast else ():
@@ -79,30 +96,41 @@ class Campaign:
         return self.given_up is not None or not (self.pending or searching or self._wants_seed)
 
     @property
+    def spent(self) -> list[Role]:
+        """The parts of the run that their hours have ended."""
+        ended: dict[Role, bool] = {
+            "search": self.search_spent,
+            "confirm": self._lacks_seed and not self._seed_fits,
+        }
+        return [role for role, is_spent in ended.items() if is_spent]
+
+    @property
     def _wants_seed(self) -> bool:
-        """True when the verdict is open after (nearly) all seeds so far (confirm.until=decided).
+        """True when another round of seeds is to begin."""
+        return self._seed_fits and self._lacks_seed
 
-        One seed may be under way, so that workers need not wait for its last training.
-        """
-        # scipy: not while Ray starts
-        from results.statistics.claims import penalty
-        from results.statistics.sequential import ALPHA, undecided_pairs
+    @property
+    def _seed_fits(self) -> bool:
+        num_queued = sum(trial.role == "confirm" for trial in self.pending)
+        return self.budgets["confirm"].fits(
+            (num_queued + len(self.arms)) * self.plan.samples_per_trial
+        )
 
+    @property
+    def _lacks_seed(self) -> bool:
+        """True when there are fewer seeds than asked for, or than decide the verdict."""
         confirm = self.plan.config.confirm
+        is_chosen = all(arm.chosen for arm in self.arms.values())
+        if is_chosen and self.num_seeds < confirm.seeds:  # they come by rounds (confirm.hours)
+            return True
         is_over = confirm.until != "decided" or self.num_seeds >= confirm.max_seeds
-        arms = {name: arm.scores for name, arm in self.arms.items() if arm.chosen}
-        if is_over or len(arms) < len(self.arms):
-            return False
-        ended = set.intersection(*(set(scores) for scores in arms.values()))
-        if len(ended) < self.num_seeds - 1:
-            return False
-        if not self.metric.is_accuracy:  # of one that only diverges no seed is paired
-            arms = {name: s for name, s in arms.items() if any(v is not None for v in s.values())}
-        kept = [i for i in ended if all(scores[i] is not None for scores in arms.values())]
-        scores = {name: {i: values[i] or 0.0 for i in kept} for name, values in arms.items()}
-        look = 1 + sum(max(0, len(arm.confirmed) - 1) for arm in self.arms.values())
-        effect, alpha = self.plan.min_effect, ALPHA / penalty(look)
-        return bool(undecided_pairs(scores, min_effect=effect, alpha=alpha, metric=self.metric))
+        return (
+            is_chosen
+            and not is_over
+            and is_undecided(
+                self.arms, self.num_seeds, metric=self.metric, min_effect=self.plan.min_effect
+            )
+        )
 
     @property
     def num_model_based(self) -> int:
@@ -127,9 +155,14 @@ class Campaign:
             trial = self._pop("confirm")
         if trial is not None:
             self.num_live += 1
+            self._budget(trial).begin(trial.trial_key, self._samples_of(trial))
             if self.forecast is not None:
                 self.sharing.begin(trial, keeps_trunk=self._may_be_left(trial))
         return trial
+
+    def hear(self, trial: TrialConfig, samples: int, seconds: float) -> None:
+        """A training under way has come to so many samples, in so much time by the clock."""
+        self._budget(trial).hear(trial.trial_key, samples, seconds)
 
     def tell(
         self,
@@ -137,9 +170,15 @@ class Campaign:
         status: Status,
         objective: float | None,
         test_score: float | None = None,
+        seconds: float | None = None,
     ) -> None:
-        """What became of a handed-out training; interrupted ones stay open."""
+        """What became of a handed-out training; interrupted ones stay open.
+
+        seconds: by the clock; None where the end told none.
+        """
         self.num_live -= 1
+        is_done = status in ENDED_WELL
+        self._budget(trial).end(trial.trial_key, is_done=is_done, seconds=seconds)
         self.sharing.ended(trial.trial_key)
         if status != "interrupted":
             self._record(trial, status, objective, test_score)
@@ -158,6 +197,10 @@ class Campaign:
                 continue
             trial = self._planned(row)
             ended = row["status"] in (*ENDED_WELL, "oom")
+            self._budget(trial).begin(trial.trial_key, self._samples_of(trial))
+            self._budget(trial).end(
+                trial.trial_key, is_done=row["status"] in ENDED_WELL, seconds=seconds_of(row)
+            )
             if trial.role == "search":
                 self._replay_prefixes(trial, row.get("prefix_scores") or {})
                 self._commit(self.arms[trial.space], trial)
@@ -172,6 +215,7 @@ class Campaign:
                 on_test = score_on_test(row, self.metric)
                 self._record(trial, row["status"], row["objective"], on_test)
         self._drop_replaced()
+        self._end_spent_search()
         for arm in self.arms.values():
             self._advance(arm)
 
@@ -249,10 +293,10 @@ class Campaign:
 
     def _search(self) -> TrialConfig | None:
         """A training of the arm with the fewest samples spent and committed, else what follows."""
+        self._end_spent_search()
         while arms := [arm for arm in self.arms.values() if self._can_go_on(arm)]:
             arm = min(arms, key=lambda a: a.samples)
-            is_early = self.plan.config.search.promote == "early" and arm.promotion is not None
-            trial = self._ask(arm) if arm.can_ask and not is_early else self._promote(arm)
+            trial = self._promote(arm) if self._may_promote(arm) else self._ask(arm)
             if trial is not None and self._waits(trial):
                 self.pending.append(trial)
             elif trial is not None:
@@ -268,7 +312,41 @@ class Campaign:
         is_held = any(p.role == "search" and p.space == arm.space.name for p in self.pending)
         if is_held:
             return self.plan.config.search.sampler == "grid" and arm.can_ask
-        return arm.can_ask or arm.promotion is not None
+        return self._may_ask(arm) or self._may_promote(arm)
+
+    def _may_promote(self, arm: Arm) -> bool:
+        is_early = self.plan.config.search.promote == "early"
+        return (is_early or not arm.can_ask) and arm.promotion is not None
+
+    def _may_ask(self, arm: Arm) -> bool:
+        """True where another config may begin: it evens the arms, or one more of each fits."""
+        if self.budgets["search"].hours is None or not arm.can_ask:
+            return arm.can_ask
+        searched = [a for a in self.arms.values() if a.halving.num_configs]
+        most = max(a.num_searched for a in searched)
+        if arm.num_searched < most or not most:
+            return True
+        sizes = [(a, most + 1 if a.can_ask else a.num_searched) for a in searched]
+        return self.budgets["search"].fits(
+            sum(max(0, self.ladder.samples(num) - a.samples) for a, num in sizes)
+        )
+
+    def _end_spent_search(self) -> None:
+        """No arm begins a config any more, where no round fits and nothing is left to wait for."""
+        asking = [arm for arm in self.arms.values() if arm.can_ask]
+        is_open = any(trial.role == "search" for trial in self.pending)
+        if self.budgets["search"].is_busy or is_open or any(map(self._may_ask, asking)):
+            return
+        for arm in asking:
+            self.search_spent = arm.exhausted = True
+            self._advance(arm)
+
+    def _budget(self, trial: TrialConfig) -> Budget:
+        return self.budgets[trial.role]
+
+    def _samples_of(self, trial: TrialConfig) -> int:
+        """Samples of this training from its start to where it ends for now."""
+        return self.ladder.samples_on(self.ladder.rung_of(trial))
 
     def _ask(self, arm: Arm) -> TrialConfig | None:
         """A new config, on the lowest rung; None when the arm has no more."""

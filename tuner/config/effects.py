@@ -32,8 +32,10 @@ def _section(name: str, *keys: str) -> tuple[str, ...]:
 NEEDS = (
     Need(_section("search", "eta", "rungs", "min_horizon", "promote"),
          "search.fidelity=squeezed or prefix", lambda c: c.search.fidelity != "full"),
-    Need(_section("search", "budget", "startup"),
+    Need(_section("search", "budget", "startup", "hours"),
          "another search.sampler than grid", lambda c: c.search.sampler != "grid"),
+    Need(("confirm.hours",), "confirm.seeds above 2, or confirm.until=decided",
+         lambda c: c.confirm.seeds > 2 or c.confirm.until == "decided"),
     Need(("confirm.max_seeds",), "confirm.until=decided", lambda c: c.confirm.until == "decided"),
     Need(("confirm.select_seeds",), "confirm.top_k above 1", lambda c: c.confirm.top_k > 1),
     Need(_section("noise", "estimator", "batch_norm", "batch", "pairs", "every"),

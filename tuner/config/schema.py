@@ -276,6 +276,8 @@ class SearchConfig:
         "full = every config trained in full; squeezed = short complete trainings first; prefix "
         "= the first epochs of a full training first (ASHA)")
     budget: int | None = _key(None, "samples", _above(0), "per space; replaces trials")
+    hours: float | None = _key(None, "device-hours", _above(0),
+        "of all arms' searches together, after which no config begins; null = no limit")
     startup: int | None = _key(None, "configs", _at_least(0),
         "Sobol points first; null = max(2*dims+1, trials/4)")
     eta: int = _key(3, "", _within(2, 100), "one config in eta is promoted to the next rung")
@@ -295,6 +297,8 @@ class ConfirmConfig:
 
     top_k: int = _key(1, "configs", _at_least(1, "1 to trials"), "of each arm to select among")
     seeds: int = _key(5, "seeds", _within(0, 1000), "fresh paired seeds of the verdict")
+    hours: float | None = _key(None, "device-hours", _above(0),
+        "of the confirm trainings, after which no round of seeds begins; null = no limit")
     select_seeds: int = _key(2, "seeds", _at_least(1), "to select with (top_k > 1)")
     each: bool = _key(False, "", SWITCH, "every config of a grid is an arm of its own")
     until: str = _key("seeds", "name", _one_of("seeds", "decided"),

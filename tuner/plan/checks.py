@@ -184,6 +184,7 @@ def _check_pairs(config: Config) -> None:
     if config.optimizer.nesterov and config.optimizer.momentum == 0:
         raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
     check_optimizer(config, config.optimizer.name)
+    check_hours(config)
     if config.trainer != "network":
         _check_unused(config)
     if config.name is not None:
@@ -204,6 +205,15 @@ def check_confirm(config: Config) -> None:
     _check_pair(config, "confirm.max_seeds", "at least", "confirm.seeds")
     if config.confirm.seeds == 0:
         raise ConfigError("confirm.until=decided: needs confirm.seeds of at least 1")
+
+
+def check_hours(config: Config) -> None:
+    """Raise ConfigError where the arms of a search that ends by the clock could not be equal."""
+    if config.search.hours is not None and config.search.promote == "early":
+        raise ConfigError(
+            f"search.hours={config.search.hours:g}: needs search.promote=late (how many to "
+            "promote early is not known of a search that ends by the clock)"
+        )
 
 
 def _check_unused(config: Config) -> None:

@@ -71,9 +71,23 @@ class Plan:
     @property
     def num_samples(self) -> int:
         """Samples of the whole run."""
+        return sum(self.samples_by_role().values())
+
+    def samples_by_role(self) -> dict[Role, int]:
+        """Samples of the whole search, of the select and of the confirm trainings."""
         searched = sum(self.ladder.samples(self.quota(s)) for s in self.spaces if self.quota(s))
         num_full = self.num_trials - sum(self._searched(s) for s in self.spaces)
-        return searched + num_full * self.samples_per_trial
+        num_confirm = len(self.trials_by_arm()) * self.config.confirm.seeds
+        return {
+            "search": searched,
+            "select": (num_full - num_confirm) * self.samples_per_trial,
+            "confirm": num_confirm * self.samples_per_trial,
+        }
+
+    def hours(self, role: Role) -> float | None:
+        """Device-hours after which this part of the run ends; None = no limit."""
+        limits = {"search": self.config.search.hours, "confirm": self.config.confirm.hours}
+        return limits.get(role)
 
     def trials_by_arm(self) -> dict[str, int]:
         """Trainings of each arm, the baseline included."""
@@ -155,6 +169,10 @@ def make_plan(config: Config) -> Plan:
                 "more samples than all of them in full; take search.fidelity=full, more trials "
                 "or a smaller search.min_horizon"
             )
+    if config.search.hours is not None and not searched:
+        raise ConfigError(
+            f"search.hours={config.search.hours:g}: has no effect; no arm has anything to search"
+        )
     if config.confirm.until == "decided" and len(plan.trials_by_arm()) < 2:
         raise ConfigError("confirm.until=decided: needs two arms, or baseline=true")
     if config.search.share_prefix and config.trainer == "function":

@@ -16,11 +16,13 @@ import ray
 from results import load
 from results.records.schema import trial_from_row
 from results.records.store import RunStore
+from results.statistics.cost import devices_of, seconds_of
 from tuner.campaign.campaign import Campaign
 from tuner.config.presets import scale_of
 from tuner.config.schema import Config, ConfigError, plain
 from tuner.config.yamltext import write_yaml
 from tuner.display.live import Display, make_display
+from tuner.display.outlook import Bound
 from tuner.plan.plan import Plan
 from tuner.plan.usercode import changed_parts, code_folder, code_parts
 from tuner.recording.recorder import Recorder
@@ -43,16 +45,16 @@ def begin(plan: Plan, slots: Slots, command: str, run_dir: Path) -> tuple[Campai
         store = RunStore.create(run_dir, manifest, config)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    return Campaign(plan), Recorder(store, _display(plan))
+    return Campaign(plan, devices_of(asdict(slots))), Recorder(store, _display(plan, slots))
 
 
-def take_up(plan: Plan, run_dir: Path) -> tuple[Campaign, Recorder]:
+def take_up(plan: Plan, slots: Slots, run_dir: Path) -> tuple[Campaign, Recorder]:
     """An earlier run: the campaign as its records left it, and who records on.
 
     Raises:
         ConfigError: the records cannot be read or continued, or are not of this plan.
     """
-    campaign, display = Campaign(plan), _display(plan)
+    campaign, display = Campaign(plan, devices_of(asdict(slots))), _display(plan, slots)
     try:
         rows = load(run_dir).search_rows()
         store = RunStore.open(run_dir)
@@ -61,7 +63,8 @@ def take_up(plan: Plan, run_dir: Path) -> tuple[Campaign, Recorder]:
         raise ConfigError(str(error)) from None
     for row in filter(campaign.counts, rows):
         num_rungs = campaign.num_rungs(row)
-        display.resumed(trial_from_row(row), row["status"], row["objective"], num_rungs)
+        trial, told = trial_from_row(row), (row["status"], row["objective"])
+        display.resumed(trial, *told, num_rungs=num_rungs, seconds=seconds_of(row))
     before = store.manifest
     looked = has_looked(plan, before, rows)
     store.update_manifest(
@@ -90,7 +93,8 @@ def _code_changes(config: Config, manifest: Mapping[str, Any]) -> list[dict[str,
 def has_looked(plan: Plan, manifest: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> bool:
     """True when somebody may have looked at confirm trials before more seeds were asked for."""
     confirm, before = plan.config.confirm, manifest["config"]["confirm"]
-    has_more = confirm.seeds > before["seeds"] and any(r["role"] == "confirm" for r in rows)
+    is_longer = confirm.seeds > before["seeds"] or confirm.hours != before.get("hours")
+    has_more = is_longer and any(r["role"] == "confirm" for r in rows)
     untils = (confirm.until, before.get("until"))
     return bool(manifest.get("looked")) or has_more or "decided" in untils
 
@@ -127,5 +131,16 @@ def describe_code(config: Config) -> dict[str, Any]:
     return {"files": code_parts(config), "git": git_state(folder) if folder else {}}
 
 
-def _display(plan: Plan) -> Display:
-    return make_display(plan.config.display, plan.trials_by_arm(), plan.num_samples)
+def _display(plan: Plan, slots: Slots) -> Display:
+    devices, samples = devices_of(asdict(slots)), plan.samples_by_role()
+    limits = {role: hours for role in samples if (hours := plan.hours(role)) is not None}
+    return make_display(
+        plan.config.display,
+        plan.trials_by_arm(),
+        plan.num_samples,
+        devices=devices,
+        bounds={
+            role: Bound(samples=samples[role], seconds=3600 * hours / devices.count)
+            for role, hours in limits.items()
+        },
+    )

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from results.records.segments import read_manifest
+from results.statistics.cost import devices_of
 from tuner.config.schema import ConfigError
 from tuner.display.phrases import describe_path
 from tuner.plan.plan import Plan
@@ -74,7 +75,7 @@ def execute(
             campaign, recorder = begin(plan, slots, command, run_dir)
         else:
             _check_device(slots, resume)
-            campaign, recorder = take_up(plan, resume)
+            campaign, recorder = take_up(plan, slots, resume)
         recorder.store.event("start", command=command, slots=asdict(slots))
         return Session(
             plan=plan,
@@ -106,9 +107,10 @@ def _is_finished(plan: Plan, run_dir: Path) -> bool:
     from results import load
     from tuner.campaign.campaign import Campaign
 
-    if read_manifest(run_dir).get("status") != "completed":
+    manifest = read_manifest(run_dir)
+    if manifest.get("status") != "completed":
         return False
-    campaign = Campaign(plan)
+    campaign = Campaign(plan, devices_of(manifest.get("slots", {})))
     campaign.replay(load(run_dir).search_rows())
     return campaign.finished
 

@@ -21,13 +21,14 @@ from tuner.config.compose import find_spaces, read_keys, restore
 from tuner.config.effects import check_effects, check_trackers
 from tuner.config.schema import NAMED, Config, ConfigError, check_value, plain, show, value_of
 from tuner.config.yamltext import read_yaml
-from tuner.plan.checks import check_confirm, describe_data
+from tuner.plan.checks import check_confirm, check_hours, describe_data
 from tuner.plan.plan import Plan
 from tuner.plan.usercode import changed_parts, check_trainable, code_parts
 
 # What may differ from the first part of the run; nothing here changes a trial.
 RESUMABLE = (
-    *("trials", "confirm.seeds", "confirm.until", "confirm.max_seeds"),
+    *("trials", "search.hours", "confirm.seeds", "confirm.until", "confirm.max_seeds"),
+    "confirm.hours",
     *("max_concurrent", "max_failures", "resources.cpus_per_trial", "resources.gpus_per_trial"),
     *("cluster.address", "dataset.path", "display", "report", "dry_run", "code"),
     *("track", "tracking.project", "tracking.entity", "tracking.mode", "tracking.uri"),
@@ -113,6 +114,7 @@ def _load(run_dir: Path) -> tuple[Config, dict[str, Any]]:
     now = manifest.get("config", {})
     stored["trials"] = now.get("trials") or stored["trials"]
     stored["confirm"] = {**stored["confirm"], **now.get("confirm", {})}
+    stored["search"] = {**stored["search"], "hours": now.get("search", {}).get("hours")}
     return restore(stored), manifest
 
 
@@ -140,15 +142,16 @@ def _changed(stored: Config, given: Mapping[str, Any]) -> Config:
             raise ConfigError(f"{key}={value}: cannot change when resuming (the run has {was})")
     if "trials" in given and (stored.search.budget or stored.search.sampler == "grid"):
         raise ConfigError("trials: this run's search is bounded by its budget or grid")
-    for key in ("trials", "confirm.seeds"):
-        was = value_of(stored, key)
-        if given.get(key, was) < was:
-            raise ConfigError(f"{key}={given[key]}: the run already has {was}")
+    for key in ("trials", "confirm.seeds", "search.hours", "confirm.hours"):
+        was, now = value_of(stored, key), given.get(key)
+        if None not in (was, now) and now < was:
+            raise ConfigError(f"{key}={now}: the run already has {was}")
     changes = {key: value for key, value in given.items() if key in RESUMABLE}
     config = restore(plain(stored) | changes)
     config.given = frozenset(given)
     check_effects(config)
     check_confirm(config)
+    check_hours(config)
     check_trackers(config.track)
     return config
 

@@ -67,14 +67,15 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
         last: dict[str, Any] = {"status": "failed"} if error or result is None else result
         if last is result:
             self.on_trial_result(trial_id, last)
-        objective, test_score = last.get("objective"), last.get("test_score")
-        self.campaign.tell(self.live.pop(trial_id), last["status"], objective, test_score)
+        told = (last.get(name) for name in ("objective", "test_score", "wall_seconds"))
+        self.campaign.tell(self.live.pop(trial_id), last["status"], *told)
         self.forget(self.campaign.unneeded_states())
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Others may wait for this epoch; it does not influence the search."""
-        key = self.live[trial_id].trial_key
-        self.campaign.sharing.reached(key, result.get("num_epochs", 0), result.get("kept", ()))
+        """Others may wait for this epoch, and hours pass; its score influences nothing."""
+        trial, num_epochs = self.live[trial_id], result.get("num_epochs", 0)
+        self.campaign.sharing.reached(trial.trial_key, num_epochs, result.get("kept", ()))
+        self.campaign.hear(trial, result.get("samples_seen", 0), result.get("wall_seconds", 0.0))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the state."""

@@ -198,6 +198,7 @@ class Session:
             chosen={name: arm.chosen.config_key for name, arm in arms.items() if arm.chosen},
             shared_samples=self.recorder.num_shared_samples,
             repeated=self.campaign.num_repeated,
+            hours_spent=self.campaign.spent,
         )
         self.store.event("end", status=status, trials=self.campaign.num_ended)
         self.store.close()

@@ -12,6 +12,7 @@ from tuner.config.presets import PRESETS
 from tuner.config.schema import KEYS, ConfigError, make_config
 from tuner.plan.plan import make_plan
 
+FIXED = " ".join(f"spaces.poly.{name}.value=1" for name in ("p", "interval", "delta0"))
 REFUSED = [
     ("search.eta=2", "search.eta=2: has no effect; it needs search.fidelity=squeezed or prefix"),
     ("search.promote=late", "search.promote=late: has no effect; it needs search.fidelity="),
@@ -27,6 +28,13 @@ REFUSED = [
     ("recipe.end=0.1 baseline=false", "recipe.end=0.1: has no effect; it needs baseline=true or"),
     ("recipe.family=poly recipe.p=2 baseline=no", "recipe.p: has no effect; it needs baseline="),
     ("baseline.name=mine baseline=no", "baseline.name=mine: has no effect; it needs baseline="),
+    ("preset=p1_methods_cpu search.hours=2", "it needs another search.sampler than grid"),
+    ("confirm.hours=1 confirm.seeds=2", "confirm.hours=1.0: has no effect; it needs confirm."),
+    (
+        "search.hours=2 search.promote=early search.fidelity=squeezed",
+        "search.hours=2: needs search.promote=late",
+    ),
+    (f"{FIXED} search.hours=2", "search.hours=2: has no effect; no arm has anything to search"),
     ("preset=p1_methods_cpu search.budget=9999", "it needs another search.sampler than grid"),
 ]
 
@@ -44,6 +52,8 @@ def test_a_key_without_effect_is_refused_in_one_line(words: str, message: str) -
         "search.eta=2 search.fidelity=squeezed",
         "confirm.max_seeds=9 confirm.until=decided",
         "confirm.select_seeds=3 confirm.top_k=2",
+        "search.hours=0.5 confirm.hours=1",
+        "confirm.hours=1 confirm.seeds=2 confirm.until=decided",
         "noise.pairs=3 measure=sampling",
         "noise.pairs=3 measure=[noise,sharpness] sharpness.rho=0.1",
         "noise.source=measured noise.c2=3",

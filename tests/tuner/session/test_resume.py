@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tuner.config.schema import ConfigError
+from tuner.config.schema import ConfigError, plain
 from tuner.run import main, make_request, read_command
 from tuner.session.resume import resume_run
 
@@ -38,6 +39,18 @@ def test_trials_are_added_or_set(run_dir: Path, trials: str | int) -> None:
 def test_nested_values_and_shorthands_are_the_same_keys(run_dir: Path) -> None:
     given = {"confirm": {"seeds": 4}, "dataset": "digits"}
     assert resume_run(str(run_dir), given)[0].config.confirm.seeds == 4
+
+
+def test_hours_may_be_given_raised_and_lifted(run_dir: Path) -> None:
+    given = {"search.hours": 2, "confirm.hours": 0.5, "confirm.seeds": 3}
+    config = resume_run(str(run_dir), given)[0].config
+    assert (config.search.hours, config.confirm.hours) == (2.0, 0.5)
+    manifest = json.loads((run_dir / "manifest.json").read_text())
+    (run_dir / "manifest.json").write_text(json.dumps(manifest | {"config": plain(config)}))
+    again = resume_run(str(run_dir), {"search.hours": 3, "confirm.hours": None})[0].config
+    assert (again.search.hours, again.confirm.hours) == (3.0, None)
+    with pytest.raises(ConfigError, match=r"^search\.hours=1\.0: the run already has 2\.0$"):
+        resume_run(str(run_dir), {"search.hours": 1})
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
