@@ -38,7 +38,9 @@ from results.arms.scores import (
     train_losses,
 )
 from results.records.schema import Row, trial_from_row
+from results.statistics.claims import Price
 from results.statistics.compare import Comparison, compare, default_min_effect
+from results.statistics.cost import devices_of, seconds_of
 from results.statistics.overview import ArmDetails, Cost
 from search_spaces.families import CURVE_PARAMETERS
 from search_spaces.metric import Metric
@@ -90,6 +92,8 @@ def compare_arms(
         metric=judged,
         diverged=diverged_seeds(arms),
         winners={name: num_winners(rows) for name, rows in arms.items()},
+        price=_price(arms, manifests),
+        limit="confirm.hours spent" if any(map(_is_spent, manifests.values())) else "",
     )
     searched = {
         name: detail.search.samples_seen
@@ -171,6 +175,22 @@ def _details(rows: list[Row], spaces: Mapping[str, Mapping[str, SearchSpace]]) -
             if params[name] not in NATURAL_ENDS.get(name, ()) and axis.is_on_edge(params[name])
         ),
     )
+
+
+def _is_spent(manifest: Mapping[str, Any]) -> bool:
+    return "confirm" in (manifest.get("hours_spent") or ())
+
+
+def _price(arms: Mapping[str, list[Row]], manifests: Mapping[str, Mapping[str, Any]]) -> Price:
+    """Device-hours of more confirm seeds of all arms, by the mean of those that ended well."""
+    slots = [manifest.get("slots") for manifest in manifests.values()]
+    held = {devices_of(known) for known in slots if known}
+    seconds = [[seconds_of(row) for row in confirm_rows(rows)] for rows in arms.values()]
+    if len(held) != 1 or not all(slots) or not all(map(any, seconds)):
+        return lambda _: ""
+    (devices,) = held
+    round_seconds = sum(sum(own) / len(own) for own in seconds)
+    return lambda num_seeds: devices.text(num_seeds * round_seconds)
 
 
 def _cost(rows: Iterable[Row]) -> Cost:

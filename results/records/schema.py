@@ -223,7 +223,7 @@ def trial_row(
     """
     curve = trial.curve_params
     params = {k: v for k, v in trial.params.items() if k in PARAMS} | curve
-    own = {k: float(v) for k, v in (dict(trial.params) | curve).items() if k not in TRIALS.names}
+    named = {k: float(v) for k, v in (dict(trial.params) | curve).items() if k not in TRIALS.names}
     recipe = asdict(trial.recipe)
     if trial.recipe.trainer != "network":  # of other trainings they are known where given to them
         recipe |= {n: None for n in OF_NETWORKS if n not in trial.training}
@@ -244,7 +244,7 @@ def trial_row(
         **{name: recipe[name] for name in RECIPE_COLUMNS},
         **{name: measured.get(name) for name in OUTCOME_COLUMNS},
         "warmup": trial.warmup,
-        "params": own or None,
+        "params": named or None,
     }
     return {name: row[name] for name in TRIALS.names}
 

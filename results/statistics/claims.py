@@ -45,6 +45,8 @@ DISTANCES: tuple[Distance, ...] = (
 FEW_SEEDS = 5  # fewer are called preliminary
 MIN_SEEDS_TO_PLAN = 3  # fewer say too little about the spread
 MAX_SEEDS_NEEDED = 1_000
+# So many more seeds of all arms -> what they cost, in words; "" where nobody knows.
+Price = Callable[[int], str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,11 +97,13 @@ def make_claims(
     min_effect: float | None,
     incomplete: Collection[str] = (),
     winners: Mapping[str, int] = MappingProxyType({}),
+    price: Price = lambda _: "",
+    limit: str = "",
 ) -> tuple[Claim, ...]:
     """One claim a pair, in their order. Pairs without a common seed are no comparisons.
 
     incomplete: arms whose diverged seeds have no value; they are never better, nor equivalent.
-    winners: see `compare`.
+    winners, price, limit: see `compare`.
     """
     compared = {pair: d for pair, d in pairs.items() if d.n}
     look = {(a, b): winners.get(a, 1) + winners.get(b, 1) - 1 for a, b in pairs}
@@ -125,7 +129,8 @@ def make_claims(
             p_holm=zero.get((a, b)),
             look=look[a, b],
         )
-        claims.append(replace(claim, sentence=_sentence(claim, min_effect, len(compared))))
+        sentence = _sentence(claim, min_effect, len(compared), limit)
+        claims.append(replace(claim, sentence=sentence + _needed(claim, price)))
     return tuple(claims)
 
 
@@ -248,7 +253,7 @@ def _outcome(zero: float | None, beyond: float | None, within: float | None) -> 
     return "better" if zero < ALPHA else "undecided"
 
 
-def _sentence(claim: Claim, min_effect: float | None, num_pairs: int) -> str:
+def _sentence(claim: Claim, min_effect: float | None, num_pairs: int, limit: str) -> str:
     a, b, d = claim.a, claim.b, claim.difference
     if d.n == 0:
         return f"undecided: {arm_label(a)} and {arm_label(b)} have no seed in common"
@@ -257,7 +262,7 @@ def _sentence(claim: Claim, min_effect: float | None, num_pairs: int) -> str:
         mean, interval = (d if d.mean > 0 else d.reverse).texts
         sentence = (
             f"{arm_label(claim.winner)} beats {arm_label(loser)} by {with_unit(mean, d.metric)} "
-            f"at equal samples, {d.interval_kind} {interval}, {_seeds(d)}"
+            f"at equal samples, {d.interval_kind} {interval}, {_seeds(d, limit)}"
         )
         if claim.outcome == "better" and min_effect is not None:
             sentence += f", perhaps by less than the {_effect(min_effect, d)} that matter"
@@ -265,16 +270,16 @@ def _sentence(claim: Claim, min_effect: float | None, num_pairs: int) -> str:
     if claim.outcome == "equivalent" and min_effect is not None:
         return (
             f"no difference that matters: {_minus(a, b, d)}, "
-            f"within {_effect(min_effect, d)}, {_seeds(d)}"
+            f"within {_effect(min_effect, d)}, {_seeds(d, limit)}"
         )
-    text = f"undecided: {_minus(a, b, d)}, {_seeds(d)}"
+    text = f"undecided: {_minus(a, b, d)}, {_seeds(d, limit)}"
     if d.separated and claim.p_holm is not None:
         winners = f" and {claim.look} winners" if claim.look > 1 else ""
         text += (
             f", not significant over {counted(num_pairs, 'comparison')}{winners} "
             f"(Holm p={p_text(claim.p_holm)})"
         )
-    return text + _needed(claim)
+    return text
 
 
 def _minus(a: str, b: str, difference: Difference) -> str:
@@ -291,23 +296,27 @@ def _effect(min_effect: float, difference: Difference) -> str:
     return with_unit(amount(min_effect, difference.metric), difference.metric)
 
 
-def _seeds(difference: Difference) -> str:
+def _seeds(difference: Difference, limit: str) -> str:
     """ "n=3 paired seeds (preliminary)", "n=10 and 8 seeds, not paired"."""
     text = f"n={counted(difference.n, 'paired seed')}"
     if difference.counts is not None:
         text = f"n={difference.counts[0]} and {counted(difference.counts[1], 'seed')}, not paired"
     if difference.num_unpaired:
         text += f", {difference.num_unpaired} unpaired left out"
-    return text + (" (preliminary)" if difference.n < FEW_SEEDS else "")
+    notes = [*(["preliminary"] if difference.n < FEW_SEEDS else []), *([limit] if limit else [])]
+    return text + (f" ({', '.join(notes)})" if notes else "")
 
 
-def _needed(claim: Claim) -> str:
-    """ ", about 12 more seeds needed", or nothing."""
+def _needed(claim: Claim, price: Price) -> str:
+    """ ", about 12 more seeds needed (0.6 GPU hours)", or nothing."""
     if claim.seeds_needed is None:
         return ""
+    cost = price(claim.seeds_needed)
     if claim.seeds_needed >= MAX_SEEDS_NEEDED:
-        return f", {MAX_SEEDS_NEEDED:,} or more seeds needed"
-    return f", about {counted(claim.seeds_needed, 'more seed')} needed"
+        seeds = f"{MAX_SEEDS_NEEDED:,} or more seeds needed"
+        return f", {seeds}" + (f" ({cost} or more)" if cost else "")
+    seeds = f"about {counted(claim.seeds_needed, 'more seed')} needed"
+    return f", {seeds}" + (f" ({cost})" if cost else "")
 
 
 def _find(claims: Sequence[Claim], a: str, b: str) -> Claim:

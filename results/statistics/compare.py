@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.statistics import overview
-from results.statistics.claims import FEW_SEEDS, Claim, make_claims, verdict
+from results.statistics.claims import FEW_SEEDS, Claim, Price, make_claims, verdict
 from results.statistics.intervals import CONFIDENCE, examples_interval, mean_sd
 from results.statistics.overview import ArmDetails, ArmSummary
 from results.statistics.paired import (
@@ -126,6 +126,8 @@ def compare(
     diverged: Mapping[str, tuple[int, int]] = MappingProxyType({}),
     paired: bool = True,
     winners: Mapping[str, int] = MappingProxyType({}),
+    price: Price = lambda _: "",
+    limit: str = "",
 ) -> Comparison:
     """Every arm against every other.
 
@@ -143,6 +145,8 @@ def compare(
             (Welch), and nothing that needs pairs stands beside the interval.
         winners: by arm, how many of its configs have been judged so far on confirm seeds, the
             present one included; 1 where its search never went on after a verdict.
+        price: what so many more seeds of all arms cost, in words.
+        limit: what ended the confirm trainings before all seeds asked for, in words.
 
     Raises:
         ValueError: repeated looks at seeds that are not paired.
@@ -162,7 +166,14 @@ def compare(
             for (a, b), d in pairs.items()
         }
     lost = [name for name, (count, _) in diverged.items() if count and not metric.is_accuracy]
-    claims = make_claims(pairs, min_effect=min_effect, incomplete=lost, winners=winners)
+    claims = make_claims(
+        pairs,
+        min_effect=min_effect,
+        incomplete=lost,
+        winners=winners,
+        price=price,
+        limit=limit,
+    )
     logs = {name: _logs(values, losses.get(name, {})) for name, values in scores.items()}
     ratios = {name: differ(log, logs.get(reference, {})) for name, log in logs.items()}
     return Comparison(

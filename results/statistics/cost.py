@@ -29,11 +29,11 @@ class Devices:
         """
         return self.count * seconds / 3600
 
-    def told(self, seconds: float) -> str:
+    def text(self, seconds: float) -> str:
         """The same in words.
 
         Example:
-            >>> Devices(count=2, kind="CPU").told(1080), Devices(count=1, kind="GPU").told(2)
+            >>> Devices(count=2, kind="CPU").text(1080), Devices(count=1, kind="GPU").text(2)
             ('0.6 CPU hours', '<0.001 GPU hours')
         """
         return f"{hours_text(self.hours(seconds))} {self.kind} hours"

@@ -125,7 +125,7 @@ def test_dry_run_times_one_epoch_of_the_users_own_training(inline: Inline) -> No
         "workload user: tests.trainables.user.test_user_training:descend, 100 training samples"
         in done.stdout
     )
-    assert "from one timed epoch" in done.stdout
+    assert "from two timed epochs" in done.stdout
 
 
 SLOPE = """

@@ -86,7 +86,9 @@ ELSEWHERE = {
     ),
     "`code=accept` goes on with other code, and the verdict says so": CHANGED,
     "The commit of your repository is recorded, and whether it had changes": CHANGED,
-    "Any name goes that is no column of the records already": f"{PARAMS}::test_bad_names_of_a_users_training_are_one_line",
+    "Any name goes that is no column of the records already": (
+        f"{PARAMS}::test_bad_names_of_a_users_training_are_one_line"
+    ),
     "`intervall` would be one of your own": (
         f"{COLUMNS}::test_a_training_without_params_is_refused_before_anything_starts"
     ),

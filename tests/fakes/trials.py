@@ -10,6 +10,9 @@ from tuner.session.cluster import settle
 
 SMALL = ("workload=digits", "model.width=4", "dataset.train_examples=300", "epochs=3")
 
+# Columns of an epoch that a clock decides.
+TIMES = ("seconds", "eval_seconds", "images_per_second", "wall_seconds")
+
 
 def small_plan(*words: str) -> Plan:
     """A plan on 300 digits, 3 epochs, a ResNet-8 of width 4."""

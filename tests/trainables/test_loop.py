@@ -15,13 +15,12 @@ from torch import nn
 from search_spaces.records import EpochRecord
 from search_spaces.trial import TrialConfig
 from tests.fakes import trials as fakes_trials
+from tests.fakes.trials import TIMES
 from trainables import DATASETS, MODELS, OPTIMIZERS
 from trainables.checkpoints import Checkpoints, SupersededError, read_newest
 from trainables.data.stream import SampleStream
 from trainables.loop import NetworkTraining
 from trainables.trainable import ScheduledTrainable
-
-TIMES = ("seconds", "eval_seconds", "images_per_second")
 
 small_trial = functools.cache(fakes_trials.small_trial)  # reading the command line takes longest
 

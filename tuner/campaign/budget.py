@@ -50,9 +50,9 @@ class Budget:
     @property
     def pace(self) -> float | None:
         """Seconds of a sample, of all trainings that have told; None before the first has."""
-        told = [training for training in self.trainings.values() if training.samples]
-        samples = sum(training.samples for training in told)
-        return sum(training.seconds for training in told) / samples if samples else None
+        reported = [training for training in self.trainings.values() if training.samples]
+        samples = sum(training.samples for training in reported)
+        return sum(training.seconds for training in reported) / samples if samples else None
 
     def begin(self, key: str, planned: int) -> None:
         """A training begins, or goes on, to this many samples in all."""

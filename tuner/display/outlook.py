@@ -114,4 +114,4 @@ class Outlook:
         """ "0.05 of about 0.22 CPU hours": spent so far, and what it will be."""
         spent, left = sum(self.spent.values()), self.seconds_left() or 0.0
         so_far = hours_text(self.devices.hours(spent))
-        return f"{so_far} of about {self.devices.told(spent + left)}"
+        return f"{so_far} of about {self.devices.text(spent + left)}"

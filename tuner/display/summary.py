@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from rich.console import Console
@@ -13,11 +13,12 @@ from rich.console import Console
 from results import Run, load
 from results.arms.choice import confirm_rows, is_full
 from results.statistics.claims import Claim
+from results.statistics.cost import devices_of, hours_text, seconds_of
 from results.statistics.wording import arm_label, counted, metric_words, screen_text
 from search_spaces.records import score_on_test
 from search_spaces.registry import is_import_path
 from search_spaces.space import is_baseline
-from search_spaces.trial import TrialConfig
+from search_spaces.trial import Role, TrialConfig
 from tuner.config.schema import NAMED
 from tuner.display.phrases import describe_params, describe_path, stage_lines
 from tuner.plan.usercode import MAIN
@@ -49,6 +50,7 @@ def print_summary(run_dir: Path) -> None:
     console.print(_reached_line(rows, best))
     console.print(_search_line(run, rows))
     (manifest,) = run.manifests.values()
+    console.print(describe_cost(rows, manifest))
     if repeated := manifest.get("repeated"):
         searched = {r["config_key"] for r in rows if r["role"] == "search"}
         console.print(describe_repeated(repeated, repeated + len(searched)))
@@ -63,6 +65,21 @@ def print_summary(run_dir: Path) -> None:
     has_search = any(row["role"] == "search" for row in rows)
     for command in next_commands(run_dir, manifest, best.family, has_search=has_search):
         console.print(f"  {command}")
+
+
+def describe_cost(rows: Iterable[Mapping[str, Any]], manifest: Mapping[str, Any]) -> str:
+    """ "spent 0.12 CPU hours: search 0.08 (search.hours=0.08 ended it), confirm 0.04"."""
+    devices, config = devices_of(manifest.get("slots") or {}), manifest["config"]
+    seconds = dict.fromkeys(get_args(Role), 0.0)
+    for row in rows:
+        seconds[row["role"]] += seconds_of(row)
+    parts = []
+    for role in filter(seconds.get, seconds):
+        part = f"{role} {hours_text(devices.hours(seconds[role]))}"
+        if role in (manifest.get("hours_spent") or ()):
+            part += f" ({role}.hours={config[role]['hours']:g} ended it)"
+        parts.append(part)
+    return f"spent {devices.text(sum(seconds.values()))}: {', '.join(parts)}"
 
 
 def describe_repeated(repeated: int, suggestions: int) -> str:
@@ -97,7 +114,10 @@ def next_commands(
     ]
     is_open = config["search"]["sampler"] != "grid" and config["search"]["budget"] is None
     if is_open and has_search:
-        line = resume_command(run_dir, manifest, trials="+10")
+        more = {"trials": "+10"}
+        if "search" in (manifest.get("hours_spent") or ()):
+            more = {"search.hours": f"{2 * config['search']['hours']:g}"}
+        line = resume_command(run_dir, manifest, **more)
         commands.append(f"{line}      # search on")
     return commands
 

@@ -63,8 +63,8 @@ def take_up(plan: Plan, slots: Slots, run_dir: Path) -> tuple[Campaign, Recorder
         raise ConfigError(str(error)) from None
     for row in filter(campaign.counts, rows):
         num_rungs = campaign.num_rungs(row)
-        trial, told = trial_from_row(row), (row["status"], row["objective"])
-        display.resumed(trial, *told, num_rungs=num_rungs, seconds=seconds_of(row))
+        trial, ending = trial_from_row(row), (row["status"], row["objective"])
+        display.resumed(trial, *ending, num_rungs=num_rungs, seconds=seconds_of(row))
     before = store.manifest
     looked = has_looked(plan, before, rows)
     store.update_manifest(

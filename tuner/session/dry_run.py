@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from results.statistics.cost import Devices, devices_of, hours_text
 from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule
 from search_spaces.space import SearchSpace
-from search_spaces.trial import sample_word
+from search_spaces.trial import Role, sample_word
 from trainables import TRAINERS
 from tuner.campaign.campaign import Campaign
 from tuner.campaign.forecast import Forecast
@@ -20,6 +23,13 @@ from tuner.display.phrases import describe_params, describe_seconds, stage_lines
 from tuner.plan.plan import Plan
 from tuner.session.cluster import settle
 
+if TYPE_CHECKING:  # torch
+    from trainables.training import Training
+
+# From one report to the next through Tune, which a training waits for: 11 s of 2,000 on two CPUs.
+HANDOVER_SECONDS = 0.0055
+SHORT_SECONDS = 1.0  # a first epoch below is followed by a second one
+
 
 def print_plan(plan: Plan) -> None:
     """Configs x seeds x epochs, samples in total, first schedules, time after one timed epoch."""
@@ -27,6 +37,10 @@ def print_plan(plan: Plan) -> None:
 
     device = pick_device()
     plan = settle(plan, device)
+    resources = plan.config.resources
+    per_gpu = resources.gpus_per_trial
+    gpus = float(device == "cuda") if per_gpu is None else per_gpu
+    devices = devices_of({"gpus_per_trial": gpus, "cpus_per_trial": resources.cpus_per_trial})
     console = Console(highlight=False, soft_wrap=True)
     config, recipe, confirm = plan.config, plan.recipe, plan.config.confirm
     unit = sample_word(config.unit, recipe.trainer)
@@ -62,15 +76,40 @@ def print_plan(plan: Plan) -> None:
         console.print(f"\n{title}", markup=False, soft_wrap=True)
         for line in stage_lines(table):
             console.print(f"  {line}")
-    seconds = _time_one_training(plan, device)
+    seconds, num_timed = _time_one_training(plan, device)
     fits = max(1, int((os.cpu_count() or 1) / config.resources.cpus_per_trial))
     workers = min(fits, config.max_concurrent or fits)
-    num_samples = plan.num_samples - num_shared
-    in_all = seconds * num_samples / plan.samples_per_trial / workers
+    spent = _wall_seconds(plan, seconds, num_shared, devices)
+    in_all = sum(spent.values())
+    point = "epoch" if recipe.reports is None else "report"
+    timed = f"one timed {point}" if num_timed == 1 else f"two timed {point}s"
     console.print(
-        f"\nestimated time: {describe_seconds(in_all)} with {workers} at once "
-        f"on this machine ({describe_seconds(seconds)} a training, from one timed epoch)"
+        f"\nestimated time: {describe_seconds(in_all / workers)} with {workers} at once "
+        f"on this machine ({describe_seconds(seconds)} a training, from {timed})"
     )
+    parts = [f"{role} {_part(plan, role, spent[role], devices)}" for role in spent if spent[role]]
+    console.print(f"estimated cost: {devices.text(in_all)} ({', '.join(parts)})")
+
+
+def _wall_seconds(
+    plan: Plan, seconds: float, saved_samples: int, devices: Devices
+) -> dict[Role, float]:
+    """Of all trainings of each part of the run, at `seconds` a full one, within their hours."""
+    samples, trained = plan.samples_by_role(), plan.num_samples - saved_samples
+    seconds *= trained / max(1, plan.num_samples)
+    spent = {role: seconds * num / plan.samples_per_trial for role, num in samples.items()}
+    limits = {role: plan.hours(role) for role in samples}
+    return {
+        role: spent[role] if hours is None else min(spent[role], 3600 * hours / devices.count)
+        for role, hours in limits.items()
+    }
+
+
+def _part(plan: Plan, role: Role, seconds: float, devices: Devices) -> str:
+    """ "0.05", or "0.02 = search.hours" where the hours end it."""
+    hours = plan.hours(role)
+    is_bounded = hours is not None and devices.hours(seconds) >= hours
+    return hours_text(devices.hours(seconds)) + (f" = {role}.hours" if is_bounded else "")
 
 
 def _print_sharing(forecast: Forecast, unit: str, console: Console) -> int:
@@ -114,8 +153,11 @@ def _falls_late(plan: Plan, space: SearchSpace, params: Mapping[str, float]) -> 
     return not plan.trial(space, params).decays
 
 
-def _time_one_training(plan: Plan, device: str) -> float:
-    """Seconds of one full training, from its first epoch (or report)."""
+def _time_one_training(plan: Plan, device: str) -> tuple[float, int]:
+    """Wall time of one full training, from so many of its first epochs (or reports).
+
+    A second one where the first is short: what a training takes at its start is no pace then.
+    """
     make_training = lookup("trainer", plan.recipe.trainer, TRAINERS)
     space = plan.baseline or plan.spaces[0]
     middle = {name: axis.from_unit(0.5) for name, axis in space.ranges.items()}
@@ -124,11 +166,20 @@ def _time_one_training(plan: Plan, device: str) -> float:
     except (ValueError, OSError) as error:
         raise ConfigError(f"the first epoch: {error}") from None
     try:
-        record = training.run_epoch()
+        first = _time_one_epoch(training)
+        reports = 1 if training.finished else plan.recipe.num_reports
+        if first > SHORT_SECONDS or reports <= 2:
+            return first * reports, 1
+        return first + _time_one_epoch(training) * (reports - 1), 2
     except Exception as error:  # the user's own code may raise anything
         if plan.recipe.trainer != "user":
             raise
-        problem = f"its first epoch raised {type(error).__name__}: {error}"
+        which = "second" if training.records else "first"
+        problem = f"its {which} epoch raised {type(error).__name__}: {error}"
         raise ConfigError(f"trainable={plan.recipe.model}: {problem}") from None
-    reports = 1 if training.finished else plan.recipe.num_reports
-    return float((record.seconds + record.eval_seconds) * reports)
+
+
+def _time_one_epoch(training: Training) -> float:
+    start = time.perf_counter()
+    training.run_epoch()
+    return time.perf_counter() - start + HANDOVER_SECONDS

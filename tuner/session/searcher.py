@@ -67,8 +67,8 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
         last: dict[str, Any] = {"status": "failed"} if error or result is None else result
         if last is result:
             self.on_trial_result(trial_id, last)
-        told = (last.get(name) for name in ("objective", "test_score", "wall_seconds"))
-        self.campaign.tell(self.live.pop(trial_id), last["status"], *told)
+        values = (last.get(name) for name in ("objective", "test_score", "wall_seconds"))
+        self.campaign.tell(self.live.pop(trial_id), last["status"], *values)
         self.forget(self.campaign.unneeded_states())
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

@@ -174,6 +174,18 @@ def test_an_undecided_pair_says_how_many_seeds_it_needs():
     assert claim.sentence.endswith("n=3 paired seeds (preliminary), about 20 more seeds needed")
 
 
+def test_the_seeds_needed_have_a_price_and_the_seeds_there_are_a_reason():
+    c = compare(
+        {"poly": scores(0.91, 0.90, 0.92), "baseline": scores(0.90, 0.91, 0.90)},
+        price=lambda num: f"{num / 10:g} GPU hours",
+        limit="confirm.hours spent",
+    )
+    assert c.verdict == (
+        f"{c.claims[0].sentence.partition(', n=')[0]}, n=3 paired seeds (preliminary, "
+        "confirm.hours spent), about 20 more seeds needed (2 GPU hours)."
+    )
+
+
 def test_a_decided_pair_needs_no_seeds():
     (claim,) = make_claims({("a", "b"): pair(0.01, 0.001, 4)}, min_effect=0.002)
     assert claim.seeds_needed is None

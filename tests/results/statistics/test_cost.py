@@ -21,7 +21,7 @@ def test_a_training_costs_the_gpus_it_holds_or_else_the_cpus(
     devices = devices_of(slots)
     assert devices == Devices(count=count, kind=kind)
     assert devices.hours(1800) == 0.5 * count
-    assert devices.told(1800).endswith(f" {kind} hours")
+    assert devices.text(1800).endswith(f" {kind} hours")
 
 
 @pytest.mark.parametrize(

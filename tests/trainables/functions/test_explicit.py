@@ -12,6 +12,7 @@ import torch
 
 from search_spaces.records import EpochRecord
 from search_spaces.trial import Recipe, TrialConfig
+from tests.fakes.trials import TIMES
 from trainables import NUM_STARTS, SOLVERS
 from trainables.functions.benchmark import FUNCTIONS
 from trainables.functions.explicit import GRADUATED, TOLERANCE, ExplicitTraining
@@ -19,7 +20,6 @@ from trainables.functions.solvers import PEERS, VALUES_PER_GRADIENT
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
 
-TIMES = ("seconds", "eval_seconds", "images_per_second")
 DIMENSION = 10
 SAMPLES = 400  # per level
 LEVELS = 20

@@ -16,6 +16,7 @@ from torch import nn
 from search_spaces.records import EpochRecord
 from search_spaces.trial import TrialConfig
 from tests.fakes import trials as fakes_trials
+from tests.fakes.trials import TIMES
 from trainables import MEASUREMENTS
 from trainables.loop import NetworkTraining
 from trainables.measurements.probe import Probes
@@ -23,7 +24,6 @@ from trainables.measurements.sharpness import worst_case_sharpness
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
 
-TIMES = ("seconds", "eval_seconds", "images_per_second")
 NOISE_FIELDS = ("noise_c2", "noise_c2_low", "noise_c2_high", "gradient_norm", "max_gradient_norm")
 MEASURED = (*NOISE_FIELDS, "mean_batch_norm", "noise_sample")
 # Options as a plan makes them of the keys, and small.

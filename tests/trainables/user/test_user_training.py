@@ -21,11 +21,11 @@ from search_spaces.records import EpochRecord
 from search_spaces.schedule import Schedule
 from search_spaces.trial import Recipe, TrialConfig
 from tests.conftest import ROOT
+from tests.fakes.trials import TIMES
 from trainables.user.adapter import UserTraining
 from trainables.user.report import Report
 
 EPOCHS, SAMPLES, BATCH = 4, 100, 30
-TIMES = ("seconds", "images_per_second")
 Train = Callable[[Schedule, int, Report], object]
 
 

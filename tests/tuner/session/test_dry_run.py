@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
 
 import pytest
 
+from search_spaces.schedule import Schedule
 from tests.fakes.trials import SMALL
+from trainables.user.report import Report
 from tuner.run import main
+from tuner.session.dry_run import HANDOVER_SECONDS
 
 
 def test_a_dry_run_prints_budget_schedules_and_time(
@@ -22,6 +27,7 @@ def test_a_dry_run_prints_budget_schedules_and_time(
     assert "in total 16 trainings (10 searched), 11,520 images" in out
     assert "decay rate" in out
     assert "estimated time: " in out
+    assert re.search(r"^estimated cost: .* CPU hours \(search \S+, confirm \S+\)$", out, re.M)
     assert not (tmp_path / "runs").exists()
 
 
@@ -39,3 +45,21 @@ def test_a_dry_run_tells_what_a_search_shares_and_which_arms_cannot(
     assert "shared: about 30 % of the search of wsd_linear (24,000 images) need not" in out
     assert "(as of 2 configs drawn)" in out
     assert "shared: nothing of poly, whose configs begin with a delta0 each of their own" in out
+
+
+def slow_to_start(schedule: Schedule, seed: int, report: Report) -> None:
+    """Half a second, then no time at all."""
+    time.sleep(0.5)
+    for _ in range(schedule.num_reports):
+        report(val_accuracy=0.5, test_accuracy=0.5)
+
+
+def test_a_start_is_no_pace_and_hours_bound_the_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"trainable={__name__}:slow_to_start", "dataset.train_examples=4000", "lr=0.1"]
+    words += ["batch.initial=2", "epochs=1", "reports=1000", "trials=8", "max_concurrent=1"]
+    assert main([*words, "search.hours=0.001", "dry_run=true"]) == 0
+    out = capsys.readouterr().out
+    (seconds,) = re.findall(r"\((\d+) s a training, from two timed reports\)", out)
+    # 0.5 s, and 1,000 times the way through Tune; from the first alone it would be 500 s.
+    assert 0.5 + 1000 * HANDOVER_SECONDS - 1 < int(seconds) < 60
+    assert "search 0.001 = search.hours, confirm 0." in out
