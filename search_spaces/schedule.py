@@ -117,6 +117,19 @@ class Schedule:
             yield Step(stage=stage, first_sample=sample, batch_size=batch_size)
             sample += batch_size
 
+    def step_at(self, number: int) -> Step:
+        """Optimizer step `number`, from 0 to num_steps() - 1, without walking to it."""
+        if not 0 <= number < self.num_steps():
+            raise ValueError(
+                f"the schedule has {self.num_steps()} optimizer steps, counted from 0, "
+                f"but got (number={number})."
+            )
+        step_R, sample_R, size_R = self._runs
+        run = int(np.searchsorted(step_R, number, side="right")) - 1
+        batch_size = int(size_R[run])
+        sample = int(sample_R[run]) + (number - int(step_R[run])) * batch_size
+        return Step(stage=self.stage_at(sample), first_sample=sample, batch_size=batch_size)
+
     def epoch_steps(self, epoch: int) -> list[Step]:
         """The optimizer steps of epoch `epoch` (from 1), in order."""
         _, first_sample = self._steps_before(self.epoch_end(epoch - 1))
@@ -130,6 +143,10 @@ class Schedule:
         """The optimizer steps between evaluation point `report` (from 1) and the one before."""
         _, first_sample = self._steps_before(self.report_end(report - 1))
         return list(self.steps(first_sample, self.report_end(report)))
+
+    def report_ends(self) -> list[int]:
+        """Optimizer steps done at each evaluation point, increasing; the last is num_steps()."""
+        return [self._steps_before(end)[0] for end in self._report_ends]
 
     def num_steps(self) -> int:
         """Optimizer steps of the whole training, without walking through them."""

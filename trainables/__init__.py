@@ -26,7 +26,7 @@ DATASETS: dict[str, str] = {
     "imagenet": "trainables.data.folders:imagenet",
 }
 
-# factory(params, *, lr, momentum, nesterov, weight_decay) -> torch.optim.Optimizer
+# factory(named_parameters, *, lr, momentum, nesterov, weight_decay) -> torch.optim.Optimizer
 OPTIMIZERS: dict[str, str] = {
     "sgd": "trainables.optimizers:sgd",
     "shb": "trainables.optimizers:shb",

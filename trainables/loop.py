@@ -22,13 +22,14 @@ from torch.nn import functional
 from search_spaces.records import EpochRecord, Outcome, so_far
 from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule, Step
-from search_spaces.trial import TrialConfig, derive_seed
+from search_spaces.trial import Recipe, TrialConfig, derive_seed
 from trainables import MODELS, OPTIMIZERS
 from trainables.data.datasets import load_images, stratified_split
 from trainables.data.images import ImageData, ImageSet
 from trainables.data.stream import SampleStream, in_order
 from trainables.measurements.gradients import Loss
 from trainables.measurements.probe import Probes
+from trainables.parameter_groups import group_factors, set_lrs, set_momentum
 from trainables.perturbation import moved
 from trainables.training import hardware, planned
 
@@ -80,13 +81,9 @@ class NetworkTraining:
             num_classes=self.data.num_classes, in_channels=self.data.channels, width=recipe.width
         )
         self.model: nn.Module = model.to(self.device, memory_format=torch.channels_last)
-        self.optimizer = lookup("optimizer", recipe.optimizer, OPTIMIZERS)(
-            self.model.parameters(),
-            lr=trial.lr0,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
-            weight_decay=recipe.weight_decay,
-        )
+        self.optimizer = _make_optimizer(self.model, recipe, trial.lr0)
+        is_given = self.optimizer.defaults.get("lr") == trial.lr0
+        self.factor_G = group_factors(self.optimizer, trial.lr0 if is_given else None)
         smoothing = recipe.label_smoothing
         self.loss: Loss = nn.CrossEntropyLoss(reduction="sum", label_smoothing=smoothing)
         self.probes = Probes(recipe.measurements)
@@ -136,10 +133,9 @@ class NetworkTraining:
         num_correct = torch.zeros((), dtype=torch.int64, device=self.device)
         plan = (self.stream.take(s.first_sample, s.batch_size) for s in steps)
         for step, (images, labels) in zip(steps, self.train_set.batches(plan), strict=True):
-            for group in self.optimizer.param_groups:
-                group["lr"] = float(self.schedule.lr_S[step.stage])
-                if "momentum" in group:
-                    group["momentum"] = float(self.schedule.momentum_S[step.stage])
+            lr, momentum = self.schedule.lr_S[step.stage], self.schedule.momentum_S[step.stage]
+            set_lrs(self.optimizer, [float(lr) * factor for factor in self.factor_G])
+            set_momentum(self.optimizer, float(momentum))
             self.optimizer.zero_grad(set_to_none=True)
             size = self.trial.recipe.micro_batch or len(labels)
             with self._smoothed(step.stage):
@@ -161,11 +157,16 @@ class NetworkTraining:
         return loss_sum.item() / num_samples, num_correct.item() / num_samples
 
     def _used(self, step: Step) -> dict[str, Any]:
-        """Schedule columns: lr from the optimizer, batch from the loader, the rest by table."""
+        """Schedule columns: lr from the optimizer, batch from the loader, the rest by table.
+
+        The lr is that of a group whose factor is 1, or of the nearest, freed of its factor.
+        """
+        groups = zip(self.factor_G, self.optimizer.param_groups, strict=True)
+        factor, group = min(groups, key=lambda pair: abs(pair[0] - 1.0))
         return planned(self.schedule, step) | {
-            "lr": float(self.optimizer.param_groups[0]["lr"]),
+            "lr": float(group["lr"]) / factor,
             "batch_size": self.batch_size,
-            "momentum": float(self.optimizer.param_groups[0].get("momentum", 0.0)),
+            "momentum": float(group.get("momentum", 0.0)),
         }
 
     @torch.inference_mode()
@@ -246,6 +247,31 @@ class NetworkTraining:
         if self.trial.recipe.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+
+def _make_optimizer(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
+    """The recipe's optimizer on the model's named parameters.
+
+    Raises:
+        ValueError: a user's own takes them for plain parameters.
+    """
+    make = lookup("optimizer", recipe.optimizer, OPTIMIZERS)
+    try:
+        optimizer: torch.optim.Optimizer = make(
+            model.named_parameters(),
+            lr=lr,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay,
+        )
+    except (AttributeError, TypeError) as error:
+        if "tuple" not in str(error):
+            raise
+        raise ValueError(
+            f"optimizer={recipe.optimizer} is given model.named_parameters(), which are pairs: "
+            f"write `for name, parameter in params` ({error})."
+        ) from error
+    return optimizer
 
 
 @functools.lru_cache(maxsize=1)

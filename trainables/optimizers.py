@@ -1,7 +1,9 @@
 """Which optimizers can be asked for, and what do their keys mean to each?
 
-Each treats all parameters alike: weight decay spares none, as in the papers. The loop writes lr
-and momentum into the parameter groups before each step; buffers outlive every such change.
+Each treats all parameters alike: weight decay spares none, as in the papers. One of your own may
+make groups of them by name; a group with an lr of its own keeps its distance from `lr`
+(parameter_groups.py). The loop writes lr and momentum into the parameter groups before each step;
+buffers outlive every such change.
 sgd and adamw are fused: for ResNet-18's 11 M weights on one core a step of SGD with momentum
 took 4.6 ms, against 9.4 one by one and 12.0 with foreach.
 """
@@ -15,7 +17,8 @@ from typing import Any
 import torch
 from torch import nn, optim
 
-Parameters = Iterable[nn.Parameter]
+# model.named_parameters(): pairs of name and parameter, which torch.optim takes as they are.
+Parameters = Iterable[tuple[str, nn.Parameter]]
 
 
 def sgd(

@@ -48,8 +48,10 @@ def settings_at(samples_seen):
 
 
 def set_step(optimizer, lr, momentum):
+    """A group that was given an lr of its own (or lr_scale) keeps its share of the optimizer's."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        own, base = group.setdefault("initial_lr", group["lr"]), optimizer.defaults["lr"]
+        group["lr"] = lr * (1.0 if own == base else own / base) * group.get("lr_scale", 1.0)
         if "momentum" in group:
             group["momentum"] = momentum
 

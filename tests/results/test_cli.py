@@ -200,6 +200,23 @@ def test_the_torch_snippet_sets_momentum(tmp_path):
     assert optimizer.param_groups[0]["lr"] == 0.25
 
 
+def test_the_torch_snippet_keeps_each_groups_share_of_the_lr(tmp_path):
+    *_, path = export_schedule(TRIALS["poly"], tmp_path)
+    set_step = runpy.run_path(str(path))["set_step"]
+    first, second, third = (torch.nn.Parameter(torch.zeros(1)) for _ in range(3))
+    groups = [
+        {"params": [first]},
+        {"params": [second], "lr": 0.01},
+        {"params": [third], "lr_scale": 0.5},
+    ]
+    optimizer = torch.optim.SGD(groups, lr=0.1)
+    for lr in (0.8, 0.4):  # a share of what it was made with, not of what was set before
+        set_step(optimizer, lr, 0.0)
+        lrs = [group["lr"] for group in optimizer.param_groups]
+        assert lrs == pytest.approx([lr, 0.1 * lr, 0.5 * lr], rel=1e-12)
+        assert lrs[0] == lr
+
+
 def test_the_torch_snippet_trains(tmp_path):
     *_, path = export_schedule(make_trial(recipe=make_recipe(train_examples=64)), tmp_path)
     snippet = runpy.run_path(str(path))

@@ -345,3 +345,23 @@ def test_defaults_are_lr_alone_without_warmup_under_plain_sgd() -> None:
     given = table(split=1.0, momentum_share=0.0, law=NoiseLaw(), warmup_epochs=0.0, horizon=1.0)
     for field in dataclasses.fields(Schedule):
         np.testing.assert_array_equal(getattr(table(), field.name), getattr(given, field.name))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"split": 0.0, "train_examples": 1000, "interval": 0.7},
+        {"split": 0.5, "interval": 0, "warmup_epochs": 1.0},
+        {"split": 0.0, "reports": 7},
+    ],
+)
+def test_a_step_by_its_number_is_the_one_that_a_walk_comes_to(changes: dict[str, object]) -> None:
+    whole = table(**changes)
+    walked = list(whole.steps())
+    assert [whole.step_at(number) for number in range(whole.num_steps())] == walked
+    counts = [len(whole.report_steps(k)) for k in range(1, whole.num_reports + 1)]
+    assert whole.report_ends() == np.cumsum(counts).tolist()
+    for number in (-1, len(walked)):
+        with pytest.raises(ValueError, match=f"has {len(walked)} optimizer steps"):
+            whole.step_at(number)
