@@ -74,6 +74,10 @@ PLACES: dict[str, tuple[str, ...]] = {
     ),
     "pyarrow": ("results/", "trainables/"),
     "matplotlib": ("results/",),
+    # Extras: each in the module that adapts it.
+    "transformers": ("trainables/adapters/transformers.py",),
+    "lightning": ("trainables/adapters/lightning.py",),
+    "timm": ("trainables/adapters/timm.py",),
 }
 SEARCH_SPACES_MAY_IMPORT = {"numpy", "search_spaces", *sys.stdlib_module_names}
 # A noun has one module; a measurement is trained, read and drawn under one name. `run` is the
