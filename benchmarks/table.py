@@ -64,9 +64,9 @@ def measure(name: str, steps: int) -> list[str]:
     del again
     with TemporaryDirectory() as folder:
         start = time.perf_counter()
-        csv, *others = export_schedule(trial, Path(folder))
+        csv, json, _, snippet = export_schedule(trial, Path(folder))
         export_seconds = time.perf_counter() - start
-        sizes = [path.stat().st_size for path in (csv, *others)]
+        sizes = [path.stat().st_size for path in (csv, json, snippet)]
     return [
         name,
         f"{made.num_stages:,}",

@@ -8,13 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import results
 from results.records.schema import trial_from_row
 from results.run import Run
 from results.tables import Table
-from search_spaces.registry import is_import_path
+from search_spaces.registry import is_import_path, nearest
 from search_spaces.trial import TrialConfig
 
 MAX_STAGES = 12
@@ -74,6 +74,8 @@ def make_parser(program: str = PROGRAM) -> Parser:
 
     export = commands.add_parser("export", help="a schedule for your code; tables, figures")
     export.add_argument("path", metavar="PATH")
+    length = "the schedule at another length: its curve and its lr over so many epochs or steps"
+    export.add_argument("length", nargs="?", metavar="epochs=E | steps=N", help=length)
     export.add_argument("--schedule", help="best, or a trial_key or its beginning")
     export.add_argument("--space", help="with --schedule best: of this arm")
     export.add_argument("--family", help="repeat a stored package.module:curve to import it")
@@ -192,10 +194,16 @@ def make_exports(args: argparse.Namespace) -> list[Exporter]:
     from results.plots import save_plots
     from results.report import REPORT_NAME, write_report
 
+    length = read_length(args.length)
+    if length and args.schedule is None:
+        args.schedule = "best"
     tables = split_kinds("--tables", args.tables, TABLE_KINDS)
     figures = split_kinds("--figures", args.figures, FIGURE_KINDS)
     exporters: list[tuple[bool, Exporter]] = [
-        (args.schedule is not None, lambda run, out: export_schedule(asked_trial(args, run), out)),
+        (
+            args.schedule is not None,
+            lambda run, out: export_schedule(asked_trial(args, run), out, **length),
+        ),
         ("csv" in tables, export_csv),
         ("latex" in tables, export_latex),
         (bool(figures), lambda run, out: save_plots(run, out, figures)),
@@ -211,6 +219,25 @@ def make_exports(args: argparse.Namespace) -> list[Exporter]:
     if len(exports) > 1 and args.out and is_file_name(Path(args.out)):
         raise ValueError(f"--out must name a folder for several exports, but got {args.out!r}.")
     return exports
+
+
+def read_length(word: str | None) -> dict[str, Any]:
+    """`epochs` (a number) or `steps` (a whole number) by name; nothing without a word.
+
+    Raises:
+        ValueError: another name, or no such number.
+    """
+    if word is None:
+        return {}
+    name, _, value = word.partition("=")
+    kinds: dict[str, type[float] | type[int]] = {"epochs": float, "steps": int}
+    if name not in kinds:
+        raise ValueError(f"{word}: the length is epochs=E or steps=N{nearest(name, kinds)}.")
+    try:
+        return {name: kinds[name](value)}
+    except ValueError:
+        kind = "number" if name == "epochs" else "whole number"
+        raise ValueError(f"{word}: a {kind} above 0.") from None
 
 
 def split_kinds(flag: str, text: str | None, known: Sequence[str]) -> tuple[str, ...]:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from string import Template
 from typing import IO, Any
 
 import numpy as np
 
+from results.exports.formula import formula
+from results.exports.joining import adapters_page
+from results.exports.length import stretched
 from results.records.segments import write_atomically, write_text
 from results.statistics.wording import format_params
 from search_spaces.trial import TrialConfig
 
 COLUMNS = (
     *("stage", "start_sample", "start_epoch", "lr", "batch_size"),
-    *("delta", "decay_rate", "capped", "momentum", "floored"),
+    *("delta", "decay_rate", "capped", "momentum", "floored", "progress"),
 )
 MAX_STAGES = 5000  # in the snippet and the JSON; longer tables are in schedule.csv alone
 CSV_ROWS = 10_000  # written at a time
+TOTALS = ("epoch_samples", "total_samples", "report_samples")
 RECIPE_FIELDS = (
     *("optimizer", "momentum", "nesterov", "weight_decay"),
     *("clip_norm", "label_smoothing", "noise_law", "epochs", "width"),
@@ -104,23 +107,35 @@ def stage_table(trial: TrialConfig, stages: Iterable[int] | None = None) -> list
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 
-def export_schedule(trial: TrialConfig, directory: str | Path) -> list[Path]:
-    """Write schedule.csv, schedule.json and torch_snippet.py of a config at full length.
+def export_schedule(
+    trial: TrialConfig,
+    directory: str | Path,
+    *,
+    epochs: float | None = None,
+    steps: int | None = None,
+) -> list[Path]:
+    """Write schedule.csv, schedule.json, adapters.md and torch_snippet.py of a config.
 
     The snippet holds the stages, or reads those of a long table from the schedule.csv beside it.
+    `epochs`, `steps`: another length than that of the run's full trainings; see `stretched`.
 
     Raises:
-        ValueError: the trial minimised a function, for which no training code exists.
+        ValueError: the trial minimised a function, for which no training code exists, or a length
+            that it cannot have.
     """
     if trial.recipe.trainer == "function":
         raise ValueError(f"{trial.recipe.dataset} is no training: nothing to export.")
-    trial = replace(trial, horizon=1.0, until=None)
+    found, trial = trial, stretched(trial, epochs=epochs, steps=steps)
+    files = {
+        "schedule.json": _json(trial, found),
+        "adapters.md": adapters_page(trial, Path(directory), found.recipe.epochs),
+        "torch_snippet.py": torch_snippet(trial),
+    }
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     write_atomically(directory / "schedule.csv", lambda file: _write_csv(trial, file))
-    files = {"schedule.json": _json, "torch_snippet.py": torch_snippet}
     for name, content in files.items():
-        write_text(directory / name, content(trial))
+        write_text(directory / name, content)
     return [directory / name for name in ("schedule.csv", *files)]
 
 
@@ -129,7 +144,7 @@ def torch_snippet(trial: TrialConfig) -> str:
     recipe, is_long = trial.recipe, trial.schedule.num_stages > MAX_STAGES
     return SNIPPET.substitute(
         title=_comment(f"Schedule {trial.space}: {format_params(trial.params)}"),
-        workload=_comment(f"{recipe.title}, {recipe.epochs} epochs"),
+        workload=_comment(f"{recipe.title}, {trial.horizon * recipe.epochs:.6g} epochs"),
         optimizer=_comment(_recipe_in_words(trial)),
         total_samples=trial.schedule.total_samples,
         epoch_samples=trial.schedule.epoch_samples,
@@ -182,16 +197,19 @@ def _write_csv(trial: TrialConfig, file: IO[bytes]) -> None:
         file.write("".join(lines).encode())
 
 
-def _json(trial: TrialConfig) -> str:
+def _json(trial: TrialConfig, found: TrialConfig) -> str:
+    table = trial.schedule
     content = {
-        **{name: getattr(trial, name) for name in ("space", "family")},
-        "params": dict(trial.params),
-        "training": trial.training_params,
-        **{name: getattr(trial, name) for name in ("trial_key", "config_key")},
-        **{name: getattr(trial.recipe, name) for name in RECIPE_FIELDS},
-        **{name: getattr(trial.schedule, name) for name in ("epoch_samples", "total_samples")},
-        "num_stages": trial.schedule.num_stages,
-        "stages": stage_table(trial) if trial.schedule.num_stages <= MAX_STAGES else [],
+        **{name: getattr(found, name) for name in ("space", "family")},
+        "params": dict(found.params),
+        "training": found.training_params,
+        **{name: getattr(found, name) for name in ("trial_key", "config_key")},
+        **{name: getattr(found.recipe, name) for name in RECIPE_FIELDS},
+        "exported_epochs": table.total_samples / table.epoch_samples,
+        **{name: getattr(table, name) for name in TOTALS},
+        "formula": formula(trial),
+        "num_stages": table.num_stages,
+        "stages": stage_table(trial) if table.num_stages <= MAX_STAGES else [],
         "stages_in": "schedule.csv",
     }
     return json.dumps(content, indent=2) + "\n"

@@ -119,7 +119,8 @@ def test_help_loads_nothing_heavy():
 def test_export_writes_table_and_snippet(run_dir, tmp_path, capsys):
     assert main(["export", str(run_dir), "--schedule", "best", "--out", str(tmp_path)]) == 0
     paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
-    assert [p.name for p in paths] == ["schedule.csv", "schedule.json", "torch_snippet.py"]
+    names = ["schedule.csv", "schedule.json", "adapters.md", "torch_snippet.py"]
+    assert [path.name for path in paths] == names
     table = results.load(run_dir).best().schedule
     rows = list(csv.DictReader(paths[0].read_text().splitlines()))
     assert [float(row["lr"]) for row in rows] == table.lr_S.tolist()
@@ -182,7 +183,7 @@ def test_the_torch_snippet_is_the_schedule_step_by_step(trial, tmp_path):
 
 
 def test_a_long_table_lies_in_the_csv_alone(tmp_path):
-    csv_path, json_path, snippet = export_schedule(TRIALS["steps"], tmp_path)
+    csv_path, json_path, _, snippet = export_schedule(TRIALS["steps"], tmp_path)
     assert csv_path.read_text().count("\n") == 1 + 5 * 1200
     assert json.loads(json_path.read_text())["num_stages"] == 6000
     assert json.loads(json_path.read_text())["stages"] == []

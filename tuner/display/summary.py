@@ -109,8 +109,7 @@ def next_commands(
     code = f" --family {shlex.quote(family)}" if is_import_path(family) else ""
     commands = [
         f"python -m results compare {where}                  # table, verdict and plots",
-        f"python -m results export {where} --schedule best{code}   "
-        "# CSV, JSON and a torch snippet",
+        f"python -m results export {where} --schedule best{code}   # CSV, JSON, code to join it",
     ]
     is_open = config["search"]["sampler"] != "grid" and config["search"]["budget"] is None
     if is_open and has_search:

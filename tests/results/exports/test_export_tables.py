@@ -90,7 +90,7 @@ def test_several_exports_go_into_one_folder(run_dir, capsys):
     paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
     assert {path.parent for path in paths} == {run_dir / "export"}
     assert [path.name for path in paths] == [
-        *("schedule.csv", "schedule.json", "torch_snippet.py"),
+        *("schedule.csv", "schedule.json", "adapters.md", "torch_snippet.py"),
         *("arms.tex", "pairs.tex", "optuna_journal.log", "report.html"),
     ]
     assert all(path.stat().st_size > 100 for path in paths)
