@@ -10,20 +10,22 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import logging
 import math
 import random
 import re
 import signal
-import sys
 import textwrap
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.nn import functional
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.utils.data import Dataset, TensorDataset
 
 import results
 import tuner
@@ -32,7 +34,6 @@ from tests.conftest import ROOT
 from tests.docs.text import blocks
 from tests.fakes.tune_loop import do_without_ray
 from tests.trainables.user.test_user_training import user_trial
-from trainables.data.stream import SampleStream
 from trainables.trainable import ScheduledTrainable
 from trainables.user.adapter import UserTraining
 from trainables.user.report import Report
@@ -316,103 +317,140 @@ def test_the_lines_that_go_on_from_a_state_go_on_from_it() -> None:
     assert len(second.records) == second.schedule.num_epochs
 
 
-class Images:
-    """Sixty numbered ones."""
+class Images(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Sixty of two classes."""
 
     def __len__(self) -> int:
         return 60
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return torch.full((3,), float(index)), index
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.full((3,), index / 60), torch.tensor(index % 2)
 
 
-def test_the_steps_numbers_are_a_batch_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
-    says("A list of the steps' sample numbers is a batch sampler")
-    timm = ModuleType("timm")  # stands for the real one: a model, an optimizer
-    timm.create_model = lambda name, num_classes: nn.Linear(3, num_classes)  # type: ignore[attr-defined]
-    timm.optim = ModuleType("timm.optim")  # type: ignore[attr-defined]
-    timm.optim.create_optimizer_v2 = lambda model, name, lr, momentum: torch.optim.SGD(
-        model.parameters(), lr=lr, momentum=momentum
+class Dicts(Dataset[dict[str, torch.Tensor]]):
+    """The same by name, for a Trainer."""
+
+    def __len__(self) -> int:
+        return 60
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        x, label = Images()[index]
+        return {"x": x, "labels": label}
+
+
+class Net(nn.Module):
+    """Two layers for two groups; notes how large each training batch was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.sizes: list[int] = []
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor | None = None) -> Any:
+        self.sizes.append(len(x))
+        logits = self.head(self.backbone(x))
+        return logits if labels is None else {"loss": functional.cross_entropy(logits, labels)}
+
+
+def head_and_backbone(net: Net) -> torch.optim.SGD:
+    groups = [
+        {"params": [*net.head.parameters()]},
+        {"params": [*net.backbone.parameters()], "lr": 0.01},
+    ]
+    return torch.optim.SGD(groups, lr=0.1)
+
+
+def follow(beginning: str, names: dict[str, Any]) -> tuple[UserTraining, list[list[float]]]:
+    """Train as the page says, along growing batches; the training, and each step's lr by group."""
+    used: list[list[float]] = []
+    hook = register_optimizer_step_pre_hook(
+        lambda optimizer, *_: used.append([group["lr"] for group in optimizer.param_groups])
     )
-    monkeypatch.setitem(sys.modules, "timm", timm)
-    monkeypatch.setitem(sys.modules, "timm.optim", timm.optim)
-    seen: list[tuple[float, float, list[int]]] = []
-    imports, _, body = snippet("import timm").partition("\n\n")
-    body = textwrap.dedent(body).replace("num_workers=4", "num_workers=0")
-    body = body.replace("    ...", "    spy(optimizer, labels)")
-    names: dict[str, Any] = {
-        **{"DataLoader": DataLoader, "SampleStream": SampleStream, "data": Images()},
-        "spy": lambda optimizer, labels: seen.append(
-            (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"], [*labels])
-        ),
-    }
-    exec(f"{imports}\ndef train(schedule, seed, report):\n{textwrap.indent(body, '    ')}", names)
-    recipe = {"train_examples": 60, "batch0": 8, "momentum": 0.9}
-    params = {"split": 0.5, "momentum_share": 0.5}
-    table = user_trial(recipe=recipe, params=params).schedule
-    names["train"](table, 3, SimpleNamespace(device="cpu"))
-    stream = SampleStream(3, 60)
-    assert seen == [
-        (
-            float(table.lr_S[step.stage]),
-            float(table.momentum_S[step.stage]),
-            stream.take(step.first_sample, step.batch_size).index_B.tolist(),
-        )
-        for step in table.steps()
-    ]
-    assert len({len(labels) for _, _, labels in seen}) > 1
-
-
-class StandInTrainer:
-    """Calls a callback as transformers.Trainer does: before and after every optimizer step."""
-
-    def __init__(
-        self, model: nn.Module, args: Any, train_dataset: Any, callbacks: list[Any]
-    ) -> None:
-        self.model, self.args, self.callbacks = model, args, callbacks
-        self.used: list[tuple[float, int]] = []
-        TRAINERS.append(self)
-
-    def train(self) -> None:
-        """One pass over the loader, max_steps at most."""
-        optimizer = torch.optim.AdamW(self.model.parameters(), lr=1.0)
-        state = SimpleNamespace(global_step=0)
-        for _, labels in self.get_train_dataloader():
-            given = {"model": self.model, "optimizer": optimizer}
-            for callback in self.callbacks:
-                callback.on_step_begin(self.args, state, None, **given)
-            self.used.append((optimizer.param_groups[0]["lr"], len(labels)))
-            state.global_step += 1
-            for callback in self.callbacks:
-                callback.on_step_end(self.args, state, None, **given)
-        assert state.global_step == self.args.max_steps
-
-
-TRAINERS: list[StandInTrainer] = []
-
-
-def test_the_callback_sets_every_lr_and_reports_every_epoch(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    says("A callback sets lr and reports; the loader follows the table")
-    transformers = ModuleType("transformers")
-    stand_ins = {
-        **{"Trainer": StandInTrainer, "TrainerCallback": object},
-        "TrainingArguments": lambda folder, **options: SimpleNamespace(**options),
-    }
-    vars(transformers).update(stand_ins)
-    monkeypatch.setitem(sys.modules, "transformers", transformers)
-    names: dict[str, Any] = {
-        **{"DataLoader": DataLoader, "SampleStream": SampleStream, "data": Images()},
-        "make_model": lambda: nn.Linear(1, 1),
-        "loss": lambda model, part: {"val": 3.25, "test": 3.5}[part],
-    }
-    exec(snippet("from transformers import Trainer"), names)
+    text = snippet(beginning).replace("num_workers=4", "num_workers=0")
+    text = text.replace('timm.create_model("resnet50", num_classes=100)', "make_model()")
+    known = {"loss": lambda model, part: {"val": 3.25, "test": 3.5}[part]}
+    names = {"functional": functional, **known, **names}
+    exec(text, names)
     recipe = {"train_examples": 60, "batch0": 8, "objective": "val_loss", "goal": "min"}
-    training = finish(names["train"], recipe=recipe, params={"split": 0.5}, role="confirm")
-    table = training.schedule
-    assert TRAINERS[-1].used == [
-        (float(table.lr_S[step.stage]), step.batch_size) for step in table.steps()
-    ]
-    assert [record.val_loss for record in training.records] == [3.25] * table.num_epochs
+    params = {"split": 0.0, "p": 0.5}  # batches of 8, 10.67, 16 and 32, rounded
+    try:
+        training = finish(names["train"], recipe=recipe, params=params, role="confirm")
+    finally:
+        hook.remove()
+    assert [record.val_loss for record in training.records] == [3.25] * 4
     assert (training.outcome().objective, training.outcome().test_loss) == (3.25, 3.5)
+    return training, used
+
+
+def lrs(training: UserTraining, *factors: float) -> np.ndarray[Any, Any]:
+    table = training.schedule
+    return np.outer([table.lr_S[step.stage] for step in table.steps()], factors)
+
+
+def sizes(training: UserTraining) -> list[int]:
+    found = [step.batch_size for step in training.schedule.steps()]
+    assert len(set(found)) > 1
+    return found
+
+
+def test_torchs_lines_follow_the_table() -> None:
+    net = Net()
+    names = {
+        **{"make_model": lambda: net, "make_optimizer": lambda: head_and_backbone(net)},
+        "data": Images(),
+    }
+    training, used = follow("from torch.utils.data import DataLoader\nfrom trainables", names)
+    np.testing.assert_allclose(used, lrs(training, 1.0, 0.1), rtol=1e-12)
+    assert net.sizes == sizes(training)
+
+
+def test_the_lines_of_transformers_follow_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+    net = Net()
+    names = {"make_model": lambda: net, "data": Dicts()}
+    training, used = follow("from trainables.adapters.transformers", names)
+    np.testing.assert_allclose(used, lrs(training, 1.0, 1.0), rtol=1e-12)  # with, without decay
+    assert net.sizes == sizes(training)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:The 'train_dataloader' does not have many workers",
+    "ignore:The number of training batches",
+    "ignore:.*LeafSpec.* is deprecated",
+)
+def test_the_lines_of_lightning_follow_the_table(tmp_path: Path) -> None:
+    lightning = pytest.importorskip("lightning")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+    class Module(lightning.LightningModule):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = Net()
+
+        def training_step(self, batch: list[torch.Tensor], index: int) -> Any:
+            return self.net(*batch)["loss"]
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return head_and_backbone(self.net)
+
+    module = Module()
+    names = {"make_module": lambda: module, "data": Images()}
+    training, used = follow("import lightning", names)
+    np.testing.assert_allclose(used, lrs(training, 1.0, 0.1), rtol=1e-12)
+    assert module.net.sizes == sizes(training)
+
+
+def test_the_lines_of_timm_follow_the_table_times_its_layer_decay() -> None:
+    timm = pytest.importorskip("timm")
+    settings = {"img_size": 16, "patch_size": 8, "embed_dim": 12, "depth": 2, "num_heads": 2}
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=2, **settings)
+    images = TensorDataset(torch.randn(60, 3, 16, 16), torch.arange(60) % 2)
+    training, used = follow("import timm", {"make_model": lambda: model, "data": images})
+    # Two blocks, the embedding below them, and the head above: 0.75 to the power of 3, 2, 1, 0.
+    scales = {round(lr / used[0][-1], 9) for lr in used[0]}
+    assert scales == {round(0.75**depth, 9) for depth in range(4)}
+    np.testing.assert_allclose([max(step) for step in used], lrs(training, 1.0)[:, 0], rtol=1e-12)
+    sizes(training)
