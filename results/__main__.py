@@ -213,7 +213,7 @@ def make_exports(args: argparse.Namespace) -> list[Exporter]:
     exports = [export for is_asked, export in exporters if is_asked]
     if not exports:
         raise ValueError(
-            "export what? Give one or more of --schedule best, --tables csv,latex, "
+            "export what? Give one or more of --schedule best, epochs=E, --tables csv,latex, "
             "--figures png,svg,pdf, --journal, --report."
         )
     if len(exports) > 1 and args.out and is_file_name(Path(args.out)):
@@ -232,7 +232,7 @@ def read_length(word: str | None) -> dict[str, Any]:
     name, _, value = word.partition("=")
     kinds: dict[str, type[float] | type[int]] = {"epochs": float, "steps": int}
     if name not in kinds:
-        raise ValueError(f"{word}: the length is epochs=E or steps=N{nearest(name, kinds)}.")
+        raise ValueError(f"{word}: the length is epochs=E or steps=N{nearest(name, kinds)}")
     try:
         return {name: kinds[name](value)}
     except ValueError:

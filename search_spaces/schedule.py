@@ -144,9 +144,10 @@ class Schedule:
         _, first_sample = self._steps_before(self.report_end(report - 1))
         return list(self.steps(first_sample, self.report_end(report)))
 
-    def report_ends(self) -> list[int]:
+    @functools.cached_property
+    def steps_at_reports(self) -> tuple[int, ...]:
         """Optimizer steps done at each evaluation point, increasing; the last is num_steps()."""
-        return [self._steps_before(end)[0] for end in self._report_ends]
+        return tuple(self._steps_before(end)[0] for end in self._report_ends)
 
     def num_steps(self) -> int:
         """Optimizer steps of the whole training, without walking through them."""

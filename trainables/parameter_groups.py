@@ -46,7 +46,7 @@ def group_factors(optimizer: optim.Optimizer, base_lr: float | None = None) -> l
         raise ValueError(
             f"no parameter group trains at the optimizer's own lr ({own}), but at "
             f"{', '.join(map(str, dict.fromkeys(base_G)))}: give the lr that the schedule takes "
-            "the place of to the optimizer itself, as SGD(groups, lr=0.1), or as base_lr=0.1."
+            "the place of to the optimizer itself, SGD(groups, lr=0.1), or base_lr= to an adapter."
         )
     return [base / own * scale for base, scale in zip(base_G, scale_G, strict=True)]
 

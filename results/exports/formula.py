@@ -46,14 +46,18 @@ def formula(trial: TrialConfig) -> dict[str, Any]:
 
 
 def formula_text(trial: TrialConfig) -> str:
-    """The same in four lines, for a paper or a pull request."""
+    """The same in five lines, for a paper or a pull request."""
     numbers = formula(trial)
     shape = ", ".join(f"{name} = {value:.6g}" for name, value in trial.curve_params.items())
     family = FAMILIES.get(trial.family)
-    curve = f"{family.formula} {shape}".rstrip() if family else f"{trial.family}({shape})"
+    curve = family.formula.partition(": ")[2].rstrip(".") if family else trial.family
     every = "every optimizer step"
     if numbers["interval"] != STEP_NAME:
         every = f"every {numbers['interval']:.6g} epochs"
+    follows = trial.recipe.decay_after_warmup or "warmup" in trial.params
+    of_what = "all samples, beneath the warmup"
+    if follows or not numbers["warmup"]:
+        of_what = "the samples after the warmup" if numbers["warmup"] else "the samples"
     floor, split = numbers["floor"], numbers["split"]
     level = f"D = {floor:.6g} + {1 - floor:.6g} * d(u)" if floor else "D = d(u)"
     lr = "lr = peak * D" if split == 1 else f"lr = peak * D^{split:.6g}"
@@ -62,10 +66,12 @@ def formula_text(trial: TrialConfig) -> str:
         "peak": f"lr {trial.lr0:.6g} at batch {trial.batch0}, {numbers['num_steps']} steps",
         "warmup": f"linear over the first {numbers['warmup_steps']} steps "
         f"({100 * numbers['warmup']:.4g} % of the samples)",
-        "decay": f"{level}, {curve}",
-        "read": f"{every}, u = share of the samples after the warmup",
-        "use": lr if split == 1 else f"{lr}, {grows}, rounded; lr keeps lr / sqrt(b) exact",
+        "decay": "; ".join(filter(None, (level, curve, shape))),
+        "read": f"{every}, u = share of {of_what}",
+        "use": lr if split == 1 else f"{lr}, {grows}, rounded; lr then keeps delta exact",
     }
+    if not numbers["warmup"]:
+        lines["warmup"] = "none"
     if numbers["momentum_share"]:
         lines["use"] = "momentum takes its share of D; see schedule.csv"
     return "\n".join(f"{name:<7} {text}" for name, text in lines.items())

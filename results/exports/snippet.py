@@ -128,8 +128,8 @@ def export_schedule(
     found, trial = trial, stretched(trial, epochs=epochs, steps=steps)
     files = {
         "schedule.json": _json(trial, found),
-        "adapters.md": adapters_page(trial, Path(directory), found.recipe.epochs),
-        "torch_snippet.py": torch_snippet(trial),
+        "adapters.md": adapters_page(trial, found, Path(directory)),
+        "torch_snippet.py": torch_snippet(trial, found),
     }
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -139,11 +139,14 @@ def export_schedule(
     return [directory / name for name in ("schedule.csv", *files)]
 
 
-def torch_snippet(trial: TrialConfig) -> str:
-    """Self-contained Python source that follows the trial's schedule."""
+def torch_snippet(trial: TrialConfig, found: TrialConfig | None = None) -> str:
+    """Self-contained Python source that follows the trial's schedule.
+
+    found: the config of the run where `trial` is that at another length.
+    """
     recipe, is_long = trial.recipe, trial.schedule.num_stages > MAX_STAGES
     return SNIPPET.substitute(
-        title=_comment(f"Schedule {trial.space}: {format_params(trial.params)}"),
+        title=_comment(f"Schedule {trial.space}: {format_params((found or trial).params)}"),
         workload=_comment(f"{recipe.title}, {trial.horizon * recipe.epochs:.6g} epochs"),
         optimizer=_comment(_recipe_in_words(trial)),
         total_samples=trial.schedule.total_samples,

@@ -361,7 +361,7 @@ def test_a_step_by_its_number_is_the_one_that_a_walk_comes_to(changes: dict[str,
     walked = list(whole.steps())
     assert [whole.step_at(number) for number in range(whole.num_steps())] == walked
     counts = [len(whole.report_steps(k)) for k in range(1, whole.num_reports + 1)]
-    assert whole.report_ends() == np.cumsum(counts).tolist()
+    assert whole.steps_at_reports == tuple(np.cumsum(counts).tolist())
     for number in (-1, len(walked)):
         with pytest.raises(ValueError, match=f"has {len(walked)} optimizer steps"):
             whole.step_at(number)

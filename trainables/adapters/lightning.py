@@ -35,7 +35,7 @@ class ScheduleCallback(lightning.pytorch.Callback):  # type: ignore[misc]
         at_report: Callable[[Any], object] | None = None,
     ) -> None:
         self.sampler, self.base_lr, self.at_report = sampler, base_lr, at_report
-        self.ends = frozenset(sampler.schedule.report_ends())
+        self.ends = frozenset(sampler.schedule.steps_at_reports)
         self.rates: GroupRates | None = None
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ class ScheduleCallback(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, scheduler: ScheduleLR, at_report: Callable[[], object] | None) -> None:
         self.scheduler, self.at_report = scheduler, at_report
-        self.ends = frozenset(scheduler.rates.schedule.report_ends())
+        self.ends = frozenset(scheduler.rates.schedule.steps_at_reports)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Before the first micro-batch of an optimizer step."""

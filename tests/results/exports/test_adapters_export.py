@@ -127,11 +127,11 @@ def test_the_formula_in_words() -> None:
     text = formula_text(TRIALS["warmup"])
     assert f"lr {TRIALS['warmup'].lr0:.6g} at batch 8, 24 steps" in text
     assert "linear over the first 6 steps (25 % of the samples)" in text
-    assert "D = 0.1 + 0.9 * d(u)" in text
-    assert "(1-u)^p" in text
-    assert "p = 0.7" in text
+    assert "D = 0.1 + 0.9 * d(u); d(u) = (1-u)^p; p = 0.7" in text
     assert "every optimizer step" in text
     assert "b = 32 * D^-1, rounded" in formula_text(TRIALS["seesaw"])
+    assert "all samples, beneath the warmup" in formula_text(TRIALS["warmup of before"])
+    assert "warmup  none" in formula_text(TRIALS["poly"])
     assert "every 2 epochs" in formula_text(stretched(TRIALS["poly"], epochs=12))
 
 
@@ -154,7 +154,7 @@ def test_the_command_writes_the_winner_at_another_length(
 @pytest.mark.parametrize(
     ("word", "error"),
     [
-        ("epoch=9", "epoch=9: the length is epochs=E or steps=N; did you mean 'epochs'?."),
+        ("epoch=9", "epoch=9: the length is epochs=E or steps=N; did you mean 'epochs'?"),
         ("9", "9: the length is epochs=E or steps=N"),
         ("epochs=many", "epochs=many: a number above 0."),
         ("epochs=0", "epochs=0: a number above 0."),
