@@ -23,6 +23,9 @@ settings.load_profile("patient")
 # Started in the background of a script, Python inherits "ignore" and so would all commands here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# No test asks the hub of Hugging Face for anything.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
 ROOT = Path(__file__).parent.parent
 
 

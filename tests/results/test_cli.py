@@ -210,12 +210,18 @@ def test_the_torch_snippet_keeps_each_groups_share_of_the_lr(tmp_path):
         {"params": [second], "lr": 0.01},
         {"params": [third], "lr_scale": 0.5},
     ]
-    optimizer = torch.optim.SGD(groups, lr=0.1)
+    optimizer = torch.optim.SGD([dict(group) for group in groups], lr=0.1)
     for lr in (0.8, 0.4):  # a share of what it was made with, not of what was set before
         set_step(optimizer, lr, 0.0)
         lrs = [group["lr"] for group in optimizer.param_groups]
         assert lrs == pytest.approx([lr, 0.1 * lr, 0.5 * lr], rel=1e-12)
         assert lrs[0] == lr
+    unclear = torch.optim.SGD([groups[0] | {"lr": 0.1}, groups[1]])
+    with pytest.raises(ValueError, match="no group trains at the optimizer's lr"):
+        set_step(unclear, 0.8, 0.0)
+    alike = torch.optim.SGD([groups[0] | {"lr": 0.3}, groups[2] | {"lr": 0.3}])
+    set_step(alike, 0.8, 0.0)
+    assert [group["lr"] for group in alike.param_groups] == [0.8, 0.4]
 
 
 def test_the_torch_snippet_trains(tmp_path):

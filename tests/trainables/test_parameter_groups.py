@@ -167,6 +167,19 @@ def test_groups_go_on_from_a_checkpoint_as_if_nothing_had_happened() -> None:
     assert resumed.records[-1].lr == whole.records[-1].lr
 
 
+def test_a_checkpoint_of_before_parameters_had_names_is_taken_up() -> None:
+    whole = training_with("plain_before")
+    whole.run_epoch()
+    state = copy.deepcopy(whole.state_dict())
+    for group in state["optimizer"]["param_groups"]:
+        del group["param_names"]
+    resumed = training_with("plain_before")
+    resumed.load_state_dict(state)
+    resumed.run_epoch()
+    whole.run_epoch()
+    assert resumed.records[-1].train_loss == whole.records[-1].train_loss
+
+
 def test_a_function_that_handed_plain_parameters_on_trains_bit_for_bit_as_before() -> None:
     mine = training_with("plain_before")
     while not mine.finished:

@@ -138,6 +138,7 @@ def test_the_trainers_own_optimizer_uses_the_table_whatever_its_learning_rate(
         **{"per_device_train_batch_size": 8, "max_steps": 24, "learning_rate": 0.123},
         **{"weight_decay": 0.1, "report_to": "none", "disable_tqdm": True, "use_cpu": True},
         **{"save_strategy": "no", "logging_steps": 1, "dataloader_pin_memory": False},
+        **{"dataloader_num_workers": 1, "dataloader_prefetch_factor": 4},
     )
     trainer = Trainer(Net(), args, train_dataset=Numbered())
     follow_schedule(trainer, decaying())
