@@ -41,14 +41,14 @@ def group_factors(optimizer: optim.Optimizer, base_lr: float | None = None) -> l
     scale_G = [float(group.get("lr_scale", 1.0)) for group in groups]
     if base_lr is None and len(set(base_G)) == 1:
         return scale_G
-    own = float(optimizer.defaults.get("lr", 0.0)) if base_lr is None else base_lr
-    if own <= 0 or (base_lr is None and own not in base_G):
+    base = float(optimizer.defaults.get("lr", 0.0)) if base_lr is None else base_lr
+    if base <= 0 or (base_lr is None and base not in base_G):
         raise ValueError(
-            f"no parameter group trains at the optimizer's own lr ({own}), but at "
+            f"no parameter group trains at the optimizer's own lr ({base}), but at "
             f"{', '.join(map(str, dict.fromkeys(base_G)))}: give the lr that the schedule takes "
             "the place of to the optimizer itself, SGD(groups, lr=0.1), or base_lr= to an adapter."
         )
-    return [base / own * scale for base, scale in zip(base_G, scale_G, strict=True)]
+    return [lr / base * scale for lr, scale in zip(base_G, scale_G, strict=True)]
 
 
 def set_lrs(optimizer: optim.Optimizer, lr_G: Sequence[float]) -> None:

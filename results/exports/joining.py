@@ -83,22 +83,21 @@ for num_updates, batch in enumerate(loader, 1):
 """)
 
 
-def adapters_page(trial: TrialConfig, found: TrialConfig, folder: Path) -> str:
+def adapters_page(trial: TrialConfig, original: TrialConfig, folder: Path) -> str:
     """Markdown: the schedule as a formula, and the lines that join it to each library.
 
     Args:
-        trial: what is exported, `found` at its length. found: the config of the run.
+        trial: what is exported, `original` at its length. original: the config of the run.
         folder: where the exported table lies.
     """
     table = trial.schedule
     epochs = table.total_samples / table.epoch_samples
     length = f"{epochs:.6g} epochs of {table.epoch_samples} samples"
-    if epochs != found.recipe.epochs:
-        length += (
-            f", stretched from {found.recipe.epochs}: that its lr is best here too was not tried"
-        )
+    if epochs != original.recipe.epochs:
+        length += f", stretched from {original.recipe.epochs} epochs"
+        length += ": that its lr is best here too was not tried"
     return PAGE.substitute(
-        title=_prose(f"{trial.space}: {format_params(found.params)}"),
+        title=_prose(f"{trial.space}: {format_params(original.params)}"),
         length=f"{length}.",
         formula="\n".join(map(_prose, formula_text(trial).splitlines())),
         folder=repr(str(folder)),

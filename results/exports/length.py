@@ -39,11 +39,11 @@ def stretched(
         if steps is not None:
             return _with_steps(trial, steps)
         assert epochs is not None, "one of both is given"
-        found = _with_samples(trial, max(1, round(epochs * trial.recipe.train_examples)))
-        assert found.schedule.num_steps(), "the table can be made"
+        longer = _with_samples(trial, max(1, round(epochs * trial.recipe.train_examples)))
+        assert longer.schedule.num_steps(), "the table can be made"
     except ValueError as error:
         raise ValueError(f"{asked}: {error}") from error
-    return found
+    return longer
 
 
 def _with_samples(trial: TrialConfig, samples: int) -> TrialConfig:
@@ -69,10 +69,10 @@ def _with_steps(trial: TrialConfig, steps: int) -> TrialConfig:
         middle = (low + high) // 2
         fits = _with_samples(trial, middle).schedule.num_steps() <= steps
         low, high = (middle, high) if fits else (low, middle)
-    found = _with_samples(trial, low)
-    if found.schedule.num_steps() != steps:
+    longer = _with_samples(trial, low)
+    if longer.schedule.num_steps() != steps:
         raise ValueError(
             "with these growing batches no length has so many optimizer steps; "
-            f"nearest: steps={found.schedule.num_steps()}."
+            f"nearest: steps={longer.schedule.num_steps()}."
         )
-    return found
+    return longer

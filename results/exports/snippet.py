@@ -129,11 +129,11 @@ def export_schedule(
     """
     if trial.recipe.trainer == "function":
         raise ValueError(f"{trial.recipe.dataset} is no training: nothing to export.")
-    found, trial = trial, stretched(trial, epochs=epochs, steps=steps)
+    original, trial = trial, stretched(trial, epochs=epochs, steps=steps)
     files = {
-        "schedule.json": _json(trial, found),
-        "adapters.md": adapters_page(trial, found, Path(directory)),
-        "torch_snippet.py": torch_snippet(trial, found),
+        "schedule.json": _json(trial, original),
+        "adapters.md": adapters_page(trial, original, Path(directory)),
+        "torch_snippet.py": torch_snippet(trial, original),
     }
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -143,14 +143,14 @@ def export_schedule(
     return [directory / name for name in ("schedule.csv", *files)]
 
 
-def torch_snippet(trial: TrialConfig, found: TrialConfig | None = None) -> str:
+def torch_snippet(trial: TrialConfig, original: TrialConfig | None = None) -> str:
     """Self-contained Python source that follows the trial's schedule.
 
-    found: the config of the run where `trial` is that at another length.
+    original: the config of the run where `trial` is that at another length.
     """
     recipe, is_long = trial.recipe, trial.schedule.num_stages > MAX_STAGES
     return SNIPPET.substitute(
-        title=_comment(f"Schedule {trial.space}: {format_params((found or trial).params)}"),
+        title=_comment(f"Schedule {trial.space}: {format_params((original or trial).params)}"),
         workload=_comment(f"{recipe.title}, {trial.horizon * recipe.epochs:.6g} epochs"),
         optimizer=_comment(_recipe_in_words(trial)),
         total_samples=trial.schedule.total_samples,
@@ -204,14 +204,14 @@ def _write_csv(trial: TrialConfig, file: IO[bytes]) -> None:
         file.write("".join(lines).encode())
 
 
-def _json(trial: TrialConfig, found: TrialConfig) -> str:
+def _json(trial: TrialConfig, original: TrialConfig) -> str:
     table = trial.schedule
     content = {
-        **{name: getattr(found, name) for name in ("space", "family")},
-        "params": dict(found.params),
-        "training": found.training_params,
-        **{name: getattr(found, name) for name in ("trial_key", "config_key")},
-        **{name: getattr(found.recipe, name) for name in RECIPE_FIELDS},
+        **{name: getattr(original, name) for name in ("space", "family")},
+        "params": dict(original.params),
+        "training": original.training_params,
+        **{name: getattr(original, name) for name in ("trial_key", "config_key")},
+        **{name: getattr(original.recipe, name) for name in RECIPE_FIELDS},
         "exported_epochs": table.total_samples / table.epoch_samples,
         **{name: getattr(table, name) for name in TOTALS},
         "formula": formula(trial),

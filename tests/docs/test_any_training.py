@@ -16,6 +16,7 @@ import random
 import re
 import signal
 import textwrap
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -391,6 +392,13 @@ def sizes(training: UserTraining) -> list[int]:
     found = [step.batch_size for step in training.schedule.steps()]
     assert len(set(found)) > 1
     return found
+
+
+def test_the_extras_are_named() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for name in ("transformers", "lightning", "timm"):
+        assert extras["optional-dependencies"][name][0].startswith(name)
+        assert f"[{name}]" in TEXT
 
 
 def test_torchs_lines_follow_the_table() -> None:

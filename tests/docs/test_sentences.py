@@ -26,6 +26,65 @@ NEWEST = f"{USER}::test_the_newest_state_counts_where_not_every_epoch_has_one"
 ABANDONED = f"{USER}::test_an_abandoned_training_ends_its_thread_and_frees_what_it_held"
 BROKEN = f"{RUN}::test_a_training_named_by_its_file_that_reports_percent_fails_with_that_line"
 CHANGED = f"{RUN}::test_changed_code_is_refused_until_accepted_and_told_in_the_verdict"
+GROUPS = "tests/trainables/test_parameter_groups.py"
+HUGGING = "tests/trainables/adapters/test_transformers.py"
+LIGHTNING = "tests/trainables/adapters/test_lightning.py"
+SAMPLER = "tests/trainables/adapters/test_batch_sampler.py"
+TORCH = "tests/trainables/adapters/test_torch_scheduler.py"
+EXPORT = "tests/results/exports/test_adapters_export.py"
+BY_GROUP = f"{GROUPS}::test_every_group_of_a_users_optimizer_follows_the_table_times_its_factor"
+IN_HUGGING = f"{HUGGING}::test_accumulation_two_groups_and_every_batch_follow_the_table"
+REFUSED = f"{HUGGING}::test_what_takes_the_scheduler_or_the_loader_away_is_refused"
+IN_LIGHTNING = f"{LIGHTNING}::test_every_group_and_every_batch_follow_the_table"
+GOES_ON = f"{LIGHTNING}::test_a_training_resumed_from_its_checkpoint_ends_with_the_same_weights"
+LENGTH = f"{EXPORT}::test_the_command_writes_the_winner_at_another_length"
+LINES = f"{EXPORT}::test_the_lines_of_each_library_train_along_the_table"
+ADAPTERS = {
+    "Your own loop, Trainer or scheduler follows the table through three lines": LINES,
+    "These come with `pip install": "tests/docs/test_any_training.py::test_the_extras_are_named",
+    "what an adapter writes into a group is that lr times the group's own factor": (
+        f"{TORCH}::test_every_group_has_the_tables_lr_times_its_own_factor"
+    ),
+    "the backbone trains at a tenth of the table": (
+        f"{GROUPS}::test_a_factor_is_the_groups_own_lr_over_the_optimizers"
+    ),
+    "The recorded `lr` is the table's": BY_GROUP,
+    "Groups of which none has the optimizer's lr need `base_lr=`": (
+        f"{GROUPS}::test_groups_without_a_reference_are_refused_in_one_line"
+    ),
+    "Momentum stays the optimizer's own": (
+        f"{TORCH}::test_momentum_follows_a_schedule_that_lowers_it_and_is_left_alone_by_others"
+    ),
+    "The same holds for `optimizer=mine:make`": BY_GROUP,
+    "One pass over the sampler is the whole training": (
+        f"{SAMPLER}::test_a_batch_that_crosses_the_border_of_an_epoch_stays_whole"
+    ),
+    "To go on after an interruption": f"{SAMPLER}::test_it_goes_on_at_a_step",
+    "One process only": f"{SAMPLER}::test_several_processes_are_refused",
+    "For a stream without a length follow lr alone": (
+        f"{HUGGING}::test_a_stream_without_a_length_follows_lr_alone"
+    ),
+    "A subclass of `Trainer` follows in the same way": IN_HUGGING,
+    "its `learning_rate` takes part only as": (
+        f"{HUGGING}::test_the_trainers_own_optimizer_uses_the_table_whatever_its_learning_rate"
+    ),
+    "its batch is per-device batch times `gradient_accumulation_steps`": IN_HUGGING,
+    "accumulation has to divide every batch of the table": (
+        f"{HUGGING}::test_batches_that_accumulation_does_not_divide_are_refused"
+    ),
+    "A Trainer is refused with DeepSpeed": REFUSED,
+    "`configure_optimizers` returns the optimizer alone": (
+        f"{LIGHTNING}::test_another_loader_and_a_scheduler_of_its_own_are_refused"
+    ),
+    "With `accumulate_grad_batches=2` the sampler is given": IN_LIGHTNING,
+    "goes on at the sample where it was": GOES_ON,
+    "Lightning warns there that the loader is not resumable": GOES_ON,
+    "writes the table and these lines for it": LINES,
+    "stretches it to another length": LENGTH,
+    "is then the `schedule` above": (
+        f"{EXPORT}::test_an_exported_table_is_read_back_to_the_last_digit"
+    ),
+}
 # Words of sentences that `says` quotes nowhere -> the test that runs them.
 ELSEWHERE = {
     "GradTune needs one function of you": EXAMPLE,
@@ -99,9 +158,7 @@ ELSEWHERE = {
     "Each is a column of `results.load(...).trials`": (
         f"{COLUMNS}::test_figures_studies_and_exports_treat_them_like_any_other"
     ),
-    "`loss` is yours: the mean nats per token": (
-        f"{HERE}::test_the_callback_sets_every_lr_and_reports_every_epoch"
-    ),
+    **ADAPTERS,
 }
 # Pieces that say nothing of themselves: signatures, heads of tables and of lists.
 HEADS = (

@@ -81,9 +81,9 @@ def follow_schedule(
     )
     scheduler = ScheduleLR(trainer.create_optimizer(), schedule, base_lr=base_lr)
     callback = ScheduleCallback(scheduler, at_report)
-    own_loader = trainer.get_train_dataloader
+    make_loader = trainer.get_train_dataloader
     trainer.lr_scheduler = scheduler
-    trainer.get_train_dataloader = lambda: _with_batches(trainer, own_loader(), sampler)
+    trainer.get_train_dataloader = lambda: _with_batches(trainer, make_loader(), sampler)
     trainer.add_callback(callback)
     return callback
 

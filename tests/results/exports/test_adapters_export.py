@@ -146,7 +146,9 @@ def test_the_command_writes_the_winner_at_another_length(
     content = json.loads((tmp_path / "nine" / "schedule.json").read_text())
     assert (content["epochs"], content["exported_epochs"]) == (6, 9)
     page = (tmp_path / "nine" / "adapters.md").read_text()
-    assert "9 epochs of 1200 samples, stretched from 6: that its lr is best here too" in page
+    assert (
+        "9 epochs of 1200 samples, stretched from 6 epochs: that its lr is best here too" in page
+    )
     assert main(["export", str(run), "steps=100", "--out", str(tmp_path / "steps")]) == 0
     assert read_schedule(tmp_path / "steps").num_steps() == 100
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from tests.fakes.followed import (
     lr_by_step,
     two_groups,
 )
+from trainables.adapters import ScheduleLR
 from trainables.data.stream import SampleStream
 
 transformers = pytest.importorskip("transformers")
@@ -62,6 +64,10 @@ class Net(nn.Module):
         return {"loss": nn.functional.cross_entropy(logits, number % 2), "logits": logits}
 
 
+class Subclass(Trainer):  # type: ignore[misc]
+    """As one writes for a loss of one's own."""
+
+
 class Trained:
     """A Trainer with two parameter groups, and the lr of each at each optimizer step."""
 
@@ -75,7 +81,7 @@ class Trained:
         args = TrainingArguments(str(folder), **(settings | options))
         self.model = Net()
         self.optimizer = two_groups(self.model.layers)
-        self.trainer = Trainer(
+        self.trainer = Subclass(
             self.model, args, train_dataset=Numbered(), optimizers=(self.optimizer, None)
         )
         self.used: list[list[float]] = []
@@ -159,11 +165,19 @@ def test_a_step_that_was_skipped_takes_its_place_in_the_table(tmp_path: Path) ->
     assert lrs == pytest.approx(group_lrs(decaying())[7].tolist())
 
 
-class Endless(IterableDataset[Any]):
-    """Without a length."""
+class Stream(IterableDataset[Any]):
+    """The same samples, again and again, without a length."""
 
     def __iter__(self) -> Any:
-        return iter(())
+        return (Numbered()[index % NUM_EXAMPLES] for index in itertools.count())
+
+
+def test_a_stream_without_a_length_follows_lr_alone(tmp_path: Path) -> None:
+    trained = Trained(tmp_path)
+    trained.trainer.train_dataset = Stream()
+    trained.trainer.lr_scheduler = ScheduleLR(trained.optimizer, decaying())
+    trained.trainer.train()
+    np.testing.assert_allclose(trained.used, group_lrs(decaying()), rtol=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -186,12 +200,23 @@ def test_what_differs_from_the_table_is_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_what_takes_the_scheduler_or_the_loader_away_is_refused(tmp_path: Path) -> None:
+def test_what_takes_the_scheduler_or_the_loader_away_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trained = Trained(tmp_path)
-    trained.trainer.train_dataset = Endless()
+    trained.trainer.train_dataset = Stream()
     with pytest.raises(ValueError, match="a dataset without a length"):
         follow_schedule(trained.trainer, decaying())
     trained.trainer.train_dataset = Numbered()
+    for attribute, words in {
+        "is_deepspeed_enabled": "DeepSpeed or FSDP cannot follow",
+        "is_fsdp_enabled": "DeepSpeed or FSDP cannot follow",
+        "model_init": "model_init cannot follow",
+    }.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(trained.trainer, attribute, True)
+            with pytest.raises(ValueError, match=words):
+                follow_schedule(trained.trainer, decaying())
     follow_schedule(trained.trainer, decaying())
     with pytest.raises(ValueError, match="a scheduler of its own"):
         follow_schedule(trained.trainer, decaying())
