@@ -52,8 +52,8 @@ ADAPTERS = {
     "Groups of which none has the optimizer's lr need `base_lr=`": (
         f"{GROUPS}::test_groups_without_a_reference_are_refused_in_one_line"
     ),
-    "Momentum stays the optimizer's own": (
-        f"{TORCH}::test_momentum_follows_a_schedule_that_lowers_it_and_is_left_alone_by_others"
+    "Momentum is the table's where that has one": (
+        f"{TORCH}::test_momentum_is_the_schedules_and_left_alone_where_that_has_none"
     ),
     "The same holds for `optimizer=mine:make`": BY_GROUP,
     "One pass over the sampler is the whole training": (

@@ -12,8 +12,8 @@ from trainables.parameter_groups import group_factors, set_lrs, set_momentum
 class GroupRates:
     """A schedule's lr times each group's own factor, by optimizer step.
 
-    Momentum is the optimizer's own where the schedule's is constant: there it is a label of the
-    recipe. A schedule that lowers it (momentum_share) sets it in the groups that have one.
+    Groups that have a momentum get the schedule's: the recipe's, a searched one, or one that falls
+    (momentum_share). A schedule that names none (0 throughout) leaves them theirs.
 
     Attributes:
         factor_G: of each parameter group; see `group_factors`, which takes optimizer and base_lr.
@@ -28,8 +28,9 @@ class GroupRates:
     ) -> None:
         self.schedule, self.optimizer = schedule, optimizer
         self.factor_G = group_factors(optimizer, base_lr)
-        self.sets_momentum = bool(np.any(schedule.momentum_S != schedule.momentum_S[0]))
-        if self.sets_momentum and not any("momentum" in g for g in optimizer.param_groups):
+        self.sets_momentum = bool(np.any(schedule.momentum_S > 0))
+        falls = bool(np.any(schedule.momentum_S != schedule.momentum_S[0]))
+        if falls and not any("momentum" in g for g in optimizer.param_groups):
             raise ValueError(
                 f"the schedule lowers momentum, but {type(optimizer).__name__} has none: take SGD "
                 "with momentum, or a schedule without momentum_share."
@@ -45,7 +46,7 @@ class GroupRates:
         return [lr * factor for factor in self.factor_G]
 
     def set_momentum(self, number: int) -> None:
-        """Write that of optimizer step `number`, where the schedule lowers it."""
+        """Write that of optimizer step `number`, where the schedule has one."""
         if self.sets_momentum:
             momentum = self.schedule.momentum_S[self._stage(number)]
             set_momentum(self.optimizer, float(momentum))

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from search_spaces.noise_law import NoiseLaw
 from search_spaces.schedule import Schedule, make_schedule
 from tests.fakes.followed import (
     FACTORS,
@@ -91,7 +92,7 @@ def test_the_lr_stays_after_the_last_step_and_a_longer_training_is_refused() -> 
         scheduler.step()
 
 
-def test_momentum_follows_a_schedule_that_lowers_it_and_is_left_alone_by_others() -> None:
+def test_momentum_is_the_schedules_and_left_alone_where_that_has_none() -> None:
     table = losing_momentum()
     optimizer = two_groups(head_and_backbone(), momentum=0.9)
     scheduler, seen = ScheduleLR(optimizer, table), []
@@ -105,6 +106,8 @@ def test_momentum_follows_a_schedule_that_lowers_it_and_is_left_alone_by_others(
     own = two_groups(head_and_backbone(), momentum=0.7)
     ScheduleLR(own, decaying())
     assert [group["momentum"] for group in own.param_groups] == [0.7, 0.7]
+    ScheduleLR(own, growing(law=NoiseLaw(momentum=0.8)))
+    assert [group["momentum"] for group in own.param_groups] == [0.8, 0.8]
     with pytest.raises(ValueError, match="the schedule lowers momentum, but AdamW has none"):
         ScheduleLR(torch.optim.AdamW(head_and_backbone().parameters()), table)
 
