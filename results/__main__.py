@@ -1,4 +1,4 @@
-"""python -m results compare | show | profile | report | export | verify: what the runs say."""
+"""python -m results compare | judge | show | profile | report | export | verify | exclude."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import results
+from results.options import BAD_INPUT, Parser, as_options, kinds_of, names_of, number_of, truth_of
 from results.records.schema import trial_from_row
 from results.run import Run
 from results.tables import Table
@@ -18,24 +19,19 @@ from search_spaces.registry import is_import_path, nearest
 from search_spaces.trial import TrialConfig
 
 MAX_STAGES = 12
-BAD_INPUT = 2
 PROGRAM = "python -m results"
 Exporter = Callable[[Run, Path], list[Path]]  # writes into a folder, returns the files
 TABLE_KINDS, FIGURE_KINDS = ("csv", "latex"), ("png", "svg", "pdf")
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong and leave with code 2."""
-        self.exit(BAD_INPUT, f"error: {message}\n")
-
-
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run one command; returns the exit code (0 ok, 1 damage under --strict, 2 bad input)."""
-    args = make_parser(program).parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser, commands = make_parser(program)
     try:
+        if words and words[0] in commands:
+            words[1:] = as_options(words[1:], commands[words[0]].keys)
+        args = parser.parse_args(words)
         return COMMANDS[args.command](args)
     except BrokenPipeError:  # e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -45,8 +41,8 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         return BAD_INPUT
 
 
-def make_parser(program: str = PROGRAM) -> Parser:
-    """The command line."""
+def make_parser(program: str = PROGRAM) -> tuple[Parser, dict[str, Parser]]:
+    """The command line, and the parser of each command."""
     parser = Parser(prog=program, description="What happened in runs.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -74,8 +70,9 @@ def make_parser(program: str = PROGRAM) -> Parser:
 
     export = commands.add_parser("export", help="a schedule for your code; tables, figures")
     export.add_argument("path", metavar="PATH")
-    length = "the schedule at another length: its curve and its lr over so many epochs or steps"
-    export.add_argument("length", nargs="?", metavar="epochs=E | steps=N", help=length)
+    length = "the schedule at another length: its curve and its lr over so many"
+    export.add_argument("--epochs", metavar="E", help=f"{length} epochs")
+    export.add_argument("--steps", metavar="N", help=f"{length} optimizer steps")
     export.add_argument("--schedule", help="best, or a trial_key or its beginning")
     export.add_argument("--space", help="with --schedule best: of this arm")
     export.add_argument("--family", help="repeat a stored package.module:curve to import it")
@@ -85,7 +82,29 @@ def make_parser(program: str = PROGRAM) -> Parser:
     export.add_argument("--report", action="store_true", help="report.html")
     folder = "folder to write to (default: export/ in the run folder)"
     export.add_argument("--out", help=f"{folder}; with --journal or --report alone also a file")
-    return parser
+    _add_judge(commands.add_parser("judge", help="a verdict on logs of your own"))
+    return parser, commands.choices
+
+
+def _add_judge(judge: Parser) -> None:
+    judge.add_argument("path", metavar="LOGS", help=".csv, .tsv, .parquet, TensorBoard folder")
+    for name, told in {
+        "value": "column or tag that is judged; default: the only one",
+        "goal": "min or max, where the name does not tell",
+        "arm": "column of the arm (default: arm)",
+        "seed": "column of the seed (default: seed)",
+        "step": "column of the step (default: step)",
+        "runs": "pattern of run names, with groups arm and seed",
+        "at": "a step, or end = of each training; default: the end that an arm's share",
+        "paired": "true or false: do equal seeds share weights or data",
+        "looks": "true: you looked while seeds came in",
+        "target": "a value to reach, for steps to it",
+        "min_effect": "smallest difference that matters",
+        "reference": "all arms against this one",
+        "arms": "[a,b]: judge these alone",
+        "out": "the report (default: LOGS_report.html in this folder)",
+    }.items():
+        judge.add_argument(f"--{name.replace('_', '-')}", metavar=name.upper(), help=told)
 
 
 def _add_metric(parser: argparse.ArgumentParser) -> None:
@@ -152,6 +171,37 @@ def show_command(args: argparse.Namespace) -> int:
     return 0
 
 
+def judge_command(args: argparse.Namespace) -> int:
+    """Print what logs say about their arms, and write it as a page."""
+    from results.logs import judge
+    from results.logs.judgment_page import write_judgment
+
+    source = Path(args.path)
+    columns = {name: getattr(args, name) for name in ("arm", "seed", "step", "runs")}
+    judgment = judge(
+        source,
+        value=args.value,
+        goal=args.goal,
+        at=args.at if args.at in (None, "end") else number_of("at", args.at),
+        paired=truth_of("paired", args.paired),
+        looks=bool(truth_of("looks", args.looks)),
+        target=number_of("target", args.target),
+        min_effect=number_of("min_effect", args.min_effect),
+        reference=args.reference,
+        arms=names_of("arms", args.arms),
+        **{name: given for name, given in columns.items() if given is not None},
+    )
+    for table in judgment.tables().values():
+        table.show()
+        print()
+    print(judgment.verdict)
+    print_each("note", (judgment.pairing, *judgment.notes))
+    print_each("warning", judgment.warnings)
+    page = Path(args.out or f"{source.name.partition('.')[0] or 'logs'}_report.html")
+    print(f"\nreport: {write_judgment(judgment, page)}")
+    return 0
+
+
 def verify_command(args: argparse.Namespace) -> int:
     """Print every problem of the records."""
     problems = results.verify(args.paths)
@@ -194,11 +244,11 @@ def make_exports(args: argparse.Namespace) -> list[Exporter]:
     from results.plots import save_plots
     from results.report import REPORT_NAME, write_report
 
-    length = read_length(args.length)
+    length = read_length(args.epochs, args.steps)
     if length and args.schedule is None:
         args.schedule = "best"
-    tables = split_kinds("--tables", args.tables, TABLE_KINDS)
-    figures = split_kinds("--figures", args.figures, FIGURE_KINDS)
+    tables = kinds_of("--tables", args.tables, TABLE_KINDS)
+    figures = kinds_of("--figures", args.figures, FIGURE_KINDS)
     exporters: list[tuple[bool, Exporter]] = [
         (
             args.schedule is not None,
@@ -221,38 +271,20 @@ def make_exports(args: argparse.Namespace) -> list[Exporter]:
     return exports
 
 
-def read_length(word: str | None) -> dict[str, Any]:
-    """`epochs` (a number) or `steps` (a whole number) by name; nothing without a word.
+def read_length(epochs: str | None, steps: str | None) -> dict[str, Any]:
+    """Another length of the schedule: `epochs` (a number) or `steps` (a whole number), or none.
 
     Raises:
-        ValueError: another name, or no such number.
+        ValueError: both, or no such number.
     """
-    if word is None:
+    if epochs is not None and steps is not None:
+        raise ValueError(f"epochs={epochs} steps={steps}: give one of them.")
+    length = number_of("epochs", epochs) if steps is None else number_of("steps", steps)
+    if length is None:
         return {}
-    name, _, value = word.partition("=")
-    kinds: dict[str, type[float] | type[int]] = {"epochs": float, "steps": int}
-    if name not in kinds:
-        raise ValueError(f"{word}: the length is epochs=E or steps=N{nearest(name, kinds)}")
-    try:
-        return {name: kinds[name](value)}
-    except ValueError:
-        kind = "number" if name == "epochs" else "whole number"
-        raise ValueError(f"{word}: a {kind} above 0.") from None
-
-
-def split_kinds(flag: str, text: str | None, known: Sequence[str]) -> tuple[str, ...]:
-    """The kinds of a comma-separated option, each once.
-
-    Raises:
-        ValueError: an unknown or empty kind.
-    """
-    if text is None:
-        return ()
-    kinds = tuple(dict.fromkeys(kind.strip() for kind in text.split(",")))
-    for kind in kinds:
-        if kind not in known:
-            raise ValueError(f"{flag} takes {', '.join(known)}, but got {kind!r}.")
-    return kinds
+    if steps is not None and length != int(length):
+        raise ValueError(f"steps={steps}: must be a whole number.")
+    return {"epochs": length} if steps is None else {"steps": int(length)}
 
 
 def asked_trial(args: argparse.Namespace, run: Run) -> TrialConfig:
@@ -318,6 +350,7 @@ def print_schedule(trial: TrialConfig) -> None:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": compare_command,
     "show": show_command,
+    "judge": judge_command,
     "verify": verify_command,
     "export": export_command,
     "report": report_command,

@@ -27,6 +27,7 @@ MAP = {
     "trainables": "",
     # What happened and what it means.
     "results.tables": "",
+    "results.options": "",
     "results.records": "",
     "results.statistics": "results.tables",
     "results.arms": "results.records results.statistics",
@@ -41,8 +42,11 @@ MAP = {
     "results.study results.run results.measurements",
     "results.report": "results.tables results.records results.statistics results.arms results.run "
     "results.measurements results.exports results.plots",
-    "results.__main__": "results results.tables results.records results.statistics results.arms "
-    "results.run results.measurements results.exports results.plots results.report",
+    "results.logs": "results.tables results.records results.statistics results.plots "
+    "results.report",
+    "results.__main__": "results results.tables results.options results.logs results.records "
+    "results.statistics results.arms results.run results.measurements results.exports "
+    "results.plots results.report",
     # Who decides, runs and records.
     "tuner.version": "",
     "tuner.config": "trainables",

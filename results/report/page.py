@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 
 from results.arms.choice import group_by_arm
 from results.plots import PLOTS, scale_line
-from results.plots.figure import SECTIONS, arms_of
+from results.plots.figure import SECTIONS, Plot, arms_of
 from results.records.schema import trial_from_row
 from results.report.provenance import failures_table, provenance
 from results.report.svg import inline_svg
@@ -22,6 +23,11 @@ from search_spaces.records import LOST
 
 EVIDENCE = next(iter(SECTIONS))  # its figures stand among the tables of the comparison
 MAX_CLAIMS = 50  # told one by one; the table of pairs has more
+# How sentences begin that no name begins.
+BEGINNINGS = (
+    *("undecided", "nothing to", "no difference", "your default"),
+    *("seeds are", "arms and seeds", "the arms", "only ", "checked on"),
+)
 IS_FUNCTION = (
     "Known functions were minimised here: accuracy is the share of starts that ended within the "
     "tolerance of the minimum, loss is f - f*."
@@ -58,9 +64,9 @@ def render_report(run: Run) -> str:
     comparison = run.compare()
     tables = [table for table in comparison.tables().values() if table.rows]
     rows = run.rows()
-    verdict = _sentence(comparison.verdict)  # claims: where it does not say them all
-    sentences = [_sentence(claim.sentence) for claim in comparison.claims]
-    return _template().render(
+    verdict = sentence_of(comparison.verdict)  # claims: where it does not say them all
+    sentences = [sentence_of(claim.sentence) for claim in comparison.claims]
+    return render_page(
         title=", ".join(run.manifests) or "no run",
         trained=scale_line(run),
         notes=[*run.notes, *_run_notes(run)],
@@ -78,6 +84,11 @@ def render_report(run: Run) -> str:
     )
 
 
+def render_page(**content: Any) -> str:
+    """The page with these parts; what each is: page.html."""
+    return _template().render(**content)
+
+
 @functools.cache
 def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -90,7 +101,11 @@ def _template() -> Template:
 def make_exhibit(run: Run, name: str) -> Exhibit | None:
     """The figure of this name in PLOTS; None where the run has nothing to show in it."""
     plot = PLOTS[name]
-    info = plot.info(run)
+    return exhibit_of(name, plot, plot.info(run))
+
+
+def exhibit_of(name: str, plot: Plot, info: Any) -> Exhibit | None:
+    """The figure of these numbers; None where there are none."""
     if not arms_of(info):
         return None
     figure = Figure()
@@ -129,8 +144,7 @@ def _run_notes(run: Run) -> list[str]:
     return [note for note, holds in notes.items() if holds]
 
 
-def _sentence(text: str) -> str:
-    """Begins with a capital letter unless a name begins it, ends with a full stop."""
+def sentence_of(text: str) -> str:
+    """The text with a full stop, and with a capital letter unless a name begins it."""
     text = text.strip().rstrip(".")
-    begins = ("undecided", "nothing to", "no difference", "your default")
-    return (text[0].upper() + text[1:] if text.startswith(begins) else text) + "."
+    return (text[0].upper() + text[1:] if text.startswith(BEGINNINGS) else text) + "."

@@ -47,6 +47,7 @@ MIN_SEEDS_TO_PLAN = 3  # fewer say too little about the spread
 MAX_SEEDS_NEEDED = 1_000
 # So many more seeds of all arms -> what they cost, in words; "" where nobody knows.
 Price = Callable[[int], str]
+EQUAL_COST = "at equal samples"  # what GradTune's own arms are compared at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,11 +100,12 @@ def make_claims(
     winners: Mapping[str, int] = MappingProxyType({}),
     price: Price = lambda _: "",
     limit: str = "",
+    at: str = EQUAL_COST,
 ) -> tuple[Claim, ...]:
     """One claim a pair, in their order. Pairs without a common seed are no comparisons.
 
     incomplete: arms whose diverged seeds have no value; they are never better, nor equivalent.
-    winners, price, limit: see `compare`.
+    winners, price, limit, at: see `compare`.
     """
     compared = {pair: d for pair, d in pairs.items() if d.n}
     look = {(a, b): winners.get(a, 1) + winners.get(b, 1) - 1 for a, b in pairs}
@@ -129,7 +131,7 @@ def make_claims(
             p_holm=zero.get((a, b)),
             look=look[a, b],
         )
-        sentence = _sentence(claim, min_effect, len(compared), limit)
+        sentence = _sentence(claim, min_effect, len(compared), limit, at)
         claims.append(replace(claim, sentence=sentence + _needed(claim, price)))
     return tuple(claims)
 
@@ -253,7 +255,7 @@ def _outcome(zero: float | None, beyond: float | None, within: float | None) -> 
     return "better" if zero < ALPHA else "undecided"
 
 
-def _sentence(claim: Claim, min_effect: float | None, num_pairs: int, limit: str) -> str:
+def _sentence(claim: Claim, min_effect: float | None, num_pairs: int, limit: str, at: str) -> str:
     a, b, d = claim.a, claim.b, claim.difference
     if d.n == 0:
         return f"undecided: {arm_label(a)} and {arm_label(b)} have no seed in common"
@@ -262,7 +264,7 @@ def _sentence(claim: Claim, min_effect: float | None, num_pairs: int, limit: str
         mean, interval = (d if d.mean > 0 else d.reverse).texts
         sentence = (
             f"{arm_label(claim.winner)} beats {arm_label(loser)} by {with_unit(mean, d.metric)} "
-            f"at equal samples, {d.interval_kind} {interval}, {_seeds(d, limit)}"
+            f"{at}, {d.interval_kind} {interval}, {_seeds(d, limit)}"
         )
         if claim.outcome == "better" and min_effect is not None:
             sentence += f", perhaps by less than the {_effect(min_effect, d)} that matter"

@@ -19,7 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.statistics import overview
-from results.statistics.claims import FEW_SEEDS, Claim, Price, make_claims, verdict
+from results.statistics.claims import (
+    EQUAL_COST,
+    FEW_SEEDS,
+    Claim,
+    Price,
+    make_claims,
+    verdict,
+)
 from results.statistics.intervals import CONFIDENCE, examples_interval, mean_sd
 from results.statistics.overview import ArmDetails, ArmSummary
 from results.statistics.paired import (
@@ -128,6 +135,7 @@ def compare(
     winners: Mapping[str, int] = MappingProxyType({}),
     price: Price = lambda _: "",
     limit: str = "",
+    at: str = EQUAL_COST,
 ) -> Comparison:
     """Every arm against every other.
 
@@ -147,6 +155,7 @@ def compare(
             present one included; 1 where its search never went on after a verdict.
         price: what so many more seeds of all arms cost, in words.
         limit: what ended the confirm trainings before all seeds asked for, in words.
+        at: what all arms had the same of when they were scored, as a sentence says it.
 
     Raises:
         ValueError: repeated looks at seeds that are not paired.
@@ -173,6 +182,7 @@ def compare(
         winners=winners,
         price=price,
         limit=limit,
+        at=at,
     )
     logs = {name: _logs(values, losses.get(name, {})) for name, values in scores.items()}
     ratios = {name: differ(log, logs.get(reference, {})) for name, log in logs.items()}

@@ -110,6 +110,20 @@ def undecided_pairs(
     ]
 
 
+def decided_at(difference_R: ArrayLike, *, min_effect: float | None, level: float) -> int | None:
+    """After how many of these seeds, in their order, a pair was first decided; None = not yet.
+
+    level: what the pair may err (see `undecided_pairs`).
+
+    Example:
+        >>> decided_at([1.0, 1.1, 0.9, 1.0, 1.1], min_effect=None, level=0.05)
+        5
+    """
+    difference_R = np.asarray(difference_R)
+    seeds = range(MIN_SEEDS, len(difference_R) + 1)
+    return next((n for n in seeds if _is_decided(difference_R[:n], min_effect, level)), None)
+
+
 def rank(
     scores: Mapping[str, Scores], metric: Metric = VAL_ACCURACY, last: Container[str] = ()
 ) -> list[str]:

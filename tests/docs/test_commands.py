@@ -19,6 +19,7 @@ from tests.benchmarks.test_scripts import SCRIPTS
 from tests.conftest import ROOT
 from tests.docs.text import blocks, commands
 from tests.fakes.images import encode, random_images, write_parquet
+from tests.fakes.logs import drawn, write_events, write_log
 from tests.fakes.results import make_recipe, write_run
 from tuner import command as gradtune
 from tuner import run as run_command
@@ -129,6 +130,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         encoded = [encode(image) for image in random_images(200, size=32, seed=seed)]
         labels = [number % 10 for number in range(200)]
         write_parquet(path / "DIR" / f"{part}-00000-of-00001.parquet", encoded, labels)
+    write_log(path / "logs.csv", drawn(0, {"cosine": 3.27, "wsd": 3.2}, 5, sd=0.01))
+    write_log(path / "speedrun_losses.csv", drawn(0, {"cosine": 3.27, "wsd": 3.2}, 5, sd=0.01))
     snippet = next(block.text for block in blocks() if block.kind == "python")
     (path / "mine.py").write_text(snippet)
     return path
@@ -143,6 +146,9 @@ def test_every_documented_command_works(
 ) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
+    if " tb " in line:
+        pytest.importorskip("tensorboard")
+        write_events(folder / "tb")
     beginning = next((rule for rule in RULES if line.startswith(rule)), None)
     assert beginning is not None, f"no rule of this test covers `{line}`: add one"
     RULES[beginning](shlex.split(line.removeprefix(beginning)))

@@ -16,7 +16,9 @@ import torch
 import results
 from results.__main__ import main
 from results.exports.snippet import export_schedule, torch_snippet
+from results.options import as_options, names_of
 from results.records.store import RunStore
+from tests.fakes.logs import write_log
 from tests.fakes.results import make_recipe, make_trial, write_run, write_trial
 
 
@@ -82,6 +84,7 @@ def test_verify_is_strict_only_when_asked(tmp_path, capsys):
         ["export", "RUN", "--schedule", ""],
         ["export", "RUN", "--schedule", "best", "--space", "pol"],
         ["export", "RUN"],
+        ["compare", "RUN", "metrik=test_loss"],
         ["explode"],
         [],
     ],
@@ -261,3 +264,55 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         check=False,
         cwd=Path(__file__).parent.parent.parent,
     )
+
+
+@pytest.mark.slow
+def test_judge_prints_a_verdict_and_writes_its_page(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_log(tmp_path / "mine.csv")
+    words = ["judge", "mine.csv", "value=val_loss", "goal=min", "paired=false", "target=3.4"]
+    assert main([*words, "arms=[cosine,wsd]", "reference=cosine", "min_effect=0.01"]) == 0
+    out = capsys.readouterr().out
+    assert "wsd beats cosine by 0.20 nats at step 100, 95% Welch interval" in out
+    assert "note: seeds are not paired, as you say" in out
+    assert out.splitlines()[-1] == "report: mine_report.html"
+    assert "Welch interval" in (tmp_path / "mine_report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("value=val_los", "value=val_los: mine.csv has no such column; did you mean 'val_loss'?"),
+        ("vale=val_loss", "unknown key 'vale'; did you mean 'value'?"),
+        ("target=low", "target=low: must be a number."),
+        ("target=", "target=: must be a number."),
+        ("target=1", "target=1: no arm's mean gets there (the best is 2.8, of wsd)."),
+        ("at=7", "at=7: seed 0 of cosine has no value there; say at=100"),
+        ("paired=perhaps", "paired=perhaps: must be true or false."),
+        ("arms=[cosine]", "two arms or more are compared, but there is one (cosine)."),
+        ("arms=[]", "arms=[]: write a list of names"),
+        ("arms=[cosine,wds]", "arms=wds: unknown arm 'wds'; did you mean 'wsd'?"),
+        ("reference=poly", "reference=poly: unknown arm 'poly'"),
+        ("goal=max", "of 'val_loss' the min is best, not the max"),
+    ],
+)
+def test_judge_refuses_in_one_line_and_writes_nothing(tmp_path, capsys, monkeypatch, word, said):
+    monkeypatch.chdir(tmp_path)
+    write_log(tmp_path / "mine.csv")
+    assert main(["judge", "mine.csv", word]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"error: {said}")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
+
+
+def test_a_key_is_an_option_unless_it_names_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert as_options(["a", "min_effect=2", "--x"], ["min_effect"]) == [
+        "a",
+        "--min-effect=2",
+        "--x",
+    ]
+    (tmp_path / "lr=2").mkdir()
+    assert as_options(["lr=2", "runs/lr=3"], []) == ["lr=2", "runs/lr=3"]
+    assert names_of("arms", "['poly p=1,interval=2', cosine]") == ["poly p=1,interval=2", "cosine"]

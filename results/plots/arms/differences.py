@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,8 @@ from results.plots.figure import Plot
 from results.plots.style import color_of, subplots
 from results.run import Run
 from results.statistics.claims import Claim
-from results.statistics.paired import T_INTERVAL, Difference, paired_scores
+from results.statistics.compare import Comparison
+from results.statistics.paired import T_INTERVAL, Difference, Scores, paired_scores
 from results.statistics.wording import (
     amount,
     arm_label,
@@ -25,7 +27,7 @@ from results.statistics.wording import (
     p_text,
     with_unit,
 )
-from results.tables import Table
+from results.tables import UNKNOWN, Table
 from search_spaces.metric import Metric
 
 SIDE = 0.3  # of the width; a label takes up to 0.45 of it
@@ -62,15 +64,20 @@ class DifferencesInfo:
 def differences_info(run: Run) -> DifferencesInfo:
     """Paired differences of the confirm seeds, as the comparison judges them."""
     comparison = run.compare()
+    scores, _ = confirm_scores(group_by_arm(run.rows()), comparison.metric)
+    return compared_info(comparison, scores)
+
+
+def compared_info(comparison: Comparison, scores: Mapping[str, Scores]) -> DifferencesInfo:
+    """The same of any comparison and its scores; seeds that are not paired have no dots."""
     metric = comparison.metric
-    scores, _ = confirm_scores(group_by_arm(run.rows()), metric)
     reference, minus = comparison.differences()
     claims = {frozenset((claim.a, claim.b)): claim for claim in comparison.claims}
     arms = [
         ArmDifference(
             name=name,
             difference=difference,
-            seed_R=paired_scores(scores[name], scores[reference]),
+            seed_R=_paired(difference, scores[name], scores[reference]),
             outcome=_outcome(claims[frozenset((name, reference))], name),
         )
         for name, difference in minus.items()
@@ -102,10 +109,12 @@ def draw_differences(info: DifferencesInfo, figure: Figure) -> None:
     axes.set_xlabel(
         f"{metric_words(metric)} minus {arm_label(info.reference)}{unit}, {better_words(metric)}"
     )
-    axes.set_title(
-        f"Dots: paired seeds; bar: mean with {info.interval_kind}{grey}",
-        fontsize=11,
-    )
+    dots = "Dots: paired seeds; bar" if any(len(arm.seed_R) for arm in arms) else "Bar"
+    axes.set_title(f"{dots}: mean with {info.interval_kind}{grey}", fontsize=11)
+
+
+def _paired(difference: Difference, own: Scores, others: Scores) -> NDArray[np.float64]:
+    return paired_scores(own, others) if difference.counts is None else np.empty(0)
 
 
 def _outcome(claim: Claim, name: str) -> str:
@@ -137,15 +146,20 @@ def _write_label(axes: Axes, arm: ArmDifference, height: int) -> None:
 
 def _differences_caption(info: DifferencesInfo) -> str:
     kinds = {arm.difference.interval_kind for arm in info.arms}
-    seeds = counts([(arm.name, arm.difference.n) for arm in info.arms], "paired seeds")
+    is_paired = all(arm.difference.counts is None for arm in info.arms)
+    seeds = counts(
+        [(arm.name, arm.difference.n) for arm in info.arms],
+        "paired seeds" if is_paired else "seeds",
+    )
     words, grey = metric_words(info.metric).capitalize(), ""
     if info.min_effect is not None:
         effect = with_unit(amount(info.min_effect, info.metric), info.metric)
         grey = f"; grey: below the minimum effect of {effect}"
     return (
-        f"{words} of each arm minus {arm_label(info.reference)} on the same seed, {seeds}; "
-        f"{better_words(info.metric)}. "
-        f"Diamond: mean; bar: {' or '.join(sorted(kinds))} of the mean; dots: seeds{grey}."
+        f"{words} of each arm minus {arm_label(info.reference)}"
+        f"{' on the same seed' if is_paired else ''}, {seeds}; {better_words(info.metric)}. "
+        f"Diamond: mean; bar: {' or '.join(sorted(kinds))} of the mean"
+        f"{'; dots: seeds' if is_paired else ''}{grey}."
     )
 
 
@@ -162,10 +176,12 @@ def _differences_table(info: DifferencesInfo) -> Table:
     ]
     words = metric_words(info.metric)
     words = f"Points of {words}" if info.metric.is_accuracy else words.capitalize()
-    caption = f"{words} minus {arm_label(info.reference)}, by paired seed; "
-    caption += better_words(info.metric)
+    is_paired = all(arm.difference.counts is None for arm in info.arms)
+    by = "by paired seed" if is_paired else "of the means"
+    caption = f"{words} minus {arm_label(info.reference)}, {by}; {better_words(info.metric)}"
     header = ["arm", "n", "mean", "interval", "p", "by seed"]
-    return Table(caption=caption, header=header, rows=rows)
+    rows = [[*cells, seeds or UNKNOWN] for *cells, seeds in rows]
+    return Table(caption=caption, header=header, rows=rows).known()
 
 
 def _of_seed(value: float, metric: Metric) -> str:

@@ -1,0 +1,273 @@
+"""What do logs of anybody's trainings say? One value by arm, seed and step.
+
+A table (CSV, TSV, Parquet) with a column for each of these; the CSV of a W&B chart, with a column
+a run; or a folder of TensorBoard event files. Where a run has a name instead of an arm and a seed,
+the name tells both.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from search_spaces.registry import nearest
+
+# "cosine/seed0", "cosine_s0", "cosine-0": the name's last number is the seed.
+RUN_NAME = r"(?P<arm>.+?)[-_/ .,]+(?:seed|s)?[-_= ]?(?P<seed>\d+)"
+EVENT_FILES = "*tfevents*"
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+CHART = " - "  # in a column of a W&B chart: "run name - val_loss"
+CHART_EXTRAS = ("__MIN", "__MAX", "__STDERR")  # beside the value itself
+CHART_STEPS = ("Step", "step", "_step", "trainer/global_step")
+Record = tuple[str, str, float, float]  # arm, seed, step, value
+Values = dict[str, dict[str, dict[float, float]]]  # arm -> seed -> step -> value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Columns:
+    """Where in a log what is found: names of columns; value is a tag of TensorBoard.
+
+    Attributes:
+        value: None = the only column of numbers besides the others.
+        runs: where runs have names, a pattern with the groups arm and seed.
+    """
+
+    arm: str = "arm"
+    seed: str = "seed"
+    step: str = "step"
+    value: str | None = None
+    runs: str = RUN_NAME
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Logs:
+    """What was read.
+
+    Attributes:
+        values: arm -> seed -> step -> value, steps rising, arms and seeds as they appeared.
+        value: name of the column or tag. note: how arms and seeds were found, or nothing.
+    """
+
+    values: Values
+    value: str
+    note: str = ""
+
+
+def read_logs(path: Path, columns: Columns) -> Logs:
+    """Every finite value of these logs; where a cell is empty nothing was logged.
+
+    Raises:
+        ValueError: no such file, column or tag; a value that is no finite number; two values of
+            one arm, seed and step; a run whose name tells no arm and seed.
+    """
+    if not path.exists():
+        raise ValueError(f"{str(path)!r} does not exist.")
+    if path.is_dir():
+        return _read_events(path, columns)
+    table, names = _read_table(path), columns
+    if columns.arm not in table.column_names and (runs := _chart_columns(table, columns)):
+        return _read_chart(table, columns, runs, path)
+    places = [("arm", names.arm), ("seed", names.seed), ("step", names.step)]
+    for key, name in places:
+        if name not in table.column_names:
+            raise _no_column(key, name, table.column_names, path)
+    value = columns.value or _only_numbers(table, [name for _, name in places], path)
+    if value not in table.column_names:
+        raise _no_column("value", value, table.column_names, path)
+    cells = [table.column(name).to_pylist() for name in (names.arm, names.seed, names.step, value)]
+    rows = ((f"row {n}", *row) for n, row in enumerate(zip(*cells, strict=True), start=1))
+    return Logs(values=_gather(_records(rows, value, path), path), value=value)
+
+
+def _read_table(path: Path) -> pa.Table:
+    """The file as it is; numbers stay text where a column mixes them with something else."""
+    kind = path.suffixes[-2] if path.suffix == ".gz" and path.suffixes[1:] else path.suffix
+    try:
+        if kind.lower() in (".parquet", ".pq"):
+            return pq.read_table(path)
+        if kind.lower() in DELIMITERS:
+            parse = pa_csv.ParseOptions(
+                delimiter=DELIMITERS[kind.lower()], newlines_in_values=True
+            )
+            # Only an empty cell is nothing: "nan" is a value, and a wrong one.
+            convert = pa_csv.ConvertOptions(null_values=[""], strings_can_be_null=True)
+            return pa_csv.read_csv(path, parse_options=parse, convert_options=convert)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"cannot read {str(path)!r}: {_first_line(error)}") from None
+    raise ValueError(
+        f"{str(path)!r}: logs are a .csv, .tsv or .parquet file, or a folder of TensorBoard files."
+    )
+
+
+def _only_numbers(table: pa.Table, others: Sequence[str], path: Path) -> str:
+    found = [
+        field.name
+        for field in table.schema
+        if field.name not in others
+        and (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
+    ]
+    if len(found) != 1:
+        what = ", ".join(found) or "none holds numbers"
+        raise ValueError(f"value=: name the column of {path.name} to judge by ({what}).")
+    return str(found[0])
+
+
+def _records(rows: Iterable[tuple[Any, ...]], value: str, path: Path) -> Iterator[Record]:
+    """Rows (where, arm, seed, step, value) as what they mean; those without a value left out."""
+    for where, arm, seed, step, number in rows:
+        if number is None:
+            continue
+        if arm is None or seed is None or step is None:
+            lacking = "arm" if arm is None else "seed" if seed is None else "step"
+            raise ValueError(f"{path.name}, {where}: a value without its {lacking}.")
+        of = f"{path.name}, {where} (arm {arm}, seed {seed}, step {step})"
+        yield str(arm), _label(seed), _number(step, "the step", of), _number(number, value, of)
+
+
+def _number(cell: Any, name: str, of: str) -> float:
+    try:
+        number = float(cell)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(
+            f"{of}: {name} must be a finite number, but got {cell}; leave that training out, or "
+            "say in the log what it counts as."
+        )
+    return number
+
+
+def _label(seed: Any) -> str:
+    """3 for 3.0: a column of whole numbers with a gap is one of floats."""
+    return str(int(seed)) if isinstance(seed, float) and seed.is_integer() else str(seed)
+
+
+def _gather(records: Iterable[Record], path: Path) -> Values:
+    values: Values = {}
+    for arm, seed, step, value in records:
+        own = values.setdefault(arm, {}).setdefault(seed, {})
+        if step in own:
+            raise ValueError(
+                f"{path.name}: arm {arm}, seed {seed} has two values at step {step:g} "
+                f"({own[step]:g}, {value:g}); a training is one arm and one seed."
+            )
+        own[step] = value
+    return {
+        arm: {seed: dict(sorted(own.items())) for seed, own in seeds.items()}
+        for arm, seeds in values.items()
+    }
+
+
+def _chart_columns(table: pa.Table, columns: Columns) -> dict[str, tuple[str, str]]:
+    """Columns of a W&B chart -> the run and what is charted; empty for any other table."""
+    steps = {columns.step, *CHART_STEPS}
+    return {
+        name: (name.rpartition(CHART)[0], name.rpartition(CHART)[2])
+        for name in table.column_names
+        if CHART in name and not name.endswith(CHART_EXTRAS) and steps & {*table.column_names}
+    }
+
+
+def _read_chart(
+    table: pa.Table, columns: Columns, runs: Mapping[str, tuple[str, str]], path: Path
+) -> Logs:
+    charted = list(dict.fromkeys(metric for _, metric in runs.values()))
+    value = columns.value or charted[0]
+    if value not in charted:
+        raise _no_column("value", value, charted, path)
+    if columns.value is None and len(charted) > 1:
+        raise ValueError(f"value=: name what of {path.name} to judge by ({', '.join(charted)}).")
+    step = next(n for n in (columns.step, *CHART_STEPS) if n in table.column_names)
+    steps = table.column(step).to_pylist()
+    rows = (
+        (f"column {name!r}", *_arm_and_seed(run, columns.runs), at, number)
+        for name, (run, metric) in runs.items()
+        if metric == value
+        for at, number in zip(steps, table.column(name).to_pylist(), strict=True)
+    )
+    values = _gather(_records(rows, value, path), path)
+    return Logs(values=values, value=value, note=_told(runs[next(iter(runs))][0], columns.runs))
+
+
+def _read_events(folder: Path, columns: Columns) -> Logs:
+    """Scalars by TensorBoard's own reader; of a step that was written twice the later one."""
+    directories = sorted({file.parent for file in folder.rglob(EVENT_FILES)})
+    if not directories:
+        raise ValueError(f"{str(folder)!r} holds no TensorBoard event files.")
+    try:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+        from tensorboard.util.tensor_util import make_ndarray
+    except ImportError:
+        raise ValueError(
+            "TensorBoard event files are read by its own package: pip install 'gradtune[logs]'."
+        ) from None
+    tags: dict[str, None] = {}
+    rows: list[tuple[Any, ...]] = []
+    first = ""
+    for directory in directories:
+        events = EventAccumulator(str(directory), size_guidance={"scalars": 0, "tensors": 0})
+        events.Reload()
+        known = events.Tags()
+        tags |= dict.fromkeys([*known["scalars"], *known["tensors"]])
+        if columns.value in known["scalars"]:
+            scalars = {event.step: event.value for event in events.Scalars(columns.value)}
+        elif columns.value in known["tensors"]:  # as newer writers store a scalar
+            tensors = events.Tensors(columns.value)
+            scalars = {e.step: float(make_ndarray(e.tensor_proto)) for e in tensors}
+        else:
+            continue
+        name = directory.relative_to(folder).as_posix()
+        arm, seed = _arm_and_seed(name, columns.runs)
+        first = first or name
+        rows += [(name, arm, seed, step, value) for step, value in scalars.items()]
+    if columns.value is None:
+        raise ValueError(f"value=: name the tag to judge by ({', '.join(sorted(tags))}).")
+    if not rows:
+        raise _no_column("value", columns.value, tags, folder)
+    values = _gather(_records(rows, columns.value, folder), folder)
+    return Logs(values=values, value=columns.value, note=_told(first, columns.runs))
+
+
+def _arm_and_seed(run: str, pattern: str) -> tuple[str, str]:
+    """What the name of a run says.
+
+    Raises:
+        ValueError: nothing of the kind, or no such pattern.
+    """
+    try:
+        found = re.fullmatch(pattern, run)
+        named = found.groupdict() if found else {}
+    except re.error as error:
+        raise ValueError(f"runs={pattern}: no regular expression: {error}") from None
+    arm, seed = named.get("arm"), named.get("seed")
+    if not arm or not seed:
+        raise ValueError(
+            f"run {run!r} does not tell its arm and seed; say how names do: "
+            "runs='(?P<arm>.+)-(?P<seed>.+)'."
+        )
+    return arm, seed
+
+
+def _told(run: str, pattern: str) -> str:
+    arm, seed = _arm_and_seed(run, pattern)
+    return f"arms and seeds are read from the names of runs: {run!r} is arm {arm}, seed {seed}."
+
+
+def _no_column(key: str, name: str, known: Iterable[str], path: Path) -> ValueError:
+    names = list(known)
+    hint = nearest(name, names)
+    return ValueError(
+        f"{key}={name}: {path.name} has no such column{hint} (has: {', '.join(names)})"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,105 @@
+"""How are the words of `python -m results` read? key=value and --key value are the same."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from search_spaces.registry import nearest
+
+BAD_INPUT = 2
+WORD = re.compile(r"([a-z][a-z_]*)=(.*)", re.DOTALL)
+TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, and who knows its options.
+
+    Attributes:
+        keys: of its options, as in key=value.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.keys: list[str] = []
+        super().__init__(*args, **kwargs)
+
+    def add_argument(self, *names: str, **kwargs: Any) -> argparse.Action:
+        """As argparse does."""
+        self.keys += [n[2:].replace("-", "_") for n in names if n.startswith("--")]
+        return super().add_argument(*names, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and leave with code 2."""
+        self.exit(BAD_INPUT, f"error: {message}\n")
+
+
+def as_options(words: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """The words with each key=value as an option; what names a file stays as it is.
+
+    Raises:
+        ValueError: no such key.
+    """
+    options = []
+    for word in words:
+        found = WORD.fullmatch(word)
+        if found is None or Path(word).exists():
+            options.append(word)
+        elif found[1] not in keys:
+            known = ", ".join(key for key in keys if key != "help")
+            raise ValueError(f"unknown key {found[1]!r}{nearest(found[1], keys)} (known: {known})")
+        else:
+            options.append(f"--{found[1].replace('_', '-')}={found[2]}")
+    return options
+
+
+def number_of(key: str, text: str | None) -> float | None:
+    """The finite number of this key; None where it was not given."""
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{key}={text}: must be a number.")
+    return number
+
+
+def truth_of(key: str, text: str | None) -> bool | None:
+    """True or false; None where the key was not given."""
+    if text is None:
+        return None
+    if text.lower() not in (*TRUE, *FALSE):
+        raise ValueError(f"{key}={text}: must be true or false.")
+    return text.lower() in TRUE
+
+
+def names_of(key: str, text: str | None) -> list[str] | None:
+    """The names of a list, [a,b] or ['a, b',c]; None where the key was not given."""
+    if text is None:
+        return None
+    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    names = next(csv.reader([inner], quotechar="'", skipinitialspace=True), [])
+    if not names or not all(names):
+        raise ValueError(f"{key}={text}: write a list of names, '{key}=[a,b]'.")
+    return list(dict.fromkeys(name.strip() for name in names))
+
+
+def kinds_of(flag: str, text: str | None, known: Sequence[str]) -> tuple[str, ...]:
+    """The kinds of a comma-separated option, each once.
+
+    Raises:
+        ValueError: an unknown or empty kind.
+    """
+    if text is None:
+        return ()
+    kinds = tuple(dict.fromkeys(kind.strip() for kind in text.split(",")))
+    for kind in kinds:
+        if kind not in known:
+            raise ValueError(f"{flag} takes {', '.join(known)}, but got {kind!r}.")
+    return kinds
