@@ -13,7 +13,8 @@ from typing import Any
 import results
 from results.options import BAD_INPUT, Parser, as_options, kinds_of, names_of, number_of, truth_of
 from results.records.schema import trial_from_row
-from results.run import Run
+from results.records.segments import DamagedFile
+from results.run import Run, describe, find_trial
 from results.tables import Table
 from search_spaces.registry import is_import_path, nearest
 from search_spaces.trial import TrialConfig
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     except BrokenPipeError:  # e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, DamagedFile) as error:
         print(f"error: {error}".replace("\n", " "), file=sys.stderr)
         return BAD_INPUT
 
@@ -82,6 +83,11 @@ def make_parser(program: str = PROGRAM) -> tuple[Parser, dict[str, Parser]]:
     export.add_argument("--report", action="store_true", help="report.html")
     folder = "folder to write to (default: export/ in the run folder)"
     export.add_argument("--out", help=f"{folder}; with --journal or --report alone also a file")
+    exclude = commands.add_parser("exclude", help="leave a trial out of all comparisons, and why")
+    exclude.add_argument("path", metavar="RUN")
+    exclude.add_argument("trial", metavar="TRIAL", help="a trial_key or its beginning")
+    exclude.add_argument("--why", metavar="TEXT", help="told in every verdict and report")
+    exclude.add_argument("--undo", metavar="true", help="take it back in")
     _add_judge(commands.add_parser("judge", help="a verdict on logs of your own"))
     return parser, commands.choices
 
@@ -202,6 +208,24 @@ def judge_command(args: argparse.Namespace) -> int:
     return 0
 
 
+def exclude_command(args: argparse.Namespace) -> int:
+    """Leave a trial out, or take it back, and print the verdict that follows."""
+    from results.records.exclusions import exclude, include
+
+    run = results.load(args.path)
+    if len(run.dirs) > 1:
+        raise ValueError(f"name one run, but {args.path!r} holds {len(run.dirs)}.")
+    row = find_trial(run, args.trial)
+    if truth_of("undo", args.undo):
+        include(run.dirs[0], row["trial_key"])
+    else:
+        exclude(run.dirs[0], row["trial_key"], args.why or "")
+    is_back = truth_of("undo", args.undo)
+    print(f"{'taken back' if is_back else 'excluded'}: {describe(row)}, {row['trial_key']}")
+    print(results.load(run.dirs[0]).compare().verdict)
+    return 0
+
+
 def verify_command(args: argparse.Namespace) -> int:
     """Print every problem of the records."""
     problems = results.verify(args.paths)
@@ -296,11 +320,7 @@ def asked_trial(args: argparse.Namespace, run: Run) -> TrialConfig:
     if args.schedule == "best":
         trial = run.best(args.space)
     else:
-        rows = {row["trial_key"]: row for row in run.trials.to_pylist()}
-        keys = [key for key in rows if key.startswith(args.schedule)]
-        if len(keys) != 1:
-            raise ValueError(f"{len(keys)} trials have a key that begins with {args.schedule!r}.")
-        trial = trial_from_row(rows[keys[0]])
+        trial = trial_from_row(find_trial(run, args.schedule))
     if is_import_path(trial.family) and args.family != trial.family:
         raise ValueError(
             f"this schedule runs the code of {trial.family!r}; to allow it, add "
@@ -351,6 +371,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": compare_command,
     "show": show_command,
     "judge": judge_command,
+    "exclude": exclude_command,
     "verify": verify_command,
     "export": export_command,
     "report": report_command,

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from results.arms.choice import objective_of, spaces_of, unit_of
+from results.records.exclusions import EXCLUSIONS_NAME, read_exclusions
 from results.records.lock import lock_holder
 from results.records.schema import KEYS, SCHEMAS, trial_from_row, with_own_params
 from results.records.segments import (
@@ -51,6 +52,8 @@ class Run:
         spaces: by name, as searched; of the last run where several hold the same name.
         notes: a sentence for everything skipped or unfinished.
         dirs: the run folders, in the order of `manifests`; of copies of one run the first.
+        excluded: (run_id, trial_key) -> why, of trials that somebody left out (`results exclude`):
+            still in `trials` and `epochs`, but no part of what is compared, drawn or chosen.
     """
 
     trials: pa.Table
@@ -59,10 +62,11 @@ class Run:
     spaces: Mapping[str, SearchSpace]
     notes: list[str]
     dirs: tuple[Path, ...]
+    excluded: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Trials as dicts; `chosen` tells the config that the run itself confirmed last."""
-        rows: list[dict[str, Any]] = self.trials.to_pylist()
+        """Trials as dicts, without excluded ones; `chosen` tells the config confirmed last."""
+        rows = [row for row in self.trials.to_pylist() if _place(row) not in self.excluded]
         for row in rows:
             chosen = self.manifests.get(row["run_id"], {}).get("chosen", {})
             row["chosen"] = chosen.get(row["space"]) == row["config_key"]
@@ -128,7 +132,7 @@ class Run:
         from results.arms.comparison import compare_arms
 
         rows, manifests = self.rows(), self.manifests
-        return compare_arms(
+        comparison = compare_arms(
             rows,
             manifests,
             metric=metric,
@@ -136,6 +140,15 @@ class Run:
             min_effect=min_effect,
             reference=reference,
         )
+        return replace(comparison, verdict=f"{comparison.verdict} {self.left_out}".rstrip())
+
+    @property
+    def left_out(self) -> str:
+        """A sentence on what somebody excluded by hand, and why; "" where nothing is."""
+        rows = {_place(row): row for row in self.trials.to_pylist()} if self.excluded else {}
+        told = [f"{describe(rows[p])} ({why})" for p, why in self.excluded.items() if p in rows]
+        trials = f"{len(told)} trial{'s' * (len(told) != 1)}"
+        return f"Excluded by hand: {trials}, {', '.join(told)}." if told else ""
 
     def best(self, space: str | None = None) -> TrialConfig:
         """The config confirmed for this arm, in full; before that the one its search found best.
@@ -272,6 +285,7 @@ class _RunFiles:
     manifest: dict[str, Any]
     tables: dict[str, pa.Table]
     damage: list[str] = field(default_factory=list)
+    excluded: dict[str, str] = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
@@ -281,6 +295,28 @@ class _RunFiles:
             return manifest_id
         recorded = (str(t["run_id"][0].as_py()) for t in self.tables.values() if t.num_rows)
         return next(recorded, self.run_dir.resolve().name)
+
+
+def describe(row: Mapping[str, Any]) -> str:
+    """What a trial is, in words: "poly confirm 2"."""
+    return f"{row['space']} {row['role']} {row['replicate']}"
+
+
+def find_trial(run: Run, key: str) -> dict[str, Any]:
+    """The row of the trial whose key this is, or begins with it.
+
+    Raises:
+        ValueError: none, or several.
+    """
+    rows = {row["trial_key"]: row for row in run.trials.to_pylist()}
+    keys = [own for own in rows if own.startswith(key)] if key else []
+    if len(keys) != 1:
+        raise ValueError(f"{len(keys)} trials have a key that begins with {key!r}.")
+    return rows[keys[0]]
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["run_id"], row["trial_key"]
 
 
 def _runs_at(path: str) -> list[Path]:
@@ -302,6 +338,10 @@ def _is_run(path: Path) -> bool:
 def _read_run(run_dir: Path) -> _RunFiles:
     files = _RunFiles(run_dir=run_dir, manifest={}, tables={})
     _read_manifest(files)
+    try:
+        files.excluded = read_exclusions(run_dir)
+    except DamagedFile as error:
+        files.damage.append(_skipped(run_dir / EXCLUSIONS_NAME, error))
     for table in TABLES:
         parts = [SCHEMAS[table].empty_table()]
         for path in list_segments(run_dir, table):
@@ -348,7 +388,11 @@ def _assemble(runs: list[_RunFiles]) -> Run:
         spaces={name: space for run in runs for name, space in spaces_of(run.manifest).items()},
         notes=notes,
         dirs=tuple(run.run_dir for run in by_id.values()),
+        excluded={
+            (run.run_id, key): why for run in by_id.values() for key, why in run.excluded.items()
+        },
     )
+    notes += [whole.left_out] if whole.left_out else []
     holders = [lock_holder(run.run_dir) for run in runs]
     if not any(holder and holder.alive for holder in holders):
         notes += _gone(whole)

@@ -1,0 +1,70 @@
+"""Which trials does somebody want left out, and why? A line each in the run's exclusions.jsonl.
+
+The records themselves stay as they are: a run that goes on counts what it trained. A line is never
+removed; undoing is a line too, and of one trial the last line holds.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from results.records.segments import DamagedFile, write_text
+
+EXCLUSIONS_NAME = "exclusions.jsonl"
+MAX_WHY = 300  # characters
+
+
+def read_exclusions(run_dir: Path) -> dict[str, str]:
+    """The trials that are left out, by trial_key: why.
+
+    Raises:
+        DamagedFile: the file is not as it was written.
+    """
+    path = run_dir / EXCLUSIONS_NAME
+    excluded: dict[str, str] = {}
+    try:
+        lines = path.read_text().splitlines() if path.exists() else []
+        for line in map(json.loads, lines):
+            excluded.pop(line["trial_key"], None)
+            if line["why"] is not None:
+                excluded[line["trial_key"]] = str(line["why"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedFile(f"{EXCLUSIONS_NAME}: {type(error).__name__}: {error}") from error
+    return excluded
+
+
+def exclude(run_dir: Path, trial_key: str, why: str) -> None:
+    """Leave this trial out of every comparison from now on.
+
+    Raises:
+        ValueError: no reason in one line, or the trial is left out already.
+        DamagedFile: see `read_exclusions`.
+    """
+    why = why.strip()
+    if not why or not why.isprintable() or len(why) > MAX_WHY:
+        raise ValueError(f"why=: say in one line (up to {MAX_WHY} letters) why it is left out.")
+    excluded = read_exclusions(run_dir)
+    if trial_key in excluded:
+        raise ValueError(f"trial {trial_key} is excluded already: {excluded[trial_key]}")
+    _append(run_dir, trial_key, why)
+
+
+def include(run_dir: Path, trial_key: str) -> None:
+    """Take this trial back in.
+
+    Raises:
+        ValueError: it is not left out.
+        DamagedFile: see `read_exclusions`.
+    """
+    if trial_key not in read_exclusions(run_dir):
+        raise ValueError(f"undo=true: trial {trial_key} is not excluded.")
+    _append(run_dir, trial_key, None)
+
+
+def _append(run_dir: Path, trial_key: str, why: str | None) -> None:
+    path = run_dir / EXCLUSIONS_NAME
+    line = {"time": datetime.now(UTC).isoformat(), "trial_key": trial_key, "why": why}
+    before = path.read_text() if path.exists() else ""
+    write_text(path, f"{before}{json.dumps(line)}\n")
