@@ -11,7 +11,8 @@ USAGE = """usage: gradtune COMMAND [words ...]
 
   run       search schedules, confirm the best, keep everything   (python -m tuner.run)
   measure   noise, critical batch, sharpness ... of a training    (python -m tuner.measure)
-  results   compare, show, report, export, verify finished runs   (python -m results)
+  results   compare, judge, report, export, verify finished runs  (python -m results)
+  reproduce train one trial again, compare it bit for bit         (python -m tuner.reproduce)
 
   gradtune COMMAND --help            what a command takes
   gradtune --version                 version and git revision
@@ -39,7 +40,12 @@ SHELLS = {"bash": "", "zsh": "autoload -U +X bashcompinit && bashcompinit\n"}
 
 
 # Command -> the module whose `main` it is.
-COMMANDS = {"run": "tuner.run", "measure": "tuner.measure.__main__", "results": "results.__main__"}
+COMMANDS = {
+    "run": "tuner.run",
+    "measure": "tuner.measure.__main__",
+    "results": "results.__main__",
+    "reproduce": "tuner.reproduce",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
