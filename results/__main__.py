@@ -51,6 +51,7 @@ def make_parser(program: str = PROGRAM) -> tuple[Parser, dict[str, Parser]]:
     compare.add_argument("paths", nargs="+", metavar="PATH", help="run folders or globs")
     _add_metric(compare)
     compare.add_argument("--reference", metavar="ARM", help="all arms against this one")
+    _add_arms(compare)
     compare.add_argument("--no-plots", action="store_true", help="write no figures")
 
     show = commands.add_parser("show", help="one screen on a run")
@@ -67,6 +68,7 @@ def make_parser(program: str = PROGRAM) -> tuple[Parser, dict[str, Parser]]:
 
     report = commands.add_parser("report", help="one HTML file: verdict, figures, provenance")
     report.add_argument("paths", nargs="+", metavar="PATH")
+    _add_arms(report)
     report.add_argument("--out", metavar="FILE", help="default: report.html in the run folder")
 
     export = commands.add_parser("export", help="a schedule for your code; tables, figures")
@@ -113,6 +115,11 @@ def _add_judge(judge: Parser) -> None:
         judge.add_argument(f"--{name.replace('_', '-')}", metavar=name.upper(), help=told)
 
 
+def _add_arms(parser: argparse.ArgumentParser) -> None:
+    told = "[a,b]: these alone, so that a pair is one comparison"
+    parser.add_argument("--arms", metavar="NAMES", help=told)
+
+
 def _add_metric(parser: argparse.ArgumentParser) -> None:
     meaning = "any result or reported number; default: the objective on test data"
     parser.add_argument("--metric", metavar="NAME", help=meaning)
@@ -122,8 +129,16 @@ def _add_metric(parser: argparse.ArgumentParser) -> None:
 
 def compare_command(args: argparse.Namespace) -> int:
     """Print the arms, the verdict and what to know about it; draw the figures."""
-    run = results.load(args.paths)
+    from results.report.provenance import differences_table
+
+    run = asked_run(args, args.metric)
+    differences = differences_table(run)
     comparison = run.compare(args.metric, reference=args.reference, goal=args.goal)
+    if differences is not None:
+        print(differences.caption)
+        if differences.rows:
+            differences.show()
+        print()
     if args.reference:
         comparison.tables(losses=True)["arms"].show()
         print_each("note", run.notes)
@@ -144,6 +159,14 @@ def compare_command(args: argparse.Namespace) -> int:
         names = ", ".join(path.name for path in written)
         print(f"\nfigures in {directory}: {names or 'nothing to draw yet'}")
     return 0
+
+
+def asked_run(args: argparse.Namespace, metric: str | None = None) -> Run:
+    """What of these runs can be compared, and of that the arms asked for."""
+    run = results.load(args.paths)
+    run = run.comparable(metric) if len(run.dirs) > 1 else run
+    arms = names_of("arms", args.arms)
+    return run if arms is None else run.pick(arms)
 
 
 def profile_command(args: argparse.Namespace) -> int:
@@ -239,7 +262,7 @@ def report_command(args: argparse.Namespace) -> int:
     """Write the report and print its path."""
     from results.report import REPORT_NAME, write_report
 
-    run = results.load(args.paths)
+    run = asked_run(args)
     if args.out is None and len(run.dirs) > 1:
         raise ValueError(f"say where to write the report of {len(run.dirs)} runs: --out FILE.")
     print(write_report(run, args.out or run.dirs[0] / REPORT_NAME))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,18 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from results.arms.choice import objective_of, spaces_of, unit_of
-from results.records.exclusions import EXCLUSIONS_NAME, read_exclusions
+from results.arms.selection import Place, comparable_runs, place_of, places_of_arms
+from results.reading import RunFiles, find_runs, missing_segments, read_run
 from results.records.lock import lock_holder
-from results.records.schema import KEYS, SCHEMAS, trial_from_row, with_own_params
-from results.records.segments import (
-    MANIFEST_NAME,
-    TABLES,
-    DamagedFile,
-    list_segments,
-    read_manifest,
-    read_segment,
-    segment_numbers,
-)
+from results.records.plain import as_plain
+from results.records.schema import KEYS, trial_from_row, with_own_params
+from results.records.segments import TABLES
 from search_spaces.metric import VAL_ACCURACY, Metric
 from search_spaces.records import OPEN, named_value
 from search_spaces.registry import unknown_name
@@ -35,6 +28,7 @@ from search_spaces.trial import Recipe, TrialConfig
 
 if TYPE_CHECKING:  # scipy and optuna are imported late: `import results` stays cheap
     import optuna
+    import pandas
 
     from results.statistics.compare import Comparison
     from results.tables import Table
@@ -66,7 +60,7 @@ class Run:
 
     def rows(self) -> list[dict[str, Any]]:
         """Trials as dicts, without excluded ones; `chosen` tells the config confirmed last."""
-        rows = [row for row in self.trials.to_pylist() if _place(row) not in self.excluded]
+        rows = [row for row in self.trials.to_pylist() if place_of(row) not in self.excluded]
         for row in rows:
             chosen = self.manifests.get(row["run_id"], {}).get("chosen", {})
             row["chosen"] = chosen.get(row["space"]) == row["config_key"]
@@ -89,6 +83,17 @@ class Run:
                 recorded = epochs.get((row["run_id"], row["trial_key"]), [])
                 row["prefix_scores"] = _prefix_scores(trial_from_row(row).recipe, recorded)
         return rows
+
+    def frame(self, table: str = "trials") -> pandas.DataFrame:
+        """A table ("trials", "epochs") as a pandas frame of numbers and text alone.
+
+        Whatever version wrote it: `to_json`, `to_excel` and `to_csv` take it as it is. Bits are
+        hexadecimal digits, metrics by name JSON, times ISO text in UTC.
+        """
+        tables = {"trials": self.trials, "epochs": self.epochs}
+        if table not in tables:
+            raise unknown_name("table", table, tables)
+        return as_plain(tables[table]).to_pandas()
 
     @property
     def objective(self) -> Metric:
@@ -145,10 +150,58 @@ class Run:
     @property
     def left_out(self) -> str:
         """A sentence on what somebody excluded by hand, and why; "" where nothing is."""
-        rows = {_place(row): row for row in self.trials.to_pylist()} if self.excluded else {}
+        rows = {place_of(row): row for row in self.trials.to_pylist()} if self.excluded else {}
         told = [f"{describe(rows[p])} ({why})" for p, why in self.excluded.items() if p in rows]
         trials = f"{len(told)} trial{'s' * (len(told) != 1)}"
         return f"Excluded by hand: {trials}, {', '.join(told)}." if told else ""
+
+    def pick(self, arms: Iterable[str]) -> Run:
+        """These arms alone: comparisons, figures and reports of them know no others.
+
+        Args:
+            arms: names as in a comparison; "baseline", or its own name, is your default.
+
+        Raises:
+            ValueError: an unknown arm, or fewer than two.
+        """
+        places, num, num_all = places_of_arms(self.rows(), arms)
+        told = (
+            f"{num} of {num_all} arms were picked by name: claims are corrected for these alone, "
+            "which holds where they were picked before the results were seen."
+        )
+        return self._only(places, [told] if num < num_all else [])
+
+    def comparable(self, metric: str | None = None) -> Run:
+        """Of several runs those that trained the same; `notes` tells which are left out, and why.
+
+        All of them where no two are comparable. metric: see `compare`; named, runs of several
+        objectives can be compared by it.
+        """
+        starts = {run_id: str(m.get("started_at") or "") for run_id, m in self.manifests.items()}
+        rows = self.rows()
+        kept, left_out = comparable_runs(rows, starts, by_objective=metric is None)
+        if len(kept) < 2 or not left_out:
+            return self
+        places = {place_of(row) for row in rows if row["run_id"] in kept}
+        told = [f"run {run_id} is left out: {why}." for run_id, why in left_out.items()]
+        whole = self._only(places, told)
+        dirs = zip(self.manifests, self.dirs, strict=True)
+        return replace(
+            whole,
+            manifests={
+                run_id: self.manifests[run_id] for run_id in self.manifests if run_id in kept
+            },
+            dirs=tuple(run_dir for run_id, run_dir in dirs if run_id in kept),
+        )
+
+    def _only(self, places: set[Place], notes: Iterable[str]) -> Run:
+        """The same with these trials alone, and more notes."""
+        tables = {}
+        for name, table in (("trials", self.trials), ("epochs", self.epochs)):
+            told = zip(table["run_id"].to_pylist(), table["trial_key"].to_pylist(), strict=True)
+            tables[name] = table.filter(pa.array([place in places for place in told], pa.bool_()))
+        excluded = {place: why for place, why in self.excluded.items() if place in places}
+        return replace(self, **tables, excluded=excluded, notes=[*self.notes, *notes])
 
     def best(self, space: str | None = None) -> TrialConfig:
         """The config confirmed for this arm, in full; before that the one its search found best.
@@ -245,7 +298,18 @@ def load(path: str | Path | Iterable[str | Path]) -> Run:
         >>> run = load("runs/*")  # doctest: +SKIP
         >>> print(run.compare().verdict)  # doctest: +SKIP
     """
-    return _assemble([_read_run(run_dir) for run_dir in find_runs(path)])
+    runs, left_out = [], []
+    for run_dir in (run_dirs := find_runs(path)):
+        try:
+            runs.append(read_run(run_dir))
+        except ValueError as error:  # of a newer GradTune: the others are still there
+            if len(run_dirs) == 1:
+                raise
+            left_out.append(f"{run_dir} is left out: {error}")
+    if not runs:
+        raise ValueError(left_out[0])
+    whole = _assemble(runs)
+    return replace(whole, notes=[*whole.notes, *left_out])
 
 
 def verify(path: str | Path | Iterable[str | Path]) -> list[str]:
@@ -256,45 +320,10 @@ def verify(path: str | Path | Iterable[str | Path]) -> list[str]:
     """
     problems = []
     for run_dir in find_runs(path):
-        read = _read_run(run_dir)
-        problems += read.damage + _missing_segments(run_dir)
+        read = read_run(run_dir)
+        problems += read.damage + missing_segments(run_dir)
         problems += _lost_epochs(_assemble([read]))
     return problems
-
-
-def find_runs(path: str | Path | Iterable[str | Path]) -> list[Path]:
-    """The run folders that `path` means, each once.
-
-    Raises:
-        ValueError: one of the paths holds no run.
-    """
-    paths = [path] if isinstance(path, str | Path) else list(path)
-    by_place: dict[Path, Path] = {}
-    for run_dir in (run_dir for one in paths for run_dir in _runs_at(str(one))):
-        by_place.setdefault(run_dir.resolve(), run_dir)
-    if not by_place:
-        raise ValueError("no runs were named.")
-    return list(by_place.values())
-
-
-@dataclass(kw_only=True)
-class _RunFiles:
-    """The raw content of one run folder; damage: a sentence per skipped file."""
-
-    run_dir: Path
-    manifest: dict[str, Any]
-    tables: dict[str, pa.Table]
-    damage: list[str] = field(default_factory=list)
-    excluded: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def run_id(self) -> str:
-        """As when the run began: of the manifest, else of the rows, else the folder's name."""
-        manifest_id = self.manifest.get("run_id")
-        if isinstance(manifest_id, str):
-            return manifest_id
-        recorded = (str(t["run_id"][0].as_py()) for t in self.tables.values() if t.num_rows)
-        return next(recorded, self.run_dir.resolve().name)
 
 
 def describe(row: Mapping[str, Any]) -> str:
@@ -308,74 +337,20 @@ def find_trial(run: Run, key: str) -> dict[str, Any]:
     Raises:
         ValueError: none, or several.
     """
-    rows = {row["trial_key"]: row for row in run.trials.to_pylist()}
+    rows: dict[str, dict[str, Any]] = {row["trial_key"]: row for row in run.trials.to_pylist()}
     keys = [own for own in rows if own.startswith(key)] if key else []
     if len(keys) != 1:
         raise ValueError(f"{len(keys)} trials have a key that begins with {key!r}.")
     return rows[keys[0]]
 
 
-def _place(row: Mapping[str, Any]) -> tuple[str, str]:
-    return row["run_id"], row["trial_key"]
-
-
-def _runs_at(path: str) -> list[Path]:
-    exists = Path(path).exists()
-    candidates = [Path(path)] if exists else [Path(p) for p in sorted(glob.glob(path))]
-    runs = [candidate for candidate in candidates if _is_run(candidate)]
-    if not runs and Path(path).is_dir():
-        runs = [child for child in sorted(Path(path).iterdir()) if _is_run(child)]
-    if not runs:
-        why = "holds no run" if exists else "does not exist"
-        raise ValueError(f"{path!r} {why} (a run is a folder with manifest.json).")
-    return runs
-
-
-def _is_run(path: Path) -> bool:
-    return (path / MANIFEST_NAME).is_file() or all((path / name).is_dir() for name in TABLES)
-
-
-def _read_run(run_dir: Path) -> _RunFiles:
-    files = _RunFiles(run_dir=run_dir, manifest={}, tables={})
-    _read_manifest(files)
-    try:
-        files.excluded = read_exclusions(run_dir)
-    except DamagedFile as error:
-        files.damage.append(_skipped(run_dir / EXCLUSIONS_NAME, error))
-    for table in TABLES:
-        parts = [SCHEMAS[table].empty_table()]
-        for path in list_segments(run_dir, table):
-            try:
-                parts.append(read_segment(path, SCHEMAS[table]))
-            except DamagedFile as error:
-                files.damage.append(_skipped(path, error))
-        files.tables[table] = pa.concat_tables(parts)
-    return files
-
-
-def _read_manifest(files: _RunFiles) -> None:
-    try:
-        files.manifest = read_manifest(files.run_dir)
-    except DamagedFile as error:
-        files.damage.append(_skipped(files.run_dir / MANIFEST_NAME, error))
-    try:
-        spaces_of(files.manifest)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        files.manifest = {}
-        files.damage.append(_skipped(files.run_dir / MANIFEST_NAME, error))
-
-
-def _skipped(path: Path, error: Exception) -> str:
-    return f"{path} was skipped: {str(error).rstrip('.')}."
-
-
-def _assemble(runs: list[_RunFiles]) -> Run:
+def _assemble(runs: list[RunFiles]) -> Run:
     tables = {
         name: _deduplicate(pa.concat_tables([run.tables[name] for run in runs]), KEYS[name])
         for name in TABLES
     }
     notes = [note for run in runs for note in run.damage]
-    by_id: dict[str, _RunFiles] = {}
+    by_id: dict[str, RunFiles] = {}
     for run in runs:
         first = by_id.setdefault(run.run_id, run)
         if first is not run:
@@ -425,7 +400,7 @@ def _deduplicate(table: pa.Table, keys: tuple[str, ...]) -> pa.Table:
     return table.take(kept.sort_by("row_min")["row_last"]).combine_chunks()
 
 
-def _progress(run: _RunFiles, trials: pa.Table) -> str | None:
+def _progress(run: RunFiles, trials: pa.Table) -> str | None:
     """Is this run running, or was it interrupted?"""
     mine = trials.filter(pc.equal(trials["run_id"], run.run_id))
     unfinished = pc.sum(pc.is_in(mine["status"], pa.array(OPEN))).as_py() or 0
@@ -434,15 +409,6 @@ def _progress(run: _RunFiles, trials: pa.Table) -> str | None:
         return None
     state = "is still running" if holder and holder.alive else "was interrupted"
     return f"run {run.run_id} {state}: {unfinished} trials unfinished."
-
-
-def _missing_segments(run_dir: Path) -> list[str]:
-    numbers = {table: segment_numbers(run_dir, table) for table in TABLES}
-    return [
-        f"{run_dir / table}: segment {number:05d} is missing."
-        for table, present in numbers.items()
-        for number in sorted(set(range(max(present, default=-1))) - present)
-    ]
 
 
 def _lost_epochs(run: Run) -> list[str]:

@@ -32,7 +32,9 @@ MAP = {
     "results.statistics": "results.tables",
     "results.arms": "results.records results.statistics",
     "results.study": "results.records results.statistics",
-    "results.run": "results.records results.statistics results.arms results.study results.tables",
+    "results.reading": "results.records results.arms",
+    "results.run": "results.reading results.records results.statistics results.arms results.study "
+    "results.tables",
     "results": "results.run",
     "results.measurements": "results.tables results.records results.statistics results.arms "
     "results.study results.run",

@@ -157,9 +157,9 @@ def reproduce(
     last = max(epoch["epoch"] for epoch in recorded)
     has_outcome = row["status"] in MEASURED
     training = _training(row, plan.recipe.dataset_path, manifest, trainable)
-    error = _train(training, last)
-    differences = [] if error else _epoch_differences(recorded, row, training)
-    if has_outcome and not error:
+    ending = _train(training, last)
+    differences = [] if ending else _epoch_differences(recorded, row, training)
+    if has_outcome and not ending:
         differences += _outcome_differences(row, training)
     return Reproduction(
         trial=f"{describe(row)} ({row['trial_key']})",
@@ -167,7 +167,7 @@ def reproduce(
         has_outcome=has_outcome,
         differences=tuple(differences),
         surroundings=_surroundings(row, manifest),
-        error=error,
+        error=ending,
     )
 
 

@@ -24,7 +24,7 @@ def group_by_arm(rows: Iterable[Row]) -> dict[str, list[Row]]:
     by_space: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         by_space.setdefault(row["space"], {}).setdefault(row["run_id"], []).append(row)
-    suffixes = _suffixes({run_id for runs in by_space.values() for run_id in runs})
+    suffixes = short_ids({run_id for runs in by_space.values() for run_id in runs})
     arms: dict[str, list[Row]] = {}
     for space, runs in by_space.items():
         configs = {
@@ -169,6 +169,18 @@ def run_choice(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row.get("chosen") and row["objective"] is not None]
 
 
+def short_ids(run_ids: Iterable[str]) -> dict[str, str]:
+    """The last part of each run_id where that tells them apart, else all of it.
+
+    Example:
+        >>> short_ids(["2026-poly-ab12", "2026-poly-cd34"])
+        {'2026-poly-ab12': 'ab12', '2026-poly-cd34': 'cd34'}
+    """
+    run_ids = list(run_ids)
+    short = {run_id: run_id.rpartition("-")[2] for run_id in run_ids}
+    return short if len(set(short.values())) == len(run_ids) else {r: r for r in run_ids}
+
+
 def _worths(rows: Iterable[Row]) -> dict[str, float]:
     """Worth by config of a search with squeezed trainings; empty for others."""
     rungs: dict[float, dict[str, float]] = {}
@@ -180,10 +192,3 @@ def _worths(rows: Iterable[Row]) -> dict[str, float]:
     if len(rungs) < 2:
         return {}
     return worths(list(rungs.values()), is_accuracy=is_accuracy)
-
-
-def _suffixes(run_ids: Iterable[str]) -> dict[str, str]:
-    """The last part of each run_id where that tells them apart, else all of it."""
-    run_ids = list(run_ids)
-    short = {run_id: run_id.rpartition("-")[2] for run_id in run_ids}
-    return short if len(set(short.values())) == len(run_ids) else {r: r for r in run_ids}

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
+from results.records.plain import as_plain
 from results.records.segments import write_atomically, write_text
 from results.run import Run
 from results.study import quiet_optuna
@@ -30,7 +28,7 @@ def export_csv(run: Run, directory: str | Path) -> list[Path]:
     paths = []
     for name, table in (("trials", run.trials), ("epochs", run.epochs)):
         path = directory / f"{name}.csv"
-        write_atomically(path, functools.partial(pa_csv.write_csv, _as_text(table)))
+        write_atomically(path, functools.partial(pa_csv.write_csv, as_plain(table)))
         paths.append(path)
     return paths
 
@@ -78,19 +76,3 @@ def export_journal(run: Run, path: str | Path) -> Path:
             copy.add_trials(study.get_trials(deepcopy=False))
         write_text(path, file.read_text())
     return path
-
-
-def _as_text(table: pa.Table) -> pa.Table:
-    """CSV has no bytes and no maps: hexadecimal text and JSON instead."""
-    for place, field in enumerate(table.schema):
-        if pa.types.is_binary(field.type):
-            values = [None if v is None else v.hex() for v in table.column(place).to_pylist()]
-            table = table.set_column(place, field.name, pa.array(values, pa.string()))
-        elif pa.types.is_map(field.type):
-            maps = table.column(place).to_pylist()
-            values = [None if pairs is None else json.dumps(dict(pairs)) for pairs in maps]
-            table = table.set_column(place, field.name, pa.array(values, pa.string()))
-        elif pa.types.is_timestamp(field.type):
-            text = pc.strftime(table.column(place), format="%Y-%m-%dT%H:%M:%SZ")
-            table = table.set_column(place, field.name, text)
-    return table

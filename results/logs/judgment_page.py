@@ -69,6 +69,7 @@ def render_judgment(judgment: Judgment) -> str:
         evidence=EVIDENCE,
         sections=_sections(judgment),
         failures=None,
+        differences=None,
         provenance=[Provenance(run_id=judgment.source.name, facts=_facts(judgment), config="")],
         num_trials=num_trainings,
         num_arms=len(judgment.scores),

@@ -15,7 +15,7 @@ from results.arms.choice import group_by_arm
 from results.plots import PLOTS, scale_line
 from results.plots.figure import SECTIONS, Plot, arms_of
 from results.records.schema import trial_from_row
-from results.report.provenance import failures_table, provenance
+from results.report.provenance import differences_table, failures_table, provenance
 from results.report.svg import inline_svg
 from results.run import Run
 from results.tables import Table
@@ -63,7 +63,7 @@ def render_report(run: Run) -> str:
     """The page of this run; ValueError where the runs trained different workloads."""
     comparison = run.compare()
     tables = [table for table in comparison.tables().values() if table.rows]
-    rows = run.rows()
+    rows, differences = run.rows(), differences_table(run)
     verdict = sentence_of(comparison.verdict)  # claims: where it does not say them all
     sentences = [sentence_of(claim.sentence) for claim in comparison.claims]
     return render_page(
@@ -77,6 +77,7 @@ def render_report(run: Run) -> str:
         evidence=EVIDENCE,
         sections=_sections(run, has_tables=bool(tables)),
         failures=failures_table(rows),
+        differences=differences if differences and differences.rows else None,
         provenance=provenance(run),
         num_trials=len(rows),
         num_arms=len(group_by_arm(rows)),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from results.arms.choice import short_ids
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.wording import arm_label
@@ -16,6 +17,8 @@ from results.tables import Table
 from search_spaces.records import LOST
 
 MAX_FAILURES = 20  # shown; the rest is counted
+# Settings of which no number depends.
+OF_NO_INTEREST = ("name", "runs_dir", "display", "report", "dry_run", "track", "max_failures")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +55,59 @@ def provenance(run: Run) -> list[Provenance]:
         )
         for (run_id, manifest), run_dir in zip(run.manifests.items(), run.dirs, strict=True)
     ]
+
+
+def differences_table(run: Run) -> Table | None:
+    """What is not the same in all of several runs: settings, versions, code, machines, dates.
+
+    None of one run. What a run does not tell (an older one) is no difference.
+    """
+    if len(run.manifests) < 2:
+        return None
+    rows = run.trials.to_pylist()
+    facts = {
+        run_id: _settings(manifest, [row for row in rows if row["run_id"] == run_id])
+        for run_id, manifest in run.manifests.items()
+    }
+    names = short_ids(facts)
+    found: dict[str, dict[str, list[str]]] = {}
+    for run_id, own in facts.items():
+        for name, value in own.items():
+            found.setdefault(name, {}).setdefault(value, []).append(names[run_id])
+    differing = [
+        [name, "; ".join(f"{value} ({', '.join(ids)})" for value, ids in values.items())]
+        for name, values in found.items()
+        if len(values) > 1
+    ]
+    caption = "What differs between the runs" if differing else "The runs differ in nothing told"
+    return Table(caption=caption, header=["what", "value (run)"], rows=differing)
+
+
+def _settings(manifest: Mapping[str, Any], rows: list[Row]) -> dict[str, str]:
+    """By name, as short text."""
+    git, hosts = _dict(manifest, "git"), {row["host"] for row in rows if row["host"]}
+    config = dict(_flat(_dict(manifest, "config")))
+    facts: dict[str, Any] = {
+        "status": manifest.get("status"),
+        "started": _time(manifest.get("started_at")),
+        "host": ", ".join(sorted(hosts)),
+        "trained on": ", ".join(sorted({row["device"] for row in rows if row["device"]})),
+        **{f"hardware {name}": value for name, value in _dict(manifest, "hardware").items()},
+        "GradTune": f"git {git['sha'][:7]}" if git.get("sha") else None,
+        "code": _dict(manifest, "recipe").get("code_digest"),
+        **{name: version for name, version in _dict(manifest, "versions").items()},
+        **{name: value for name, value in config.items() if name not in OF_NO_INTEREST},
+    }
+    return {name: str(value) for name, value in facts.items() if value not in (None, "", [])}
+
+
+def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings by dotted names, as one types them."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
 
 
 def _facts(manifest: Mapping[str, Any], rows: list[Row]) -> dict[str, str]:

@@ -135,7 +135,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reader's folder: runs of two workloads, images of ten classes, the page's `mine.py`."""
     path = tmp_path_factory.mktemp("reader")
     shutil.copytree(OLD_RUN, path / "runs" / "a")
-    write_run(path / "runs" / "b", recipe=make_recipe(workload="another"))
+    for name, arms in (("b", ("poly", "cosine")), ("c", ("exp",))):
+        write_run(path / "runs" / name, arms=arms, recipe=make_recipe(workload="another"))
     for seed, part in enumerate(("train", "test")):
         encoded = [encode(image) for image in random_images(200, size=32, seed=seed)]
         labels = [number % 10 for number in range(200)]

@@ -15,6 +15,7 @@ import pytest
 import results
 from tests.docs.test_commands import OLD_RUN, RUN_NAME
 from tests.docs.text import blocks
+from tests.fakes.results import write_run
 from tests.fakes.tune_loop import do_without_ray
 
 PYTHON = [block for block in blocks() if block.kind == "python"]
@@ -30,8 +31,9 @@ PRINTED = (
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """With a run of the reader's."""
+    """With runs of the reader's: one of an older version, with fewer columns, and one of this."""
     shutil.copytree(OLD_RUN, tmp_path / "runs" / "a")
+    write_run(tmp_path / "runs" / "b", trials=2, seeds=2)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -75,7 +77,7 @@ def test_one_liners_on_the_records_run(line: str, folder: Path) -> None:
     library = line.partition(".")[0]
     if importlib.util.find_spec(library) is None:
         pytest.skip(f"{library} is not installed")
-    names = {library: importlib.import_module(library)}
+    names = {library: importlib.import_module(library), "results": results}
     names |= {ONE_LINERS[library]: names[library]} if ONE_LINERS[library] else {}
     value = eval(RUN_NAME.sub("runs/a", line), names)
     assert len(value) > 0
