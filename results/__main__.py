@@ -28,6 +28,9 @@ TABLE_KINDS, FIGURE_KINDS = ("csv", "latex"), ("png", "svg", "pdf")
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run one command; returns the exit code (0 ok, 1 damage under --strict, 2 bad input)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["reproduce"]:  # needs torch, which nothing here imports
+        print("error: reproduce trains: python -m tuner.reproduce RUN TRIAL", file=sys.stderr)
+        return BAD_INPUT
     parser, commands = make_parser(program)
     try:
         if words and words[0] in commands:

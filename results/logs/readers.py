@@ -73,6 +73,9 @@ def read_logs(path: Path, columns: Columns) -> Logs:
     if path.is_dir():
         return _read_events(path, columns)
     table, names = _read_table(path), columns
+    twice = [name for name in table.column_names if table.column_names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{path.name} has several columns called {twice[0]!r}.")
     if columns.arm not in table.column_names and (runs := _chart_columns(table, columns)):
         return _read_chart(table, columns, runs, path)
     places = [("arm", names.arm), ("seed", names.seed), ("step", names.step)]

@@ -42,8 +42,8 @@ def choose_arms(values: Values, arms: Sequence[str] | None) -> Values:
     if arms is not None:
         values = {name: values[name] for name in (find_arm("arms", arm, values) for arm in arms)}
     if len(values) < 2:
-        only = ", ".join(values) or "none"
-        raise ValueError(f"two arms or more are compared, but there is one ({only}).")
+        only = f"one ({next(iter(values))})" if values else "none"
+        raise ValueError(f"two arms or more are compared, but there is {only}.")
     for name, seeds in values.items():
         if len(seeds) < MIN_SEEDS:
             raise ValueError(

@@ -86,6 +86,7 @@ def test_verify_is_strict_only_when_asked(tmp_path, capsys):
         ["export", "RUN"],
         ["compare", "RUN", "metrik=test_loss"],
         ["explode"],
+        ["reproduce", "RUN", "abc"],
         [],
     ],
 )

@@ -157,6 +157,12 @@ def test_what_is_no_log_is_refused(tmp_path: Path, name: str) -> None:
         read_logs(tmp_path / name, Columns())
 
 
+def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "logs.csv", [("a", "b", 0, 1, 1.0)], "arm,arm,seed,step,loss")
+    with pytest.raises(ValueError, match="several columns called 'arm'"):
+        read_logs(path, Columns())
+
+
 def test_a_file_that_is_no_parquet_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "logs.parquet").write_text("no")
     with pytest.raises(ValueError, match="cannot read") as refused:
