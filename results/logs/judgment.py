@@ -170,6 +170,7 @@ def judge(
         at=where,
     )
     curves = {name: curve_of(seeds) for name, seeds in values.items()}
+    arrivals = {} if target is None else _arrivals(curves, target, metric)
     coverage = () if is_paired or looks else _coverage(scores)
     if looks and not is_paired:
         pairing += " To hold at any number of seeds they are compared one by one, in their order."
@@ -183,9 +184,9 @@ def judge(
         looks=_looks(comparison, scores, min_effect),
         coverage=coverage,
         target=target,
-        arrivals={} if target is None else _arrivals(curves, target, metric),
+        arrivals=arrivals,
         notes=tuple(filter(None, (logs.note, *_covered(coverage)))),
-        warnings=(*warnings, *_few(scores)),
+        warnings=(*warnings, *_few(scores), *_scattered(arrivals, target)),
     )
 
 
@@ -305,6 +306,16 @@ def _few(scores: Mapping[str, Scores]) -> list[str]:
     if fewest >= FEW_SEEDS:
         return []
     return [f"only {counted(fewest, 'seed')} of an arm: intervals are wide, take {FEW_SEEDS}."]
+
+
+def _scattered(arrivals: Mapping[str, Arrival], target: float | None) -> list[str]:
+    names = [name for name, own in arrivals.items() if own.returns]
+    if not names:
+        return []
+    return [
+        f"the mean of {', '.join(names)} crosses {target:g} more than once: values that scatter "
+        "from step to step make steps to a target too few; judge evaluations, or smoothed values."
+    ]
 
 
 def _small_p(p_value: float | None) -> str:

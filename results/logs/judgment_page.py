@@ -23,6 +23,7 @@ from results.tables import Table, thinned
 from search_spaces.metric import Metric
 
 BAND_ALPHA = 0.2
+MAX_POINTS = 500  # of a line
 SHOWN = 0.5  # of the steps; the curves are shown from there
 
 
@@ -82,19 +83,20 @@ def draw_logged(info: LoggedCurves, figure: Figure) -> None:
     axes = subplots(figure, 4.8)
     scale = info.metric.scale
     looks = arm_looks([arm.name for arm in info.arms])
+    last = max(float(arm.step_S[-1]) for arm in info.arms)
     late: list[float] = []
     for arm in info.arms:
-        mean_S, low_S, high_S = mean_band(scale * arm.value_RS)
-        color = looks[arm.name].color
-        axes.plot(arm.step_S, mean_S, color=color, linewidth=2.0, label=arm.name)
-        axes.fill_between(arm.step_S, low_S, high_S, color=color, alpha=BAND_ALPHA, linewidth=0)
         is_late_S = arm.step_S >= SHOWN * arm.step_S[-1]
         late += (scale * arm.value_RS[:, is_late_S]).ravel().tolist()
+        shown = _some(np.flatnonzero(arm.step_S >= SHOWN * SHOWN * last))
+        step_S, bands = arm.step_S[shown], mean_band(scale * arm.value_RS[:, shown])
+        color = looks[arm.name].color
+        axes.plot(step_S, bands[0], color=color, linewidth=2.0, label=arm.name)
+        axes.fill_between(step_S, *bands[1:], color=color, alpha=BAND_ALPHA, linewidth=0)
     if info.target is not None:
         axes.axhline(scale * info.target, color="#404040", linewidth=1.0, linestyle=":")
         late.append(scale * info.target)
     room = 0.05 * (max(late) - min(late)) or 1.0
-    last = max(float(arm.step_S[-1]) for arm in info.arms)
     axes.set_ylim(min(late) - room, max(late) + room)
     axes.set_xlim(SHOWN * last, 1.01 * last)
     axes.set_xlabel("step")
@@ -132,6 +134,13 @@ LOGGED_CURVES = Plot(
     title="Curves", section="Curves", info=lambda run: (), draw=draw_logged,
     caption=logged_caption, table=logged_table,
 )  # fmt: skip
+
+
+def _some(place_S: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most MAX_POINTS of these, evenly spread, first and last included."""
+    picked = np.linspace(0, len(place_S) - 1, min(MAX_POINTS, len(place_S)))
+    some_S: NDArray[np.int64] = place_S[picked.round().astype(np.int64)]
+    return some_S
 
 
 def _sections(judgment: Judgment) -> list[Section]:

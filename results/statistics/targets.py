@@ -30,6 +30,8 @@ class Arrival:
             than the target; None without any spread.
         first_sure: first evaluation from which on the interval stays better than the target;
             None = never.
+        returns: the mean is worse than the target again later: a curve that scatters from step to
+            step crosses it too early, and its interval promises too much.
     """
 
     step: float | None
@@ -41,6 +43,7 @@ class Arrival:
     mean: float
     p_value: float | None
     first_sure: float | None
+    returns: bool = False
 
 
 def arrival(
@@ -80,6 +83,7 @@ def arrival(
         mean=metric.score(float(mean_S[-1])),
         p_value=p_value,
         first_sure=float(step_S[first_sure]) if first_sure < len(step_S) else None,
+        returns=bool((np.diff((mean_S >= wanted).astype(np.int8)) < 0).any()),
     )
 
 

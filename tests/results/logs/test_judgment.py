@@ -113,6 +113,13 @@ def test_an_arm_that_never_gets_there_is_told_so(log: Path) -> None:
         judge(log, target=1.0)
 
 
+def test_values_that_scatter_are_told_to_make_steps_too_few(tmp_path: Path) -> None:
+    noisy = [(a, s, t + i, v + 0.3 * (i % 2)) for a, s, t, v in rows() for i in range(4)]
+    path = write_csv(tmp_path / "logs.csv", noisy, "arm,seed,step,val_loss")
+    (warning,) = judge(path, target=3.5).warnings
+    assert warning.startswith("the mean of cosine, wsd crosses 3.5 more than once")
+
+
 def test_arms_are_picked_by_name_and_make_one_comparison(tmp_path: Path) -> None:
     path = write_log(tmp_path / "logs.csv", drawn(1, {n: 3.0 for n in "abcdef"}, 5))
     assert len(judge(path).comparison.claims) == 15

@@ -65,6 +65,12 @@ def test_what_is_never_reached_is_told_so() -> None:
     assert barely.low is not None
 
 
+def test_a_curve_that_comes_back_over_the_target_is_marked() -> None:
+    up = np.array([[4.0, 2.0, 3.5, 2.0], [4.0, 2.1, 3.4, 2.0]])
+    assert arrival(np.arange(4.0), up, 3.0, LOSS).returns
+    assert not arrival(np.arange(4.0), np.sort(up)[:, ::-1], 3.0, LOSS).returns
+
+
 def test_higher_may_be_better() -> None:
     rising = make_metric("val_accuracy")
     value_RS = np.array([[0.0, 0.5, 1.0], [0.0, 0.4, 0.8]])
