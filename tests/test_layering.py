@@ -59,8 +59,8 @@ MAP = {
     "tuner.session": "tuner.version tuner.config tuner.plan tuner.campaign tuner.display "
     "tuner.recording trainables results results.records results.statistics results.report",
     "tuner.run": "tuner.config tuner.plan tuner.session",
-    "tuner.reproduce": "tuner.version tuner.config tuner.session tuner.run trainables results "
-    "results.records results.run",
+    "tuner.reproduce": "tuner.version tuner.config tuner.plan tuner.session tuner.run trainables "
+    "results results.records results.run",
     "tuner.measure": "tuner.config tuner.plan tuner.run trainables results results.tables "
     "results.records results.statistics results.run results.measurements results.plots",
     "tuner.api": "tuner.config tuner.plan tuner.display tuner.session tuner.run results",

@@ -30,6 +30,7 @@ record. TRIAL is a trial_key or its beginning. Exit code 0: all the same, 1: not
   python -m tuner.reproduce runs/<id> 3f9c01
   python -m tuner.reproduce runs/<id> 3f9c01 trainable=mine:train    names code of yours again
   python -m tuner.reproduce runs/<id> 3f9c01 dataset.path=DIR        the data lie elsewhere now
+  python -m tuner.reproduce runs/<id> 3f9c01 code=accept ...         your code is not as it was
 """
 PROGRAM = "python -m tuner.reproduce"
 SAME, DIFFERENT = 0, 1
@@ -139,6 +140,7 @@ def reproduce(
     from results import load
     from results.run import describe, find_trial
     from search_spaces.records import MEASURED
+    from tuner.plan.usercode import changed_parts
 
     plan = _plan(str(run_dir), given or {}, config_dir, trainable)
     run = load(run_dir)
@@ -161,12 +163,15 @@ def reproduce(
     differences = [] if ending else _epoch_differences(recorded, row, training)
     if has_outcome and not ending:
         differences += _outcome_differences(row, training)
+    surroundings = _surroundings(row, manifest)
+    if changed := changed_parts(plan.config, manifest):
+        surroundings["your code"] = "as recorded", f"changed ({', '.join(changed)})"
     return Reproduction(
         trial=f"{describe(row)} ({row['trial_key']})",
         num_epochs=len(recorded),
         has_outcome=has_outcome,
         differences=tuple(differences),
-        surroundings=_surroundings(row, manifest),
+        surroundings=surroundings,
         error=ending,
     )
 
@@ -180,15 +185,18 @@ def _plan(
     """The run's plan, by the rules of resuming: nothing but its own code, on its own data."""
     from tuner.session.resume import REPEATABLE, resume_run
 
-    allowed = (*(key.removesuffix(".name") for key in REPEATABLE), *REPEATABLE, "dataset.path")
+    allowed = (*(key.removesuffix(".name") for key in REPEATABLE), *REPEATABLE)
     for key in given:
-        if key not in (*allowed, "space"):
+        if key not in (*allowed, "space", "dataset.path", "code"):
             raise ConfigError(f"{key}: a trial is trained as it was (allowed: dataset.path, and "
                               "names of code of yours)")  # fmt: skip
     try:
         plan, _ = resume_run(target, given, config_dir, trainable)
     except ConfigError as error:
         said = str(error).replace(f"resume={target}", target).removeprefix("resume: ")
+        said = said.replace(
+            "goes on with it, and the verdict says so", "trains with it all the same"
+        )
         raise ConfigError(said) from None
     return plan
 

@@ -85,7 +85,8 @@ def differences_table(run: Run) -> Table | None:
 
 def _settings(manifest: Mapping[str, Any], rows: list[Row]) -> dict[str, str]:
     """By name, as short text."""
-    git, hosts = _dict(manifest, "git"), {row["host"] for row in rows if row["host"]}
+    hosts, code = {row["host"] for row in rows if row["host"]}, _dict(manifest, "code")
+    digest = _dict(manifest, "recipe").get("code_digest")
     config = dict(_flat(_dict(manifest, "config")))
     facts: dict[str, Any] = {
         "status": manifest.get("status"),
@@ -93,8 +94,8 @@ def _settings(manifest: Mapping[str, Any], rows: list[Row]) -> dict[str, str]:
         "host": ", ".join(sorted(hosts)),
         "trained on": ", ".join(sorted({row["device"] for row in rows if row["device"]})),
         **{f"hardware {name}": value for name, value in _dict(manifest, "hardware").items()},
-        "GradTune": f"git {git['sha'][:7]}" if git.get("sha") else None,
-        "code": _dict(manifest, "recipe").get("code_digest"),
+        "GradTune": _git(_dict(manifest, "git")),
+        "your code": " ".join(filter(None, (digest, _git(_dict(code, "git"))))),
         **{name: version for name, version in _dict(manifest, "versions").items()},
         **{name: value for name, value in config.items() if name not in OF_NO_INTEREST},
     }

@@ -9,6 +9,7 @@ import pytest
 
 import results
 from results.records.store import RunStore
+from search_spaces.registry import import_callable
 from tests.commands.command import SMALL
 from tests.fakes.tune_loop import Inline
 from tuner.command import main as gradtune
@@ -77,6 +78,32 @@ def test_a_training_of_ones_own_is_named_again_and_comes_out_the_same(
     assert f"this run imports {TRAINABLE}; repeat trainable={TRAINABLE} to allow it" in error
     assert main([folder, key, f"trainable={TRAINABLE}"]) == 0
     assert "4 epochs and the outcome are the same bit for bit" in capsys.readouterr().out
+
+
+MINE = """
+def train(schedule, seed, report):
+    for epoch in range(schedule.num_epochs):
+        report(val_accuracy=(seed % 97 + epoch) / 200, test_accuracy=SCORE)
+"""
+
+
+def test_other_code_is_trained_with_only_when_told_and_named_as_the_reason(
+    inline: Inline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine_of_a_test.py"
+    path.write_text(MINE.replace("SCORE", "0.5"))
+    words = (f"trainable={path}:train", *USERS)
+    assert inline.run(*words).returncode == 0
+    folder = str(inline.folder / "users")
+    key = rows(inline.folder / "users", "confirm")["trial_key"]
+    path.write_text(MINE.replace("SCORE", "0.25"))
+    assert main([folder, key, words[0]]) == 2
+    assert capsys.readouterr().err.endswith("code=accept trains with it anyway\n")
+    import_callable.cache_clear()
+    assert main([folder, key, words[0], "code=accept"]) == 1
+    out = capsys.readouterr().out
+    assert "the outcome differs first (test_accuracy 0.5 then, 0.25 now)" in out
+    assert "  your code: as recorded then, changed (mine_of_a_test.py) now" in out
 
 
 def test_bad_input_is_one_line_and_trains_nothing(
