@@ -27,7 +27,6 @@ from results.arms.choice import (
     spaces_of,
     unit_of,
 )
-from results.arms.recipes import check_workload
 from results.arms.scores import (
     confirm_scores,
     correct_images,
@@ -37,6 +36,7 @@ from results.arms.scores import (
     num_images,
     train_losses,
 )
+from results.arms.selection import check_workload
 from results.records.schema import Row, trial_from_row
 from results.statistics.claims import Price
 from results.statistics.compare import Comparison, compare, default_min_effect

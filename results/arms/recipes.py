@@ -1,89 +1,15 @@
-"""Which rows were trained alike? Workloads: one and the same, or several to profile arms over."""
+"""Over several workloads: on which share of them is an arm close to the best?"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from results.arms.choice import group_by_arm
 from results.arms.scores import confirm_scores, find_metric
+from results.arms.selection import INCIDENTAL, OF_ARMS
 from results.records.schema import Row, trial_from_row
 from results.statistics.profiles import Profiles, performance_profiles
-from search_spaces.trial import LATER_FIELDS, canonical_json
-
-# What an arm of a run may bring along.
-OF_ARMS = ("optimizer", "noise_law", "c2", "k")
-# Of what identifies a recipe: may differ between comparable runs, how and not what is trained.
-INCIDENTAL = ("num_threads", "micro_batch", "objective", "goal")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Trained:
-    """What a training depends on, and which of it its config gave itself (weight decay, say)."""
-
-    identity: Mapping[str, Any]
-    given: frozenset[str]
-
-
-def check_workload(rows: Iterable[Row]) -> None:
-    """Raise ValueError when trials of different workloads would be compared.
-
-    What a config gives itself is no workload's.
-    """
-    workloads = workloads_of(rows)
-    # Compared with what gives least itself: the baseline, where there is one.
-    first_id = min(workloads, key=lambda run_id: len(workloads[run_id][0].given), default="")
-    for run_id, recipes in workloads.items():
-        difference = conflict(workloads[first_id], recipes, is_same_run=run_id == first_id)
-        if difference is not None:
-            name, ours, theirs = difference
-            raise ValueError(
-                f"cannot compare different workloads: {name} is {ours} in run {first_id} "
-                f"but {theirs} in run {run_id}."
-            )
-
-
-def workloads_of(rows: Iterable[Row]) -> dict[str, list[Trained]]:
-    """By run_id what was trained, each once, first what gave least itself."""
-    workloads: dict[str, dict[str, Trained]] = {}
-    for row in rows:
-        trial = trial_from_row(row)
-        trained = Trained(identity=trial.recipe.identity(), given=frozenset(trial.training))
-        key = canonical_json({**trained.identity, "given": sorted(trained.given)})
-        workloads.setdefault(row["run_id"], {}).setdefault(key, trained)
-    return {
-        run_id: sorted(recipes.values(), key=lambda trained: len(trained.given))
-        for run_id, recipes in workloads.items()
-    }
-
-
-def conflict(
-    ours: Sequence[Trained],
-    theirs: Sequence[Trained],
-    by_objective: bool = False,
-    *,
-    is_same_run: bool = False,
-) -> tuple[str, Any, Any] | None:
-    """The first thing in which trainings differ from the first of ours: name, ours, theirs.
-
-    Args:
-        by_objective: the objective counts, too.
-        is_same_run: arms of one run may bring their own optimizer.
-    """
-    allowed = {*INCIDENTAL} - ({"objective", "goal"} if by_objective else set())
-    allowed |= {*OF_ARMS} if is_same_run else set()
-    first = ours[0].identity
-    for trained in theirs:
-        names = first.keys() | trained.identity.keys()
-        for name in sorted(names - allowed - ours[0].given - trained.given):
-            # What is left out is at its default.
-            default = LATER_FIELDS.get(name)
-            one, other = first.get(name, default), trained.identity.get(name, default)
-            if one != other:
-                return name, one, other
-    return None
 
 
 def workload_profiles(

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from results.arms.recipes import check_workload
+from results.arms.selection import check_workload
 from search_spaces.trial import LATER_FIELDS, Recipe, TrialConfig, canonical_json
 from tests.fakes.results import make_recipe, make_trial
 from tuner.config.compose import compose
