@@ -99,7 +99,7 @@ def make_parser(program: str = PROGRAM) -> tuple[Parser, dict[str, Parser]]:
 
 def _add_judge(judge: Parser) -> None:
     judge.add_argument("path", metavar="LOGS", help=".csv, .tsv, .parquet, TensorBoard folder")
-    for name, told in {
+    for name, meaning in {
         "value": "column or tag that is judged; default: the only one",
         "goal": "min or max, where the name does not tell",
         "arm": "column of the arm (default: arm)",
@@ -115,12 +115,12 @@ def _add_judge(judge: Parser) -> None:
         "arms": "[a,b]: judge these alone",
         "out": "the report (default: LOGS_report.html in this folder)",
     }.items():
-        judge.add_argument(f"--{name.replace('_', '-')}", metavar=name.upper(), help=told)
+        judge.add_argument(f"--{name.replace('_', '-')}", metavar=name.upper(), help=meaning)
 
 
 def _add_arms(parser: argparse.ArgumentParser) -> None:
-    told = "[a,b]: these alone, so that a pair is one comparison"
-    parser.add_argument("--arms", metavar="NAMES", help=told)
+    meaning = "[a,b]: these alone, so that a pair is one comparison"
+    parser.add_argument("--arms", metavar="NAMES", help=meaning)
 
 
 def _add_metric(parser: argparse.ArgumentParser) -> None:

@@ -46,14 +46,14 @@ def as_options(words: Sequence[str], keys: Sequence[str]) -> list[str]:
     """
     options = []
     for word in words:
-        found = WORD.fullmatch(word)
-        if found is None or Path(word).exists():
+        match = WORD.fullmatch(word)
+        if match is None or Path(word).exists():
             options.append(word)
-        elif found[1] not in keys:
+        elif match[1] not in keys:
             known = ", ".join(key for key in keys if key != "help")
-            raise ValueError(f"unknown key {found[1]!r}{nearest(found[1], keys)} (known: {known})")
+            raise ValueError(f"unknown key {match[1]!r}{nearest(match[1], keys)} (known: {known})")
         else:
-            options.append(f"--{found[1].replace('_', '-')}={found[2]}")
+            options.append(f"--{match[1].replace('_', '-')}={match[2]}")
     return options
 
 

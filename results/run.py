@@ -151,9 +151,9 @@ class Run:
     def left_out(self) -> str:
         """A sentence on what somebody excluded by hand, and why; "" where nothing is."""
         rows = {place_of(row): row for row in self.trials.to_pylist()} if self.excluded else {}
-        told = [f"{describe(rows[p])} ({why})" for p, why in self.excluded.items() if p in rows]
-        trials = f"{len(told)} trial{'s' * (len(told) != 1)}"
-        return f"Excluded by hand: {trials}, {', '.join(told)}." if told else ""
+        reasons = [f"{describe(rows[p])} ({why})" for p, why in self.excluded.items() if p in rows]
+        trials = f"{len(reasons)} trial{'s' * (len(reasons) != 1)}"
+        return f"Excluded by hand: {trials}, {', '.join(reasons)}." if reasons else ""
 
     def pick(self, arms: Iterable[str]) -> Run:
         """These arms alone: comparisons, figures and reports of them know no others.
@@ -165,11 +165,11 @@ class Run:
             ValueError: an unknown arm, or fewer than two.
         """
         places, num, num_all = places_of_arms(self.rows(), arms)
-        told = (
+        note = (
             f"{num} of {num_all} arms were picked by name: claims are corrected for these alone, "
             "which holds where they were picked before the results were seen."
         )
-        return self._only(places, [told] if num < num_all else [])
+        return self._only(places, [note] if num < num_all else [])
 
     def comparable(self, metric: str | None = None) -> Run:
         """Of several runs those that trained the same; `notes` tells which are left out, and why.
@@ -183,8 +183,8 @@ class Run:
         if len(kept) < 2 or not left_out:
             return self
         places = {place_of(row) for row in rows if row["run_id"] in kept}
-        told = [f"run {run_id} is left out: {why}." for run_id, why in left_out.items()]
-        whole = self._only(places, told)
+        reasons = [f"run {run_id} is left out: {why}." for run_id, why in left_out.items()]
+        whole = self._only(places, reasons)
         dirs = zip(self.manifests, self.dirs, strict=True)
         return replace(
             whole,
@@ -198,8 +198,8 @@ class Run:
         """The same with these trials alone, and more notes."""
         tables = {}
         for name, table in (("trials", self.trials), ("epochs", self.epochs)):
-            told = zip(table["run_id"].to_pylist(), table["trial_key"].to_pylist(), strict=True)
-            tables[name] = table.filter(pa.array([place in places for place in told], pa.bool_()))
+            rows = zip(table["run_id"].to_pylist(), table["trial_key"].to_pylist(), strict=True)
+            tables[name] = table.filter(pa.array([place in places for place in rows], pa.bool_()))
         excluded = {place: why for place, why in self.excluded.items() if place in places}
         return replace(self, **tables, excluded=excluded, notes=[*self.notes, *notes])
 
@@ -338,7 +338,7 @@ def find_trial(run: Run, key: str) -> dict[str, Any]:
         ValueError: none, or several.
     """
     rows: dict[str, dict[str, Any]] = {row["trial_key"]: row for row in run.trials.to_pylist()}
-    keys = [own for own in rows if own.startswith(key)] if key else []
+    keys = [trial_key for trial_key in rows if trial_key.startswith(key)] if key else []
     if len(keys) != 1:
         raise ValueError(f"{len(keys)} trials have a key that begins with {key!r}.")
     return rows[keys[0]]

@@ -78,26 +78,26 @@ class Reproduction:
     def lines(self) -> list[str]:
         """What to say about it."""
         what = f"{self.num_epochs} epochs{' and the outcome' if self.has_outcome else ''}"
-        told = [f"reproduced: {self.trial}: {what} are the same bit for bit"]
+        lines = [f"reproduced: {self.trial}: {what} are the same bit for bit"]
         if self.error:
-            told = [f"not reproduced: {self.trial}: {self.error}"]
+            lines = [f"not reproduced: {self.trial}: {self.error}"]
         elif self.differences:
-            told = [f"not reproduced: {self.trial}: {self._first()}"]
+            lines = [f"not reproduced: {self.trial}: {self._first()}"]
         for name, (then, now) in self.surroundings.items():
-            told.append(f"  {name}: {then} then, {now} now")
+            lines.append(f"  {name}: {then} then, {now} now")
         if not self.is_same and not self.surroundings:
-            told.append("  versions, hardware and revision are as they were")
-        return told
+            lines.append("  versions, hardware and revision are as they were")
+        return lines
 
     def _first(self) -> str:
         first = self.differences[0]
         here = [d for d in self.differences if d.epoch == first.epoch]
-        shown = ", ".join(
+        numbers = ", ".join(
             f"{d.column} {d.recorded!r} then, {d.now!r} now" for d in here[:MAX_SHOWN]
         )
         more = f" and {len(here) - MAX_SHOWN} more" if len(here) > MAX_SHOWN else ""
         where = "the outcome" if first.epoch is None else f"epoch {first.epoch}"
-        return f"{where} differs first ({shown}{more})"
+        return f"{where} differs first ({numbers}{more})"
 
 
 def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
@@ -113,9 +113,9 @@ def _main(words: list[str], program: str) -> int:
     if len(words) < 2 or any("=" in word or word.startswith("-") for word in words[:2]):
         raise ConfigError(f"name a run and a trial: {program} RUN TRIAL")
     command = read_command(words[2:])
-    found = reproduce(words[0], words[1], command.given, config_dir=command.config_dir)
-    print(*found.lines(), sep="\n")
-    return SAME if found.is_same else DIFFERENT
+    reproduction = reproduce(words[0], words[1], command.given, config_dir=command.config_dir)
+    print(*reproduction.lines(), sep="\n")
+    return SAME if reproduction.is_same else DIFFERENT
 
 
 def reproduce(
@@ -193,11 +193,11 @@ def _plan(
     try:
         plan, _ = resume_run(target, given, config_dir, trainable)
     except ConfigError as error:
-        said = str(error).replace(f"resume={target}", target).removeprefix("resume: ")
-        said = said.replace(
+        sentence = str(error).replace(f"resume={target}", target).removeprefix("resume: ")
+        sentence = sentence.replace(
             "goes on with it, and the verdict says so", "trains with it all the same"
         )
-        raise ConfigError(said) from None
+        raise ConfigError(sentence) from None
     return plan
 
 
@@ -230,8 +230,8 @@ def _train(training: Training, num_epochs: int) -> str:
         while len(training.records) < num_epochs and not training.finished:
             training.run_epoch()
     except Exception as error:  # of the user's own code
-        said = next(iter(str(error).strip().splitlines()), "")
-        return f"epoch {len(training.records) + 1} raised {type(error).__name__}: {said}"
+        first_line = next(iter(str(error).strip().splitlines()), "")
+        return f"epoch {len(training.records) + 1} raised {type(error).__name__}: {first_line}"
     done = len(training.records)
     return "" if done >= num_epochs else f"it ended after {done} of {num_epochs} recorded epochs"
 
@@ -243,13 +243,13 @@ def _epoch_differences(
     from results.records.segments import to_batch
 
     trial = trial_from_row(row)
-    found = []
+    differences = []
     for then in sorted(recorded, key=lambda epoch: int(epoch["epoch"])):
         record = training.records[then["epoch"] - 1]
         again = epoch_row(row["run_id"], trial, then["attempt"], record)
         now = to_batch(again, EPOCHS).to_pylist()[0]  # as it would be read again
-        found += _differing(then, now, then["epoch"])
-    return found
+        differences += _differing(then, now, then["epoch"])
+    return differences
 
 
 def _outcome_differences(row: Mapping[str, Any], training: Training) -> list[Difference]:

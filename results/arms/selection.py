@@ -32,10 +32,10 @@ def arm_named(name: str, arms: Mapping[str, Sequence[Row]]) -> str:
     """
     if name in arms:
         return name
-    own = [arm for arm, rows in arms.items() if is_baseline([*rows])]
-    named = [arm for arm in own if arm.partition(":")[2] == name]
-    if name == BASELINE and len(own) == 1:
-        named = own
+    defaults = [arm for arm, rows in arms.items() if is_baseline([*rows])]
+    named = [arm for arm in defaults if arm.partition(":")[2] == name]
+    if name == BASELINE and len(defaults) == 1:
+        named = defaults
     if not named:
         raise unknown_name("arm", name, arms)
     return named[0]
@@ -67,18 +67,20 @@ def comparable_runs(
     """
     workloads = workloads_of(rows)
     alike = {
-        run_id: [other for other in workloads if not conflict(own, workloads[other], by_objective)]
-        for run_id, own in workloads.items()
+        run_id: [
+            other for other in workloads if not conflict(trained, workloads[other], by_objective)
+        ]
+        for run_id, trained in workloads.items()
     }
     left_out = {run_id: "it has no trial yet" for run_id in starts if run_id not in workloads}
     if not alike:
         return [], left_out
     anchor = max(alike, key=lambda run_id: (len(alike[run_id]), starts.get(run_id, "")))
-    for run_id, own in workloads.items():
+    for run_id, trained in workloads.items():
         if run_id not in alike[anchor]:
-            found = conflict(workloads[anchor], own, by_objective)
-            assert found is not None, "runs that are alike stay"
-            name, ours, theirs = found
+            difference = conflict(workloads[anchor], trained, by_objective)
+            assert difference is not None, "runs that are alike stay"
+            name, ours, theirs = difference
             left_out[run_id] = f"{name} is {theirs} there, {ours} in the others"
     return alike[anchor], left_out
 

@@ -112,8 +112,8 @@ class Judgment:
         return tables | {"looks": looks_table(self.looks, self.metric)}
 
     def _repr_html_(self) -> str:
-        told = [self.verdict, self.pairing, *self.notes, *self.warnings]
-        words = "".join(f"<p>{escape(sentence)}</p>" for sentence in told)
+        sentences = [self.verdict, self.pairing, *self.notes, *self.warnings]
+        words = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
         return words + "".join(table.html() for table in self.tables().values())
 
 
@@ -197,18 +197,22 @@ def steps_table(arrivals: Mapping[str, Arrival], target: float, metric: Metric) 
     )
     rows = []
     for name in ranked:
-        own, more = arrivals[name], None
+        arrival_of_arm, extra = arrivals[name], None
         if name != ranked[0]:
-            more = steps_between(own, arrivals[ranked[0]])
+            extra = steps_between(arrival_of_arm, arrivals[ranked[0]])
         rows.append(
             [
                 name,
-                "never" if own.step is None else _steps(own.step, own.low, own.high),
-                UNKNOWN if more is None else _steps(*more),
-                UNKNOWN if own.first_sure is None else number(own.first_sure),
-                f"{own.num_reached} of {own.n}",
-                value_text(own.mean, metric, abs(own.mean - target)),
-                _small_p(own.p_value),
+                "never"
+                if arrival_of_arm.step is None
+                else _steps(arrival_of_arm.step, arrival_of_arm.low, arrival_of_arm.high),
+                UNKNOWN if extra is None else _steps(*extra),
+                UNKNOWN
+                if arrival_of_arm.first_sure is None
+                else number(arrival_of_arm.first_sure),
+                f"{arrival_of_arm.num_reached} of {arrival_of_arm.n}",
+                value_text(arrival_of_arm.mean, metric, abs(arrival_of_arm.mean - target)),
+                _small_p(arrival_of_arm.p_value),
             ]
         )
     return Table(
@@ -245,19 +249,19 @@ def looks_table(looks: Sequence[Look], metric: Metric) -> Table:
 
 def _arrivals(curves: Mapping[str, Curve], target: float, metric: Metric) -> dict[str, Arrival]:
     """By arm; raises ValueError where no arm's mean ever gets there."""
-    found = {
+    arrivals = {
         name: arrival(curve.step_S, curve.value_RS, target, metric)
         for name, curve in curves.items()
     }
-    if all(own.step is None for own in found.values()):
+    if all(arrival_of_arm.step is None for arrival_of_arm in arrivals.values()):
         best = max(
             (metric.score(float(mean)), name)
             for name, curve in curves.items()
             for mean in curve.value_RS.mean(axis=0)
         )
-        told = f"the best is {metric.score(best[0]):.6g}, of {best[1]}"
-        raise ValueError(f"target={target:g}: no arm's mean gets there ({told}).")
-    return found
+        nearest = f"the best is {metric.score(best[0]):.6g}, of {best[1]}"
+        raise ValueError(f"target={target:g}: no arm's mean gets there ({nearest}).")
+    return arrivals
 
 
 def _looks(
@@ -285,10 +289,10 @@ def _looks(
 
 
 def _coverage(scores: Mapping[str, Scores]) -> tuple[float, ...]:
-    values = [np.array([*own.values()]) for own in scores.values()]
+    values = [np.array([*seeds.values()]) for seeds in scores.values()]
     pairs = ((a, b) for i, a in enumerate(values) for b in values[i + 1 :])
-    found = (welch_coverage(a_R, b_R, REDRAWS) for a_R, b_R in pairs)
-    return tuple(share for share in found if share is not None)
+    shares = (welch_coverage(a_R, b_R, REDRAWS) for a_R, b_R in pairs)
+    return tuple(share for share in shares if share is not None)
 
 
 def _covered(coverage: Sequence[float]) -> list[str]:
@@ -302,14 +306,14 @@ def _covered(coverage: Sequence[float]) -> list[str]:
 
 
 def _few(scores: Mapping[str, Scores]) -> list[str]:
-    fewest = min(len(own) for own in scores.values())
+    fewest = min(len(seeds) for seeds in scores.values())
     if fewest >= FEW_SEEDS:
         return []
     return [f"only {counted(fewest, 'seed')} of an arm: intervals are wide, take {FEW_SEEDS}."]
 
 
 def _scattered(arrivals: Mapping[str, Arrival], target: float | None) -> list[str]:
-    names = [name for name, own in arrivals.items() if own.returns]
+    names = [name for name, arrival_of_arm in arrivals.items() if arrival_of_arm.returns]
     if not names:
         return []
     return [

@@ -24,7 +24,7 @@ from search_spaces.metric import Metric
 
 BAND_ALPHA = 0.2
 MAX_POINTS = 500  # of a line
-SHOWN = 0.5  # of the steps; the curves are shown from there
+LATE_SHARE = 0.5  # of the steps; the curves are shown from there
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,11 +58,11 @@ def render_judgment(judgment: Judgment) -> str:
     comparison = judgment.comparison
     verdict = sentence_of(judgment.verdict)
     claims = [sentence_of(claim.sentence) for claim in comparison.claims]
-    num_trainings = sum(len(own) for own in judgment.scores.values())
+    num_trainings = sum(len(seeds) for seeds in judgment.scores.values())
     return render_page(
         title=judgment.source.name,
         trained=f"{metric_words(judgment.metric)} {judgment.at}",
-        notes=[sentence_of(told) for told in (judgment.pairing, *judgment.notes)],
+        notes=[sentence_of(note) for note in (judgment.pairing, *judgment.notes)],
         verdict=verdict,
         claims=[claim for claim in claims if claim != verdict],
         warnings=[sentence_of(warning) for warning in judgment.warnings],
@@ -86,10 +86,10 @@ def draw_logged(info: LoggedCurves, figure: Figure) -> None:
     last = max(float(arm.step_S[-1]) for arm in info.arms)
     late: list[float] = []
     for arm in info.arms:
-        is_late_S = arm.step_S >= SHOWN * arm.step_S[-1]
+        is_late_S = arm.step_S >= LATE_SHARE * arm.step_S[-1]
         late += (scale * arm.value_RS[:, is_late_S]).ravel().tolist()
-        shown = _some(np.flatnonzero(arm.step_S >= SHOWN * SHOWN * last))
-        step_S, bands = arm.step_S[shown], mean_band(scale * arm.value_RS[:, shown])
+        place_S = _some(np.flatnonzero(arm.step_S >= LATE_SHARE * LATE_SHARE * last))
+        step_S, bands = arm.step_S[place_S], mean_band(scale * arm.value_RS[:, place_S])
         color = looks[arm.name].color
         axes.plot(step_S, bands[0], color=color, linewidth=2.0, label=arm.name)
         axes.fill_between(step_S, *bands[1:], color=color, alpha=BAND_ALPHA, linewidth=0)
@@ -98,7 +98,7 @@ def draw_logged(info: LoggedCurves, figure: Figure) -> None:
         late.append(scale * info.target)
     room = 0.05 * (max(late) - min(late)) or 1.0
     axes.set_ylim(min(late) - room, max(late) + room)
-    axes.set_xlim(SHOWN * last, 1.01 * last)
+    axes.set_xlim(LATE_SHARE * last, 1.01 * last)
     axes.set_xlabel("step")
     axes.set_ylabel(axis_title(metric_words(info.metric), info.metric))
     axes.legend(frameon=False)
@@ -121,8 +121,8 @@ def logged_table(info: LoggedCurves) -> Table:
     for arm in info.arms:
         bands = mean_band(scale * arm.value_RS)
         for place in thinned(len(arm.step_S)):
-            told = (number(float(band[place])) for band in bands)
-            rows.append([arm.name, number(float(arm.step_S[place])), *told])
+            cells = (number(float(band[place])) for band in bands)
+            rows.append([arm.name, number(float(arm.step_S[place])), *cells])
     return Table(
         caption="Means over the seeds; low, high: 95% t-interval",
         header=["arm", "step", "mean", "low", "high"],
@@ -152,9 +152,9 @@ def _sections(judgment: Judgment) -> list[Section]:
     curves = LoggedCurves(metric=judgment.metric, target=judgment.target, arms=arms)
     differences = compared_info(judgment.comparison, judgment.scores)
     is_paired = all(arm.difference.counts is None for arm in differences.arms)
-    shown = DIFFERENCES if is_paired else replace(DIFFERENCES, title="Differences of the means")
+    plot = DIFFERENCES if is_paired else replace(DIFFERENCES, title="Differences of the means")
     return [
-        _section(EVIDENCE, exhibit_of("differences", shown, differences)),
+        _section(EVIDENCE, exhibit_of("differences", plot, differences)),
         _section("Curves", exhibit_of("curves", LOGGED_CURVES, curves)),
     ]
 
@@ -166,11 +166,11 @@ def _section(heading: str, exhibit: Exhibit | None) -> Section:
 
 def _facts(judgment: Judgment) -> dict[str, str]:
     """What was read, from where, and what was asked."""
-    asked = {
+    facts = {
         "logs": str(judgment.source),
         "judged": f"{judgment.metric.name}, {judgment.metric.goal} is best, {judgment.at}",
         "arms": ", ".join(
-            f"{name} ({counted(len(own), 'seed')})" for name, own in judgment.scores.items()
+            f"{name} ({counted(len(seeds), 'seed')})" for name, seeds in judgment.scores.items()
         ),
         "target": "" if judgment.target is None else f"{judgment.target:g}",
         "minimum effect": (
@@ -178,4 +178,4 @@ def _facts(judgment: Judgment) -> dict[str, str]:
         ),
         "report made with": f"Python {platform.python_version()}",
     }
-    return {name: told for name, told in asked.items() if told}
+    return {name: fact for name, fact in facts.items() if fact}

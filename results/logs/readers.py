@@ -111,16 +111,16 @@ def _read_table(path: Path) -> pa.Table:
 
 
 def _only_numbers(table: pa.Table, others: Sequence[str], path: Path) -> str:
-    found = [
+    candidates = [
         field.name
         for field in table.schema
         if field.name not in others
         and (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
     ]
-    if len(found) != 1:
-        what = ", ".join(found) or "none holds numbers"
+    if len(candidates) != 1:
+        what = ", ".join(candidates) or "none holds numbers"
         raise ValueError(f"value=: name the column of {path.name} to judge by ({what}).")
-    return str(found[0])
+    return str(candidates[0])
 
 
 def _records(rows: Iterable[tuple[Any, ...]], value: str, path: Path) -> Iterator[Record]:
@@ -156,15 +156,15 @@ def _label(seed: Any) -> str:
 def _gather(records: Iterable[Record], path: Path) -> Values:
     values: Values = {}
     for arm, seed, step, value in records:
-        own = values.setdefault(arm, {}).setdefault(seed, {})
-        if step in own:
+        by_step = values.setdefault(arm, {}).setdefault(seed, {})
+        if step in by_step:
             raise ValueError(
                 f"{path.name}: arm {arm}, seed {seed} has two values at step {step:g} "
-                f"({own[step]:g}, {value:g}); a training is one arm and one seed."
+                f"({by_step[step]:g}, {value:g}); a training is one arm and one seed."
             )
-        own[step] = value
+        by_step[step] = value
     return {
-        arm: {seed: dict(sorted(own.items())) for seed, own in seeds.items()}
+        arm: {seed: dict(sorted(by_step.items())) for seed, by_step in seeds.items()}
         for arm, seeds in values.items()
     }
 
@@ -246,8 +246,8 @@ def _arm_and_seed(run: str, pattern: str) -> tuple[str, str]:
         ValueError: nothing of the kind, or no such pattern.
     """
     try:
-        found = re.fullmatch(pattern, run)
-        named = found.groupdict() if found else {}
+        match = re.fullmatch(pattern, run)
+        named = match.groupdict() if match else {}
     except re.error as error:
         raise ValueError(f"runs={pattern}: no regular expression: {error}") from None
     arm, seed = named.get("arm"), named.get("seed")

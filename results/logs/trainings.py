@@ -19,7 +19,7 @@ from search_spaces.space import is_baseline
 
 MIN_SEEDS = 2  # of each arm: one says nothing about the spread
 END = "end"  # of each training, wherever it is
-MAX_TOLD = 4  # seeds named in a sentence
+MAX_LABELS = 4  # seeds named in a sentence
 Labelled = Mapping[str, Mapping[str, float]]  # arm -> seed -> value
 
 
@@ -38,7 +38,7 @@ def choose_arms(values: Values, arms: Sequence[str] | None) -> Values:
         ValueError: an unknown arm, fewer than two arms, or an arm with one seed.
     """
     # "baseline" is a word of ours and says more ("not tuned") than a log does.
-    values = {quoted(name): own for name, own in values.items()}
+    values = {quoted(name): seeds for name, seeds in values.items()}
     if arms is not None:
         values = {name: values[name] for name in (find_arm("arms", arm, values) for arm in arms)}
     if len(values) < 2:
@@ -75,7 +75,9 @@ def metric_of(name: str, goal: str | None, values: Values) -> Metric:
     if goal is None and goal_of(word) is None:
         raise ValueError(f"goal=: is a lower or a higher {name} better? Add goal=min or goal=max.")
     metric = make_metric(word if word[:1].isalpha() else f"value_{word}", goal)
-    numbers = (v for seeds in values.values() for own in seeds.values() for v in own.values())
+    numbers = (
+        v for seeds in values.values() for by_step in seeds.values() for v in by_step.values()
+    )
     if metric.unit == POINTS and not all(0 <= number <= 1 for number in numbers):
         return Metric(name=metric.name, goal=metric.goal)
     return metric
@@ -90,8 +92,10 @@ def values_at(values: Values, at: float | str | None) -> tuple[Labelled, str, li
     Raises:
         ValueError: no such step, or trainings of an arm that end at different steps.
     """
-    ends = {name: {s: max(own) for s, own in seeds.items()} for name, seeds in values.items()}
-    steps = [set(own) for seeds in values.values() for own in seeds.values()]
+    ends = {
+        name: {s: max(by_step) for s, by_step in seeds.items()} for name, seeds in values.items()
+    }
+    steps = [set(by_step) for seeds in values.values() for by_step in seeds.values()]
     common = max(set.intersection(*steps), default=None)
     offer = "" if common is None else f"at={common:g}, the last step that all have, or "
     if at is None:
@@ -104,21 +108,27 @@ def values_at(values: Values, at: float | str | None) -> tuple[Labelled, str, li
                     "where it ended."
                 )
     if at is None or at == END:
-        found = {step for own in ends.values() for step in own.values()}
+        last_steps = {step for by_step in ends.values() for step in by_step.values()}
         chosen = _at(values, max)
-        if len(found) == 1:
-            return chosen, f"at step {found.pop():,g}", []
-        told = ", ".join(f"{name} {max(own.values()):,g}" for name, own in ends.items())
+        if len(last_steps) == 1:
+            return chosen, f"at step {last_steps.pop():,g}", []
+        ends_text = ", ".join(
+            f"{name} {max(by_step.values()):,g}" for name, by_step in ends.items()
+        )
         advice = "" if common is None else f"; at={common:g} compares all at one step"
-        return chosen, "at the end of each", [f"the arms end at unequal steps: {told}{advice}."]
+        return (
+            chosen,
+            "at the end of each",
+            [f"the arms end at unequal steps: {ends_text}{advice}."],
+        )
     step = float(at)
     for name, seeds in values.items():
-        for seed, own in seeds.items():
-            if step not in own:
+        for seed, by_step in seeds.items():
+            if step not in by_step:
                 raise ValueError(
                     f"at={step:g}: seed {seed} of {name} has no value there; say {offer}at=end."
                 )
-    return _at(values, lambda own: step), f"at step {step:,g}", []
+    return _at(values, lambda by_step: step), f"at step {step:,g}", []
 
 
 def pairing_of(finals: Labelled, paired: bool | None) -> tuple[bool, str]:
@@ -137,13 +147,15 @@ def pairing_of(finals: Labelled, paired: bool | None) -> tuple[bool, str]:
                     f"paired=true: {a} and {b} have fewer than {MIN_SEEDS} seeds in common."
                 )
         return True, f"seeds are paired, as you say{_agreement(finals)}."
-    if len({frozenset(own) for own in finals.values()}) > 1:
+    if len({frozenset(seeds) for seeds in finals.values()}) > 1:
         return False, (
             "seeds are not paired: the arms have different ones, so means are compared (Welch); "
             "paired=true pairs those in common."
         )
-    told = [*finals[arms[0]]]
-    names = ", ".join(told if len(told) <= MAX_TOLD else [*told[: MAX_TOLD - 1], "...", told[-1]])
+    labels = [*finals[arms[0]]]
+    names = ", ".join(
+        labels if len(labels) <= MAX_LABELS else [*labels[: MAX_LABELS - 1], "...", labels[-1]]
+    )
     return True, (
         f"seeds are paired: every arm has the same ones ({names}){_agreement(finals)}; where "
         "equal seeds share neither initial weights nor data, paired=false compares the means."
@@ -152,35 +164,35 @@ def pairing_of(finals: Labelled, paired: bool | None) -> tuple[bool, str]:
 
 def numbered(finals: Labelled, is_paired: bool) -> dict[str, Scores]:
     """Values by arm and replicate: one number a seed, or of unpaired ones their turn."""
-    labels = dict.fromkeys(seed for own in finals.values() for seed in own)
+    labels = dict.fromkeys(seed for by_seed in finals.values() for seed in by_seed)
     number = {seed: i for i, seed in enumerate(labels)}
     return {
-        name: {number[s] if is_paired else i: v for i, (s, v) in enumerate(own.items())}
-        for name, own in finals.items()
+        name: {number[s] if is_paired else i: v for i, (s, v) in enumerate(by_seed.items())}
+        for name, by_seed in finals.items()
     }
 
 
 def curve_of(seeds: Mapping[str, Mapping[float, float]]) -> Curve:
     """The values of an arm's seeds at the steps that all of them have."""
-    steps = sorted(set.intersection(*(set(own) for own in seeds.values())))
+    steps = sorted(set.intersection(*(set(by_step) for by_step in seeds.values())))
     return Curve(
         step_S=np.array(steps, dtype=np.float64),
-        value_RS=np.array([[own[step] for step in steps] for own in seeds.values()]),
+        value_RS=np.array([[by_step[step] for step in steps] for by_step in seeds.values()]),
     )
 
 
 def _at(values: Values, place: Callable[[Mapping[float, float]], float]) -> Labelled:
     return {
-        name: {seed: own[place(own)] for seed, own in seeds.items()}
+        name: {seed: by_step[place(by_step)] for seed, by_step in seeds.items()}
         for name, seeds in values.items()
     }
 
 
 def _agreement(finals: Labelled) -> str:
     """Do equal seeds rise and fall together? The mean rank correlation over the pairs of arms."""
-    found = []
+    correlations = []
     for a, b in itertools.combinations(finals.values(), 2):
         common = [seed for seed in a if seed in b]
-        found.append(spearman([a[s] for s in common], [b[s] for s in common]).rho)
-    rho = float(np.mean(found))
+        correlations.append(spearman([a[s] for s in common], [b[s] for s in common]).rho)
+    rho = float(np.mean(correlations))
     return "" if np.isnan(rho) else f", rank correlation {round(rho, 2) + 0.0:.2f}"

@@ -70,13 +70,13 @@ def differences_table(run: Run) -> Table | None:
         for run_id, manifest in run.manifests.items()
     }
     names = short_ids(facts)
-    found: dict[str, dict[str, list[str]]] = {}
-    for run_id, own in facts.items():
-        for name, value in own.items():
-            found.setdefault(name, {}).setdefault(value, []).append(names[run_id])
+    runs_by_value: dict[str, dict[str, list[str]]] = {}
+    for run_id, facts_of_run in facts.items():
+        for name, value in facts_of_run.items():
+            runs_by_value.setdefault(name, {}).setdefault(value, []).append(names[run_id])
     differing = [
         [name, "; ".join(f"{value} ({', '.join(ids)})" for value, ids in values.items())]
-        for name, values in found.items()
+        for name, values in runs_by_value.items()
         if len(values) > 1
     ]
     caption = "What differs between the runs" if differing else "The runs differ in nothing told"

@@ -113,8 +113,8 @@ def draw_differences(info: DifferencesInfo, figure: Figure) -> None:
     axes.set_title(f"{dots}: mean with {info.interval_kind}{grey}", fontsize=11)
 
 
-def _paired(difference: Difference, own: Scores, others: Scores) -> NDArray[np.float64]:
-    return paired_scores(own, others) if difference.counts is None else np.empty(0)
+def _paired(difference: Difference, scores: Scores, others: Scores) -> NDArray[np.float64]:
+    return paired_scores(scores, others) if difference.counts is None else np.empty(0)
 
 
 def _outcome(claim: Claim, name: str) -> str:
