@@ -195,7 +195,7 @@ def _plan(
     except ConfigError as error:
         sentence = str(error).replace(f"resume={target}", target).removeprefix("resume: ")
         sentence = sentence.replace(
-            "goes on with it, and the verdict says so", "trains with it all the same"
+            "goes on with it, and the verdict says so", "trains with it anyway"
         )
         raise ConfigError(sentence) from None
     return plan

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 import results
 from results.__main__ import main
-from results.arms.recipes import check_workload, workload_profiles
+from results.arms.recipes import workload_profiles
+from results.arms.selection import check_workload
 from results.plots.arms.performance import draw_profiles
 from results.records.schema import trial_row
 from tests.fakes.results import START, make_recipe, make_trial, write_run
