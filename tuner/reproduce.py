@@ -34,11 +34,9 @@ record. TRIAL is a trial_key or its beginning. Exit code 0: all the same, 1: not
 """
 PROGRAM = "python -m tuner.reproduce"
 SAME, DIFFERENT = 0, 1
-# Decided by a clock, a machine or the number of attempts, not by the training.
-INCIDENTAL = (
-    *("run_id", "attempt", "seconds", "eval_seconds", "images_per_second", "train_seconds"),
-    *("peak_memory_bytes", "device"),
-)
+# Not decided by the training: names of the machine and of the run, and whatever a clock tells.
+INCIDENTAL = ("run_id", "attempt", "device")
+CLOCKED = (b"s", b"samples/s", b"bytes")  # units of columns
 MAX_SHOWN = 5  # columns of one epoch
 
 
@@ -248,7 +246,7 @@ def _epoch_differences(
         record = training.records[then["epoch"] - 1]
         again = epoch_row(row["run_id"], trial, then["attempt"], record)
         now = to_batch(again, EPOCHS).to_pylist()[0]  # as it would be read again
-        differences += _differing(then, now, then["epoch"])
+        differences += _differing(then, now, EPOCHS, then["epoch"])
     return differences
 
 
@@ -272,11 +270,11 @@ def _outcome_differences(row: Mapping[str, Any], training: Training) -> list[Dif
         ended_at=row["ended_at"],
         error=row["error"],
     )
-    return _differing(row, to_batch(again, TRIALS).to_pylist()[0], None)
+    return _differing(row, to_batch(again, TRIALS).to_pylist()[0], TRIALS, None)
 
 
 def _differing(
-    then: Mapping[str, Any], now: Mapping[str, Any], epoch: int | None
+    then: Mapping[str, Any], now: Mapping[str, Any], schema: Any, epoch: int | None
 ) -> list[Difference]:
     """Columns that differ; nan equals nan, and a column that came after the record is no claim."""
     from results.records.schema import LATER_COLUMNS
@@ -285,6 +283,7 @@ def _differing(
         Difference(epoch=epoch, column=name, recorded=then[name], now=value)
         for name, value in now.items()
         if name not in INCIDENTAL
+        and schema.field(name).metadata[b"unit"] not in CLOCKED
         and not (then[name] is None and name in LATER_COLUMNS)
         and not _is_equal(then[name], value)
     ]
