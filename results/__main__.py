@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +17,7 @@ from results.records.schema import trial_from_row
 from results.records.segments import DamagedFile
 from results.run import Run, describe, find_trial
 from results.tables import Table
-from search_spaces.registry import is_import_path, nearest
+from search_spaces.registry import is_import_path
 from search_spaces.trial import TrialConfig
 
 MAX_STAGES = 12
@@ -329,12 +330,17 @@ def read_length(epochs: str | None, steps: str | None) -> dict[str, Any]:
     """
     if epochs is not None and steps is not None:
         raise ValueError(f"epochs={epochs} steps={steps}: give one of them.")
-    length = number_of("epochs", epochs) if steps is None else number_of("steps", steps)
-    if length is None:
+    key, text = ("epochs", epochs) if steps is None else ("steps", steps)
+    if text is None:
         return {}
-    if steps is not None and length != int(length):
-        raise ValueError(f"steps={steps}: must be a whole number.")
-    return {"epochs": length} if steps is None else {"steps": int(length)}
+    try:
+        length = float(text) if steps is None else int(text)
+    except ValueError:
+        length = math.nan
+    if not 0 < length < math.inf:
+        kind = "number" if steps is None else "whole number"
+        raise ValueError(f"{key}={text}: a {kind} above 0.")
+    return {key: length}
 
 
 def asked_trial(args: argparse.Namespace, run: Run) -> TrialConfig:

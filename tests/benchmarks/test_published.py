@@ -12,7 +12,7 @@ from scipy import stats
 
 from benchmarks import published
 from results.statistics.unpaired import welch_difference
-from tests.fakes.published import GAP, LRS, SHARES, SPREAD, prefix_loss, write_published
+from tests.benchmarks.published_files import GAP, LRS, SHARES, SPREAD, prefix_loss, write_published
 
 FOUR = dict(enumerate((1.0, 2.0, 3.0, 5.0)))
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.published_files import write_published
 from tests.conftest import ROOT
-from tests.fakes.published import write_published
 
 # Module -> its smallest form: words after it, with {} for a folder of its own.
 SCRIPTS: dict[str, list[str]] = {
