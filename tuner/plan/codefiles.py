@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import sysconfig
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,13 +18,18 @@ from search_spaces.registry import find_source
 HOME = Path(__file__).resolve().parents[2]
 OURS = tuple(HOME / name for name in ("search_spaces", "trainables", "results", "tuner"))
 
+# Where packages are installed; their imports lead into all others.
+INSTALLED = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")}
+
 
 def code_files(names: Iterable[str]) -> dict[str, Path]:
     """The files that `package.module:callable` or `file.py:callable` names, and their imports.
 
     Returns:
-        Path from the folder that the package lies in (POSIX) -> file. Only what lies in that
-        folder belongs to the user's code: no package installed elsewhere, and none of ours.
+        Path from the folder that the package lies in (POSIX; with that folder's name before it
+        where two are equal) -> file. Only what lies in that folder belongs to the user's code: no
+        package installed elsewhere, and none of ours. Of a package that is installed itself only
+        the file that is named.
 
     Raises:
         ValueError: no such module or file.
@@ -37,12 +43,15 @@ def code_files(names: Iterable[str]) -> dict[str, Path]:
         is_file = module.endswith(".py")
         depth = 0 if is_file else module.count(".") + (path.name == "__init__.py")
         root = path.resolve().parents[depth]
+        is_installed = root in INSTALLED
         waiting = [path.resolve()]
         while waiting:
             path = waiting.pop()
+            if path in files.values() or any(map(path.is_relative_to, OURS)):
+                continue
             place = path.relative_to(root).as_posix()
-            if place not in files and not any(map(path.is_relative_to, OURS)):
-                files[place] = path
+            files[f"{root.name}/{place}" if place in files else place] = path
+            if not is_installed:
                 waiting += _imports(root, path)
     return files
 

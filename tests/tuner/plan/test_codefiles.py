@@ -46,6 +46,24 @@ def test_a_script_is_followed_from_its_folder(project: Path) -> None:
     assert set(files) == {"script.py", "pkg_of_mine/__init__.py", "pkg_of_mine/data.py"}
 
 
+def test_files_of_one_name_in_two_folders_are_both_watched(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text("import utils\n")
+        (tmp_path / folder / "utils.py").write_text(f"{folder} = 1\n")
+    names = [f"{tmp_path / folder / 'mine.py'}:f" for folder in ("a", "b", "a")]
+    assert set(code_files(names)) == {"mine.py", "utils.py", "b/mine.py", "b/utils.py"}
+    before = digests(code_files(names))
+    (tmp_path / "b" / "utils.py").write_text("c = 1\n")
+    after = digests(code_files(names))
+    assert [place for place in before if before[place] != after[place]] == ["b/utils.py"]
+
+
+def test_of_an_installed_package_only_the_named_file_counts() -> None:
+    assert set(code_files(["numpy.linalg:norm"])) == {"numpy/linalg/__init__.py"}
+    assert set(code_files(["json:loads"])) == {"json/__init__.py"}
+
+
 def test_our_own_packages_are_not_the_users_code() -> None:
     assert (ROOT / "trainables" / "data" / "stream.py").is_file()
     assert set(code_files(["examples.gpt:train"])) == {"examples/gpt.py"}
