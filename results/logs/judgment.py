@@ -248,7 +248,10 @@ def looks_table(looks: Sequence[Look], metric: Metric) -> Table:
 
 
 def _arrivals(curves: Mapping[str, Curve], target: float, metric: Metric) -> dict[str, Arrival]:
-    """By arm; raises ValueError where no arm's mean ever gets there."""
+    """By arm; raises ValueError where an arm has no mean curve, or none ever gets there."""
+    for name, curve in curves.items():
+        if not len(curve.step_S):
+            raise ValueError(f"target={target:g}: the trainings of {name} share no step.")
     arrivals = {
         name: arrival(curve.step_S, curve.value_RS, target, metric)
         for name, curve in curves.items()

@@ -139,3 +139,14 @@ def test_a_lost_training_costs_hours_and_another_takes_its_place() -> None:
     assert lost is not None
     bounded.tell(lost, "failed", None, None, SECONDS)
     assert counts(run(bounded), "search") == {"poly": 2, "cosine": 2}
+
+
+def test_what_waits_for_a_state_is_paid_before_another_round() -> None:
+    for hours, num_left in ((0.24, 0), (0.26, 1)):  # 0.1 spent, 0.05 waits, a round costs 0.1
+        bounded = campaign(f"search.hours={hours}", "confirm.seeds=0")
+        first = [trial for trial in (bounded.next(), bounded.next()) if trial is not None]
+        for trial in first:
+            bounded.tell(trial, "completed", score(trial), None, SECONDS)
+        bounded.pending.append(bounded.plan.trial(bounded.plan.spaces[0], first[0].params))
+        arms = bounded.arms.values()
+        assert [bounded._may_ask(arm) for arm in arms] == [bool(num_left)] * 2
