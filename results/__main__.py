@@ -57,6 +57,8 @@ def make_parser(program: str = PROGRAM) -> tuple[Parser, dict[str, Parser]]:
     compare.add_argument("--reference", metavar="ARM", help="all arms against this one")
     _add_arms(compare)
     compare.add_argument("--no-plots", action="store_true", help="write no figures")
+    told = "only the paragraph for a pull request or a paper"
+    compare.add_argument("--paragraph", action="store_true", help=told)
 
     show = commands.add_parser("show", help="one screen on a run")
     show.add_argument("path", metavar="PATH")
@@ -86,6 +88,8 @@ def make_parser(program: str = PROGRAM) -> tuple[Parser, dict[str, Parser]]:
     export.add_argument("--tables", metavar="KINDS", help="csv,latex: records, table of arms")
     export.add_argument("--figures", metavar="KINDS", help="png,svg,pdf: every figure")
     export.add_argument("--journal", action="store_true", help="a file for optuna-dashboard")
+    told = "paragraph.txt, .md, .tex: what was compared, how, and the result"
+    export.add_argument("--paragraph", action="store_true", help=told)
     export.add_argument("--report", action="store_true", help="report.html")
     folder = "folder to write to (default: export/ in the run folder)"
     export.add_argument("--out", help=f"{folder}; with --journal or --report alone also a file")
@@ -138,6 +142,9 @@ def compare_command(args: argparse.Namespace) -> int:
     run = asked_run(args, args.metric)
     differences = differences_table(run)
     comparison = run.compare(args.metric, reference=args.reference, goal=args.goal)
+    if args.paragraph:
+        print(run.paragraph(comparison))
+        return 0
     if differences is not None:
         print(differences.caption)
         if differences.rows:
@@ -290,7 +297,13 @@ def make_exports(args: argparse.Namespace) -> list[Exporter]:
     Raises:
         ValueError: nothing was asked for, or an unknown kind.
     """
-    from results.exports.formats import JOURNAL_NAME, export_csv, export_journal, export_latex
+    from results.exports.formats import (
+        JOURNAL_NAME,
+        export_csv,
+        export_journal,
+        export_latex,
+        export_paragraph,
+    )
     from results.exports.snippet import export_schedule
     from results.plots import save_plots
     from results.report import REPORT_NAME, write_report
@@ -309,13 +322,14 @@ def make_exports(args: argparse.Namespace) -> list[Exporter]:
         ("latex" in tables, export_latex),
         (bool(figures), lambda run, out: save_plots(run, out, figures)),
         (args.journal, lambda run, out: [export_journal(run, file_at(out, JOURNAL_NAME))]),
+        (args.paragraph, export_paragraph),
         (args.report, lambda run, out: [write_report(run, file_at(out, REPORT_NAME))]),
     ]
     exports = [export for is_asked, export in exporters if is_asked]
     if not exports:
         raise ValueError(
             "export what? Give one or more of --schedule best, epochs=E, --tables csv,latex, "
-            "--figures png,svg,pdf, --journal, --report."
+            "--figures png,svg,pdf, --journal, --paragraph, --report."
         )
     if len(exports) > 1 and args.out and is_file_name(Path(args.out)):
         raise ValueError(f"--out must name a folder for several exports, but got {args.out!r}.")

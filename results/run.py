@@ -19,7 +19,7 @@ from results.reading import RunFiles, find_runs, missing_segments, read_run
 from results.records.lock import lock_holder
 from results.records.plain import as_plain
 from results.records.schema import KEYS, trial_from_row, with_own_params
-from results.records.segments import TABLES
+from results.records.segments import TABLES, read_commands
 from search_spaces.metric import VAL_ACCURACY, Metric
 from search_spaces.records import OPEN, named_value
 from search_spaces.registry import unknown_name
@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # scipy and optuna are imported late: `import results` stays 
     import optuna
     import pandas
 
+    from results.arms.paragraph import Paragraph
     from results.statistics.compare import Comparison
     from results.tables import Table
 
@@ -202,6 +203,17 @@ class Run:
             tables[name] = table.filter(pa.array([place in places for place in rows], pa.bool_()))
         excluded = {place: why for place, why in self.excluded.items() if place in places}
         return replace(self, **tables, excluded=excluded, notes=[*self.notes, *notes])
+
+    def paragraph(self, comparison: Comparison | None = None) -> Paragraph:
+        """What one pastes into a pull request or a paper: what was compared, how, the result.
+
+        comparison: of this run; None = `compare()`, whose ValueError it raises.
+        """
+        from results.arms.paragraph import write_paragraph
+
+        rows, typed = self.rows(), [line for path in self.dirs for line in read_commands(path)]
+        typed = typed or [m["command"] for m in self.manifests.values() if "command" in m]
+        return write_paragraph(rows, self.manifests, comparison or self.compare(), typed)
 
     def best(self, space: str | None = None) -> TrialConfig:
         """The config confirmed for this arm, in full; before that the one its search found best.

@@ -30,7 +30,7 @@ MAP = {
     "results.options": "",
     "results.records": "",
     "results.statistics": "results.tables",
-    "results.arms": "results.records results.statistics",
+    "results.arms": "results.tables results.records results.statistics",
     "results.study": "results.records results.statistics",
     "results.reading": "results.records results.arms",
     "results.run": "results.reading results.records results.statistics results.arms results.study "

@@ -1,4 +1,4 @@
-"""How does a run get into spreadsheets, papers and optuna-dashboard? As CSV, LaTeX, a journal."""
+"""How does a run get into spreadsheets, papers and optuna-dashboard? CSV, LaTeX, text, journal."""
 
 from __future__ import annotations
 
@@ -44,6 +44,22 @@ def export_latex(run: Run, directory: str | Path) -> list[Path]:
             path = directory / f"{name}.tex"
             write_text(path, replace(table, caption=table.caption + verdict).latex())
             paths.append(path)
+    return paths
+
+
+def export_paragraph(run: Run, directory: str | Path) -> list[Path]:
+    """Write paragraph.txt, .md and .tex: what was compared, how it was tuned, and the result."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    paragraph = run.paragraph()
+    texts = {
+        "txt": f"{paragraph}\n",
+        "md": paragraph.markdown(),
+        "tex": paragraph.latex(),
+    }
+    paths = [directory / f"paragraph.{ending}" for ending in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_text(path, text)
     return paths
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +16,8 @@ from results.records.schema import LATER_COLUMNS, SCHEMA_VERSION, SCHEMAS, Row
 
 TABLES = tuple(SCHEMAS)
 MANIFEST_NAME = "manifest.json"
+EVENTS_NAME = "events.jsonl"
+UNCHANGING = ("resume", "display", "max_concurrent", "report", "track")  # keys of a resume
 
 
 class DamagedFile(Exception):
@@ -124,6 +127,37 @@ def write_manifest(run_dir: Path, manifest: Mapping[str, Any]) -> None:
     """Replace a run's manifest.json, atomically and durably."""
     text = json.dumps(manifest, indent=2, sort_keys=True, default=str) + "\n"
     write_text(run_dir / MANIFEST_NAME, text)
+
+
+def read_commands(run_dir: Path) -> list[str]:
+    """What was typed to train a run: how it began, then what it went on with and changed.
+
+    A resume that only finished what was begun is left out. Empty where it is not recorded.
+    """
+    try:
+        lines = (run_dir / EVENTS_NAME).read_text().splitlines()
+    except (OSError, UnicodeError):
+        return []
+    commands: list[str] = []
+    for line in lines:
+        try:
+            event = json.loads(line)
+            told = event.get("command") if event.get("kind") == "start" else None
+        except (ValueError, AttributeError):  # half a line, of a crash
+            continue
+        if isinstance(told, str) and (not commands or _changes(told)):
+            commands.append(told)
+    return list(dict.fromkeys(commands))
+
+
+def _changes(command: str) -> bool:
+    """True of a resume that asks for something else; code is named again to allow its import."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return True
+    pairs = [word.partition("=") for word in words if "=" in word and not word.startswith("--")]
+    return any(key not in UNCHANGING and ":" not in value for key, _, value in pairs)
 
 
 def _newer_version(path: Path, version: int) -> ValueError:

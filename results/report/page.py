@@ -73,6 +73,7 @@ def render_report(run: Run) -> str:
         verdict=verdict,
         claims=[s for s in sentences if s != verdict] if len(sentences) <= MAX_CLAIMS else [],
         warnings=comparison.warnings,
+        paragraph=run.paragraph(comparison).text() if rows else "",
         tables=tables,
         evidence=EVIDENCE,
         sections=_sections(run, has_tables=bool(tables)),

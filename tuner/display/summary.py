@@ -44,6 +44,8 @@ def print_summary(run_dir: Path) -> None:
         lost = f"all {of} confirm trainings" if of > 1 else "the confirm training"
         heading = f"no best schedule, {lost} diverged of the best tried"
     console.print()
+    if comparison is not None:  # above the verdict, which stays on the last screen
+        console.print(f"for a pull request or a paper:\n{run.paragraph(comparison)}\n")
     console.print(f"{heading}: {best.space} {describe_params(best.params)}")
     for line in stage_lines(best.schedule):
         console.print(f"  {line}")

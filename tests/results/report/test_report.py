@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -76,6 +77,14 @@ def test_the_verdict_comes_first_and_every_part_in_order(page, run_dir):
     headings = ["Verdict", "Evidence", "Curves", "Schedules", "Search", "Where time went"]
     assert page.texts["h2"] == [*headings, "Provenance"]
     assert page.texts["h1"] == ["run"]
+
+
+def test_the_paragraph_stands_on_the_first_page_and_a_click_selects_it(page, run_dir):
+    run = results.load(run_dir)
+    assert page.texts["pre"][0] == run.paragraph().text()
+    assert ("pre", "class", "paragraph") in page.attributes
+    (style,) = page.texts["style"]
+    assert re.search(r"\.paragraph \{[^}]* user-select: all", style)
 
 
 def test_nothing_is_loaded_from_elsewhere(page):
@@ -217,7 +226,7 @@ def test_a_damaged_manifest_and_config_still_give_a_report(tmp_path):
     (run_dir / "config.yaml").unlink()
     page = page_of(run_dir)
     assert any("manifest.json was skipped" in text for text in page.texts["li"])
-    assert page.tags["pre"] == 0
+    assert page.tags["pre"] == 1  # the paragraph: no settings are known
 
 
 def test_odd_values_in_a_manifest_do_no_harm(tmp_path):
