@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from results.pictures import DRAWERS
 from results.run import Run, load, verify
 
 __all__ = ["Run", "load", "verify"]
+
+
+def _draw(value: Any) -> str:
+    from results.plots import notebook  # late: matplotlib
+
+    return notebook.draw_run(value) if isinstance(value, Run) else notebook.draw_comparison(value)
+
+
+DRAWERS |= {"Run": _draw, "Comparison": _draw}

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from results.arms.choice import objective_of, spaces_of, unit_of
 from results.arms.selection import Place, comparable_runs, place_of, places_of_arms
+from results.pictures import pictures_of
 from results.reading import RunFiles, find_runs, missing_segments, read_run
 from results.records.lock import lock_holder
 from results.records.plain import as_plain
@@ -266,7 +267,7 @@ class Run:
 
     def _repr_html_(self) -> str:
         states = "".join(f"<p>{escape(line)}</p>" for line in self.states())
-        return states + self.overview().html()
+        return states + self.overview().html() + pictures_of(self)
 
     def to_study(self, space: str) -> optuna.Study:
         """The Optuna study of this space, rebuilt in memory.

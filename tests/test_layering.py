@@ -28,14 +28,15 @@ MAP = {
     # What happened and what it means.
     "results.tables": "",
     "results.options": "",
+    "results.pictures": "",
     "results.records": "",
-    "results.statistics": "results.tables",
+    "results.statistics": "results.tables results.pictures",
     "results.arms": "results.tables results.records results.statistics",
     "results.study": "results.records results.statistics",
     "results.reading": "results.records results.arms",
     "results.run": "results.reading results.records results.statistics results.arms results.study "
-    "results.tables",
-    "results": "results.run",
+    "results.tables results.pictures",
+    "results": "results.run results.pictures results.plots",
     "results.measurements": "results.tables results.records results.statistics results.arms "
     "results.study results.run",
     "results.exports": "results.tables results.records results.statistics results.arms "

@@ -150,7 +150,7 @@ def _sections(judgment: Judgment) -> list[Section]:
         if len(curve.step_S)
     )
     curves = LoggedCurves(metric=judgment.metric, target=judgment.target, arms=arms)
-    differences = compared_info(judgment.comparison, judgment.scores)
+    differences = compared_info(judgment.comparison)
     is_paired = all(arm.difference.counts is None for arm in differences.arms)
     plot = DIFFERENCES if is_paired else replace(DIFFERENCES, title="Differences of the means")
     return [

@@ -132,11 +132,17 @@ def list_legend(
         )
 
 
-def save_figure(draw: Callable[[Figure], None], *paths: Path) -> list[Path]:
-    """Draw once and write each of these files; their folders are made where missing."""
+def draw_figure(draw: Callable[[Figure], None]) -> Figure:
+    """A figure that can be saved, with this on it."""
     figure = Figure(dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     draw(figure)
+    return figure
+
+
+def save_figure(draw: Callable[[Figure], None], *paths: Path) -> list[Path]:
+    """Draw once and write each of these files; their folders are made where missing."""
+    figure = draw_figure(draw)
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)

@@ -18,6 +18,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from results.pictures import pictures_of
 from results.statistics import overview
 from results.statistics.claims import (
     EQUAL_COST,
@@ -118,7 +119,8 @@ class Comparison:
     def _repr_html_(self) -> str:
         sentences = [self.verdict, *(f"Note: {warning}" for warning in self.warnings)]
         words = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
-        return words + "".join(table.html() for table in self.tables().values())
+        tables = "".join(table.html() for table in self.tables().values())
+        return words + pictures_of(self) + tables
 
 
 def compare(

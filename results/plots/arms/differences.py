@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from results.arms.choice import group_by_arm
-from results.arms.scores import confirm_scores
 from results.plots.figure import Plot
 from results.plots.style import color_of, subplots
 from results.run import Run
 from results.statistics.claims import Claim
 from results.statistics.compare import Comparison
-from results.statistics.paired import T_INTERVAL, Difference, Scores, paired_scores
+from results.statistics.paired import T_INTERVAL, Difference
 from results.statistics.wording import (
     amount,
     arm_label,
@@ -63,13 +60,11 @@ class DifferencesInfo:
 
 def differences_info(run: Run) -> DifferencesInfo:
     """Paired differences of the confirm seeds, as the comparison judges them."""
-    comparison = run.compare()
-    scores, _ = confirm_scores(group_by_arm(run.rows()), comparison.metric)
-    return compared_info(comparison, scores)
+    return compared_info(run.compare())
 
 
-def compared_info(comparison: Comparison, scores: Mapping[str, Scores]) -> DifferencesInfo:
-    """The same of any comparison and its scores; seeds that are not paired have no dots."""
+def compared_info(comparison: Comparison) -> DifferencesInfo:
+    """The same of any comparison; seeds that are not paired have no dots."""
     metric = comparison.metric
     reference, minus = comparison.differences()
     claims = {frozenset((claim.a, claim.b)): claim for claim in comparison.claims}
@@ -77,7 +72,7 @@ def compared_info(comparison: Comparison, scores: Mapping[str, Scores]) -> Diffe
         ArmDifference(
             name=name,
             difference=difference,
-            seed_R=_paired(difference, scores[name], scores[reference]),
+            seed_R=np.array(difference.values),
             outcome=_outcome(claims[frozenset((name, reference))], name),
         )
         for name, difference in minus.items()
@@ -111,10 +106,6 @@ def draw_differences(info: DifferencesInfo, figure: Figure) -> None:
     )
     dots = "Dots: paired seeds; bar" if any(len(arm.seed_R) for arm in arms) else "Bar"
     axes.set_title(f"{dots}: mean with {info.interval_kind}{grey}", fontsize=11)
-
-
-def _paired(difference: Difference, scores: Scores, others: Scores) -> NDArray[np.float64]:
-    return paired_scores(scores, others) if difference.counts is None else np.empty(0)
 
 
 def _outcome(claim: Claim, name: str) -> str:
