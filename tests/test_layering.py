@@ -87,6 +87,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "transformers": ("trainables/adapters/transformers.py",),
     "lightning": ("trainables/adapters/lightning.py",),
     "timm": ("trainables/adapters/timm.py",),
+    "IPython": ("tuner/display/",),
 }
 SEARCH_SPACES_MAY_IMPORT = {"numpy", "search_spaces", *sys.stdlib_module_names}
 # A noun has one module; a measurement is trained, read and drawn under one name. `run` is the

@@ -401,7 +401,7 @@ class Config:
     code: str = _key("same", "name", _one_of("same", "accept"),
         "accept = a resumed run goes on although your own code changed; the verdict says so")
     display: str = _key("auto", "name", _one_of("auto", "rich", "plain", "none"),
-        "while it runs; auto = rich in a terminal, plain elsewhere")
+        "while it runs; auto = rich in a terminal, one line in a notebook, plain elsewhere")
     report: bool = _key(True, "", SWITCH, "write report.html into the run folder at the end")
     dry_run: bool = _key(False, "", SWITCH, "print the plan and stop")
     # Not keys: spaces from files and presets, a trainable that cannot be imported, keys typed.

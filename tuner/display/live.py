@@ -1,7 +1,8 @@
-"""What does a person see while a run goes on? A live table in a terminal, lines elsewhere."""
+"""What does a person see while a run goes on? A live table or a line that moves, else lines."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ from tuner.display.phrases import describe_params, describe_seconds, point, say_
 from tuner.plan.ladder import share
 
 REFRESH_PER_SECOND = 4
+NOTEBOOK_SECONDS = 0.5  # between two drawings of a notebook's line
 HEARTBEAT_SECONDS = 30.0  # between lines when nothing else is to be said
 
 
@@ -127,6 +129,12 @@ class Display:
         busy = self.outlook.seconds_left()
         return None if busy is None else busy / self.most_live
 
+    def _left(self) -> str:
+        seconds = self.seconds_left()
+        if not seconds:
+            return ""
+        return f" (about {describe_seconds(seconds)} left; {self.outlook.cost_words()})"
+
     def _count(self, trial: TrialConfig, status: str, objective: float | None) -> None:
         """The best of the search alone: other roles have other seeds. Longer trainings first."""
         arm = self.arms.setdefault(trial.space, ArmState(planned=0))
@@ -205,11 +213,61 @@ class PlainDisplay(Display):
             f"{describe_params(trial.params)}: {result}{self._left()}"
         )
 
-    def _left(self) -> str:
-        seconds = self.seconds_left()
-        if not seconds:
-            return ""
-        return f" (about {describe_seconds(seconds)} left; {self.outlook.cost_words()})"
+
+class NotebookDisplay(Display):
+    """One line in a notebook's cell, redrawn at most twice a second; messages follow below it."""
+
+    handle: Any = None  # IPython's, of the line
+    drawn_at = -math.inf  # by the clock of time.monotonic
+
+    def start(self) -> None:
+        """Begin the line."""
+        from IPython.display import display
+
+        self.handle = display(self._line(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+
+    def stop(self) -> None:
+        """Leave it with how it ended."""
+        if self.handle is not None:
+            self.handle.update(self._line(is_over=True), raw=True)
+
+    def say(self, text: str) -> None:
+        """Print it below."""
+        print(text, flush=True)
+
+    def epoch_ended(self, trial: TrialConfig, record: EpochRecord) -> None:
+        """Move the line."""
+        super().epoch_ended(trial, record)
+        self._draw()
+
+    def trial_ended(
+        self, trial: TrialConfig, status: Status, outcome: Outcome | None, error: str | None
+    ) -> None:
+        """Move the line."""
+        super().trial_ended(trial, status, outcome, error)
+        self._draw()
+
+    def _draw(self) -> None:
+        now = time.monotonic()
+        if self.handle is not None and now - self.drawn_at >= NOTEBOOK_SECONDS:
+            self.drawn_at = now
+            self.handle.update(self._line(), raw=True)
+
+    def _line(self, is_over: bool = False) -> dict[str, str]:
+        counts = sum((arm.counts for arm in self.arms.values()), Counter[str]())
+        ended = counts.total()
+        lost = ended - sum(counts[status] for status in ENDED_WELL)
+        planned = max(ended, sum(arm.planned for arm in self.arms.values()))
+        parts = [f"{ended}/{planned} trainings{f', {lost} failed' if lost else ''}"]
+        parts.append(f"{describe_seconds(time.monotonic() - self.begun)} so far{self._left()}")
+        searched = {name: arm.best for name, arm in self.arms.items() if arm.best is not None}
+        if searched:
+            name = max(searched, key=lambda name: self.metric.score(searched[name]))
+            best = _metric_text(searched[name], self.metric)
+            parts.append(f"best {best} ({name})")
+        if is_over:
+            parts[1] = describe_seconds(time.monotonic() - self.begun)
+        return {"text/plain": "; ".join(parts)}
 
 
 class RichDisplay(Display):
@@ -293,11 +351,21 @@ class RichDisplay(Display):
 
 
 def make_display(kind: str, planned: Mapping[str, int], num_samples: int, **cost: Any) -> Display:
-    """The display named auto | rich | plain | none; arguments as of `Display`."""
-    if kind == "auto":
-        kind = "rich" if sys.stdout.isatty() else "plain"
+    """The display named auto | rich | plain | none; arguments as of `Display`.
+
+    auto is one line that moves in a notebook's cell.
+    """
     classes = {"rich": RichDisplay, "plain": PlainDisplay, "none": Display}
+    classes["auto"] = RichDisplay if sys.stdout.isatty() else PlainDisplay
+    if kind == "auto" and in_kernel():
+        return NotebookDisplay(planned, num_samples, **cost)
     return classes[kind](planned, num_samples, **cost)
+
+
+def in_kernel() -> bool:
+    """True in a cell of a notebook: Jupyter's kernel runs this code."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
 
 
 def _metric_text(value: float, metric: Metric) -> str:

@@ -28,7 +28,8 @@ PROGRAM, API = "python -m tuner.run", "tuner.search"
 
 def print_summary(run_dir: Path) -> None:
     """Print what `results.load` has to say about the finished run."""
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    # Plain text also in a notebook, where each print would be an output of its own.
+    console = Console(highlight=False, soft_wrap=True, markup=False, force_jupyter=False)
     run = load(run_dir)
     rows = run.rows()
     try:

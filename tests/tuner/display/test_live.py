@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from search_spaces.trial import TrialConfig
 from tests.fakes.trials import small_trial
 from tuner.display.live import (
     Display,
+    NotebookDisplay,
     PlainDisplay,
     RichDisplay,
     make_display,
@@ -202,3 +204,64 @@ def test_the_screen_counts_what_diverged_once_something_has() -> None:
     assert head.split()[:5] == ["space", "done", "running", "diverged", "failed"]
     assert row.split()[:7] == ["poly", "3/6", "0", "2", "0", "80.00", "%"]
     assert default.split()[:5] == ["baseline", "0/2", "0", "0", "0"]
+
+
+class Cell:
+    """Stands for the output of a notebook's cell."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def display(self, data: dict[str, str], *, raw: bool, display_id: bool) -> Cell:
+        assert raw
+        assert display_id
+        self.update(data, raw=True)
+        return self
+
+    def update(self, data: dict[str, str], *, raw: bool) -> None:
+        assert raw
+        self.lines.append(data["text/plain"])
+
+
+@pytest.fixture
+def cell(monkeypatch: pytest.MonkeyPatch) -> Cell:
+    """This process is a notebook's kernel."""
+    cell = Cell()
+    kernel = SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=cell.display))  # type: ignore[arg-type]
+    return cell
+
+
+def test_a_notebook_shows_one_line_that_moves(
+    cell: Cell, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.display.live.NOTEBOOK_SECONDS", 0.0)
+    display = make_display("auto", PLANNED, SAMPLES)
+    assert type(display) is NotebookDisplay
+    display.start()
+    assert cell.lines == ["0/6 trainings; 0 s so far"]
+    finish(display, poly(), 0.75)
+    assert cell.lines[-1].startswith("1/6 trainings; 0 s so far (about ")
+    assert cell.lines[-1].endswith("best val 75.00 % (poly)")
+    display.trial_started(poly(1))
+    display.trial_ended(poly(1), "failed", None, "ValueError: no")
+    display.stop()
+    assert cell.lines[-1] == "2/6 trainings, 1 failed; 0 s; best val 75.00 % (poly)"
+    # Nothing but the failure is printed.
+    assert capsys.readouterr().out.splitlines()[-1] == "ValueError: no"
+
+
+def test_the_line_moves_twice_a_second_at_most(cell: Cell) -> None:
+    display = make_display("auto", PLANNED, SAMPLES)
+    display.start()
+    finish(display, poly(), 0.75)
+    assert len(cell.lines) == 2
+    display.stop()
+    assert len(cell.lines) == 3
+
+
+def test_a_terminal_of_ipython_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = SimpleNamespace(get_ipython=lambda: SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "IPython", shell)  # type: ignore[arg-type]
+    assert type(make_display("auto", PLANNED, SAMPLES)) is PlainDisplay
