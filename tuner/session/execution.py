@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import secrets
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
@@ -68,6 +69,7 @@ def execute(
     interrupts = Interrupts()
     interrupts.install()
     try:
+        _tell_parcel(plan)
         slots = cluster.lay_out(plan.config)
         plan = cluster.settle(plan, slots.device)
         if resume is None:
@@ -91,6 +93,17 @@ def execute(
 
         ray.shutdown()
         interrupts.restore()
+
+
+def _tell_parcel(plan: Plan) -> None:
+    """One line where much travels with a function of a script or notebook."""
+    function = plan.config.trainable_function
+    if function is None:
+        return
+    from tuner.session.parcel import check_parcel
+
+    if line := check_parcel(str(plan.config.trainable), function):
+        print(line, file=sys.stderr, flush=True)
 
 
 def run_id(plan: Plan) -> str:
