@@ -11,7 +11,7 @@ from typing import Any
 
 from results import Run, load
 from search_spaces.registry import import_callable
-from tuner.config.schema import ConfigError, show
+from tuner.config.schema import ConfigError, flatten, show
 from tuner.plan.checks import check_surroundings
 from tuner.plan.usercode import MAIN, check_handed, check_import, name_of
 from tuner.run import make_request
@@ -58,7 +58,8 @@ def search(
 
     cluster.check_ray()
     given = {"space": space, "trainable": trainable, **(settings or {}), **keys}
-    given = {k: v for k, v in given.items() if v is not None or k not in NULL_IS_UNSAID}
+    said = {k: v for k, v in given.items() if v is not None or k not in NULL_IS_UNSAID}
+    given = dict(flatten(said))
     function = None  # the one that cannot be imported by its path
     own = None  # the one that was given, whether or not it can be
     for key in TRAINABLE:

@@ -177,6 +177,7 @@ class Session:
             name="tune",
             storage_path=scratch,
             verbose=0,
+            progress_reporter=Silence(),
             stop=StopAll(self),
             callbacks=[self.recorder, *make_trackers(self.plan.config.track, destination)],
             failure_config=tune.FailureConfig(max_failures=self.plan.config.max_failures),
@@ -221,6 +222,17 @@ class StopAll(tune.Stopper):  # type: ignore[misc]
     def stop_all(self) -> bool:
         """True once the session is stopping."""
         return self.session.stopping
+
+
+class Silence(tune.ProgressReporter):  # type: ignore[misc]
+    """Tune's own of a notebook clears the cell, also when it has nothing to say."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        """The display tells the progress."""
+        return False
+
+    def report(self, trials: list[Any], done: bool, *sys_info: str) -> None:
+        """Nothing."""
 
 
 def _report_line(run_dir: Path) -> str:
