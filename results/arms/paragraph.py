@@ -13,6 +13,7 @@ from typing import Any
 from results.arms.choice import group_by_arm, spaces_of
 from results.records.schema import Row, trial_from_row
 from results.statistics.compare import Comparison
+from results.statistics.cost import Devices, devices_of, seconds_of
 from results.statistics.overview import ArmSummary
 from results.statistics.paired import CONFIDENCE_SEQUENCE
 from results.statistics.wording import (
@@ -23,14 +24,13 @@ from results.statistics.wording import (
     format_params,
     metric_words,
     number,
+    screen_text,
     status_counts,
-    told,
     value_text,
 )
 from results.tables import latex_text
 from search_spaces.records import LOST, OPEN
 from search_spaces.space import TUNED_BASELINE, Range, SearchSpace, is_baseline, param_text
-from search_spaces.trial import Recipe
 
 Manifests = Mapping[str, Mapping[str, Any]]
 MAX_NAMED = 12  # arms told by name; the rest is counted
@@ -94,11 +94,11 @@ def write_paragraph(
     if not rows:
         return Paragraph(sentences=(), commands=tuple(commands))
     arms = group_by_arm(rows)
-    recipes = [trial_from_row(own[0]).recipe for own in arms.values()]
+    metric = trial_from_row(rows[0]).recipe.metric
     parts = [
         _compared(arms, manifests),
-        _training(recipes, rows, manifests),
-        _tuning(arms, manifests, comparison, metric_words(recipes[0].metric)),
+        _training(rows, manifests, comparison.unit),
+        _tuning(arms, manifests, comparison, metric_words(metric)),
         _scores(comparison, arms),
         _result(comparison),
         _intervals(comparison),
@@ -155,31 +155,31 @@ def _default(name: str, rows: list[Row], spaces: Mapping[str, Mapping[str, Searc
     return f"{own} ({curve}, not tuned)"
 
 
-def _training(recipes: Sequence[Recipe], rows: list[Row], manifests: Manifests) -> str:
-    """What was trained, on what and how long, as far as it is known."""
-    recipe = recipes[0]
+def _training(rows: list[Row], manifests: Manifests, unit: str) -> str:
+    """What was trained, on what and how long, as far as it is known; unit: a sample's word."""
+    trials = [trial_from_row(row) for row in rows]
+    recipe, own = trials[0].recipe, {name for trial in trials for name in trial.params}
     is_network = recipe.trainer == "network"
-    width = f" (width {recipe.width})" if is_network and recipe.width else ""
-    title = [f"{recipe.model}{width}" if recipe.model != "none" else ""]
-    title += [recipe.dataset if recipe.dataset != "none" else ""]
-    parts = [" on ".join(filter(None, title))]
-    unit = "training example" if is_network else "sample"
-    parts.append(f"{counted(recipe.epochs, 'epoch')} of {counted(recipe.train_examples, unit)}")
+    has_width = is_network and recipe.width and "width" not in own
+    model = f"{recipe.model}{f' (width {recipe.width})' if has_width else ''}"
+    title = [name for name in (model, recipe.dataset) if name != "none"]
+    parts = [" on ".join(title)]
+    parts.append(f"{counted(recipe.epochs, 'epoch')} of {recipe.train_examples:,} {unit}")
     tests = _each(manifests, lambda manifest: manifest.get("num_test"))
     if is_network and tests:
-        parts.append(f"{tests} test examples")
-    starts = {int(trial_from_row(row).params.get("batch0", recipe.batch0)) for row in rows}
-    if starts == {recipe.batch0}:
+        parts.append(f"{tests} {unit} to test")
+    if "batch0" not in own:
         parts.append(f"first batch {recipe.batch0:,}")
     if is_network:
-        names = " or ".join(dict.fromkeys(recipe.optimizer for recipe in recipes))
-        nesterov = "Nesterov momentum" if recipe.nesterov else "momentum"
-        parts.append(f"{names} with {nesterov} {recipe.momentum:g}")
-        parts.append(f"weight decay {recipe.weight_decay:g}")
+        optimizer = _distinct(trial.recipe.optimizer for trial in trials)
+        kind = "Nesterov momentum" if recipe.nesterov else "momentum"
+        momentum = "" if "momentum" in own else f" with {kind} {recipe.momentum:g}"
+        parts.append(f"{optimizer}{momentum}")
+        parts += [] if "weight_decay" in own else [f"weight decay {recipe.weight_decay:g}"]
         parts.append(recipe.precision)
     devices = sorted({row["device"] for row in rows if row["device"]})
     where = f", trained on {' and '.join(devices)}" if devices else ""
-    return f"Training: {', '.join(part for part in parts if part)}{where}."
+    return f"Training: {', '.join(parts)}{where}."
 
 
 def _tuning(
@@ -200,11 +200,21 @@ def _tuning(
     what += (f" ({how})" if how else "") + f", chosen by {judged}{_selected(manifests)}"
     costs = {name: comparison.details[name].search for name in configs}
     samples = _by_arm({n: c.samples_seen for n, c in costs.items()}, lambda n: f"{n:,}")
-    times = ""
-    if any(cost.train_seconds for cost in costs.values()):
-        seconds = {name: cost.train_seconds for name, cost in costs.items()}
-        times = f"; training time: {_by_arm(seconds, duration)}"
-    return f"{what}; samples: {samples}{times}."
+    times = _by_arm({name: _spent(arms[name], manifests) for name in configs}, str)
+    time = f"; time: {times}" if any(cost.train_seconds for cost in costs.values()) else ""
+    return f"{what}; {comparison.unit}: {samples}{time}."
+
+
+def _spent(rows: list[Row], manifests: Manifests) -> str:
+    """Device-hours of an arm's search; time alone where it is not known what trainings held."""
+    searched = [row for row in rows if row["role"] != "confirm"]
+    slots = [_section(manifests.get(row["run_id"], {}), "slots") for row in searched]
+    if not all(slots):
+        return duration(sum(map(seconds_of, searched)))
+    seconds: dict[Devices, float] = {}
+    for row, held in zip(searched, map(devices_of, slots), strict=True):
+        seconds[held] = seconds.get(held, 0.0) + seconds_of(row)
+    return " and ".join(devices.text(total) for devices, total in seconds.items())
 
 
 def _selected(manifests: Manifests) -> str:
@@ -229,7 +239,7 @@ def _scores(comparison: Comparison, arms: Mapping[str, list[Row]]) -> str:
         for row in arms[arm.name]
         if row["role"] == "confirm" and row["status"] == "completed" and row["samples_seen"]
     }
-    each = f", {_between(seen)} samples a training" if seen else ""
+    each = f", {_between(seen)} {comparison.unit} a training" if seen else ""
     spread = " +- standard deviation" if any(arm.n > 1 for arm in scored) else ""
     values = "; ".join(_score(arm, comparison) for arm in scored[:MAX_NAMED])
     rest = f"; {len(scored) - MAX_NAMED} more" if len(scored) > MAX_NAMED else ""
@@ -240,7 +250,7 @@ def _scores(comparison: Comparison, arms: Mapping[str, list[Row]]) -> str:
 def _score(arm: ArmSummary, comparison: Comparison) -> str:
     """ "poly 98.43 +- 0.20 % (p=0.9, interval=2)"; the name alone where it tells the config."""
     metric, details = comparison.metric, comparison.details.get(arm.name)
-    value = told(arm.mean, metric)
+    value = screen_text(arm.mean, metric)
     if arm.n > 1:
         unit = " %" if metric.is_accuracy else ""
         mean = value_text(arm.mean, metric, arm.sd)

@@ -42,13 +42,13 @@ def test_it_tells_arms_ranges_training_tuning_result_and_n(run_dir: Path) -> Non
     assert f"cosine, searched over delta0 from {ends.low:.4g} to {ends.high:.4g}" in text
     assert "the default (cosine from lr 0.05, not tuned)" in text
     assert (
-        "Training: mlp (width 32) on digits, 6 epochs of 1,200 training examples, "
-        f"{NUM_TEST_IMAGES} test examples, first batch 32, sgd with momentum 0.9, "
+        "Training: mlp (width 32) on digits, 6 epochs of 1,200 samples, "
+        f"{NUM_TEST_IMAGES} samples to test, first batch 32, sgd with momentum 0.9, "
         "weight decay 0.0005, fp32, trained on cpu." in text
     )
-    samples, seconds = TRIALS * 6 * 1200, TRIALS * 6 * 0.5  # 1,200 is no multiple of 32: 37.5
+    samples, seconds = TRIALS * 6 * 1200, TRIALS * 6 * 0.5  # an epoch of the fake takes 0.5 s
     assert f"Tuning: {TRIALS} configs an arm" in text
-    assert f"samples: {samples:,} an arm; training time: {seconds:.1f} s an arm." in text
+    assert f"samples: {samples:,} an arm; time: {seconds:.1f} s an arm." in text
     assert f"({SEEDS} seeds an arm, 7,200 samples a training)" in text
 
 
@@ -120,8 +120,17 @@ def test_of_a_training_of_the_users_own_only_what_is_known_is_told(tmp_path: Pat
     assert (
         "Training: mine:train, 6 epochs of 1,200 samples, first batch 32, trained on cpu." in text
     )
-    for word in ("sgd", "momentum", "weight decay", "fp32", "test examples", "width", "none"):
+    for word in ("sgd", "momentum", "weight decay", "fp32", "to test", "width", "none"):
         assert word not in text
+
+
+def test_what_is_searched_with_the_schedule_is_no_fact_of_the_training(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path / "run", {}, "") as store:
+        for decay in (1e-4, 1e-2):
+            trial = make_trial(params={"weight_decay": decay})
+            write_trial(store, replace(trial, training=("weight_decay",)))
+    text = tell(tmp_path / "run")
+    assert "sgd with momentum 0.9, fp32, trained on cpu." in text
 
 
 def test_losses_keep_their_unit(tmp_path: Path) -> None:
@@ -146,9 +155,18 @@ def test_cautions_and_budgets_are_told(tmp_path: Path) -> None:
         "confirm": {"top_k": 3},
     }
     versions = {"gradtune": "0.1.0", "python": "3.11.7", "torch": "2.11.0"}
-    change_manifest(run_dir, config=config, versions=versions, git={"sha": 40 * "a", "dirty": 1})
+    change_manifest(
+        run_dir,
+        config=config,
+        versions=versions,
+        git={"sha": 40 * "a", "dirty": 1},
+        slots={"gpus_per_trial": 0.5, "cpus_per_trial": 1, "max_concurrent": 1},
+    )
     text = tell(run_dir)
     assert "tpe sampler, short complete trainings first (squeezed schedules), budget 0.5" in text
+    hours = 2 * 6 * 0.5 / 3600 * 0.5  # configs, epochs, seconds, GPUs
+    assert hours < 0.001
+    assert "time: <0.001 GPU hours an arm." in text
     assert "chosen by validation accuracy (the best 3 on seeds of their own)" in text
     assert "Note: only 2 paired seeds" in text
     assert "GradTune 0.1.0 (git aaaaaaaaaa with changes), python 3.11.7, torch 2.11.0." in text
