@@ -265,6 +265,12 @@ class Run:
         header = ["arm", "trials", self.unit, column_title(words, metric)]
         return Table(caption="Arms, their trials and what they took", header=header, rows=rows)
 
+    def __repr__(self) -> str:  # of a table a screen would hold nothing else
+        runs = ", ".join(
+            f"{id_}: {m.get('status', 'unknown')}" for id_, m in self.manifests.items()
+        )
+        return f"<Run {runs}; {self.trials.num_rows} trials, {self.epochs.num_rows} epochs>"
+
     def _repr_html_(self) -> str:
         states = "".join(f"<p>{escape(line)}</p>" for line in self.states())
         return states + self.overview().html() + pictures_of(self)

@@ -73,6 +73,7 @@ def test_progress_is_one_line_and_the_summary_one_text(cells: list[Any]) -> None
         r"8/8 trainings; \d+ s; best val \d+\.\d\d % \((poly|cosine)\)", line[0].data["text/plain"]
     )
     printed = "".join(out.text for out in text)
+    assert {out.name for out in text} == {"stdout"}
     assert printed.startswith("starting Ray ...\n")
     assert "for a pull request or a paper:\nSchedules compared: poly, searched over" in printed
     assert "[1/8]" not in printed
@@ -95,8 +96,8 @@ def test_it_ends_with_a_verdict_tables_and_pictures(cells: list[Any], folder: Pa
         assert len(pictures) == num_pictures
         # Not blank: more colours than paper and ink.
         assert all(len(picture.convert("RGB").getcolors(2**20)) > 20 for picture in pictures)
-    told = output(cells, "print(run.paragraph())")[0].text
-    assert told == f"{run.paragraph()}\n"
+    told = output(cells, "print(run.paragraph()")[0].text
+    assert told == f"{run.paragraph().markdown()}\n"
     assert "tuner.search: 'space=[poly,cosine]'" in told
     assert "batch.initial=32" in told
 
@@ -107,4 +108,10 @@ def test_the_notebook_is_kept_as_it_was_run(cells: list[Any]) -> None:
     assert len(code_cells(kept)) == len(cells)
     text = NOTEBOOK.read_text()
     assert str(ROOT) not in text
-    assert all(cell.outputs for cell in code_cells(kept) if "run" in cell.source[:14])
+    outputs = [out for cell in code_cells(kept) for out in cell.outputs]
+    assert {out.output_type for out in outputs} == {"stream", "display_data", "execute_result"}
+    assert {out.name for out in outputs if out.output_type == "stream"} == {"stdout"}
+    assert (
+        len(PICTURE.findall("".join(out.get("data", {}).get("text/html", "") for out in outputs)))
+        == 3
+    )

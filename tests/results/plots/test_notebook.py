@@ -42,6 +42,11 @@ def test_a_run_shows_how_its_chosen_schedules_trained(run: results.Run) -> None:
     assert all(picture.width == 1200 for picture in pictures(html).values())
 
 
+def test_where_no_pictures_are_shown_it_is_one_line(run: results.Run) -> None:
+    # 2 search trainings of two arms, 3 confirm seeds of these and the default, 6 epochs each.
+    assert repr(run) == "<Run run: completed; 13 trials, 78 epochs>"
+
+
 def test_a_comparison_shows_its_differences_below_the_verdict(run: results.Run) -> None:
     comparison = run.compare()
     html = comparison._repr_html_()
