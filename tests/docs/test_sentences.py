@@ -13,6 +13,7 @@ from tests.docs.test_any_training import PAGE
 HERE = "tests/docs/test_any_training.py"
 USER, RUN = "tests/trainables/user/test_user_training.py", "tests/commands/test_user_run.py"
 LOSS, API = "tests/commands/test_objective_run.py", "tests/tuner/test_api.py"
+PARCEL = "tests/tuner/session/test_parcel.py"
 COLUMNS = "tests/commands/test_columns_run.py"
 PARAMS = "tests/tuner/plan/test_training_params.py"
 EXAMPLE = f"{USER}::test_the_example_of_the_docs_trains"
@@ -92,6 +93,15 @@ ELSEWHERE = {
     "A whole training (`mine.py`)": EXAMPLE,
     "or from Python, also with a function that lives in a notebook": (
         "tests/docs/test_snippets.py::test_the_search_from_python_runs_as_it_is_written"
+    ),
+    "Above 100 MB one line tells, by name, what is copied": (
+        f"{PARCEL}::test_little_is_not_told_and_much_is_in_one_line_by_name"
+    ),
+    "a variable that cannot be copied is refused by its name": (
+        f"{PARCEL}::test_what_cannot_travel_is_named_before_anything_starts"
+    ),
+    "NumPy arrays are read there in place, and are read-only": (
+        f"{API}::test_a_function_of_a_script_is_searched_and_the_run_returned"
     ),
     "Call it before `import ray`": (
         f"{API}::test_importing_tuner_is_cheap_and_ray_imported_too_early_is_refused"

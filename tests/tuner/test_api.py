@@ -29,9 +29,10 @@ SETTINGS = {"dataset.train_examples": 60, "batch.initial": 6, "confirm.seeds": 2
 # A script with a training of its own; prints what is asked for after the run.
 SCRIPT = """
 import math, sys
-import torch, tuner
+import numpy, torch, tuner
 
 SLOPE = 0.5
+ONES = numpy.ones(20)
 
 def train(schedule, seed, report):
     generator = torch.Generator().manual_seed(seed)
@@ -40,7 +41,8 @@ def train(schedule, seed, report):
         for step in schedule.epoch_steps(epoch):
             noise = torch.randn(20, generator=generator) / math.sqrt(step.batch_size)
             x = x - SLOPE * float(schedule.lr_S[step.stage]) * (x + noise)
-        report(val_accuracy=torch.exp(-x.norm()), test_correct=x.abs() < 0.3, state={"x": x})
+        report(val_accuracy=torch.exp(-x.norm()), test_correct=x.abs() < 0.3, state={"x": x},
+               writeable=float(ONES.flags.writeable))
 
 def broken(schedule, seed, report):
     report(val_accuracy=50)
@@ -201,6 +203,7 @@ def test_a_function_of_a_script_is_searched_and_the_run_returned(
     rows = run.trials.to_pylist()
     assert {row["status"] for row in rows} == {"completed"}
     assert {row["model"] for row in rows} == {"__main__:train"}
+    assert {dict(row["metrics"])["writeable"] for row in rows} == {0.0}
     assert {row["role"] for row in rows if row["test_accuracy"] is not None} == {"confirm"}
     for epoch in run.epochs.to_pylist():
         assert epoch["num_steps"] == 10

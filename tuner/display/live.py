@@ -356,9 +356,10 @@ def make_display(kind: str, planned: Mapping[str, int], num_samples: int, **cost
     auto is one line that moves in a notebook's cell.
     """
     classes = {"rich": RichDisplay, "plain": PlainDisplay, "none": Display}
-    classes["auto"] = RichDisplay if sys.stdout.isatty() else PlainDisplay
     if kind == "auto" and in_kernel():
         return NotebookDisplay(planned, num_samples, **cost)
+    if kind == "auto":
+        kind = "rich" if sys.stdout.isatty() else "plain"
     return classes[kind](planned, num_samples, **cost)
 
 
