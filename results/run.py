@@ -214,7 +214,10 @@ class Run:
 
         rows, typed = self.rows(), [line for path in self.dirs for line in read_commands(path)]
         typed = typed or [m["command"] for m in self.manifests.values() if "command" in m]
-        return write_paragraph(rows, self.manifests, comparison or self.compare(), typed)
+        whole = comparison or self.compare()
+        return write_paragraph(
+            rows, self.manifests, whole, typed, notes=self.notes, left_out=self.left_out
+        )
 
     def best(self, space: str | None = None) -> TrialConfig:
         """The config confirmed for this arm, in full; before that the one its search found best.

@@ -84,12 +84,20 @@ class Paragraph:
 
 
 def write_paragraph(
-    rows: list[Row], manifests: Manifests, comparison: Comparison, commands: Sequence[str]
+    rows: list[Row],
+    manifests: Manifests,
+    comparison: Comparison,
+    commands: Sequence[str],
+    *,
+    notes: Sequence[str] = (),
+    left_out: str = "",
 ) -> Paragraph:
     """The paragraph of a comparison of these trials; empty without trials.
 
     Args:
         commands: what was typed to train them, in order.
+        notes: on the runs, such as that one is unfinished.
+        left_out: a sentence on what was excluded by hand, which the verdict holds.
     """
     if not rows:
         return Paragraph(sentences=(), commands=tuple(commands))
@@ -100,10 +108,10 @@ def write_paragraph(
         _training(rows, manifests, comparison.unit),
         _tuning(arms, manifests, comparison, metric_words(metric)),
         _scores(comparison, arms),
-        _result(comparison),
+        _result(comparison, left_out),
         _intervals(comparison),
         _counts(rows),
-        *(f"Note: {warning}" for warning in comparison.warnings),
+        *(f"Note: {warning}" for warning in (*comparison.warnings, *notes)),
         _versions(manifests),
         "Reproduced by:" if commands else "",
     ]
@@ -262,12 +270,12 @@ def _score(arm: ArmSummary, comparison: Comparison) -> str:
     return f"{arm_label(arm.name)} {value}{chosen}"
 
 
-def _result(comparison: Comparison) -> str:
+def _result(comparison: Comparison, left_out: str) -> str:
     """The verdict; of a lone arm that there is none."""
     if len(comparison.arms) > 1:
         return _capital(comparison.verdict)
     diverged = diverged_text(comparison.diverged, comparison.metric)
-    return f"It was compared with no other schedule. {diverged}".rstrip()
+    return f"It was compared with no other schedule. {diverged} {left_out}".rstrip()
 
 
 def _intervals(comparison: Comparison) -> str:

@@ -172,6 +172,18 @@ def test_cautions_and_budgets_are_told(tmp_path: Path) -> None:
     assert "GradTune 0.1.0 (git aaaaaaaaaa with changes), python 3.11.7, torch 2.11.0." in text
 
 
+def test_what_was_excluded_or_picked_is_told(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "run", trials=2, seeds=3)
+    run = results.load(run_dir)
+    assert (
+        "Note: 2 of 3 arms were picked by name" in run.pick(["poly", "cosine"]).paragraph().text()
+    )
+    key = next(row["trial_key"] for row in run.rows() if row["role"] == "confirm")
+    assert main(["exclude", str(run_dir), key, "why=power cut"]) == 0
+    assert "Excluded by hand: 1 trial, " in tell(run_dir)
+    assert "power cut" in tell(run_dir)
+
+
 def test_several_runs_are_one_paragraph(tmp_path: Path) -> None:
     runs = [
         write_run(tmp_path / "a", arms=("poly",), trials=2, seeds=3),
