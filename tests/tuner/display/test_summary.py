@@ -83,7 +83,7 @@ def test_the_commands_name_a_family_of_ones_own_which_allows_its_code() -> None:
     _, export, more = next_commands(Path("runs/a"), run, CURVE)
     words = shlex.split(export, comments=True)
     assert words[:3] == ["python", "-m", "results"]
-    args = make_parser().parse_args(words[3:])
+    args = make_parser()[0].parse_args(words[3:])
     assert (args.command, args.schedule, args.family) == ("export", "best", CURVE)
     assert shlex.split(more, comments=True)[3:] == [
         *("resume=runs/a", "space=[poly,my/knee.py]", "trials=+10")
