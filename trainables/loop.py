@@ -159,12 +159,15 @@ class NetworkTraining:
     def _used(self, step: Step) -> dict[str, Any]:
         """Schedule columns: lr from the optimizer, batch from the loader, the rest by table.
 
-        The lr is that of a group whose factor is 1, or of the nearest, freed of its factor.
+        The lr is that of a group whose factor is 1, or of the nearest, freed of its factor. A
+        frozen group tells none; where all are frozen it is the table's.
         """
-        groups = zip(self.factor_G, self.optimizer.param_groups, strict=True)
-        factor, group = min(groups, key=lambda pair: abs(pair[0] - 1.0))
-        return planned(self.schedule, step) | {
-            "lr": float(group["lr"]) / factor,
+        groups = list(zip(self.factor_G, self.optimizer.param_groups, strict=True))
+        trained = [(factor, group) for factor, group in groups if factor > 0]
+        factor, group = min(trained or groups, key=lambda pair: abs(pair[0] - 1.0))
+        used = planned(self.schedule, step)
+        return used | {
+            "lr": float(group["lr"]) / factor if factor > 0 else used["lr"],
             "batch_size": self.batch_size,
             "momentum": float(group.get("momentum", 0.0)),
         }

@@ -101,6 +101,19 @@ def head_and_body(params: Named, *, lr: float, momentum: float, **_: object) -> 
     return torch.optim.SGD(groups, lr=lr, momentum=momentum)
 
 
+def frozen_body(params: Named, *, lr: float, **_: object) -> torch.optim.SGD:
+    """The last layer at ten times the lr, the rest at none."""
+    named = dict(params)
+    head = [p for name, p in named.items() if name.startswith("head")]
+    body = [p for name, p in named.items() if not name.startswith("head")]
+    groups = [{"params": body, "lr": 0.0}, {"params": head, "lr": 10.0 * lr}]
+    return torch.optim.SGD(groups, lr=lr)
+
+
+def all_frozen(params: Named, *, lr: float, **_: object) -> torch.optim.SGD:
+    return torch.optim.SGD([{"params": params, "lr_scale": 0.0}], lr=lr)
+
+
 def plain_before(
     params: Iterable[nn.Parameter],
     *,
@@ -154,6 +167,22 @@ def test_every_group_of_a_users_optimizer_follows_the_table_times_its_factor() -
         assert at_step[1] == lr
     ends = [table.epoch_steps(epoch)[-1].stage for epoch in (1, 2)]
     assert [record.lr for record in training.records] == [float(table.lr_S[m]) for m in ends]
+
+
+def test_a_frozen_group_stays_as_it_is_and_the_tables_lr_is_recorded() -> None:
+    training = training_with("frozen_body")
+    before = {name: p.detach().clone() for name, p in training.model.named_parameters()}
+    record = training.run_epoch()
+    moved = {n for n, p in training.model.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == {name for name in before if name.startswith("head")}
+    table = training.schedule
+    assert record.lr == pytest.approx(table.lr_S[table.epoch_steps(1)[-1].stage], rel=1e-15)
+
+
+def test_where_all_groups_are_frozen_the_tables_lr_is_recorded() -> None:
+    training = training_with("all_frozen")
+    table = training.schedule
+    assert training.run_epoch().lr == float(table.lr_S[table.epoch_steps(1)[-1].stage])
 
 
 def test_groups_go_on_from_a_checkpoint_as_if_nothing_had_happened() -> None:
