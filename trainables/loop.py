@@ -82,8 +82,7 @@ class NetworkTraining:
         )
         self.model: nn.Module = model.to(self.device, memory_format=torch.channels_last)
         self.optimizer = _make_optimizer(self.model, recipe, trial.lr0)
-        is_given = self.optimizer.defaults.get("lr") == trial.lr0
-        self.factor_G = group_factors(self.optimizer, trial.lr0 if is_given else None)
+        self.factor_G = group_factors(self.optimizer, asked_lr=trial.lr0)
         smoothing = recipe.label_smoothing
         self.loss: Loss = nn.CrossEntropyLoss(reduction="sum", label_smoothing=smoothing)
         self.probes = Probes(recipe.measurements)

@@ -8,7 +8,7 @@ with which group g was made (its own, else base), scale_g its `lr_scale` (timm's
     factor_g = base_g / base * scale_g       lr of group g at a step = lr of the table * factor_g
 
 So a group without an lr of its own has factor 1: what the table says and the records hold is what
-it uses.
+it uses. Where all groups have one lr, it is the base, whatever the optimizer's own is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from collections.abc import Sequence
 from torch import Tensor, optim
 
 
-def group_factors(optimizer: optim.Optimizer, base_lr: float | None = None) -> list[float]:
+def group_factors(
+    optimizer: optim.Optimizer, base_lr: float | None = None, *, asked_lr: float | None = None
+) -> list[float]:
     """factor_g of each parameter group, in the optimizer's order; all > 0 or 0 for a frozen group.
 
     Args:
@@ -26,6 +28,8 @@ def group_factors(optimizer: optim.Optimizer, base_lr: float | None = None) -> l
             leave in its groups.
         base_lr: the lr that the schedule's takes the place of, > 0; None = the optimizer's own.
             Not needed where all groups have one lr.
+        asked_lr: the lr that the optimizer was asked for, where that is known. If it is its own,
+            it needs no group that trains at it.
 
     Raises:
         ValueError: no group trains at the optimizer's own lr, so that nothing says which lr the
@@ -42,7 +46,7 @@ def group_factors(optimizer: optim.Optimizer, base_lr: float | None = None) -> l
     if base_lr is None and len(set(base_G)) == 1:
         return scale_G
     base = float(optimizer.defaults.get("lr", 0.0)) if base_lr is None else base_lr
-    if base <= 0 or (base_lr is None and base not in base_G):
+    if base <= 0 or (base_lr is None and base not in (asked_lr, *base_G)):
         raise ValueError(
             f"no parameter group trains at the optimizer's own lr ({base}), but at "
             f"{', '.join(map(str, dict.fromkeys(base_G)))}: give the lr that the schedule takes "

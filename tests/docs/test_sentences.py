@@ -50,7 +50,10 @@ ADAPTERS = {
         f"{GROUPS}::test_a_factor_is_the_groups_own_lr_over_the_optimizers"
     ),
     "The recorded `lr` is the table's": BY_GROUP,
-    "Groups of which none has the optimizer's lr need `base_lr=`": (
+    "Where all groups have one lr, the table's takes its place": (
+        f"{GROUPS}::test_an_optimizer_follows_the_table_alike_in_the_search_and_from_its_export"
+    ),
+    "Groups that differ and of which none has the optimizer's lr need `base_lr=`": (
         f"{GROUPS}::test_groups_without_a_reference_are_refused_in_one_line"
     ),
     "Momentum is the table's where that has one": (

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import runpy
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from results.exports.snippet import export_schedule
 from tests.fakes.trials import small_trial
 from tests.trainables.test_loop import assert_equal, train
+from trainables.adapters import ScheduleLR
 from trainables.loop import NetworkTraining
 from trainables.parameter_groups import group_factors, set_lrs, set_momentum
 
@@ -43,6 +47,14 @@ def test_groups_of_one_lr_need_no_reference() -> None:
     # The optimizer's own lr is torch's default there, or 0: nobody asked for it.
     assert group_factors(sgd({"lr": 0.3}, {"lr": 0.3}, lr=0.001)) == [1.0, 1.0]
     assert group_factors(sgd({}, {}, lr=0.0)) == [1.0, 1.0]
+
+
+def test_the_lr_that_was_asked_for_is_a_reference_where_groups_differ() -> None:
+    apart = sgd({"lr": 0.01}, {"lr": 0.4}, lr=0.1)
+    assert group_factors(apart, asked_lr=0.1) == pytest.approx([0.1, 4.0])
+    with pytest.raises(ValueError, match="no parameter group trains at the optimizer's own"):
+        group_factors(apart, asked_lr=0.2)  # the optimizer has another: torch's default, say
+    assert group_factors(sgd({"lr": 0.01}, {"lr": 0.01}, lr=0.1), asked_lr=0.1) == [1.0, 1.0]
 
 
 def test_a_scheduler_before_leaves_the_lr_that_a_group_was_made_with() -> None:
@@ -114,6 +126,10 @@ def all_frozen(params: Named, *, lr: float, **_: object) -> torch.optim.SGD:
     return torch.optim.SGD([{"params": params, "lr_scale": 0.0}], lr=lr)
 
 
+def all_at_a_tenth(params: Named, *, lr: float, **_: object) -> torch.optim.SGD:
+    return torch.optim.SGD([{"params": params, "lr": 0.1 * lr}], lr=lr)
+
+
 def plain_before(
     params: Iterable[nn.Parameter],
     *,
@@ -183,6 +199,27 @@ def test_where_all_groups_are_frozen_the_tables_lr_is_recorded() -> None:
     training = training_with("all_frozen")
     table = training.schedule
     assert training.run_epoch().lr == float(table.lr_S[table.epoch_steps(1)[-1].stage])
+
+
+def test_an_optimizer_follows_the_table_alike_in_the_search_and_from_its_export(
+    tmp_path: Path,
+) -> None:
+    trial = small_trial("batch.initial=64", "epochs=2")
+    searched = training_with("all_at_a_tenth")
+    while not searched.finished:
+        searched.run_epoch()
+    table = searched.schedule
+    lr = float(table.lr_S[-1])
+    assert 0.2 * trial.lr0 < lr < trial.lr0
+
+    followed, stepped = (all_at_a_tenth([("w", w)], lr=trial.lr0) for w in weights(2))
+    scheduler = ScheduleLR(followed, table)
+    followed.step()  # torch warns where its schedulers come first
+    scheduler.go_to(table.num_steps() - 1)
+    *_, snippet = export_schedule(trial, tmp_path)
+    runpy.run_path(str(snippet))["set_step"](stepped, lr, 0.0)
+    for optimizer in (searched.optimizer, followed, stepped):
+        assert [group["lr"] for group in optimizer.param_groups] == [lr]
 
 
 def test_groups_go_on_from_a_checkpoint_as_if_nothing_had_happened() -> None:
