@@ -43,6 +43,7 @@ EPOCH_SAMPLES = $epoch_samples
 # first sample of the stage, lr, batch size, momentum
 STAGES = $stages
 STARTS = [stage[0] for stage in STAGES]
+HAS_MOMENTUM = any(stage[3] > 0 for stage in STAGES)  # else the optimizer keeps its own
 
 
 def settings_at(samples_seen):
@@ -59,7 +60,7 @@ def set_step(optimizer, lr, momentum):
     for group, start in zip(optimizer.param_groups, own):
         share = start / base if base else 1.0
         group["lr"] = lr * share * group.get("lr_scale", 1.0)
-        if "momentum" in group:
+        if HAS_MOMENTUM and "momentum" in group:
             group["momentum"] = momentum
 
 

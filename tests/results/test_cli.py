@@ -205,6 +205,18 @@ def test_the_torch_snippet_sets_momentum(tmp_path):
     assert optimizer.param_groups[0]["lr"] == 0.25
 
 
+@pytest.mark.parametrize("interval", [1, 0])  # the stages in the snippet, and in the CSV
+def test_the_torch_snippet_leaves_momentum_alone_where_the_schedule_has_none(interval, tmp_path):
+    recipe = make_recipe(momentum=0.0, batch0=1)
+    *_, path = export_schedule(make_trial(params={"interval": interval}, recipe=recipe), tmp_path)
+    snippet = runpy.run_path(str(path))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.7)
+    lr, _, momentum = snippet["settings_at"](0)
+    snippet["set_step"](optimizer, lr, momentum)
+    assert optimizer.param_groups[0]["momentum"] == 0.7
+    assert optimizer.param_groups[0]["lr"] == lr
+
+
 def test_the_torch_snippet_keeps_each_groups_share_of_the_lr(tmp_path):
     *_, path = export_schedule(TRIALS["poly"], tmp_path)
     set_step = runpy.run_path(str(path))["set_step"]
