@@ -15,7 +15,8 @@ def stretched(
     """The config at another length: each stage, the warmup too, keeps its share of the samples.
 
     lr, batch and delta of a stage stay; at every step (interval=step) the curve is read as often
-    as there are steps. That lr and delta are also best at this length, nobody has tried.
+    as there are steps, and a `factor` per step becomes the whole's end_ratio. That lr and delta
+    are also best at this length, nobody has tried.
 
     Args:
         epochs: of the data of the run, > 0; may be a fraction.
@@ -53,6 +54,9 @@ def _with_samples(trial: TrialConfig, samples: int) -> TrialConfig:
     ratio = epochs / recipe.epochs
     if params["interval"] != STEP:
         params["interval"] *= ratio
+    elif "factor" in params:  # of each step: their number is another, the whole decay is not
+        del params["factor"]
+        params |= trial.curve_params
     return replace(
         trial,
         params=params,

@@ -39,6 +39,7 @@ TRIALS = {
     ),
     "warmup of before": make_trial("cosine", recipe=make_recipe(warmup_epochs=1.5)),
     "step": make_trial("step", {"interval": 2, "factor": 0.5}),
+    "factor by step": make_trial("step", {"interval": 0, "factor": 0.9}, recipe=BY_STEP),
     "seesaw": make_trial("seesaw", {"interval": 1, "split": 0.5}),
     "batch": make_trial("batch", {"interval": 1, "factor": 0.7071, "split": 0.0}),
     "momentum": make_trial("poly", {"p": 1.0, "momentum_share": 1.0}),
@@ -104,6 +105,18 @@ def test_double_the_length_is_every_stage_twice_as_long() -> None:
     found, table = TRIALS["poly"].schedule, stretched(TRIALS["poly"], epochs=12).schedule
     assert table.start_S.tolist() == (2 * found.start_S).tolist()
     np.testing.assert_allclose(table.lr_S, found.lr_S, rtol=1e-12)
+
+
+def test_a_factor_per_step_keeps_the_whole_decay_at_another_length() -> None:
+    found = TRIALS["factor by step"]  # 24 steps
+    for longer in (stretched(found, epochs=6), stretched(found, steps=48)):
+        expected = found.lr0 * 0.9 ** (np.arange(48) / 2)
+        np.testing.assert_allclose(longer.schedule.lr_S, expected, rtol=1e-9)
+        assert formula(longer)["end_ratio"] == pytest.approx(0.9**24)
+    recipe = replace(BY_STEP, warmup_epochs=1.0)  # 8 steps, twice as many at the double length
+    warm = replace(found, recipe=recipe)
+    table = stretched(warm, epochs=6).schedule
+    np.testing.assert_allclose(table.lr_S[16:], warm.lr0 * 0.9 ** (np.arange(32) / 2), rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["by step", "warmup"])
