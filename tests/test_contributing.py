@@ -174,8 +174,8 @@ from tuner.plan.plan import make_plan
 from tuner.session.cluster import settle
 
 info = describe("halves", None)
-words = ["dataset.name=halves", "measure=[length]", "epochs=2", "space=poly", "model.width=4"]
-words += ["dataset.val_fraction=0.2"]
+words = ["workload=digits", "dataset.name=halves", "measure=[length]", "epochs=2", "space=poly"]
+words += ["dataset.val_fraction=0.2", "model.width=4"]
 plan = make_plan(compose([*words, "batch.initial=10"]))
 is_light = "torch" not in sys.modules
 plan = settle(plan, "cpu")

@@ -62,6 +62,7 @@ def render_judgment(judgment: Judgment) -> str:
     return render_page(
         title=judgment.source.name,
         trained=f"{metric_words(judgment.metric)} {judgment.at}",
+        paragraph="",
         notes=[sentence_of(note) for note in (judgment.pairing, *judgment.notes)],
         verdict=verdict,
         claims=[claim for claim in claims if claim != verdict],

@@ -152,14 +152,15 @@ def test_the_winners_numbers_are_confirmed_told_and_exported(
         w.startswith("beta2, momentum, weight_decay: not searched") for w in comparison.warnings
     )
     assert f"beta2={best.params['beta2']:.4g}" in comparison.tables()["choices"].text()
-    _, plan, snippet = export_schedule(best, tmp_path)
+    export_schedule(best, tmp_path)
+    plan, snippet = tmp_path / "schedule.json", tmp_path / "torch_snippet.py"
     found = json.loads(plan.read_text())
     assert found["training"] == best.training_params
     assert found["training"].keys() == {"beta2", "weight_decay", "momentum"}
     told = f"Trained with beta2={best.params['beta2']:.4g}, momentum="
     assert told in snippet.read_text()
     network = search("network").best("poly")
-    _, _, snippet = export_schedule(network, tmp_path)
+    export_schedule(network, tmp_path)
     assert f"weight_decay={network.params['weight_decay']}" in snippet.read_text()
 
 
