@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 SCRIPTS: dict[str, list[str]] = {
     "benchmarks.coverage": ["--simulations", "4"],
     "benchmarks.gpu": ["--images", "64"],
-    "benchmarks.overhead": ["--trials", "3", "--fits", "1"],
+    "benchmarks.overhead": ["--trials", "2", "--fits", "1"],
     "benchmarks.published": ["{}", "--replays", "2", "--draws", "2"],
     "benchmarks.table": ["--steps", "2000"],
     "benchmarks.throughput": ["--images", "128", "--pairs", "1", "--model", "resnet8"],
