@@ -10,17 +10,19 @@ import json
 import socket
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray import tune
+from ray import cloudpickle, tune
 
 from search_spaces.records import score_on_test, so_far, wall_seconds
 from search_spaces.registry import lookup
 from search_spaces.trial import TrialConfig
 from trainables import TRAINERS
+from trainables.failures import FunctionError, Patience, ProcessError, lasting
 
 if TYPE_CHECKING:  # both import torch
     from trainables.checkpoints import Checkpoints
@@ -28,16 +30,15 @@ if TYPE_CHECKING:  # both import torch
 
 # A state is saved when training since the last one took this many times what saving takes.
 SAVE_PAYS = 20.0
-# Errors that every process would raise again.
-MISTAKES = (ValueError, TypeError, AttributeError, ImportError)
 
 
 class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
     """Runs a `Training`; every finished epoch is reported and checkpointed.
 
     Its config: `trial` (TrialConfig.to_dict() as JSON), `schedule` (table or None), `device`,
-    `checkpoints` (directory for the states of all trials, or None for no states of ours), and
-    `function` (Ray's reference to a training that cannot be imported, or None).
+    `checkpoints` (directory for the states of all trials, or None for no states of ours), `logs`
+    (of what the functions of all trials print), `isolate`, `max_report_seconds`, `max_failures`,
+    and `function` (Ray's reference to a pickled training that cannot be imported, or None).
     A worker finds the newest good state of its trial by trial_key alone. A result holds
     `records` (all epochs on the first report after a load, else the last one), `attempt`,
     `host`, and at the end `outcome` (or `failure`) and done=True; `status` is interrupted until
@@ -45,7 +46,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
     paused after that epoch, and goes on from its state when it is handed out with a later one.
     `share` in its config: after which epochs to keep the state for others, and which to begin
     from; `shared_samples` came from there, `kept` are the keys of those it has kept. `warning`: a
-    state could not be saved.
+    state could not be saved. `lost`: why the training begins again from its newest state.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -57,6 +58,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         self.shared_samples = 0
         self.kept: list[str] = []
         self.warning: str | None = None
+        self.num_lost = 0
         self.saved_at, self.save_seconds = time.monotonic(), 0.0
         self.noted_at = time.monotonic()
 
@@ -65,8 +67,14 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         train = lookup("trainer", self.trial.recipe.trainer, TRAINERS)
         self.noted_at = time.monotonic()  # imported: what begins now is the training
         options = {"schedule": config.get("schedule"), "device": config.get("device", "cpu")}
-        if config.get("function"):
-            options["trainable"] = _fetch(config["function"])
+        if self.trial.recipe.trainer == "user":
+            logs, function = config.get("logs"), config.get("function")
+            options |= {
+                "isolate": config.get("isolate", True),
+                "log": f"{logs}/{self.trial.trial_key}.txt" if logs else None,
+                "patience": Patience(config.get("max_report_seconds")),
+                "trainable": _fetch(function) if function else None,
+            }
         training: Training = train(self.trial, **options)
         return training
 
@@ -77,7 +85,11 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train and report one epoch. What a new process would not cure is reported as failed."""
+        """Train and report one epoch.
+
+        What a new process would not cure is reported as failed; a training whose process is lost
+        begins again here, in another.
+        """
         try:
             training = self.training or self._take_up()
             if not (training.finished or self._is_paused(training)):
@@ -89,15 +101,36 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             outcome = asdict(training.outcome()) if has_ended else None
             if outcome is not None:
                 outcome["wall_seconds"] = self._time_spent(training)
-        except MISTAKES:
-            return self._report(failure={"status": "failed", "error": traceback.format_exc()})
-        except (RuntimeError, MemoryError) as error:
-            is_users = self.trial.recipe.trainer == "user"  # torch's word for wrong shapes
-            if not _is_out_of_memory(error) and not is_users:
+        except ProcessError as error:
+            return self._lose(error, str(error))
+        except FunctionError as error:
+            if error.status is None:
+                return self._lose(error, error.line)
+            return self._fail(error, error.status)
+        except Exception as error:
+            status = lasting(error)
+            if status is None:
                 raise
-            status = "oom" if _is_out_of_memory(error) else "failed"
-            return self._report(failure={"status": status, "error": traceback.format_exc()})
+            return self._fail(error, status)
         return self._report(outcome=outcome, is_paused=self._is_paused(training))
+
+    def _lose(self, error: ProcessError | FunctionError, why: str) -> dict[str, Any]:
+        """Begin again from the newest state, max_failures times."""
+        self.num_lost += 1
+        retries = self.config.get("max_failures", 0)
+        if self.num_lost > retries:
+            return self._fail(error, "failed")
+        log = f"; log: {error.log}" if error.log else ""
+        result = self._report(lost=f"{why} (retry {self.num_lost} of {retries}){log}")
+        self.training, self.num_reported = None, 0
+        return result
+
+    def _fail(self, error: Exception, status: str) -> dict[str, Any]:
+        """What is recorded begins with the log, and ends with the exception's own line."""
+        if not isinstance(error, ProcessError | FunctionError):
+            return self._report(failure={"status": status, "error": traceback.format_exc()})
+        text = f"log: {error.log}\n{error}" if error.log else str(error)
+        return self._report(failure={"status": status, "error": text})
 
     def _is_paused(self, training: Training) -> bool:
         """True when the training has passed the report that it is to stop after for now.
@@ -192,6 +225,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         outcome: dict[str, Any] | None = None,
         failure: dict[str, Any] | None = None,
         is_paused: bool = False,
+        lost: str | None = None,
     ) -> dict[str, Any]:
         records = self.training.records if self.training else []
         metric = self.trial.recipe.metric
@@ -218,17 +252,18 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             "samples_seen": records[-1].samples_seen if records else 0,
             "wall_seconds": seconds,
             "warning": self.warning,
+            "lost": lost,
             "done": is_paused or outcome is not None or failure is not None,
         }
 
 
+def pickled(function: Callable[..., object]) -> bytes:
+    """A function that cannot be imported, with the globals it refers to, for any process."""
+    data: bytes = cloudpickle.dumps(function)
+    return data
+
+
 @functools.cache
 def _fetch(reference: ray.ObjectRef) -> Any:
-    """The object; once per process, so that what a function keeps (its data) stays."""
+    """The pickled function; it may hold much, and is fetched once per process."""
     return ray.get(reference)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """CUDA has a class of its own, the CPU allocator a RuntimeError."""
-    texts = ("not enough memory", "can't allocate memory", "out of memory")
-    return isinstance(error, MemoryError) or any(text in str(error) for text in texts)

@@ -1,6 +1,6 @@
 """Does a recorded training come out the same again? `python -m tuner.reproduce RUN TRIAL`.
 
-It is trained once more, in this process and along the same table, and compared bit for bit with
+It is trained once more, and along the same table, and compared bit for bit with
 what was recorded of it; the run folder is only read. Code and data are taken as a resume does.
 """
 
@@ -16,8 +16,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.failures import FunctionError
 from tuner.config.schema import ConfigError
 from tuner.run import exit_code, read_command
+from tuner.session.cluster import set_environment
 
 if TYPE_CHECKING:  # torch
     from trainables.training import Training
@@ -216,7 +218,12 @@ def _training(
     device = "cuda" if (manifest.get("slots") or {}).get("gpus_per_trial") else "cpu"
     if device == "cuda" and pick_device() != "cuda":
         raise ConfigError(f"it was trained on {row['device']}: there is no GPU here")
-    options = {} if trainable is None else {"trainable": trainable}
+    options = {}
+    if trainable is not None:
+        set_environment()  # before ray is imported
+        from trainables.trainable import pickled
+
+        options = {"trainable": pickled(trainable)}
     make = lookup("trainer", trial.recipe.trainer, TRAINERS)
     training: Training = make(trial, device=device, **options)
     return training
@@ -227,6 +234,8 @@ def _train(training: Training, num_epochs: int) -> str:
     try:
         while len(training.records) < num_epochs and not training.finished:
             training.run_epoch()
+    except FunctionError as error:
+        return f"epoch {len(training.records) + 1} raised {error.line}"
     except Exception as error:  # of the user's own code
         first_line = next(iter(str(error).strip().splitlines()), "")
         return f"epoch {len(training.records) + 1} raised {type(error).__name__}: {first_line}"

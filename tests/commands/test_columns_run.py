@@ -180,7 +180,7 @@ def id_of(run_dir: Path) -> str:
 
 
 def test_a_training_without_params_is_refused_before_anything_starts(inline: Inline) -> None:
-    trainable = "trainable=tests.trainables.user.test_user_training:descend"
+    trainable = "trainable=tests.fakes.losses:descend"
     done = inline.run(*OWN[1:], trainable, "spaces.poly.intervall.value=1", "name=never")
     assert done.returncode == 2
     assert done.stderr == (

@@ -17,7 +17,7 @@ from tests.fakes.tune_loop import Inline
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
 
-TRAINABLE = "trainable=tests.trainables.user.test_user_training:descend"
+TRAINABLE = "trainable=tests.fakes.losses:descend"
 SMALL = (
     *("dataset.train_examples=100", "lr=0.5", "batch.initial=5", "epochs=6", "trials=6"),
     *("confirm.seeds=2", "max_concurrent=1", "display=plain"),
@@ -121,10 +121,7 @@ def test_a_training_named_by_its_file_that_reports_percent_fails_with_that_line(
 def test_dry_run_times_one_epoch_of_the_users_own_training(inline: Inline) -> None:
     done = inline.run(TRAINABLE, *SMALL, "dry_run=true")
     assert done.returncode == 0, done.stderr
-    assert (
-        "workload user: tests.trainables.user.test_user_training:descend, 100 training samples"
-        in done.stdout
-    )
+    assert "workload user: tests.fakes.losses:descend, 100 training samples" in done.stdout
     assert "from two timed epochs" in done.stdout
 
 

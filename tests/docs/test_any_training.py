@@ -14,7 +14,6 @@ import logging
 import math
 import random
 import re
-import signal
 import textwrap
 import tomllib
 from pathlib import Path
@@ -33,6 +32,7 @@ import tuner
 from search_spaces.schedule import Schedule
 from tests.conftest import ROOT
 from tests.docs.text import blocks
+from tests.fakes.threads import InThread
 from tests.fakes.tune_loop import do_without_ray
 from tests.trainables.user.test_user_training import user_trial
 from trainables.trainable import ScheduledTrainable
@@ -48,7 +48,7 @@ from tuner.session.cluster import lay_out
 torch.set_num_threads(1)
 PAGE = "docs/any_training.md"
 TEXT = " ".join((ROOT / PAGE).read_text().split())
-TRAINABLE = "trainable=tests.trainables.user.test_user_training:descend"
+TRAINABLE = "trainable=tests.fakes.losses:descend"
 WORDS = (TRAINABLE, "dataset.train_examples=60", "lr=0.5", "batch.initial=6", "epochs=4")
 LAST = {"val_accuracy": 0.5, "test_accuracy": 0.5}
 
@@ -65,7 +65,7 @@ def snippet(beginning: str) -> str:
 
 
 def finish(function: Any, **kwargs: Any) -> UserTraining:
-    training = UserTraining(user_trial(**kwargs), trainable=function)
+    training = InThread(user_trial(**kwargs), trainable=function)
     while not training.finished:
         training.run_epoch()
     return training
@@ -145,7 +145,7 @@ def test_a_prefix_without_a_state_is_trained_from_the_start_again(
 
     class Worker(ScheduledTrainable):
         def make_training(self, config: dict[str, Any]) -> UserTraining:
-            return UserTraining(self.trial, trainable=function)
+            return InThread(self.trial, trainable=function)
 
     whole = user_trial(recipe={"train_examples": 60, "batch0": 6})
     for trial in (dataclasses.replace(whole, until=2), whole):
@@ -225,16 +225,6 @@ def test_pythons_own_generator_is_seeded_too() -> None:
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_signal_handlers_cannot_be_set_in_the_function() -> None:
-    says("Your function runs in a thread of the worker (signal handlers cannot be set there).")
-
-    def function(schedule: Schedule, seed: int, report: Report) -> None:
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-
-    with pytest.raises(ValueError, match="signal only works in main thread"):
-        finish(function)
-
-
 def test_the_functions_code_is_watched_with_what_it_imports(tmp_path: Path) -> None:
     says("a resume refuses it where it does something else than when the run began")
     says("also in files of its folder that it imports; comments and docstrings may change.")
@@ -308,9 +298,9 @@ def test_the_lines_that_go_on_from_a_state_go_on_from_it() -> None:
     names: dict[str, Any] = {"torch": torch, "LAST": LAST, "begun": begun}
     whole = textwrap.indent(textwrap.dedent(setup) + body, "    ")
     exec(f"def train(schedule, seed, report):\n{whole}", names)
-    first = UserTraining(user_trial(), trainable=names["train"])
+    first = InThread(user_trial(), trainable=names["train"])
     first.run_epoch()
-    second = UserTraining(user_trial(), trainable=names["train"])
+    second = InThread(user_trial(), trainable=names["train"])
     second.load_state_dict(first.state_dict())
     while not second.finished:
         second.run_epoch()

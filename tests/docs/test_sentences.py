@@ -12,6 +12,7 @@ from tests.docs.test_any_training import PAGE
 
 HERE = "tests/docs/test_any_training.py"
 USER, RUN = "tests/trainables/user/test_user_training.py", "tests/commands/test_user_run.py"
+PROCESS, ISOLATED = "tests/trainables/user/test_process.py", "tests/commands/test_isolated_run.py"
 LOSS, API = "tests/commands/test_objective_run.py", "tests/tuner/test_api.py"
 PARCEL = "tests/tuner/session/test_parcel.py"
 COLUMNS = "tests/commands/test_columns_run.py"
@@ -89,6 +90,8 @@ ADAPTERS = {
         f"{EXPORT}::test_an_exported_table_is_read_back_to_the_last_digit"
     ),
 }
+LEAK = f"{PROCESS}::test_a_global_of_the_users_module_leaks_only_where_trainings_share_a_process"
+DEATH = f"{ISOLATED}::test_deaths_and_hangs_are_tried_again_counted_and_the_search_goes_on"
 # Words of sentences that `says` quotes nowhere -> the test that runs them.
 ELSEWHERE = {
     "GradTune needs one function of you": EXAMPLE,
@@ -158,6 +161,31 @@ ELSEWHERE = {
     ),
     "`code=accept` goes on with other code, and the verdict says so": CHANGED,
     "The commit of your repository is recorded, and whether it had changes": CHANGED,
+    "runs in the main thread of a process of its own": (
+        f"{PROCESS}::test_the_function_runs_in_the_main_thread_of_its_process_and_may_handle_signals"
+    ),
+    "A process is forked from one that has imported torch": (
+        f"{ISOLATED}::test_dry_run_tells_file_and_line_of_an_error_and_what_a_process_costs"
+    ),
+    "With `isolate=false` the trainings of a worker share one process": LEAK,
+    "What it prints, logs or warns": (
+        f"{PROCESS}::test_prints_logging_warnings_and_what_libraries_write_go_to_the_log"
+    ),
+    "the error of a failed training begins with the path": (
+        f"{ISOLATED}::test_an_error_begins_with_its_log_and_ends_with_its_line"
+    ),
+    "`display_log=true` shows its last line": (
+        f"{ISOLATED}::test_the_last_printed_line_is_shown_where_asked_for"
+    ),
+    "A process that dies (`os._exit`, a segmentation fault": DEATH,
+    "`max_failures` times; then it counts as failed": DEATH,
+    "The same happens to a training that hangs": DEATH,
+    "by default 20 times its usual time between reports": (
+        f"{PROCESS}::test_usual_times_are_this_trainings_or_those_before_and_at_least_ten_minutes"
+    ),
+    "Where a training crashed or hung is in its log": (
+        f"{PROCESS}::test_a_hang_is_ended_after_the_seconds_given_and_its_log_says_where"
+    ),
     "Any name goes that is no column of the records already": (
         f"{PARAMS}::test_bad_names_of_a_users_training_are_one_line"
     ),

@@ -15,6 +15,7 @@ from torch.nn import functional
 from examples import gpt
 from results.exports.snippet import export_schedule
 from search_spaces.trial import TrialConfig
+from tests.fakes.threads import InThread
 from tests.trainables.user.test_user_training import measured, saved, user_trial
 from trainables.user.adapter import UserTraining
 
@@ -43,7 +44,7 @@ def growing_trial(**kwargs: Any) -> TrialConfig:
 
 
 def finish(trial: TrialConfig) -> UserTraining:
-    training = UserTraining(trial)
+    training = InThread(trial)
     while not training.finished:
         training.run_epoch()
     return training
@@ -169,9 +170,9 @@ def test_an_interrupted_training_and_one_along_its_export_are_the_same(
     monkeypatch.setattr(gpt, "NUM_HELD_OUT", 8)
     trial = growing_trial(role="confirm", seed=5)
     whole = finish(trial)
-    begun = UserTraining(trial)
+    begun = InThread(trial)
     begun.run_epoch()
-    resumed = UserTraining(trial)
+    resumed = InThread(trial)
     resumed.load_state_dict(saved(begun))
     while not resumed.finished:
         resumed.run_epoch()

@@ -1,36 +1,32 @@
 """How does the user's own trainable become a `Training`? It reports, we ask.
 
-`trainable(schedule, seed, report)` runs in a thread of its own: it follows the table and calls
-`report(...)` at the end of each epoch. An error of the function is an error of `run_epoch`, and a
-training that nobody wants any more ends inside `report`. What is recorded of lr, batch and
-momentum is the table's; that the function uses it is its side of the contract.
+`trainable(schedule, seed, report)` runs in the main thread of a process of its own (`process.py`):
+it follows the table and calls `report(...)` at the end of each epoch. An error of the function is
+an error of `run_epoch`, and a training that nobody wants any more ends inside `report`. What is
+recorded of lr, batch and momentum is the table's; that the function uses it is its side of the
+contract.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-import random
-import threading
 import time
 import weakref
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, NoReturn
 
-import numpy as np
 import torch
 
 from search_spaces.records import EpochRecord, Outcome, so_far
-from search_spaces.registry import import_callable
 from search_spaces.schedule import Schedule
 from search_spaces.space import OF_TABLE
 from search_spaces.trial import TrialConfig
+from trainables.failures import NUM_REMEMBERED, FunctionError, Patience, ProcessError
 from trainables.training import hardware, planned
-from trainables.user import Trainable, extra_arguments
-from trainables.user.report import Abandoned, End, EpochReport, Report, Turns, load_state
-
-STOP_SECONDS = 5.0  # an abandoned function has to leave `report` and clean up
+from trainables.user.answers import End, EpochReport
+from trainables.user.process import Order, Player, Start, preload_of, server, start_child
 
 
 class UserTraining:
@@ -43,7 +39,16 @@ class UserTraining:
     `seconds` is all the time between two reports, the function's own evaluation included.
     A training interrupted without a `state=` begins anew.
 
-    Arguments as of NetworkTraining; trainable=None imports what the recipe's model names.
+    Arguments as of NetworkTraining, and:
+        trainable: a function that cannot be imported, pickled; None = what the recipe's model
+            names.
+        isolate: a fresh process for this training; False = the one of the training before.
+        log: the file that what the function prints is appended to; None = printed as it is.
+        patience: how long a report may take; None = as long as it likes.
+        start: how the function gets its process; None = as above.
+
+    Attributes:
+        start_seconds: in which the process has imported the function; nan before the first epoch.
     """
 
     def __init__(
@@ -52,18 +57,28 @@ class UserTraining:
         *,
         schedule: Schedule | None = None,
         device: str = "cpu",
-        trainable: Trainable | None = None,
+        trainable: bytes | Callable[..., object] | None = None,
+        isolate: bool = True,
+        log: str | None = None,
+        patience: Patience | None = None,
+        start: Start | None = None,
     ) -> None:
         self.trial = trial
         self.schedule = schedule or trial.schedule
         self.device = torch.device(device)
-        self.trainable: Trainable = trainable or import_callable(trial.recipe.model)
+        self.trainable = trainable or trial.recipe.model
+        self.log, self.patience = log, patience or Patience(math.inf)
+        if start is None:
+            server(preload_of(self.trainable))  # it imports torch meanwhile
+        self.start: Start = start or functools.partial(start_child, isolate=isolate)
+        self.start_seconds = math.nan
         self.records: list[EpochRecord] = []
         self.diverged = False
         self.last: EpochReport | None = None  # what the newest epoch told
         self.saved: bytes | None = None  # the newest state that the function gave, ...
         self.num_saved = 0  # ... and the epochs done by then
-        self.turns: Turns | None = None
+        self._ended: dict[str, Any] = {}  # what its process told of itself at the end
+        self.player: Player | None = None
         self.stop: Callable[[], object] = lambda: None
 
     @property
@@ -75,15 +90,16 @@ class UserTraining:
         """Let the function train and evaluate one epoch; the first call starts it.
 
         Raises:
-            ValueError: it returned before its last epoch.
-            Exception: whatever it raises, with its traceback.
+            FunctionError: it has raised something, or returned before its last epoch.
+            ProcessError: its process has died, or told nothing for too long.
         """
+        player = self.player or self._begin()
         start = time.perf_counter()
-        turns = self.turns or self._begin()
-        answer = turns.ask()
+        answer = self._ask(player)
         if isinstance(answer, End):
             self._fail(answer, f"after {len(self.records)} of")
         seconds = time.perf_counter() - start
+        self.patience.note(seconds)
         self.last = answer
         self.diverged = not answer.is_finite(self.trial.recipe.objective)
         record = self._record(answer, seconds)
@@ -93,51 +109,75 @@ class UserTraining:
         if self.diverged:
             self.stop()
         elif self.finished:
-            self._finish(turns)
+            self._finish(player)
         return record
 
-    def _begin(self) -> Turns:
-        """Start the function in its thread, where it waits for the first epoch to be asked for."""
-        trial, turns = self.trial, Turns()
-        report = Report(
-            turns,
-            num_reports=self.schedule.num_reports,
+    def _begin(self) -> Player:
+        """A process imports the function, which waits there for the first epoch to be asked."""
+        trial = self.trial
+        order = Order(
+            function=self.trainable,
+            schedule=self.schedule,
+            seed=trial.seed,
             report=len(self.records),
-            state=None if self.saved is None else load_state(self.saved),
+            state=self.saved,
             device=self.device.type,
             threads=trial.recipe.num_threads,
             confirms=trial.role == "confirm",
             metric=trial.recipe.metric,
+            params={n: v for n, v in trial.training_params.items() if n not in OF_TABLE},
+            log=self.log,
         )
-        extra = {n: v for n, v in trial.training_params.items() if n not in OF_TABLE}
-        # No reference to self: a training that is dropped must end its thread.
-        train = functools.partial(self.trainable, **extra_arguments(self.trainable, extra))
-        arguments = train, self.schedule, trial.seed, report, turns
-        thread = threading.Thread(target=_run, args=arguments, daemon=True)
-        thread.start()
-        self.stop = weakref.finalize(self, _stop, turns, thread)
+        player = self.start(order, self.patience.limit())
+        self.start_seconds = player.start_seconds
+        # No reference to self: a training that is dropped must end its process.
+        self.stop = weakref.finalize(self, _leave, player, self._ended)
         self.stop.atexit = False
-        self.turns = turns
-        return turns
+        self.player = player
+        return player
 
-    def _finish(self, turns: Turns) -> None:
+    def _ask(self, player: Player) -> EpochReport | End:
+        try:
+            answer = player.ask(
+                self.patience.limit([r.seconds for r in self.records[-NUM_REMEMBERED:]])
+            )
+        except ProcessError:
+            self.stop()
+            self.player = None
+            raise
+        if isinstance(answer, End):
+            self._ended.update(answer.hardware)
+        return answer
+
+    def _finish(self, player: Player) -> None:
         """After its last epoch the function has to return, or say what is wrong."""
-        answer = turns.ask()
+        answer = self._ask(player)
         assert isinstance(answer, End), "`report` refuses an epoch too many"
-        if answer.error is not None:
+        if answer.failure is not None:
             self._fail(answer, "after")
+        self.stop()
 
     def _fail(self, end: End, when: str) -> NoReturn:
         self.stop()
-        self.turns = None
-        if isinstance(end.error, Exception):
-            raise end.error
-        name = self.trial.recipe.model
-        ending = "returned" if end.error is None else f"ended with {end.error!r}"
-        raise ValueError(
-            f"{name} {ending} {when} {self.schedule.num_reports} reports (schedule.num_reports); "
-            "call report once at each evaluation point: the end of each epoch without reports=."
-        ) from end.error
+        self.player = None
+        failure = end.failure
+        if failure is None or not failure.is_exception:
+            ending = "returned" if failure is None else f"ended with {failure.name}"
+            line = (
+                f"ValueError: {self.trial.recipe.model} {ending} {when} "
+                f"{self.schedule.num_reports} reports (schedule.num_reports); call report once at "
+                "each evaluation point: the end of each epoch without reports=."
+            )
+            text = f"{failure.text}\n{line}" if failure else line
+            place = failure.place if failure else ""
+            raise FunctionError(text, line=line, place=place, status="failed", log=self.log)
+        raise FunctionError(
+            failure.text,
+            line=failure.line,
+            place=failure.place,
+            status=failure.status,
+            log=self.log,
+        )
 
     def _record(self, report: EpochReport, seconds: float) -> EpochRecord:
         """Schedule values are the table's at the epoch's last step."""
@@ -180,7 +220,7 @@ class UserTraining:
             test_accuracy=(recipe.chance if is_chance else test.test_accuracy) if test else None,
             test_correct=test.test_correct if test else None,
             num_params=0,
-            **hardware(self.device),
+            **(self._ended or hardware(self.device)),
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -191,6 +231,7 @@ class UserTraining:
             "diverged": self.diverged,
             "last": asdict(self.last) | {"state": None} if self.finished and self.last else None,
             "saved": self.saved,
+            "hardware": self._ended,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -199,33 +240,14 @@ class UserTraining:
         self.diverged = state["diverged"]
         self.last = None if state["last"] is None else EpochReport(**state["last"])
         self.saved = state["saved"]
+        self._ended = state.get("hardware", {})
         self.num_saved = len(self.records)
 
 
-def _run(
-    trainable: Trainable, schedule: Schedule, seed: int, report: Report, turns: Turns
-) -> None:
-    """The thread: wait for the first epoch, then let the function report to its end."""
-    error: BaseException | None = None
-    try:
-        turns.wait()
-        torch.set_num_threads(report.threads)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002  (what the function's libraries draw from)
-        torch.manual_seed(seed)
-        trainable(schedule, seed, report)
-    except Abandoned:
-        pass
-    except BaseException as raised:
-        error = raised
-    turns.tell(End(error))
-
-
-def _stop(turns: Turns, thread: threading.Thread) -> None:
-    """Make the function leave `report`, and wait for it: the next training needs its memory."""
-    turns.give_up()
-    if thread is not threading.current_thread():
-        thread.join(STOP_SECONDS)
+def _leave(player: Player, ended: dict[str, Any]) -> None:
+    """End the function, and keep what its process tells of itself."""
+    end = player.leave()
+    ended |= end.hardware if end else {}
 
 
 def _or_nan(value: float | None) -> float:

@@ -11,8 +11,6 @@ import io
 import math
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -22,77 +20,9 @@ from numpy.typing import NDArray
 from search_spaces.metric import NAME, POINTS, VAL_ACCURACY, Metric, goal_of, make_metric
 from search_spaces.records import RECORDED
 from search_spaces.registry import nearest
+from trainables.user.answers import Abandoned, EpochReport, Turns
 
 SAME_ACCURACY = 1e-4  # test_accuracy and the mean of test_correct; float32 sums differ by less
-
-
-class Abandoned(BaseException):
-    """Raised out of `report`: nobody wants this training any more. Not for the user's except."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EpochReport:
-    """What one call of `report` told, checked; `state` serialized, `correct` as a bitmap.
-
-    metrics: the numbers that have no column of their own, test_* included.
-    """
-
-    val_accuracy: float | None
-    val_loss: float | None
-    train_loss: float | None
-    train_accuracy: float | None
-    test_accuracy: float | None
-    test_loss: float | None
-    test_correct: bytes | None
-    state: bytes | None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-
-    def value(self, name: str) -> float | None:
-        """The number of this name; None where it was not told."""
-        field_value = getattr(self, name, None)
-        return field_value if isinstance(field_value, float) else self.metrics.get(name)
-
-    def is_finite(self, objective: str) -> bool:
-        """False for a training that has diverged: a loss or the objective is no number."""
-        values = map(self.value, ("val_accuracy", "val_loss", "train_loss", objective))
-        return all(math.isfinite(v) for v in values if v is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """The user's function has returned, or raised `error`."""
-
-    error: BaseException | None
-
-
-class Turns:
-    """Two threads take turns: one asks for an epoch, the other tells what it came to."""
-
-    def __init__(self) -> None:
-        self._asked: SimpleQueue[None] = SimpleQueue()
-        self._answers: SimpleQueue[EpochReport | End] = SimpleQueue()
-        self.is_over = False
-
-    def ask(self) -> EpochReport | End:
-        """Ask for the next epoch and wait for it."""
-        self._asked.put(None)
-        return self._answers.get()
-
-    def give_up(self) -> None:
-        """Ask for no more: the other thread is to end."""
-        self.is_over = True
-        self._asked.put(None)
-
-    def tell(self, answer: EpochReport | End) -> None:
-        """Answer what was asked."""
-        self._answers.put(answer)
-
-    def wait(self) -> None:
-        """Until the next epoch is asked for; raises Abandoned if it never will be."""
-        if not self.is_over:
-            self._asked.get()
-        if self.is_over:
-            raise Abandoned
 
 
 class Report:

@@ -45,6 +45,8 @@ NEEDS = (
       for name in MEASUREMENTS if name not in ("noise", "sampling")),
     Need((*_section("recipe", "family", "interval", "end"), "baseline.name"),
          "baseline=true or tuned", lambda c: c.baseline.is_wanted),
+    Need(("display_log",), "trainable= and a display",
+         lambda c: c.trainer == "user" and c.display != "none"),
     Need(("tracking.project",), *_listed("track", "wandb", "mlflow")),
     Need(_section("tracking", "entity", "mode"), *_listed("track", "wandb")),
     Need(("tracking.uri",), *_listed("track", "mlflow")),

@@ -387,7 +387,12 @@ class Config:
         "difference that matters; null = 0.2 points or 2 test images of an accuracy, else none")
     max_concurrent: int | None = _key(None, "trials", _at_least(1),
         "trained at once; null = what fits")
-    max_failures: int = _key(3, "retries", _at_least(0), "of a trial whose worker died")
+    max_failures: int = _key(3, "retries", _at_least(0), "of a trial whose process died or hung")
+    isolate: bool | None = _key(None, "", SWITCH,
+        "a fresh process for each training; null = true for trainable=, else false")
+    max_report_seconds: float | None = _key(None, "s", _above(0),
+        "without a report, after which a training counts as hanging; null = 20 x its usual time, "
+        "at least 600 s")
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     track: list[str] = field(default_factory=list,
@@ -402,12 +407,19 @@ class Config:
         "accept = a resumed run goes on although your own code changed; the verdict says so")
     display: str = _key("auto", "name", _one_of("auto", "rich", "plain", "none"),
         "while it runs; auto = rich in a terminal, one line in a notebook, plain elsewhere")
+    display_log: bool = _key(False, "", SWITCH,
+        "show the last line that each running training of your own has printed")
     report: bool = _key(True, "", SWITCH, "write report.html into the run folder at the end")
     dry_run: bool = _key(False, "", SWITCH, "print the plan and stop")
     # Not keys: spaces from files and presets, a trainable that cannot be imported, keys typed.
     user_spaces: dict[str, Any] = field(default_factory=dict)
     trainable_function: Any = None
     given: frozenset[str] = frozenset()
+
+    @property
+    def isolates(self) -> bool:
+        """True where each training gets a fresh process."""
+        return self.trainer == "user" if self.isolate is None else self.isolate
 # fmt: on
 
 

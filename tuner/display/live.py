@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -25,6 +27,7 @@ from tuner.plan.ladder import share
 
 REFRESH_PER_SECOND = 4
 NOTEBOOK_SECONDS = 0.5  # between two drawings of a notebook's line
+TAIL_BYTES, SHOWN = 4096, 100  # of a log; characters of its last line
 HEARTBEAT_SECONDS = 30.0  # between lines when nothing else is to be said
 
 
@@ -70,6 +73,7 @@ class Display:
         self.begun = time.monotonic()
         self.failures: Counter[str] = Counter()
         self.metric = VAL_ACCURACY  # what the search ranks by, as the trials say
+        self.logs: Path | None = None  # where the last lines to be shown are
 
     def start(self) -> None:
         """Begin to draw."""
@@ -135,6 +139,18 @@ class Display:
             return ""
         return f" (about {describe_seconds(seconds)} left; {self.outlook.cost_words()})"
 
+    def printed_last(self, trial: TrialConfig) -> str:
+        """What a running training has printed last; nothing where that is not to be shown."""
+        if self.logs is None:
+            return ""
+        try:
+            with open(self.logs / f"{trial.trial_key}.txt", "rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
+                lines = log.read().decode(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")[-SHOWN:]
+
     def _count(self, trial: TrialConfig, status: str, objective: float | None) -> None:
         """The best of the search alone: other roles have other seeds. Longer trainings first."""
         arm = self.arms.setdefault(trial.space, ArmState(planned=0))
@@ -188,6 +204,8 @@ class PlainDisplay(Display):
                 f"batch {record.batch_size}, delta {record.delta:.4g}, "
                 f"{_reached(trial, record)}{self._left()}"
             )
+            if line := self.printed_last(trial):
+                self.say(f"    {line}")
 
     def trial_ended(
         self, trial: TrialConfig, status: Status, outcome: Outcome | None, error: str | None
@@ -329,12 +347,14 @@ class RichDisplay(Display):
     def _trial_table(self) -> Table:
         live_trials, value = list(self.live.values()), short_words(self.metric)
         what = point(live_trials[0].trial.recipe) if live_trials else "epoch"
-        table = _table("running", "role", what, "lr", "batch", "delta", value, "left")
+        says = ["says"] if self.logs else []
+        table = _table("running", "role", what, "lr", "batch", "delta", value, "left", *says)
         for live in live_trials:
             trial, record = live.trial, live.record
             reports = trial.num_reports
             if record is None:
-                table.add_row(trial.space, trial.role, f"0/{reports}", *["-"] * 5)
+                dashes = ["-"] * 5
+                table.add_row(trial.space, trial.role, f"0/{reports}", *dashes, *self._says(trial))
                 continue
             pace = (time.monotonic() - live.started) / record.epoch
             table.add_row(
@@ -346,8 +366,12 @@ class RichDisplay(Display):
                 f"{record.delta:.4g}",
                 screen_text(record.value(trial.recipe.objective), trial.recipe.metric),
                 describe_seconds(pace * (reports - record.epoch)),
+                *self._says(trial),
             )
         return table
+
+    def _says(self, trial: TrialConfig) -> list[Text]:
+        return [Text(self.printed_last(trial))] if self.logs else []
 
 
 def make_display(kind: str, planned: Mapping[str, int], num_samples: int, **cost: Any) -> Display:

@@ -26,6 +26,7 @@ from tuner.recording.tracking import trial_of
 
 # What a paused training has taken so far: it stays taken, whatever becomes of the next rung.
 SPENT = ("samples_seen", "optimizer_steps", "train_seconds", "wall_seconds")
+LOGS = "logs"  # folder of a run
 # The run ends (exit 4) when nothing could be written for this long.
 STORAGE_PATIENCE_SECONDS = 60.0
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -62,6 +63,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def __init__(self, store: RunStore, display: Display) -> None:
         self.store, self.display = store, display
         self.checkpoints = store.run_dir / "checkpoints"  # a trial's is removed when it has ended
+        self.logs = store.run_dir / LOGS  # what the user's functions print, by trial
         self.problems: list[str] = []
         self.warned = False
         self.open: dict[str, TrialConfig] = {}
@@ -140,6 +142,9 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         if result["warning"] and not self.warned:
             self.warned = True
             self._show("say", f"warning: {result['warning']}; trained on without")
+        if result["lost"]:
+            self.store.event("lost", trial=trial.trial_key, why=result["lost"])
+            self._show("say", f"{trial.space} trial {trial.trial_key}: {result['lost']}")
         if result["done"]:
             outcome = Outcome(**result["outcome"]) if result["outcome"] else None
             error, so_far = (result["failure"] or {}).get("error"), result["so_far"]

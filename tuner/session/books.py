@@ -25,7 +25,7 @@ from tuner.display.live import Display, make_display
 from tuner.display.outlook import Bound
 from tuner.plan.plan import Plan
 from tuner.plan.usercode import changed_parts, code_folder, code_parts
-from tuner.recording.recorder import Recorder
+from tuner.recording.recorder import LOGS, Recorder
 from tuner.session.cluster import Slots
 from tuner.version import git_state, revision
 
@@ -45,7 +45,8 @@ def begin(plan: Plan, slots: Slots, command: str, run_dir: Path) -> tuple[Campai
         store = RunStore.create(run_dir, manifest, config)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    return Campaign(plan, devices_of(asdict(slots))), Recorder(store, _display(plan, slots))
+    campaign = Campaign(plan, devices_of(asdict(slots)))
+    return campaign, Recorder(store, _display(plan, slots, run_dir))
 
 
 def take_up(plan: Plan, slots: Slots, run_dir: Path) -> tuple[Campaign, Recorder]:
@@ -54,7 +55,7 @@ def take_up(plan: Plan, slots: Slots, run_dir: Path) -> tuple[Campaign, Recorder
     Raises:
         ConfigError: the records cannot be read or continued, or are not of this plan.
     """
-    campaign, display = Campaign(plan, devices_of(asdict(slots))), _display(plan, slots)
+    campaign, display = Campaign(plan, devices_of(asdict(slots))), _display(plan, slots, run_dir)
     try:
         rows = load(run_dir).search_rows()
         store = RunStore.open(run_dir)
@@ -131,10 +132,10 @@ def describe_code(config: Config) -> dict[str, Any]:
     return {"files": code_parts(config), "git": git_state(folder) if folder else {}}
 
 
-def _display(plan: Plan, slots: Slots) -> Display:
+def _display(plan: Plan, slots: Slots, run_dir: Path) -> Display:
     devices, samples = devices_of(asdict(slots)), plan.samples_by_role()
     limits = {role: hours for role in samples if (hours := plan.hours(role)) is not None}
-    return make_display(
+    display = make_display(
         plan.config.display,
         plan.trials_by_arm(),
         plan.num_samples,
@@ -144,3 +145,5 @@ def _display(plan: Plan, slots: Slots) -> Display:
             for role, hours in limits.items()
         },
     )
+    display.logs = run_dir / LOGS if plan.config.display_log else None
+    return display

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from search_spaces.schedule import Schedule
 from search_spaces.space import SearchSpace
 from search_spaces.trial import Role, sample_word
 from trainables import TRAINERS
+from trainables.failures import FunctionError, ProcessError
 from tuner.campaign.campaign import Campaign
 from tuner.campaign.forecast import Forecast
 from tuner.config.schema import ConfigError
@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # torch
 # From one report to the next through Tune, which a training waits for: 11 s of 2,000 on two CPUs.
 HANDOVER_SECONDS = 0.0055
 SHORT_SECONDS = 1.0  # a first epoch below is followed by a second one
+# Of a process, besides importing the function: forking, seeding torch, ending (0.2 s measured).
+PROCESS_SECONDS = 0.2
 
 
 def print_plan(plan: Plan) -> None:
@@ -76,13 +78,19 @@ def print_plan(plan: Plan) -> None:
         console.print(f"\n{title}", markup=False, soft_wrap=True)
         for line in stage_lines(table):
             console.print(f"  {line}")
-    seconds, num_timed = _time_one_training(plan, device)
+    seconds, num_timed, start_seconds = _time_one_training(plan, device)
+    seconds += start_seconds
     fits = max(1, int((os.cpu_count() or 1) / config.resources.cpus_per_trial))
     workers = min(fits, config.max_concurrent or fits)
     spent = _wall_seconds(plan, seconds, num_shared, devices)
     in_all = sum(spent.values())
     point = "epoch" if recipe.reports is None else "report"
     timed = f"one timed {point}" if num_timed == 1 else f"two timed {point}s"
+    if start_seconds:
+        console.print(
+            f"\na fresh process for each training: {start_seconds:.1f} s with your imports "
+            "(isolate=false: none of it, but what your modules keep is shared)"
+        )
     console.print(
         f"\nestimated time: {describe_seconds(in_all / workers)} with {workers} at once "
         f"on this machine ({describe_seconds(seconds)} a training, from {timed})"
@@ -153,10 +161,11 @@ def _falls_late(plan: Plan, space: SearchSpace, params: Mapping[str, float]) -> 
     return not plan.trial(space, params).decays
 
 
-def _time_one_training(plan: Plan, device: str) -> tuple[float, int]:
+def _time_one_training(plan: Plan, device: str) -> tuple[float, int, float]:
     """Wall time of one full training, from so many of its first epochs (or reports).
 
     A second one where the first is short: what a training takes at its start is no pace then.
+    The last number: seconds that a process of its own takes.
     """
     make_training = lookup("trainer", plan.recipe.trainer, TRAINERS)
     space = plan.baseline or plan.spaces[0]
@@ -168,18 +177,22 @@ def _time_one_training(plan: Plan, device: str) -> tuple[float, int]:
     try:
         first = _time_one_epoch(training)
         reports = 1 if training.finished else plan.recipe.num_reports
+        is_fresh = plan.recipe.trainer == "user" and plan.config.isolates
+        start_seconds = training.start_seconds + PROCESS_SECONDS if is_fresh else 0.0
         if first > SHORT_SECONDS or reports <= 2:
-            return first * reports, 1
-        return first + _time_one_epoch(training) * (reports - 1), 2
-    except Exception as error:  # the user's own code may raise anything
-        if plan.recipe.trainer != "user":
-            raise
+            return first * reports, 1, start_seconds
+        later = _time_one_epoch(training) * (reports - 1)
+        return first + later, 2, start_seconds
+    except (FunctionError, ProcessError) as error:
         which = "second" if training.records else "first"
-        problem = f"its {which} epoch raised {type(error).__name__}: {error}"
+        problem = f"its {which} epoch: {error}"
+        if isinstance(error, FunctionError):
+            place = f" ({error.place})" if error.place else ""
+            problem = f"its {which} epoch raised {error.line}{place}"
         raise ConfigError(f"trainable={plan.recipe.model}: {problem}") from None
 
 
 def _time_one_epoch(training: Training) -> float:
-    start = time.perf_counter()
-    training.run_epoch()
-    return time.perf_counter() - start + HANDOVER_SECONDS
+    """Seconds, without those of a process that begins."""
+    record = training.run_epoch()
+    return record.seconds + record.eval_seconds + HANDOVER_SECONDS

@@ -29,8 +29,9 @@ from tuner.plan.usercode import changed_parts, check_trainable, code_parts
 RESUMABLE = (
     *("trials", "search.hours", "confirm.seeds", "confirm.until", "confirm.max_seeds"),
     "confirm.hours",
-    *("max_concurrent", "max_failures", "resources.cpus_per_trial", "resources.gpus_per_trial"),
-    *("cluster.address", "dataset.path", "display", "report", "dry_run", "code"),
+    *("max_concurrent", "max_failures", "max_report_seconds"),
+    *("resources.cpus_per_trial", "resources.gpus_per_trial"),
+    *("cluster.address", "dataset.path", "display", "display_log", "report", "dry_run", "code"),
     *("track", "tracking.project", "tracking.entity", "tracking.mode", "tracking.uri"),
 )
 # Names that may be repeated, which allows their import, but not changed.

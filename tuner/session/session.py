@@ -153,16 +153,26 @@ class Session:
         )
 
     def _tune_config(self) -> tune.TuneConfig:
-        constants = {"device": self.slots.device, "checkpoints": str(self.recorder.checkpoints)}
-        if self.plan.config.trainable_function is not None:
-            constants["function"] = ray.put(self.plan.config.trainable_function)
+        config = self.plan.config
+        constants = {
+            "device": self.slots.device,
+            "checkpoints": str(self.recorder.checkpoints),
+            "logs": str(self.recorder.logs),
+            "isolate": config.isolates,
+            "max_report_seconds": config.max_report_seconds,
+            "max_failures": config.max_failures,
+        }
+        if config.trainable_function is not None:
+            # As bytes: what reads it is neither the driver nor a worker of Ray's.
+            constants["function"] = ray.put(trainable.pickled(config.trainable_function))
         return tune.TuneConfig(
             search_alg=CampaignSearcher(
                 self.campaign, constants, lambda: self.stopping, self.recorder.forget_shared
             ),
             num_samples=-1,
             max_concurrent_trials=self.slots.max_concurrent,
-            reuse_actors=True,
+            # A training of the user's own has a process besides; see trainables/user/process.py.
+            reuse_actors=config.trainer == "user" or not config.isolates,
             trial_dirname_creator=lambda tune_trial: tune_trial.trial_id,
         )
 

@@ -21,7 +21,10 @@ from search_spaces.records import EpochRecord
 from search_spaces.schedule import Schedule
 from search_spaces.trial import Recipe, TrialConfig
 from tests.conftest import ROOT
+from tests.fakes.losses import descend
+from tests.fakes.threads import InThread
 from tests.fakes.trials import TIMES
+from trainables.failures import FunctionError
 from trainables.user.adapter import UserTraining
 from trainables.user.report import Report
 
@@ -41,7 +44,7 @@ def user_trial(
         "pool_examples": SAMPLES,
         "train_examples": SAMPLES,
         "num_classes": 0,
-        "model": "tests.trainables.user.test_user_training:descend",
+        "model": "tests.fakes.losses:descend",
         "width": None,
         "optimizer": "sgd",
         "momentum": 0.0,
@@ -66,31 +69,6 @@ def user_trial(
     )
 
 
-def descend(schedule: Schedule, seed: int, report: Report) -> None:
-    """Noisy gradient descent of x^2 / 2 with heavy ball; the accuracy is exp(-x^2 / 2)."""
-    generator = torch.Generator().manual_seed(seed)
-    x, velocity = torch.ones(5, dtype=torch.float64), torch.zeros(5, dtype=torch.float64)
-    if report.state is not None:
-        x, velocity = report.state["x"], report.state["velocity"]
-        generator.set_state(report.state["rng"])
-    for epoch in range(report.epoch + 1, schedule.num_epochs + 1):
-        for step in schedule.epoch_steps(epoch):
-            noise = torch.randn(5, generator=generator, dtype=torch.float64)
-            velocity *= float(schedule.momentum_S[step.stage])
-            velocity += x + noise / math.sqrt(step.batch_size)
-            x -= float(schedule.lr_S[step.stage]) * velocity
-        loss = float((x**2).mean() / 2)
-        report(
-            val_accuracy=math.exp(-loss),
-            val_loss=loss,
-            train_loss=loss,
-            train_accuracy=math.exp(-loss),
-            test_correct=x.abs() < 0.5,
-            test_loss=2 * loss,
-            state={"x": x, "velocity": velocity, "rng": generator.get_state()},
-        )
-
-
 def reporting(*epochs: dict[str, Any]) -> Train:
     """A training that only reports, these values one after the other."""
 
@@ -104,7 +82,7 @@ def reporting(*epochs: dict[str, Any]) -> Train:
 def train(
     function: Train | None = None, trial: TrialConfig | None = None, epochs: int = 99
 ) -> UserTraining:
-    training = UserTraining(trial or user_trial(), trainable=function)
+    training = InThread(trial or user_trial(), trainable=function)
     while not training.finished and len(training.records) < epochs:
         training.run_epoch()
     return training
@@ -128,6 +106,7 @@ def num_threads() -> int:
     return threading.active_count()
 
 
+RAISES = '    raise KeyError("my own mistake")'
 GOOD = {"val_accuracy": 0.5}
 LAST = {"val_accuracy": 0.75, "test_accuracy": 0.25}
 
@@ -169,7 +148,7 @@ def test_an_epoch_begins_only_when_it_is_asked_for() -> None:
             report(val_accuracy=0.5, test_accuracy=0.5)
         begun.append("the end")
 
-    training = UserTraining(user_trial(), trainable=function)
+    training = InThread(user_trial(), trainable=function)
     assert begun == []
     for epoch in range(EPOCHS - 1):
         training.run_epoch()
@@ -204,7 +183,7 @@ def test_an_unseeded_function_gets_the_same_numbers_for_the_same_seed() -> None:
         drawn.append([torch.rand(()).item(), float(np.random.rand())])  # noqa: NPY002
 
     for seed in (1, 1, 2):
-        with pytest.raises(ValueError, match="returned"):
+        with pytest.raises(FunctionError, match="returned"):
             train(function, user_trial(seed=seed))
     assert drawn[0] == drawn[1]
     assert set(drawn[0]).isdisjoint(drawn[2])
@@ -295,8 +274,9 @@ def test_a_report_that_is_not_allowed_says_why(
     values: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     before = num_threads()
-    with pytest.raises(error, match=message):
+    with pytest.raises(FunctionError, match=message) as caught:
         train(reporting(GOOD, values, GOOD, LAST))
+    assert caught.value.line.startswith(f"{error.__name__}: report")
     assert num_threads() == before
 
 
@@ -310,7 +290,7 @@ def test_a_report_that_is_not_allowed_says_why(
     ],
 )
 def test_wrong_counts_of_reports_say_so(values: list[dict[str, Any]], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(FunctionError, match=message):
         train(reporting(*values))
 
 
@@ -331,9 +311,13 @@ def test_an_error_travels_with_the_line_that_raised_it() -> None:
         raise KeyError("my own mistake")
 
     training = train(function, epochs=1)
-    with pytest.raises(KeyError, match="my own mistake") as caught:
+    with pytest.raises(FunctionError) as caught:
         training.run_epoch()
-    assert [entry.name for entry in caught.traceback][-1] == "function"
+    error = caught.value
+    line = function.__code__.co_firstlineno + 2
+    assert str(error).endswith(f"line {line}, in function\n{RAISES}\n{error.line}\n")
+    assert (error.line, error.place) == ("KeyError: 'my own mistake'", f"{__file__}, line {line}")
+    assert error.status is None  # another process may do better
     assert len(training.records) == 1
 
 
@@ -342,7 +326,7 @@ def test_a_function_that_leaves_the_process_is_an_error(error: BaseException) ->
     def function(schedule: Schedule, seed: int, report: Report) -> None:
         raise error
 
-    with pytest.raises(ValueError, match=r"descend ended with .* after 0 of 4 reports"):
+    with pytest.raises(FunctionError, match=r"descend ended with .* after 0 of 4 reports"):
         train(function)
 
 
@@ -394,7 +378,7 @@ def test_a_training_goes_on_bit_identically_from_every_epoch(role: str, horizon:
     whole = train(descend, trial)
     for epochs in range(len(whole.records) + 1):
         state = saved(train(descend, trial, epochs))
-        training = UserTraining(trial, trainable=descend)
+        training = InThread(trial, trainable=descend)
         training.load_state_dict(state)
         assert len(training.records) == epochs
         while not training.finished:
@@ -413,7 +397,7 @@ def test_the_newest_state_counts_where_not_every_epoch_has_one() -> None:
             state = {"weight": weight} if epoch == 2 else None
             report(val_accuracy=float(weight) / 10, test_accuracy=0.5, state=state)
 
-    training = UserTraining(user_trial(), trainable=function)
+    training = InThread(user_trial(), trainable=function)
     training.load_state_dict(saved(train(function, epochs=3)))
     assert len(training.records) == 2
     while not training.finished:
@@ -429,7 +413,7 @@ def test_without_a_state_a_training_begins_anew() -> None:
         for _ in range(schedule.num_epochs):
             report(val_accuracy=0.5, test_accuracy=0.5)
 
-    training = UserTraining(user_trial(), trainable=function)
+    training = InThread(user_trial(), trainable=function)
     training.load_state_dict(saved(train(function, epochs=3)))
     assert training.records == []
     training.run_epoch()
@@ -438,16 +422,16 @@ def test_without_a_state_a_training_begins_anew() -> None:
 
 def test_a_diverged_training_stays_diverged() -> None:
     diverged = train(reporting(GOOD, {"val_accuracy": math.nan}))
-    training = UserTraining(user_trial())
+    training = InThread(user_trial())
     training.load_state_dict(saved(diverged))
     assert training.finished
     assert training.outcome().status == "diverged"
 
 
 def test_the_function_is_imported_by_the_recipes_model() -> None:
-    assert UserTraining(user_trial()).trainable is descend
-    with pytest.raises(ValueError, match=r"cannot import 'tests.fakes.users_code:nothing'"):
-        UserTraining(user_trial(recipe={"model": "tests.fakes.users_code:nothing"}))
+    assert measured(train().records) == measured(train(descend).records)
+    with pytest.raises(FunctionError, match=r"cannot import 'tests.fakes.users_code:nothing'"):
+        train(trial=user_trial(recipe={"model": "tests.fakes.users_code:nothing"}))
 
 
 def test_a_last_epoch_without_samples_of_its_own_is_none() -> None:
@@ -456,7 +440,7 @@ def test_a_last_epoch_without_samples_of_its_own_is_none() -> None:
     table = dataclasses.replace(trial.schedule, batch_size_S=np.full(4, 60))
     assert [len(table.epoch_steps(epoch)) for epoch in (1, 2, 3)] == [2, 2, 0]
     assert table.num_epochs == 2
-    training = UserTraining(trial, schedule=table, trainable=descend)
+    training = InThread(trial, schedule=table, trainable=descend)
     while not training.finished:
         training.run_epoch()
     assert [r.samples_seen for r in training.records] == [120, 240]
@@ -511,9 +495,7 @@ def test_losses_are_the_objective_and_every_named_number_is_kept(role: str) -> N
     confirmed = role == "confirm"
     assert outcome.test_loss == (3.5 if confirmed else None)
     assert outcome.metrics == {"bleu": 4.0} | ({"test_bleu": 8.0} if confirmed else {})
-    restored = UserTraining(
-        user_trial(recipe=BY_LOSS, role=role), trainable=reporting(*LOSSES, last)
-    )
+    restored = InThread(user_trial(recipe=BY_LOSS, role=role), trainable=reporting(*LOSSES, last))
     restored.load_state_dict(saved(training))
     assert restored.outcome() == dataclasses.replace(
         outcome, peak_memory_bytes=restored.outcome().peak_memory_bytes
@@ -528,7 +510,7 @@ def test_a_diverged_loss_has_no_objective_and_the_test_twin_is_demanded() -> Non
     assert train(reporting({"bleu": math.nan}), by_bleu).outcome().status == "diverged"
     named = {"bleu": 1.0, "test_bleu": 2.0}
     assert train(reporting(*[named] * 4), by_bleu).outcome().objective == 1.0
-    with pytest.raises(ValueError, match=r"needs test_bleu, which.*pass test_bleu=bleu"):
+    with pytest.raises(FunctionError, match=r"needs test_bleu, which.*pass test_bleu=bleu"):
         train(reporting(*[{"bleu": 1.0}] * 4), by_bleu)
 
 
@@ -555,5 +537,5 @@ def test_params_are_handed_to_a_function_that_takes_them() -> None:
 
 def test_params_that_a_function_does_not_take_are_no_training() -> None:
     searched = user_trial(params={"beta2": 0.9}, training=("beta2",))
-    with pytest.raises(TypeError, match="takes no argument `params`, by which beta2 would be"):
+    with pytest.raises(FunctionError, match="takes no argument `params`, by which beta2 would be"):
         train(descend, searched)

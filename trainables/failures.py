@@ -1,0 +1,94 @@
+"""Which errors end a training, and which are worth another try? Without torch, for the driver."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+# Errors that every process would raise again.
+MISTAKES = (ValueError, TypeError, AttributeError, ImportError)
+USUAL_TIMES, MIN_SECONDS = 20.0, 600.0  # of a report, before its training counts as hanging
+NUM_REMEMBERED = 100  # reports
+Lost = Literal["failed", "oom"]
+
+
+class FunctionError(Exception):
+    """The user's function has raised; its text is the traceback of its process.
+
+    Attributes:
+        line: the exception's last line, "ValueError: no such file". place: file and line of the
+            user's own code that it came from.
+        status: failed | oom of what another process would not cure; None of what it may.
+        log: the file that holds what the function has printed.
+    """
+
+    def __init__(
+        self, text: str, *, line: str, place: str, status: Lost | None, log: str | None
+    ) -> None:
+        super().__init__(text)
+        self.line, self.place, self.status, self.log = line, place, status, log
+
+
+class ProcessError(Exception):
+    """The process of a training has died, or was ended because it told nothing any more.
+
+    log: as of a FunctionError.
+    """
+
+    def __init__(self, text: str, *, log: str | None) -> None:
+        super().__init__(text)
+        self.log = log
+
+
+def lasting(error: BaseException, *, is_users: bool = False) -> Lost | None:
+    """What to call a training that ended so; None where a new process may do better.
+
+    Args:
+        is_users: the user's own code raised it, whose RuntimeError is torch's for wrong shapes.
+    """
+    if isinstance(error, MISTAKES):
+        return "failed"
+    if isinstance(error, RuntimeError | MemoryError):
+        if _is_out_of_memory(error):
+            return "oom"
+        return "failed" if is_users else None
+    return None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """CUDA has a class of its own, the CPU allocator a RuntimeError."""
+    texts = ("not enough memory", "can't allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or any(text in str(error) for text in texts)
+
+
+class Patience:
+    """How long a training may take to its next report.
+
+    Args:
+        seconds: the limit; None = USUAL_TIMES the median time of a report, of this training or
+            else of those before it in this process, at least MIN_SECONDS. Before any report
+            there is no usual time, and no limit.
+    """
+
+    before: ClassVar[deque[float]] = deque(maxlen=NUM_REMEMBERED)
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self.seconds = seconds
+
+    def note(self, seconds: float) -> None:
+        """A report took this long."""
+        self.before.append(seconds)
+
+    def limit(self, own: Sequence[float] = ()) -> float | None:
+        """Seconds; None = no limit.
+
+        Args:
+            own: how long the newest reports of this training took, in seconds.
+        """
+        if self.seconds is not None:
+            return self.seconds if math.isfinite(self.seconds) else None
+        known = own or self.before
+        return max(MIN_SECONDS, USUAL_TIMES * statistics.median(known)) if known else None
