@@ -66,7 +66,7 @@ def main() -> None:
     print(surroundings("ray", "optuna"))
     print(f"fits of {options.trials} trials of {EPOCHS} empty epochs, {options.fits} of each way")
     cluster.start(None)
-    _silence()
+    silence()
     with tempfile.TemporaryDirectory(prefix="gradtune-") as folder:
         plan = _plan(options.trials, Path(folder))
         arms = {OURS: lambda: ours(plan), ORDINARY: lambda: ordinary(options.trials)}
@@ -77,8 +77,14 @@ def main() -> None:
 
 
 def ours(plan: Plan) -> Fit:
-    """One run into a fresh folder, through the same function as `python -m tuner.run`."""
+    """One run of trainings that cost nothing."""
     from benchmarks.noop import NoopTrainable
+
+    return fit_session(plan, NoopTrainable)
+
+
+def fit_session(plan: Plan, kind: type[Any]) -> Fit:
+    """One run into a fresh folder, through the same function as `python -m tuner.run`."""
     from results.records.store import RunStore
     from trainables import trainable
 
@@ -87,7 +93,7 @@ def ours(plan: Plan) -> Fit:
     from tuner.session.books import make_manifest
     from tuner.session.session import Session
 
-    trainable.ScheduledTrainable = NoopTrainable
+    usual, trainable.ScheduledTrainable = trainable.ScheduledTrainable, kind
     slots = cluster.lay_out(plan.config)
     run_dir = Path(plan.config.runs_dir) / f"run{time.time_ns()}"
     store = RunStore.create(
@@ -102,6 +108,7 @@ def ours(plan: Plan) -> Fit:
         recorder=recorder,
         interrupts=Interrupts(),
     ).train()
+    trainable.ScheduledTrainable = usual
     store.close()
     assert not recorder.problems, recorder.problems
     return fit
@@ -208,7 +215,7 @@ def _rows(fits: dict[str, list[Fit]]) -> list[list[str]]:
     return rows
 
 
-def _silence() -> None:
+def silence() -> None:
     import optuna
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

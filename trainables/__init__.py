@@ -46,6 +46,9 @@ TRAINERS: dict[str, str] = {
     "user": "trainables.user.adapter:UserTraining",
 }
 
+# Reports that come within so many seconds travel to the driver together.
+REPORT_SECONDS = 0.1
+
 # Distribution of explicit smoothing: unit ball, N(0, I), N(0, I/P) in P dimensions.
 SMOOTHINGS = ("ball", "gaussian", "gaussian_scaled")
 

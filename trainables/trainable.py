@@ -21,7 +21,7 @@ from ray import cloudpickle, tune
 from search_spaces.records import score_on_test, so_far, wall_seconds
 from search_spaces.registry import lookup
 from search_spaces.trial import TrialConfig
-from trainables import TRAINERS
+from trainables import REPORT_SECONDS, TRAINERS
 from trainables.failures import FunctionError, Patience, ProcessError, lasting
 
 if TYPE_CHECKING:  # both import torch
@@ -48,6 +48,8 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
     from; `shared_samples` came from there, `kept` are the keys of those it has kept. `warning`: a
     state could not be saved. `lost`: why the training begins again from its newest state.
     """
+
+    report_seconds = REPORT_SECONDS
 
     def setup(self, config: dict[str, Any]) -> None:
         """Make ready for the trial that the config describes; the first step takes it up."""
@@ -85,18 +87,21 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train and report one epoch.
+        """Train and report an epoch, or several short ones.
 
         What a new process would not cure is reported as failed; a training whose process is lost
         begins again here, in another.
         """
         try:
             training = self.training or self._take_up()
-            if not (training.finished or self._is_paused(training)):
+            begun = time.monotonic()
+            while not (training.finished or self._is_paused(training)):
                 record = training.run_epoch()
                 training.records[-1] = replace(record, wall_seconds=self._time_passed())
                 self._keep_beginning(training)
                 self._save_state(training)
+                if time.monotonic() - begun >= self.report_seconds:
+                    break
             has_ended = training.finished and not self._is_paused(training)
             outcome = asdict(training.outcome()) if has_ended else None
             if outcome is not None:

@@ -32,9 +32,9 @@ import tuner
 from search_spaces.schedule import Schedule
 from tests.conftest import ROOT
 from tests.docs.text import blocks
-from tests.fakes.threads import InThread
 from tests.fakes.tune_loop import do_without_ray
 from tests.trainables.user.test_user_training import user_trial
+from tests.trainables.user.threads import InThread
 from trainables.trainable import ScheduledTrainable
 from trainables.user.adapter import UserTraining
 from trainables.user.report import Report

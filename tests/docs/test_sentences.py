@@ -106,7 +106,7 @@ ELSEWHERE = {
     "a variable that cannot be copied is refused by its name": (
         f"{PARCEL}::test_what_cannot_travel_is_named_before_anything_starts"
     ),
-    "NumPy arrays are read there in place, and are read-only": (
+    "Each training has a copy of its own, which it may change": (
         f"{API}::test_a_function_of_a_script_is_searched_and_the_run_returned"
     ),
     "Call it before `import ray`": (
@@ -156,6 +156,9 @@ ELSEWHERE = {
     ),
     "`finally` runs, `except Exception` does not see it": ABANDONED,
     "An exception of yours, a value out of range": BROKEN,
+    "those that come within 0.1 s of each other travel together": (
+        "tests/trainables/test_loop.py::test_reports_that_come_fast_travel_together"
+    ),
     "`search.share_prefix=true` ([one trunk, many cooldowns](search.md)) spares something only": (
         f"{RUN}::test_a_training_without_a_state_is_trained_in_full_and_shares_nothing"
     ),

@@ -15,8 +15,8 @@ from torch.nn import functional
 from examples import gpt
 from results.exports.snippet import export_schedule
 from search_spaces.trial import TrialConfig
-from tests.fakes.threads import InThread
 from tests.trainables.user.test_user_training import measured, saved, user_trial
+from tests.trainables.user.threads import InThread
 from trainables.user.adapter import UserTraining
 
 torch.set_num_threads(1)

@@ -268,6 +268,31 @@ def test_a_reused_actor_reports_what_a_fresh_one_does(tmp_path: Path) -> None:
     assert all_records(drive(used)) == all_records(fresh)
 
 
+@pytest.mark.parametrize(("seconds", "counts"), [(0.0, [1, 1, 1]), (1000.0, [3])])
+def test_reports_that_come_fast_travel_together(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    whole: NetworkTraining,
+    seconds: float,
+    counts: list[int],
+) -> None:
+    monkeypatch.setattr(ScheduledTrainable, "report_seconds", seconds)
+    results = drive(ScheduledTrainable(trainable_config(small_trial(), tmp_path)))
+    assert [len(result["records"]) for result in results] == counts
+    assert all_records(results) == measured(whole.records)
+    assert [result["done"] for result in results] == [False] * (len(counts) - 1) + [True]
+
+
+def test_reports_travel_no_further_than_the_training_goes_for_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ScheduledTrainable, "report_seconds", 1000.0)
+    paused = drive(
+        ScheduledTrainable(trainable_config(dataclasses.replace(small_trial(), until=2), tmp_path))
+    )
+    assert [(len(r["records"]), r["status"]) for r in paused] == [(2, "paused")]
+
+
 def test_a_worker_that_died_is_continued_and_its_epochs_are_told_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: NetworkTraining
 ) -> None:

@@ -203,7 +203,7 @@ def test_a_function_of_a_script_is_searched_and_the_run_returned(
     rows = run.trials.to_pylist()
     assert {row["status"] for row in rows} == {"completed"}
     assert {row["model"] for row in rows} == {"__main__:train"}
-    assert {dict(row["metrics"])["writeable"] for row in rows} == {0.0}
+    assert {dict(row["metrics"])["writeable"] for row in rows} == {1.0}
     assert {row["role"] for row in rows if row["test_accuracy"] is not None} == {"confirm"}
     for epoch in run.epochs.to_pylist():
         assert epoch["num_steps"] == 10

@@ -14,7 +14,7 @@ from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule
 from search_spaces.space import SearchSpace
 from search_spaces.trial import Role, sample_word
-from trainables import TRAINERS
+from trainables import REPORT_SECONDS, TRAINERS
 from trainables.failures import FunctionError, ProcessError
 from tuner.campaign.campaign import Campaign
 from tuner.campaign.forecast import Forecast
@@ -193,6 +193,7 @@ def _time_one_training(plan: Plan, device: str) -> tuple[float, int, float]:
 
 
 def _time_one_epoch(training: Training) -> float:
-    """Seconds, without those of a process that begins."""
+    """Seconds, without those of a process that begins; short ones are handed over together."""
     record = training.run_epoch()
-    return record.seconds + record.eval_seconds + HANDOVER_SECONDS
+    seconds = record.seconds + record.eval_seconds
+    return seconds + HANDOVER_SECONDS * min(1.0, seconds / REPORT_SECONDS)

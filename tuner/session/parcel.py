@@ -47,7 +47,7 @@ def check_parcel(name: str, function: Callable[..., object]) -> str:
     listed = ", ".join(f"{variable} {_told(sizes[variable])}" for variable in largest)
     return (
         f"note: {name} refers to {_told(sum(sizes.values()))} ({listed}), copied once to Ray and "
-        "from there to each worker; data that the function loads itself is not copied"
+        "from there to each training; data that the function loads itself is not copied"
     )
 
 

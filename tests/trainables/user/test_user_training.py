@@ -22,8 +22,8 @@ from search_spaces.schedule import Schedule
 from search_spaces.trial import Recipe, TrialConfig
 from tests.conftest import ROOT
 from tests.fakes.losses import descend
-from tests.fakes.threads import InThread
 from tests.fakes.trials import TIMES
+from tests.trainables.user.threads import InThread
 from trainables.failures import FunctionError
 from trainables.user.adapter import UserTraining
 from trainables.user.report import Report
