@@ -36,7 +36,7 @@ from results.arms.scores import (
     num_images,
     train_losses,
 )
-from results.arms.selection import check_workload
+from results.arms.selection import arm_named, check_workload
 from results.records.schema import Row, trial_from_row
 from results.statistics.claims import Price
 from results.statistics.compare import Comparison, compare, default_min_effect
@@ -128,14 +128,11 @@ def looked_repeatedly(manifest: Mapping[str, Any]) -> bool:
 
 
 def _reference(arms: Mapping[str, list[Row]], asked: str | None) -> str:
-    """The arm asked for, the user's own schedule also by the name given to it.
-
-    None: the user's own schedule, where there is just one.
-    """
+    """The arm asked for. None: the user's own schedule, where there is just one."""
+    if asked is not None:
+        return arm_named(asked, arms)
     baselines = [name for name, rows in arms.items() if is_baseline(rows)]
-    if asked in (None, BASELINE):
-        return baselines[0] if len(baselines) == 1 else BASELINE
-    return next((name for name in baselines if name.partition(":")[2] == asked), str(asked))
+    return baselines[0] if len(baselines) == 1 else BASELINE
 
 
 def _min_effect(

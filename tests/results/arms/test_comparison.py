@@ -12,6 +12,9 @@ import pytest
 
 import results
 from results.__main__ import main
+from results.arms.choice import group_by_arm
+from results.arms.comparison import compare_arms
+from results.arms.selection import arm_named
 from results.records.schema import trial_row
 from results.records.store import RunStore
 from tests.fakes.results import make_epochs, make_outcome, make_trial, write_run
@@ -69,6 +72,16 @@ def test_an_unknown_reference_is_one_line(run_dir, capsys):
     assert main(["compare", str(run_dir), "--reference", "pol"]) == 2
     error = capsys.readouterr().err
     assert error == "error: unknown arm 'pol'; did you mean 'poly'? (known: cosine, poly)\n"
+
+
+def test_a_reference_is_found_as_a_picked_arm_is(tmp_path):
+    """An arm's own name goes before the name that somebody gave to his default."""
+    run = results.load(write_run(tmp_path / "run", arms=("poly",), trials=1))
+    name = {"poly": "poly", "baseline": "baseline:poly"}
+    rows = [row | {"space": name[row["space"]]} for row in run.rows()]
+    for asked, found in (("poly", "poly"), ("baseline", "baseline:poly"), (None, "baseline:poly")):
+        assert compare_arms(rows, run.manifests, reference=asked).reference == found
+        assert asked is None or arm_named(asked, group_by_arm(rows)) == found
 
 
 def test_under_repeated_looks_intervals_are_confidence_sequences(tmp_path, capsys):
