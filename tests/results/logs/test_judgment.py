@@ -113,6 +113,14 @@ def test_an_arm_that_never_gets_there_is_told_so(log: Path) -> None:
         judge(log, target=1.0)
 
 
+def test_trainings_that_share_no_step_have_no_steps_to_a_target(tmp_path: Path) -> None:
+    apart = [(a, s, t + (a == "wsd") * s, v) for a, s, t, v in rows() if t]
+    path = write_csv(tmp_path / "logs.csv", apart, "arm,seed,step,val_loss")
+    with pytest.raises(ValueError, match=r"^target=3.4: the trainings of wsd share no step\.$"):
+        judge(path, at="end", target=3.4)
+    assert judge(path, at="end").verdict.startswith("wsd beats cosine")
+
+
 def test_values_that_scatter_are_told_to_make_steps_too_few(tmp_path: Path) -> None:
     noisy = [(a, s, t + i, v + 0.3 * (i % 2)) for a, s, t, v in rows() for i in range(4)]
     path = write_csv(tmp_path / "logs.csv", noisy, "arm,seed,step,val_loss")
