@@ -152,7 +152,8 @@ def verdict(
     finished = {name: values for name, values in scores.items() if values}
     lost = [name for name, (count, _) in diverged.items() if count and not metric.is_accuracy]
     searched = {name: v for name, v in finished.items() if name != reference}
-    ranked = rank(searched, metric, last=lost)
+    are_paired = all(claim.difference.counts is None for claim in claims)
+    ranked = rank(searched, metric, last=lost, paired=are_paired)
     divergence = diverged_text(diverged, metric)
     if len(finished) < 2 or not ranked:
         only = ", ".join(arm_label(name) for name in finished) or "no arm"

@@ -125,13 +125,20 @@ def decided_at(difference_R: ArrayLike, *, min_effect: float | None, level: floa
 
 
 def rank(
-    scores: Mapping[str, Scores], metric: Metric = VAL_ACCURACY, last: Container[str] = ()
+    scores: Mapping[str, Scores],
+    metric: Metric = VAL_ACCURACY,
+    last: Container[str] = (),
+    *,
+    paired: bool = True,
 ) -> list[str]:
     """Arms, best mean first, over the replicates that all have (all of each arm's if none).
 
-    last: arms that stand behind all others.
+    Args:
+        last: arms that stand behind all others.
+        paired: False where equal replicates share nothing: the mean of all of each arm's.
     """
-    common = set.intersection(*(set(values) for values in scores.values())) if scores else set()
+    shared = [set(values) for values in scores.values()] if paired else []
+    common = set.intersection(*shared) if shared else set()
 
     def mean(name: str) -> float:
         values = scores[name]

@@ -62,6 +62,18 @@ def test_different_seeds_are_not_paired_unless_asked_for(tmp_path: Path) -> None
     assert found.p_value == pytest.approx(expected.pvalue)
 
 
+def test_arms_of_unequal_seeds_are_ranked_by_the_means_that_are_compared(tmp_path: Path) -> None:
+    """Mean of B 2.7 over its six seeds, 3.1 over its first two, which put it behind A and C."""
+    ends = {"A": [3.0, 3.0], "B": [3.1, 3.1, 2.5, 2.5, 2.5, 2.5], "C": [3.05, 3.05]}
+    path = write_log(tmp_path / "logs.csv", ends)
+    assert judge(path, paired=False).verdict.startswith("undecided: A minus B = 0.30 nats ")
+    against = judge(path, paired=False, reference="C").verdict
+    assert against.startswith("undecided: B minus C = -0.35 nats ")
+    # Taken one by one only the first two of each are compared, and so they are ranked.
+    looked = judge(path, paired=False, looks=True).verdict
+    assert looked.startswith("undecided: A minus C = ")
+
+
 def test_welch_coverage_is_that_of_one_redraw_after_the_other() -> None:
     own = drawn(3, {"a": 0.0, "b": 0.4}, 7)
     a_R, b_R = (np.array(values) for values in own.values())
