@@ -166,7 +166,7 @@ def judge(
         reference="" if reference is None else find_arm("reference", reference, values),
         min_effect=min_effect,
         repeated_looks=looks,
-        paired=is_paired or looks,
+        paired=is_paired,
         at=where,
     )
     curves = {name: curve_of(seeds) for name, seeds in values.items()}

@@ -18,6 +18,7 @@ from results.plots.style import arm_looks, subplots
 from results.records.segments import write_text
 from results.report.page import EVIDENCE, Exhibit, Section, exhibit_of, render_page, sentence_of
 from results.report.provenance import Provenance
+from results.statistics.paired import BY_PAIR, how_taken
 from results.statistics.wording import axis_title, counted, counts, metric_words, number
 from results.tables import Table, thinned
 from search_spaces.metric import Metric
@@ -152,8 +153,9 @@ def _sections(judgment: Judgment) -> list[Section]:
     )
     curves = LoggedCurves(metric=judgment.metric, target=judgment.target, arms=arms)
     differences = compared_info(judgment.comparison)
-    is_paired = all(arm.difference.counts is None for arm in differences.arms)
-    plot = DIFFERENCES if is_paired else replace(DIFFERENCES, title="Differences of the means")
+    taken, plot = how_taken(arm.difference for arm in differences.arms), DIFFERENCES
+    if taken != BY_PAIR:
+        plot = replace(plot, title=f"Differences {taken}")
     return [
         _section(EVIDENCE, exhibit_of("differences", plot, differences)),
         _section("Curves", exhibit_of("curves", LOGGED_CURVES, curves)),

@@ -301,11 +301,14 @@ def _effect(min_effect: float, difference: Difference) -> str:
 
 def _seeds(difference: Difference, limit: str) -> str:
     """ "n=3 paired seeds (preliminary)", "n=10 and 8 seeds, not paired"."""
-    text = f"n={counted(difference.n, 'paired seed')}"
+    text, unused = f"n={counted(difference.n, 'paired seed')}", "unpaired left out"
+    if difference.in_turn:
+        text = f"n={counted(difference.n, 'seed')} of each, taken one by one"
+        unused = "left out"
     if difference.counts is not None:
         text = f"n={difference.counts[0]} and {counted(difference.counts[1], 'seed')}, not paired"
     if difference.num_unpaired:
-        text += f", {difference.num_unpaired} unpaired left out"
+        text += f", {difference.num_unpaired} {unused}"
     notes = [*(["preliminary"] if difference.n < FEW_SEEDS else []), *([limit] if limit else [])]
     return text + (f" ({', '.join(notes)})" if notes else "")
 

@@ -152,24 +152,23 @@ def compare(
         diverged: confirm seeds that diverged, of how many, by arm. At chance they are among the
             scores of an accuracy; of any other metric they have none.
         paired: False where equal replicates of two arms share nothing: means are compared
-            (Welch), and nothing that needs pairs stands beside the interval.
+            (Welch), and nothing that needs pairs stands beside the interval. Under repeated
+            looks, for which no Welch test is known, such seeds are taken one by one: replicate i
+            is the i-th of each.
         winners: by arm, how many of its configs have been judged so far on confirm seeds, the
             present one included; 1 where its search never went on after a verdict.
         price: what so many more seeds of all arms cost, in words.
         limit: what ended the confirm trainings before all seeds asked for, in words.
         at: what all arms had the same of when they were scored, as a sentence says it.
-
-    Raises:
-        ValueError: repeated looks at seeds that are not paired.
     """
-    if repeated_looks and not paired:
-        raise ValueError("repeated looks need paired seeds: there is no sequential Welch test.")
     names = sorted(scores, key=lambda name: name == reference)  # stable: the reference last
     difference = paired_difference if paired else welch_difference
     differ: Differ = functools.partial(difference, metric=metric)
     if repeated_looks:
         level = pair_level(scores)
-        differ = functools.partial(sequential_difference, level=level, metric=metric)
+        differ = functools.partial(
+            sequential_difference, level=level, metric=metric, paired=paired
+        )
     pairs = {(a, b): differ(scores[a], scores[b]) for a, b in itertools.combinations(names, 2)}
     if paired and not repeated_looks:
         pairs = {
@@ -227,9 +226,12 @@ def pair_level(scores: Mapping[str, Scores]) -> float:
 
 
 def sequential_difference(
-    a: Scores, b: Scores, level: float, metric: Metric = SCORE
+    a: Scores, b: Scores, level: float, metric: Metric = SCORE, *, paired: bool = True
 ) -> Difference:
-    """With a confidence sequence for the t-interval; beside it only what holds at any n."""
+    """With a confidence sequence for the t-interval; beside it only what holds at any n.
+
+    paired: False where equal replicates share nothing but their turn: no seed is won then.
+    """
     difference, difference_R = paired_difference(a, b, metric), paired_scores(a, b)
     low, high = confidence_sequence(difference_R, alpha=level) or (None, None)
     return replace(
@@ -239,8 +241,11 @@ def sequential_difference(
         p_value=None if difference.p_value is None else min(1.0, 1 / e_value(difference_R)),
         interval_kind=CONFIDENCE_SEQUENCE,
         prob_better=(
-            share_better(metric.sign * difference_R, CONFIDENCE)[0] if difference.n else None
+            share_better(metric.sign * difference_R, CONFIDENCE)[0]
+            if difference.n and paired
+            else None
         ),
+        in_turn=not paired,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from results.statistics.claims import Claim
-from results.statistics.paired import CONFIDENCE_SEQUENCE, Difference
+from results.statistics.paired import BY_PAIR, CONFIDENCE_SEQUENCE, Difference, how_taken
 from results.statistics.wording import (
     amount,
     amount_interval,
@@ -145,7 +145,7 @@ def arms_table(
         cells = [arm_label(arm.name), str(arm.n), _score(arm, metric), difference]
         rows.append([*cells, *_losses(arm, arm.name == reference)] if losses else cells)
     words, unit = metric.name.replace("_", " "), f" in {metric.unit}" if metric.unit else ""
-    by = "paired by seed" if _are_paired(minus.values()) else "of the means"
+    by = how_taken(minus.values()).replace(BY_PAIR, "paired by seed")
     kinds, note = _kinds(minus.values()), f"; differences{unit}, {by}{_direction(metric)}"
     minus_title = f"minus {short_label(reference)}{kinds}"
     header = ["arm", "n", column_title(words, metric), minus_title]
@@ -173,7 +173,7 @@ def pairs_table(
         for claim in claims
     ]
     kinds = _kinds(claim.difference for claim in claims)
-    by = "by paired seed" if _are_paired(claim.difference for claim in claims) else "of the means"
+    by = how_taken(claim.difference for claim in claims)
     unit = metric.unit or "difference"
     more = f"{left_out} more pairs are not shown: results.load(...).compare().claims"
     return Table(
@@ -276,10 +276,6 @@ def _direction(metric: Metric) -> str:
 
 def _pair(claim: Claim) -> str:
     return f"{short_label(claim.a)} - {short_label(claim.b)}"
-
-
-def _are_paired(differences: Iterable[Difference]) -> bool:
-    return all(difference.counts is None for difference in differences)
 
 
 def _kinds(differences: Iterable[Difference]) -> str:

@@ -7,7 +7,7 @@ every arm shares its seed. Legend: R paired seeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +27,8 @@ from results.statistics.wording import amount, amount_interval
 from results.tables import UNKNOWN
 from search_spaces.metric import VAL_ACCURACY, Metric
 
+BY_PAIR, OF_MEANS = "by paired seed", "of the means"
+IN_TURN = "of seeds taken one by one"
 T_INTERVAL = "95% t-interval"
 CONFIDENCE_SEQUENCE = "95% confidence sequence"
 
@@ -54,6 +56,8 @@ class Difference:
         examples_low, examples_high: 95% interval for fresh seeds and fresh test images.
         counts, degrees: seeds of each arm and degrees of freedom where the seeds are not paired
             (see unpaired.py); None: n paired seeds, n - 1 degrees.
+        in_turn: True where they are not paired and nevertheless taken one by one, in their order,
+            so that the result holds at any number of them; replicates are turns.
 
     What holds for a fixed number of seeds only is None under repeated looks; what is beside the
     t-interval is None where `compare` did not compute it.
@@ -79,6 +83,12 @@ class Difference:
     examples_high: float | None = None
     counts: tuple[int, int] | None = None
     degrees: float | None = None
+    in_turn: bool = False
+
+    @property
+    def taken(self) -> str:
+        """How the seeds are used, in words."""
+        return OF_MEANS if self.counts is not None else IN_TURN if self.in_turn else BY_PAIR
 
     @property
     def separated(self) -> bool:
@@ -118,6 +128,11 @@ class Difference:
             examples_high=_minus(self.examples_low),
             counts=None if self.counts is None else self.counts[::-1],
         )
+
+
+def how_taken(differences: Iterable[Difference]) -> str:
+    """How the seeds of these are used, in words: that of all, which a comparison has one of."""
+    return next((difference.taken for difference in differences), BY_PAIR)
 
 
 def paired_scores(a: Scores, b: Scores) -> NDArray[np.float64]:

@@ -14,7 +14,14 @@ from results.plots.style import color_of, subplots
 from results.run import Run
 from results.statistics.claims import Claim
 from results.statistics.compare import Comparison
-from results.statistics.paired import T_INTERVAL, Difference
+from results.statistics.paired import (
+    BY_PAIR,
+    IN_TURN,
+    OF_MEANS,
+    T_INTERVAL,
+    Difference,
+    how_taken,
+)
 from results.statistics.wording import (
     amount,
     arm_label,
@@ -104,7 +111,9 @@ def draw_differences(info: DifferencesInfo, figure: Figure) -> None:
     axes.set_xlabel(
         f"{metric_words(metric)} minus {arm_label(info.reference)}{unit}, {better_words(metric)}"
     )
-    dots = "Dots: paired seeds; bar" if any(len(arm.seed_R) for arm in arms) else "Bar"
+    is_paired = how_taken(arm.difference for arm in arms) == BY_PAIR
+    dots = f"Dots: {'paired seeds' if is_paired else 'seeds, taken one by one'}; bar"
+    dots = dots if any(len(arm.seed_R) for arm in arms) else "Bar"
     axes.set_title(f"{dots}: mean with {info.interval_kind}{grey}", fontsize=11)
 
 
@@ -137,20 +146,21 @@ def _write_label(axes: Axes, arm: ArmDifference, height: int) -> None:
 
 def _differences_caption(info: DifferencesInfo) -> str:
     kinds = {arm.difference.interval_kind for arm in info.arms}
-    is_paired = all(arm.difference.counts is None for arm in info.arms)
+    taken = how_taken(arm.difference for arm in info.arms)
     seeds = counts(
         [(arm.name, arm.difference.n) for arm in info.arms],
-        "paired seeds" if is_paired else "seeds",
+        "paired seeds" if taken == BY_PAIR else "seeds",
     )
+    how = {BY_PAIR: " on the same seed", IN_TURN: ", seeds taken one by one"}.get(taken, "")
     words, grey = metric_words(info.metric).capitalize(), ""
     if info.min_effect is not None:
         effect = with_unit(amount(info.min_effect, info.metric), info.metric)
         grey = f"; grey: below the minimum effect of {effect}"
     return (
         f"{words} of each arm minus {arm_label(info.reference)}"
-        f"{' on the same seed' if is_paired else ''}, {seeds}; {better_words(info.metric)}. "
+        f"{how}, {seeds}; {better_words(info.metric)}. "
         f"Diamond: mean; bar: {' or '.join(sorted(kinds))} of the mean"
-        f"{'; dots: seeds' if is_paired else ''}{grey}."
+        f"{'' if taken == OF_MEANS else '; dots: seeds'}{grey}."
     )
 
 
@@ -167,8 +177,7 @@ def _differences_table(info: DifferencesInfo) -> Table:
     ]
     words = metric_words(info.metric)
     words = f"Points of {words}" if info.metric.is_accuracy else words.capitalize()
-    is_paired = all(arm.difference.counts is None for arm in info.arms)
-    by = "by paired seed" if is_paired else "of the means"
+    by = how_taken(arm.difference for arm in info.arms)
     caption = f"{words} minus {arm_label(info.reference)}, {by}; {better_words(info.metric)}"
     header = ["arm", "n", "mean", "interval", "p", "by seed"]
     rows = [[*cells, seeds or UNKNOWN] for *cells, seeds in rows]

@@ -11,6 +11,7 @@ from scipy import stats
 
 from results.logs import judge
 from results.logs.judgment_page import render_judgment, write_judgment
+from results.plots.arms.differences import DIFFERENCES, compared_info
 from results.statistics.unpaired import welch_coverage, welch_difference
 from tests.fakes.logs import ENDS, drawn, rows, write_csv, write_log
 
@@ -106,6 +107,30 @@ def test_looks_are_decided_when_the_e_value_says_so(tmp_path: Path) -> None:
     assert look.decided_at == expected
     assert judge(path, looks=True).verdict.endswith("(valid under repeated looks).")
     assert "one by one, in their order" in judge(path, looks=True, paired=False).pairing
+
+
+def test_seeds_taken_one_by_one_are_nowhere_told_as_pairs(log: Path) -> None:
+    judgment = judge(log, looks=True, paired=False)
+    assert "n=5 seeds of each, taken one by one" in judgment.verdict
+    # The numbers of pairs, but no seeds won: one seed 3 has nothing to do with the other.
+    as_pairs = judge(log, looks=True, paired=True).comparison.claims[0]
+    difference = judgment.comparison.claims[0].difference
+    assert (difference.low, difference.p_value) == (
+        as_pairs.difference.low,
+        as_pairs.difference.p_value,
+    )
+    assert difference.prob_better is None
+    info = compared_info(judgment.comparison)
+    captions = [table.caption for table in judgment.tables().values()]
+    captions += [DIFFERENCES.caption(info), DIFFERENCES.table(info).caption]
+    for told in (judgment.verdict, *captions):
+        assert "paired seed" not in told
+        assert "paired by seed" not in told
+        assert "on the same seed" not in told
+    assert "taken one by one" in DIFFERENCES.caption(info)
+    assert len(info.arms[0].seed_R) == 5
+    unequal = judge(log, looks=True, paired=True).verdict
+    assert "n=5 paired seeds" in unequal
 
 
 def test_steps_to_a_target_stand_in_the_table_fewest_first(log: Path) -> None:

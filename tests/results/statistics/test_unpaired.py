@@ -100,7 +100,11 @@ def test_as_many_more_seeds_as_needed_decide_it_at_the_same_spread() -> None:
     assert not separated(n + needed - 1)
 
 
-def test_looking_repeatedly_at_unpaired_seeds_is_refused() -> None:
-    arms = {"a": {0: 1.0, 1: 2.0}, "b": {0: 1.0, 1: 1.5}}
-    with pytest.raises(ValueError, match="repeated looks need paired seeds"):
-        compare(arms, repeated_looks=True, paired=False)
+def test_looking_repeatedly_takes_unpaired_seeds_one_by_one() -> None:
+    arms = {"a": {0: 1.0, 1: 2.0}, "b": {0: 0.5, 1: 1.0, 2: 3.0}}
+    looked = compare(arms, repeated_looks=True, paired=False)
+    difference = looked.pairs["a", "b"]
+    assert (difference.n, difference.mean, difference.num_unpaired) == (2, 0.75, 1)
+    assert "n=2 seeds of each, taken one by one, 1 left out" in looked.verdict
+    assert looked.tables()["arms"].caption.count("of seeds taken one by one") == 1
+    assert looked.tables()["pairs"].caption.count("of seeds taken one by one") == 1
