@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     parser, commands = make_parser(program)
     try:
         if words and words[0] in commands:
-            words[1:] = as_options(words[1:], commands[words[0]].keys)
+            words[1:] = as_options(words[1:], commands[words[0]])
         args = parser.parse_args(words)
         return COMMANDS[args.command](args)
     except BrokenPipeError:  # e.g. `| head`

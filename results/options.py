@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from search_spaces.registry import nearest
@@ -22,38 +22,46 @@ class Parser(argparse.ArgumentParser):
 
     Attributes:
         keys: of its options, as in key=value.
+        valued: its options that take a value, as in --key value.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.keys: list[str] = []
+        self.valued: list[str] = []
         super().__init__(*args, **kwargs)
 
     def add_argument(self, *names: str, **kwargs: Any) -> argparse.Action:
         """As argparse does."""
         self.keys += [n[2:].replace("-", "_") for n in names if n.startswith("--")]
-        return super().add_argument(*names, **kwargs)
+        action = super().add_argument(*names, **kwargs)
+        self.valued += [] if action.nargs == 0 else action.option_strings
+        return action
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and leave with code 2."""
         self.exit(BAD_INPUT, f"error: {message}\n")
 
 
-def as_options(words: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """The words with each key=value as an option; what names a file stays as it is.
+def as_options(words: Sequence[str], parser: Parser) -> list[str]:
+    """The words with each key=value as an option.
+
+    The value after a --key stays as it is, and so does an unknown key that names a file.
 
     Raises:
         ValueError: no such key.
     """
-    options = []
+    options, keys, is_value = [], parser.keys, False
     for word in words:
-        match = WORD.fullmatch(word)
-        if match is None or Path(word).exists():
+        match = None if is_value else WORD.fullmatch(word)
+        # As argparse takes it: also the beginning of an option.
+        is_value = word.startswith("--") and any(o.startswith(word) for o in parser.valued)
+        if match is not None and match[1] in keys:
+            options.append(f"--{match[1].replace('_', '-')}={match[2]}")
+        elif match is None or os.path.lexists(word):
             options.append(word)
-        elif match[1] not in keys:
+        else:
             known = ", ".join(key for key in keys if key != "help")
             raise ValueError(f"unknown key {match[1]!r}{nearest(match[1], keys)} (known: {known})")
-        else:
-            options.append(f"--{match[1].replace('_', '-')}={match[2]}")
     return options
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import results
-from results.__main__ import main
+from results.__main__ import main, make_parser
 from results.exports.snippet import export_schedule, torch_snippet
 from results.options import as_options, names_of
 from results.records.store import RunStore
@@ -319,13 +319,30 @@ def test_judge_refuses_in_one_line_and_writes_nothing(tmp_path, capsys, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
 
 
+def test_a_value_may_be_long_or_hold_an_equals_sign():
+    parser, commands = make_parser()
+    exclude = commands["exclude"]
+    long = "why=" + "x" * 300
+    assert as_options([long], exclude) == [f"--{long}"]
+    for word in ("seed=3 crashed", "why=3"):
+        for words in (["--why", word], [f"why={word}"], [f"--why={word}"], ["--wh", word]):
+            args = parser.parse_args(["exclude", *as_options(["run", "3f9", *words], exclude)])
+            assert args.why == word
+    # A flag takes no value: what follows it is a key.
+    words = ["run", "--no-plots", "reference=poly"]
+    assert as_options(words, commands["compare"]) == ["run", "--no-plots", "--reference=poly"]
+    with pytest.raises(ValueError, match="unknown key 'x' "):
+        as_options(["--no-plots", "x=" + "y" * 5000], commands["compare"])
+
+
 def test_a_key_is_an_option_unless_it_names_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert as_options(["a", "min_effect=2", "--x"], ["min_effect"]) == [
+    judge = make_parser()[1]["judge"]
+    assert as_options(["a", "min_effect=2", "--x"], judge) == [
         "a",
         "--min-effect=2",
         "--x",
     ]
     (tmp_path / "lr=2").mkdir()
-    assert as_options(["lr=2", "runs/lr=3"], []) == ["lr=2", "runs/lr=3"]
+    assert as_options(["lr=2", "runs/lr=3"], judge) == ["lr=2", "runs/lr=3"]
     assert names_of("arms", "['poly p=1,interval=2', cosine]") == ["poly p=1,interval=2", "cosine"]
