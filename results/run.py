@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from results.arms.choice import objective_of, spaces_of, unit_of
-from results.arms.selection import Place, comparable_runs, place_of, places_of_arms
+from results.arms.selection import Place, comparable_runs, place_of, places_of_arms, with_excluded
 from results.pictures import pictures_of
 from results.reading import RunFiles, find_runs, missing_segments, read_run
 from results.records.lock import lock_holder
@@ -67,6 +67,11 @@ class Run:
             chosen = self.manifests.get(row["run_id"], {}).get("chosen", {})
             row["chosen"] = chosen.get(row["space"]) == row["config_key"]
         return rows
+
+    def excluded_rows(self) -> list[dict[str, Any]]:
+        """Trials as dicts that somebody left out: trained and paid for, and no result."""
+        rows = self.trials.to_pylist() if self.excluded else []
+        return [row for row in rows if place_of(row) in self.excluded]
 
     def search_rows(self) -> list[dict[str, Any]]:
         """Trials as dicts, in the order asked; `prefix_scores` of a search by prefixes.
@@ -146,13 +151,14 @@ class Run:
             goal=goal,
             min_effect=min_effect,
             reference=reference,
+            excluded=self.excluded_rows(),
         )
         return replace(comparison, verdict=f"{comparison.verdict} {self.left_out}".rstrip())
 
     @property
     def left_out(self) -> str:
         """A sentence on what somebody excluded by hand, and why; "" where nothing is."""
-        rows = {place_of(row): row for row in self.trials.to_pylist()} if self.excluded else {}
+        rows = {place_of(row): row for row in self.excluded_rows()}
         reasons = [f"{describe(rows[p])} ({why})" for p, why in self.excluded.items() if p in rows]
         trials = f"{len(reasons)} trial{'s' * (len(reasons) != 1)}"
         return f"Excluded by hand: {trials}, {', '.join(reasons)}." if reasons else ""
@@ -166,7 +172,7 @@ class Run:
         Raises:
             ValueError: an unknown arm, or fewer than two.
         """
-        places, num, num_all = places_of_arms(self.rows(), arms)
+        places, num, num_all = places_of_arms(self.rows(), arms, self.excluded_rows())
         note = (
             f"{num} of {num_all} arms were picked by name: claims are corrected for these alone, "
             "which holds where they were picked before the results were seen."
@@ -180,11 +186,13 @@ class Run:
         objectives can be compared by it.
         """
         starts = {run_id: str(m.get("started_at") or "") for run_id, m in self.manifests.items()}
-        rows = self.rows()
-        kept, left_out = comparable_runs(rows, starts, by_objective=metric is None)
+        rows, excluded = self.rows(), self.excluded_rows()
+        kept, left_out = comparable_runs(
+            rows, starts, by_objective=metric is None, excluded=excluded
+        )
         if len(kept) < 2 or not left_out:
             return self
-        places = {place_of(row) for row in rows if row["run_id"] in kept}
+        places = {place_of(row) for row in (*rows, *excluded) if row["run_id"] in kept}
         reasons = [f"run {run_id} is left out: {why}." for run_id, why in left_out.items()]
         whole = self._only(places, reasons)
         dirs = zip(self.manifests, self.dirs, strict=True)
@@ -250,19 +258,20 @@ class Run:
         )
         from results.tables import Table
 
-        metric = self.objective
+        metric, arms = self.objective, group_by_arm(self.rows())
         best = {
             name: max((score_of_search(r) for r in trials if is_full(r)), default=math.nan)
-            for name, trials in group_by_arm(self.rows()).items()
+            for name, trials in arms.items()
         }
+        spent = with_excluded(arms, self.excluded_rows())
         rows = [
             [
                 arm_label(name),
                 status_counts(Counter(row["status"] for row in trials)),
-                number(sum(row["samples_seen"] or 0 for row in trials)),
+                number(sum(row["samples_seen"] or 0 for row in spent[name])),
                 value_text(metric.score(best[name]), metric),
             ]
-            for name, trials in group_by_arm(self.rows()).items()
+            for name, trials in arms.items()
         ]
         words = "best validation" if metric.is_accuracy else f"best {metric.name}"
         header = ["arm", "trials", self.unit, column_title(words, metric)]

@@ -36,7 +36,7 @@ from results.arms.scores import (
     num_images,
     train_losses,
 )
-from results.arms.selection import arm_named, check_workload
+from results.arms.selection import arm_named, check_workload, with_excluded
 from results.records.schema import Row, trial_from_row
 from results.statistics.claims import Price
 from results.statistics.compare import Comparison, compare, default_min_effect
@@ -64,12 +64,13 @@ def compare_arms(
     goal: str | None = None,
     min_effect: float | None = None,
     reference: str | None = None,
+    excluded: Iterable[Row] = (),
 ) -> Comparison:
     """Compare the arms of trial rows on the confirm trials of each arm's chosen config.
 
     A diverged trial scores at chance in an accuracy and is left out of any other metric. A
-    replicate that any arm lost to a failure is dropped from all arms. Other arguments and errors:
-    see Run.compare.
+    replicate that any arm lost to a failure is dropped from all arms. Trials `excluded` by hand
+    count for nothing but what was spent on an arm. Other arguments and errors: see Run.compare.
     """
     check_workload(rows)
     arms = group_by_arm(rows)
@@ -81,7 +82,8 @@ def compare_arms(
     if reference is not None and not scores.get(standard):
         raise unknown_name("arm", reference, [name for name in scores if scores[name]])
     spaces = {run_id: spaces_of(manifest) for run_id, manifest in manifests.items()}
-    details = {name: _details(arm, spaces) for name, arm in arms.items()}
+    spent = with_excluded(arms, excluded)
+    details = {name: _details(arm, spent[name], spaces) for name, arm in arms.items()}
     comparison = compare(
         scores,
         reference=standard,
@@ -155,7 +157,10 @@ def _min_effect(
     return default_min_effect(max(stated or num_images(rows, manifests).values(), default=0))
 
 
-def _details(rows: list[Row], spaces: Mapping[str, Mapping[str, SearchSpace]]) -> ArmDetails:
+def _details(
+    rows: list[Row], spent: list[Row], spaces: Mapping[str, Mapping[str, SearchSpace]]
+) -> ArmDetails:
+    """spent: all that was trained, `rows` and what was excluded."""
     chosen = chosen_row(rows)
     params = params_of(chosen) if chosen else {}
     space = spaces.get(rows[0]["run_id"], {}).get(rows[0]["space"])
@@ -163,8 +168,8 @@ def _details(rows: list[Row], spaces: Mapping[str, Mapping[str, SearchSpace]]) -
     return ArmDetails(
         params=params,
         config_key=chosen["config_key"] if chosen else "",
-        search=_cost(row for row in rows if row["role"] != "confirm"),
-        confirm=_cost(row for row in rows if row["role"] == "confirm"),
+        search=_cost(row for row in spent if row["role"] != "confirm"),
+        confirm=_cost(row for row in spent if row["role"] == "confirm"),
         num_trials=dict(Counter(row["status"] for row in rows)),
         on_edge=tuple(
             name

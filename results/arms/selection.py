@@ -41,8 +41,25 @@ def arm_named(name: str, arms: Mapping[str, Sequence[Row]]) -> str:
     return named[0]
 
 
-def places_of_arms(rows: Iterable[Row], names: Iterable[str]) -> tuple[set[Place], int, int]:
+def with_excluded(
+    arms: Mapping[str, Sequence[Row]], excluded: Iterable[Row]
+) -> dict[str, list[Row]]:
+    """All trials of these arms, the excluded ones too: what was spent on them."""
+    name_of = {(row["run_id"], row["space"]): name for name, rows in arms.items() for row in rows}
+    whole = {name: [*rows] for name, rows in arms.items()}
+    for row in excluded:
+        if (name := name_of.get((row["run_id"], row["space"]))) is not None:
+            whole[name].append(row)
+    return whole
+
+
+def places_of_arms(
+    rows: Iterable[Row], names: Iterable[str], excluded: Iterable[Row] = ()
+) -> tuple[set[Place], int, int]:
     """The trials of these arms; how many arms these are, and of how many.
+
+    Args:
+        excluded: trials that are no part of `rows`; those of these arms are among the places.
 
     Raises:
         ValueError: an unknown arm, or fewer than two.
@@ -51,11 +68,16 @@ def places_of_arms(rows: Iterable[Row], names: Iterable[str]) -> tuple[set[Place
     picked = list(dict.fromkeys(arm_named(name, arms) for name in names))
     if len(picked) < 2:
         raise ValueError(f"two arms or more are compared, but got {', '.join(picked) or 'none'}.")
-    return {place_of(row) for name in picked for row in arms[name]}, len(picked), len(arms)
+    whole = with_excluded({name: arms[name] for name in picked}, excluded)
+    return {place_of(row) for rows in whole.values() for row in rows}, len(picked), len(arms)
 
 
 def comparable_runs(
-    rows: Iterable[Row], starts: Mapping[str, str], *, by_objective: bool
+    rows: Iterable[Row],
+    starts: Mapping[str, str],
+    *,
+    by_objective: bool,
+    excluded: Iterable[Row] = (),
 ) -> tuple[list[str], dict[str, str]]:
     """The most runs that trained the same, and why each other one is left out.
 
@@ -64,6 +86,7 @@ def comparable_runs(
     Args:
         starts: when each run started, by run_id: all runs.
         by_objective: they were searched by one objective, too.
+        excluded: trials that are no part of `rows`.
     """
     workloads = workloads_of(rows)
     alike = {
@@ -72,7 +95,12 @@ def comparable_runs(
         ]
         for run_id, trained in workloads.items()
     }
-    left_out = {run_id: "it has no trial yet" for run_id in starts if run_id not in workloads}
+    emptied = {row["run_id"] for row in excluded}
+    left_out = {
+        run_id: "all of its trials are excluded" if run_id in emptied else "it has no trial yet"
+        for run_id in starts
+        if run_id not in workloads
+    }
     if not alike:
         return [], left_out
     anchor = max(alike, key=lambda run_id: (len(alike[run_id]), starts.get(run_id, "")))

@@ -53,7 +53,7 @@ def print_summary(run_dir: Path) -> None:
     console.print(_reached_line(rows, best))
     console.print(_search_line(run, rows))
     (manifest,) = run.manifests.values()
-    console.print(describe_cost(rows, manifest))
+    console.print(describe_cost(run.trials.to_pylist(), manifest))
     if repeated := manifest.get("repeated"):
         searched = {r["config_key"] for r in rows if r["role"] == "search"}
         console.print(describe_repeated(repeated, repeated + len(searched)))

@@ -11,7 +11,7 @@ import results
 from results.__main__ import main
 from results.records.exclusions import EXCLUSIONS_NAME, exclude, include, read_exclusions
 from results.report.page import render_report
-from tests.fakes.results import write_run
+from tests.fakes.results import make_recipe, write_run
 
 WHY = "the machine lost power"
 
@@ -49,6 +49,43 @@ def test_it_is_told_in_verdict_notes_and_report(run_dir: Path) -> None:
     assert run.compare().verdict.endswith(told)
     assert told in run.notes
     assert render_report(run).count(told) >= 2
+
+
+def test_picked_arms_and_comparable_runs_tell_what_of_theirs_is_left_out(tmp_path: Path) -> None:
+    for name in ("x-aaaa", "x-bbbb", "x-cccc"):
+        longer = {"recipe": make_recipe(epochs=8)} if name == "x-cccc" else {}
+        run_dir = write_run(tmp_path / name, trials=1, seeds=4, **longer)
+        for space in ("poly", "cosine"):
+            key = confirm_row(results.load(run_dir), space, 1)["trial_key"]
+            exclude(run_dir, key, f"{space} of {name}")
+    told = results.load(tmp_path / "x-aaaa").pick(["poly", "baseline"]).compare().verdict
+    assert told.endswith("Excluded by hand: 1 trial, poly confirm 1 (poly of x-aaaa).")
+    verdict = results.load(tmp_path).comparable().compare().verdict
+    assert "Excluded by hand: 4 trials, " in verdict
+    assert all(f"({s} of x-{i})" in verdict for s in ("poly", "cosine") for i in ("aaaa", "bbbb"))
+    assert "x-cccc" not in verdict
+
+
+def test_a_run_whose_trials_are_all_left_out_is_not_told_to_have_none(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_run(tmp_path / name, arms=("poly",), trials=1, seeds=2)
+    for row in results.load(tmp_path / "c").trials.to_pylist():
+        exclude(tmp_path / "c", row["trial_key"], WHY)
+    notes = results.load(tmp_path).comparable().notes
+    assert "run c is left out: all of its trials are excluded." in notes
+
+
+def test_what_a_trial_cost_is_counted_though_it_is_left_out(run_dir: Path) -> None:
+    run = results.load(run_dir)
+    before = run.compare()
+    search = [r for r in run.rows() if r["space"] == "poly" and r["role"] == "search"]
+    for row in (min(search, key=lambda r: r["objective"]), confirm_row(run, "poly", 2)):
+        exclude(run_dir, row["trial_key"], WHY)
+    after = results.load(run_dir).compare()
+    assert not [warning for warning in after.warnings if "unequal samples" in warning]
+    assert after.tables()["costs"] == before.tables()["costs"]
+    samples = [[row[2] for row in r.overview().rows] for r in (run, results.load(run_dir))]
+    assert samples[0] == samples[1]
 
 
 def test_a_search_trial_left_out_is_chosen_no_more_but_stays_in_the_study(run_dir: Path) -> None:
