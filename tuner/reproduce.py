@@ -10,7 +10,7 @@ import math
 import platform
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -158,7 +158,7 @@ def reproduce(
     manifest = run.manifests[row["run_id"]]
     last = max(epoch["epoch"] for epoch in recorded)
     has_outcome = row["status"] in MEASURED
-    training = _training(row, plan.recipe.dataset_path, manifest, trainable)
+    training = _training(row, plan, manifest, trainable)
     ending = _train(training, last)
     differences = [] if ending else _epoch_differences(recorded, row, training)
     if has_outcome and not ending:
@@ -203,18 +203,19 @@ def _plan(
 
 def _training(
     row: Mapping[str, Any],
-    dataset_path: str | None,
+    plan: Any,
     manifest: Mapping[str, Any],
     trainable: Callable[..., object] | None,
 ) -> Training:
-    """The training at its start, on the kind of device that it ran on."""
-    from results.records.schema import trial_from_row
+    """The training at its start, as the plan makes it, on the kind of device that it ran on."""
     from search_spaces.registry import lookup
     from trainables import TRAINERS
     from trainables.training import pick_device
 
-    trial = trial_from_row(row)
-    trial = replace(trial, recipe=replace(trial.recipe, dataset_path=dataset_path))
+    try:
+        trial = plan.recorded(row)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     device = "cuda" if (manifest.get("slots") or {}).get("gpus_per_trial") else "cpu"
     if device == "cuda" and pick_device() != "cuda":
         raise ConfigError(f"it was trained on {row['device']}: there is no GPU here")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,31 @@ def test_other_code_is_trained_with_only_when_told_and_named_as_the_reason(
     out = capsys.readouterr().out
     assert "the outcome differs first (test_accuracy 0.5 then, 0.25 now)" in out
     assert "  your code: as recorded then, changed (mine_of_a_test.py) now" in out
+
+
+def test_code_that_the_records_alone_name_is_not_imported(
+    run_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A folder from elsewhere: its manifest names nothing foreign, the row of a trial does."""
+    mark = tmp_path / "imported"
+    (tmp_path / "of_a_stranger.py").write_text(f"open({str(mark)!r}, 'w')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    row = rows(run_dir, "search")
+    row.pop("chosen")
+    for field in ("model", "dataset", "optimizer", "family"):
+        config = json.loads(row["config_json"])
+        holder = config if field == "family" else config["recipe"]
+        holder[field] = "of_a_stranger:make"
+        with RunStore.open(run_dir) as store:
+            store.add_trial(row | {"attempt": 9, "config_json": json.dumps(config)})
+        assert main([str(run_dir), row["trial_key"]]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert err.startswith(f"error: trial {row['trial_key']} of the records is not of this run")
+        assert not mark.exists()
 
 
 def test_bad_input_is_one_line_and_trains_nothing(

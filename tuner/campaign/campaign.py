@@ -220,21 +220,11 @@ class Campaign:
             self._advance(arm)
 
     def _planned(self, row: Mapping[str, Any]) -> TrialConfig:
-        """The trial of this row as the plan makes it: what the records say is not executed."""
-        stored = trial_from_row(row)
-        trial = replace(
-            self.plan.trial(
-                self.arms[stored.space].space,
-                stored.params,
-                role=stored.role,
-                replicate=stored.replicate,
-            ),
-            horizon=stored.horizon,
-            until=stored.until,
-        )
-        if trial.trial_key != row["trial_key"]:
-            raise ValueError(f"resume: trial {row['trial_key']} of the records is not of this run")
-        return trial
+        """The trial of this row, as the plan makes it."""
+        try:
+            return self.plan.recorded(row)
+        except ValueError as error:
+            raise ValueError(f"resume: {error}") from None
 
     def _drop_replaced(self) -> None:
         for trial in [trial for trial in self.pending if trial.role == "search"]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+from results.records.schema import trial_from_row
 from search_spaces.space import OF_TABLE, SearchSpace
 from search_spaces.trial import Recipe, Role, TrialConfig
 from trainables.data.sources import SourceInfo
@@ -127,6 +129,24 @@ class Plan:
     ) -> TrialConfig:
         """The training of these parameters; its seed depends on role and replicate alone."""
         return make_trial(self.config, self.recipe, space, params, role=role, replicate=replicate)
+
+    def recorded(self, row: Mapping[str, Any]) -> TrialConfig:
+        """The trial of this row as the plan makes it: what the records say is not executed.
+
+        Raises:
+            ValueError: the row is no trial of this plan.
+        """
+        stored = trial_from_row(row)
+        arms = (*self.spaces, *([self.baseline] if self.baseline else []))
+        for space in arms:
+            if space.name == stored.space:
+                trial = self.trial(
+                    space, stored.params, role=stored.role, replicate=stored.replicate
+                )
+                trial = replace(trial, horizon=stored.horizon, until=stored.until)
+                if trial.trial_key == stored.trial_key == row["trial_key"]:
+                    return trial
+        raise ValueError(f"trial {row['trial_key']} of the records is not of this run")
 
 
 def make_plan(config: Config) -> Plan:
