@@ -317,9 +317,9 @@ class Campaign:
         if arm.num_searched < most or not most:
             return True
         sizes = [(a, most + 1 if a.can_ask else a.num_searched) for a in searched]
-        return self.budgets["search"].fits(
-            sum(max(0, self.ladder.samples(num) - a.samples) for a, num in sizes)
-        )
+        of_round = sum(max(0, self.ladder.samples(num) - a.samples) for a, num in sizes)
+        waiting = (trial for trial in self.pending if trial.role == "search")
+        return self.budgets["search"].fits(of_round + sum(map(self._samples_of, waiting)))
 
     def _end_spent_search(self) -> None:
         """No arm begins a config any more, where no round fits and nothing is left to wait for."""
