@@ -24,6 +24,8 @@ from trainables.failures import MIN_SECONDS, USUAL_TIMES, FunctionError, Patienc
 from trainables.user.adapter import UserTraining
 from trainables.user.process import describe_exit
 
+pytestmark = pytest.mark.slow  # each server of processes imports torch
+
 LAST = "val_accuracy=0.5, test_accuracy=0.5"
 Make = Callable[..., UserTraining]
 

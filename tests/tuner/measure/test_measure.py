@@ -358,7 +358,7 @@ def test_a_lost_and_a_diverged_seed_are_left_out_and_the_figures_drawn(
     out = capsys.readouterr().out
     assert "4 seeds, 4 trainings, 1 of them diverged" in out
     assert "C^2 = 50, from 50 at first to 50 at last" in out
-    assert "over 1 epochs, n=2 seeds" in out
+    assert "1 measurement, n=2 seeds" in out
     for name in ("noise", "sampling"):
         assert f"figure: {tmp_path / 'run' / 'plots' / name}.png" in out
         assert (tmp_path / "run" / "plots" / f"{name}.png").stat().st_size > 1000

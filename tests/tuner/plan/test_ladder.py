@@ -207,7 +207,9 @@ def test_records_that_are_not_of_the_plan_are_refused() -> None:
     config = json.loads(str(first[0]["config_json"]))
     config["recipe"]["model"] = "evil:model"
     changed = {**first[0], "config_json": json.dumps(config), "status": "running"}
-    Campaign(plan(*SQUEEZED)).replay([changed])  # what is trained comes from the plan
+    with pytest.raises(ValueError, match="not of this run"):  # nor is what it names trained
+        Campaign(plan(*SQUEEZED)).replay([changed])
+    config = json.loads(str(first[0]["config_json"]))
     config["params"]["p"] = 0.123
     changed = {**first[0], "config_json": json.dumps(config)}
     with pytest.raises(ValueError, match="not of this run"):
