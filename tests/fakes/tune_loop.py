@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +21,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from tests.conftest import ROOT
 from tuner import run as run_command
 from tuner.session import cluster
 
@@ -82,9 +85,28 @@ class Inline:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Its exit code and what it printed."""
-        where = [] if any(w.startswith("resume=") for w in words) else [f"runs_dir={self.folder}"]
-        where += [] if "report=true" in words else ["report=false"]
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = run_command.main([*words, *where])
+            code = run_command.main([*words, *self._where(words)])
         return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """The same in a process of its own, which a test may kill."""
+        return subprocess.Popen(
+            [sys.executable, "-m", __name__, *words, *self._where(words)],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def _where(self, words: Sequence[str]) -> list[str]:
+        where = [] if any(w.startswith("resume=") for w in words) else [f"runs_dir={self.folder}"]
+        return where + ([] if "report=true" in words else ["report=false"])
+
+
+if __name__ == "__main__":
+    do_without_ray(pytest.MonkeyPatch())
+    sys.exit(run_command.main(sys.argv[1:]))
