@@ -158,7 +158,11 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         if self.config.get("checkpoints"):
             from trainables.checkpoints import Checkpoints, read_newest
 
-            self.checkpoints = Checkpoints(Path(self.config["checkpoints"]) / self.trial.trial_key)
+            folder = Path(self.config["checkpoints"])
+            if not folder.parent.is_dir():  # of a node that came after all were looked at
+                where = f"{folder.parent} is not on {socket.gethostname()}"
+                self.warning = f"{where}: states saved there are lost with that node"
+            self.checkpoints = Checkpoints(folder / self.trial.trial_key)
             state = read_newest(self.checkpoints.directory)
             if state is None and self._share.get("begin"):
                 state = read_newest(self._shared_states(self._share["begin"]))

@@ -123,7 +123,8 @@ def test_resources_are_what_one_training_occupies(monkeypatch: pytest.MonkeyPatc
     says("| `resources.gpus_per_trial`, `resources.cpus_per_trial` | what one training occupies |")
     import ray
 
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 1.0})
+    node = {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}}
+    monkeypatch.setattr(ray, "nodes", lambda: [node])
     words = [*WORDS, "resources.cpus_per_trial=2", "resources.gpus_per_trial=0.5"]
     slots = lay_out(compose(words))
     assert (slots.cpus_per_trial, slots.gpus_per_trial) == (2.0, 0.5)

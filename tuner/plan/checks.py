@@ -24,6 +24,7 @@ from tuner.config.schema import KEYS, Config, ConfigError, check_value, refusing
 from tuner.plan.usercode import check_trainable, code_digest
 
 ANSWER_SECONDS = 8.0  # of a cluster's head
+JOB_FOLDER = "/runtime_resources/working_dir_files/"  # of a session of Ray's
 RELATIONS = {"below": operator.lt, "at most": operator.le, "at least": operator.ge}
 # What only our training of a network has, and what a user's own function decides besides.
 OF_NETWORKS = (
@@ -42,9 +43,15 @@ def check_surroundings(config: Config, run_dir: Path | None) -> None:
     Args:
         run_dir: the run to be resumed; None makes a new one in runs_dir.
     """
-    if config.cluster.address is not None:
-        check_address(config.cluster.address)
+    address = cluster_address(config)
+    if address is not None:
+        check_address(address, "cluster.address" if config.cluster.address else "RAY_ADDRESS")
     folder = run_dir or Path(config.runs_dir)
+    if is_of_job(folder):
+        raise ConfigError(
+            f"runs_dir={config.runs_dir}: lies in Ray's copy of your folder, which goes with the "
+            "job; give a folder that all nodes share, for example runs_dir=/shared/runs"
+        )
     probe = folder / f".probe-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -59,23 +66,41 @@ def check_surroundings(config: Config, run_dir: Path | None) -> None:
         )
 
 
-def check_address(address: str) -> None:
-    """Raise ConfigError unless something answers at this address of a cluster's head."""
+def cluster_address(config: Config) -> str | None:
+    """Of the cluster that the run joins; None = Ray is started on this machine.
+
+    That is `cluster.address`, else RAY_ADDRESS, which Ray sets for a job and its containers: a
+    job uses the cluster that it runs on. A dashboard's (http://) is `gradtune submit`'s.
+    """
+    if config.cluster.address is not None:
+        return config.cluster.address
+    address = os.environ.get("RAY_ADDRESS", "")
+    return None if address in ("", "local") or "://" in address else address
+
+
+def is_of_job(folder: Path) -> bool:
+    """True inside the folder that Ray unpacked for a job, on each node, and removes with it."""
+    return JOB_FOLDER in str(folder.resolve())
+
+
+def check_address(address: str, key: str = "cluster.address") -> None:
+    """Raise ConfigError unless a cluster's head answers at this address, which `key` names."""
     if address == "auto":
         note = Path("/tmp/ray/ray_current_cluster")  # left there by `ray start`
-        address = os.environ.get("RAY_ADDRESS") or (note.read_text() if note.exists() else "")
+        address = os.environ.get("RAY_ADDRESS", "").removeprefix("auto")
+        address = address or (note.read_text() if note.exists() else "")
         if not address:
-            raise ConfigError("cluster.address=auto: no running Ray cluster found on this machine")
+            raise ConfigError(f"{key}=auto: no running Ray cluster found on this machine")
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdigit():
         raise ConfigError(
-            f"cluster.address={address}: write auto or host:port of the head "
+            f"{key}={address}: write auto or host:port of the head "
             "(for example 10.0.0.1:6379; the Ray Client's ray:// is not supported)"
         )
     try:
         socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise ConfigError(f"cluster.address={address}: does not answer ({error})") from None
+        raise ConfigError(f"{key}={address}: does not answer ({error})") from None
     import grpc
 
     # ray.init would wait without end for a port that accepts and stays silent.
@@ -83,7 +108,7 @@ def check_address(address: str) -> None:
         try:
             grpc.channel_ready_future(channel).result(timeout=ANSWER_SECONDS)
         except grpc.FutureTimeoutError:
-            problem = f"cluster.address={address}: what answers there is no Ray head"
+            problem = f"{key}={address}: what answers there is no Ray head"
             raise ConfigError(problem) from None
 
 

@@ -1,14 +1,16 @@
-"""Where does the run happen? Starts Ray here or joins a cluster, and counts what it has."""
+"""Where does the run happen? Starts Ray here or joins a cluster, and counts what it holds."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,14 @@ ENVIRONMENT = {
     "RAY_prestart_worker_first_driver": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # How many trials wait for a worker is the searcher's to say (`Room`).
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",
 }
 NUM_STARTS = 3
 MAX_PAUSE_SECONDS = 2.0  # between them, at random
 JOIN_SECONDS = 22.0  # ray.init itself may wait for minutes
+ROOM_SECONDS = 2.0  # between two looks at what a cluster holds
+NODE_SECONDS = 900.0  # for a node to come up: an autoscaler asks a cloud for it
 JOIN_HINT = "every node and the driver need RAY_AUTH_MODE=token and the same ~/.ray/auth_token"
 BF16_FLAGS = ("avx512_bf16", "amx_bf16")
 GPUS_WITHOUT_BF16 = ("V100", "P100", "T4", "P4", "K80")
@@ -142,32 +148,97 @@ def _give_up(address: str) -> None:
     os._exit(2)
 
 
-def lay_out(config: Config) -> Slots:
+def lay_out(config: Config, may_wait: Callable[[], bool] = lambda: False) -> Slots:
     """How many trials fit, each with its share.
+
+    Args:
+        may_wait: True while a node may be waited for where not even one trial fits yet, as on a
+            cluster: the node is asked for (an autoscaler brings it).
 
     Raises:
         ConfigError: not even one fits.
     """
-    import ray
-
-    total = ray.cluster_resources()
-    cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
     per_cpu, per_gpu = config.resources.cpus_per_trial, config.resources.gpus_per_trial
     if per_gpu is None:
-        per_gpu = 1.0 if gpus else 0.0
-    for key, wanted, there in (("cpus", per_cpu, cpus), ("gpus", per_gpu, gpus)):
-        if wanted > there:
-            raise ConfigError(
-                f"resources.{key}_per_trial={wanted:g}: the cluster has only {there:g}"
-            )
-    fits = int(cpus / per_cpu + 1e-9)
-    if per_gpu:
-        fits = min(fits, int(gpus / per_gpu + 1e-9))
+        per_gpu = 1.0 if any(gpus for _, gpus in _nodes()) else 0.0
+    if not num_fitting(per_cpu, per_gpu) and may_wait():
+        _wait_for_node(per_cpu, per_gpu, may_wait)
+    if not num_fitting(per_cpu, per_gpu):
+        raise ConfigError(_no_room(per_cpu, per_gpu))
+    fits = num_fitting(per_cpu, per_gpu)
     return Slots(
         cpus_per_trial=per_cpu,
         gpus_per_trial=per_gpu,
         max_concurrent=min(fits, config.max_concurrent or fits),
     )
+
+
+def num_fitting(per_cpu: float, per_gpu: float) -> int:
+    """Trials that the nodes that are there hold at once; a trial never spans two nodes."""
+    return sum(
+        int(min(cpus / per_cpu, gpus / per_gpu if per_gpu else math.inf) + 1e-9)
+        for cpus, gpus in _nodes()
+    )
+
+
+class Room:
+    """How many trials may run at once: as many as fit, now that nodes have come or gone.
+
+    Args:
+        most: the user's own limit, or None.
+        grown: told the new number when it changes.
+    """
+
+    def __init__(self, slots: Slots, most: int | None, grown: Callable[[int], None]) -> None:
+        self.slots, self.most, self.grown = slots, most, grown
+        self.number, self.looked_at = slots.max_concurrent, time.monotonic()
+
+    def __call__(self) -> int:
+        """The number; at least 1, for what has no node now waits for one."""
+        if time.monotonic() - self.looked_at >= ROOM_SECONDS:
+            self.looked_at = time.monotonic()
+            fits = max(1, num_fitting(self.slots.cpus_per_trial, self.slots.gpus_per_trial))
+            number = min(fits, self.most or fits)
+            if number != self.number:
+                self.number = number
+                self.grown(number)
+        return self.number
+
+
+def _nodes() -> list[tuple[float, float]]:
+    """CPUs and GPUs of every node that is alive."""
+    import ray
+
+    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in there]
+
+
+def _no_room(per_cpu: float, per_gpu: float) -> str:
+    """Which of both no node has enough of."""
+    nodes = _nodes()
+    for key, wanted, there in (
+        ("cpus", per_cpu, [cpus for cpus, _ in nodes]),
+        ("gpus", per_gpu, [gpus for _, gpus in nodes]),
+    ):
+        if wanted > max(there, default=0.0):
+            largest = f"the largest of {len(there)} nodes has" if len(there) > 1 else "there are"
+            return f"resources.{key}_per_trial={wanted:g}: {largest} {max(there, default=0.0):g}"
+    return f"resources: no node has {per_cpu:g} CPUs and {per_gpu:g} GPUs"
+
+
+def _wait_for_node(per_cpu: float, per_gpu: float, may_wait: Callable[[], bool]) -> None:
+    """Ask for a node that holds one trial, and wait until it is there."""
+    from ray.util import placement_group, remove_placement_group
+
+    minutes = f"for {NODE_SECONDS / 60:.0f} min at most"
+    print(f"waiting for a node, {minutes}: {_no_room(per_cpu, per_gpu)}", flush=True)
+    deadline = time.monotonic() + NODE_SECONDS
+    wanted = placement_group([{"CPU": per_cpu, **({"GPU": per_gpu} if per_gpu else {})}])
+    try:
+        while may_wait() and time.monotonic() < deadline and not wanted.wait(1.0):
+            pass
+    finally:
+        remove_placement_group(wanted)
 
 
 def settle(plan: Plan, device: str) -> Plan:

@@ -6,7 +6,7 @@ import importlib
 import secrets
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from results.records.segments import read_manifest
 from results.statistics.cost import devices_of
 from tuner.config.schema import ConfigError
 from tuner.display.phrases import describe_path
+from tuner.plan.checks import cluster_address
 from tuner.plan.plan import Plan
 from tuner.session import cluster
 from tuner.session.interrupts import OK, Interrupts
@@ -60,20 +61,34 @@ def execute(
     cluster.set_environment()
     helper = threading.Thread(target=lambda: [*map(importlib.import_module, HEAVY)], daemon=True)
     helper.start()
-    cluster.start(plan.config.cluster.address)
+    address = cluster_address(plan.config)
+    cluster.start(address)
     helper.join()
     from tuner.display.summary import print_summary
     from tuner.session.books import begin, take_up
+    from tuner.session.nodes import check_nodes
     from tuner.session.session import Session
 
     interrupts = Interrupts()
     interrupts.install()
     try:
         _tell_parcel(plan)
-        slots = cluster.lay_out(plan.config)
+        try:
+            slots = cluster.lay_out(
+                plan.config, lambda: address is not None and interrupts.received is None
+            )
+        except ConfigError:
+            if interrupts.received is None:
+                raise
+            print("interrupted before anything started", file=sys.stderr)
+            return interrupts.exit_code
         plan = cluster.settle(plan, slots.device)
+        run_dir = resume or Path(plan.config.runs_dir).resolve() / (
+            plan.config.name or run_id(plan)
+        )
+        if address is not None:
+            check_nodes(plan, run_dir.parent)
         if resume is None:
-            run_dir = Path(plan.config.runs_dir).resolve() / (plan.config.name or run_id(plan))
             campaign, recorder = begin(plan, slots, command, run_dir)
         else:
             _check_device(slots, resume)
@@ -108,9 +123,12 @@ def _tell_parcel(plan: Plan) -> None:
 
 def run_id(plan: Plan) -> str:
     """A new name for a run folder: UTC time, the preset or the arms, and something random."""
-    preset = plan.config.preset
-    arms = "-".join(space.name for space in plan.spaces)[:MAX_NAME_LENGTH].strip("-")
-    name = arms if preset == "none" else preset
+    return made_up_name(plan.config.preset, [space.name for space in plan.spaces])
+
+
+def made_up_name(preset: str, arms: Iterable[str]) -> str:
+    """The same of these arms; "none" is no preset."""
+    name = "-".join(arms)[:MAX_NAME_LENGTH].strip("-") if preset == "none" else preset
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{safe}-{secrets.token_hex(2)}"
 

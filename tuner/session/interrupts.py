@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tuner.display.phrases import say_at_once
@@ -14,6 +14,24 @@ from tuner.display.phrases import say_at_once
 OK, SOME_FAILED, STORAGE_LOST = 0, 1, 4
 STOPPING = "stopping: keeping everything (again to leave at once)"
 PATIENCE_SECONDS = 6.0  # for Tune's loop to stop after a signal; usually 0.4 s
+# After `ray job stop` Ray kills the job; the loop and Ray's shutdown may each use this share.
+JOB_STOP_SECONDS, SHARE_OF_JOB = 3.0, 0.4
+
+
+def patience_seconds(environ: Mapping[str, str]) -> float:
+    """How long Tune's loop may take to stop; in a job of Ray's less than what Ray itself waits.
+
+    Example:
+        >>> patience_seconds({}), round(patience_seconds({"RAY_JOB_CONFIG_JSON_ENV_VAR": "{}"}), 1)
+        (6.0, 1.2)
+    """
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in environ:
+        return PATIENCE_SECONDS
+    try:
+        waits = float(environ.get("RAY_JOB_STOP_WAIT_TIME_S", JOB_STOP_SECONDS))
+    except ValueError:
+        waits = JOB_STOP_SECONDS
+    return min(PATIENCE_SECONDS, SHARE_OF_JOB * waits)
 
 
 class Interrupts:
@@ -57,7 +75,7 @@ class Interrupts:
                 self._watch(lambda: os._exit(self.exit_code))
 
     def _watch(self, leave: Callable[[], None]) -> None:
-        self.watchdog = threading.Timer(PATIENCE_SECONDS, leave)
+        self.watchdog = threading.Timer(patience_seconds(os.environ), leave)
         self.watchdog.daemon = True
         self.watchdog.start()
 

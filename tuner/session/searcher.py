@@ -19,6 +19,7 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
         constants: keys that every trial's config holds besides `trial` and `schedule`.
         stopping: True once the run is to end; no trial is started from then on.
         forget: removes states that no training begins from any more, by their keys.
+        room: how many trials may be handed out at once, now.
     """
 
     def __init__(
@@ -27,10 +28,11 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
         constants: dict[str, Any],
         stopping: Callable[[], bool],
         forget: Callable[[Iterable[str]], None] = lambda keys: None,
+        room: Callable[[], int] = lambda: 1,
     ) -> None:
         super().__init__()
         self.campaign, self.constants, self.stopping = campaign, constants, stopping
-        self.forget = forget
+        self.forget, self.room = forget, room
         self.live: dict[str, TrialConfig] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -47,6 +49,8 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
         """The next trial's config, None to wait for a running one, or FINISHED."""
         if self.stopping():
             return Searcher.FINISHED
+        if len(self.live) >= self.room():
+            return None
         trial = self.campaign.next()
         if trial is None:
             return Searcher.FINISHED if self.campaign.finished else None

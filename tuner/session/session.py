@@ -24,10 +24,11 @@ from trainables import trainable
 from tuner.campaign.campaign import Campaign
 from tuner.display.phrases import describe_path, point
 from tuner.display.summary import API, print_summary, resume_command
+from tuner.plan.checks import cluster_address
 from tuner.plan.plan import Plan
 from tuner.recording.recorder import Recorder
 from tuner.recording.tracking import Destination, make_trackers
-from tuner.session.cluster import Slots
+from tuner.session.cluster import Room, Slots
 from tuner.session.interrupts import OK, SOME_FAILED, STORAGE_LOST, Interrupts
 from tuner.session.searcher import CampaignSearcher
 
@@ -167,14 +168,28 @@ class Session:
             constants["function"] = ray.put(trainable.pickled(config.trainable_function))
         return tune.TuneConfig(
             search_alg=CampaignSearcher(
-                self.campaign, constants, lambda: self.stopping, self.recorder.forget_shared
+                self.campaign,
+                constants,
+                lambda: self.stopping,
+                self.recorder.forget_shared,
+                self._room(),
             ),
             num_samples=-1,
-            max_concurrent_trials=self.slots.max_concurrent,
             # A training of the user's own has a process besides; see trainables/user/process.py.
             reuse_actors=config.trainer == "user" or not config.isolates,
             trial_dirname_creator=lambda tune_trial: tune_trial.trial_id,
         )
+
+    def _room(self) -> Callable[[], int]:
+        """How many trials may run at once: fixed on this machine, on a cluster as nodes come."""
+        if cluster_address(self.plan.config) is None:
+            return lambda: self.slots.max_concurrent
+
+        def tell(number: int) -> None:
+            self.store.event("room", max_concurrent=number)
+            self.recorder.display.say(f"the cluster now holds {number} trials at once")
+
+        return Room(self.slots, self.plan.config.max_concurrent, tell)
 
     def _run_config(self, scratch: str) -> Any:
         """Tune's own state goes to `scratch`: the run folder is ours."""

@@ -1,0 +1,189 @@
+"""Has every node what a training needs? The run's folder, the data, the user's own code.
+
+A small task looks on each node before the first trial, so that nothing is trained and lost; all
+that is missing is one line, by node.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tuner.config.schema import ConfigError, show
+from tuner.plan.codefiles import code_files, digests
+from tuner.plan.plan import Plan
+from tuner.plan.usercode import foreign_names
+
+LOOK_SECONDS = 60.0  # for a node's answer, once its environment is there
+ENVIRONMENT_SECONDS = 900.0  # for an environment that a job brings (pip, uv)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a node is asked for.
+
+    Attributes:
+        folder: where runs are made. token: name and content of a file that the driver made there.
+        data: (name, path, fingerprint) of images at a path, or None.
+        code: names of the user's own code -> digest of each file of it.
+    """
+
+    folder: str
+    token: str
+    data: tuple[str, str, str] | None = None
+    code: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def check_nodes(plan: Plan, folder: Path) -> None:
+    """Raise ConfigError unless every other node of the cluster has what a training needs.
+
+    Args:
+        folder: where the run's folder lies, or is going to.
+    """
+    nodes = other_nodes()
+    if not nodes:
+        return
+    token = f".seen-{secrets.token_hex(8)}"
+    (folder / token).write_text(token)
+    try:
+        lacks = _ask(nodes, wanted_of(plan, folder, token))
+    finally:
+        (folder / token).unlink(missing_ok=True)
+    if lacks:
+        raise ConfigError(describe_lacks(lacks, len(nodes)))
+
+
+def wanted_of(plan: Plan, folder: Path, token: str) -> Wanted:
+    """What the trainings of this plan need, wherever they run."""
+    config, source = plan.config, plan.source
+    names = foreign_names(config)
+    if config.trainable_function is not None:  # travels with the trial
+        names.pop("trainable", None)
+    has_images = config.trainer == "network" and source.path is not None
+    data = (source.name, str(source.path), source.fingerprint) if has_images else None
+    return Wanted(
+        folder=str(folder),
+        token=token,
+        data=data,
+        code={name: digests(code_files([name])) for name in names.values()},
+    )
+
+
+def look(wanted: Wanted) -> list[str]:
+    """What this machine lacks, in words; runs on a node."""
+    return [*_folder_lacks(Path(wanted.folder), wanted.token), *_data_lacks(wanted.data)] + [
+        lack for name, files in wanted.code.items() for lack in _code_lacks(name, files)
+    ]
+
+
+def other_nodes() -> dict[str, str]:
+    """Id -> address and host of the nodes that may train, without the driver's own."""
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    return {
+        node["NodeID"]: f"{node['NodeManagerAddress']} ({node['NodeManagerHostname']})"
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] != here and node["Resources"].get("CPU")
+    }
+
+
+def describe_lacks(lacks: Mapping[str, list[str]], num_nodes: int) -> str:
+    """One line: what each node lacks; nodes that lack the same together."""
+    by_lack: dict[str, list[str]] = {}
+    for node, missing in lacks.items():
+        by_lack.setdefault(" and ".join(missing), []).append(node)
+    parts = [f"{', '.join(nodes)}: {missing}" for missing, nodes in by_lack.items()]
+    return f"{len(lacks)} of {num_nodes} other nodes cannot train this run. {'; '.join(parts)}"
+
+
+def _ask(nodes: Mapping[str, str], wanted: Wanted) -> dict[str, list[str]]:
+    """What each node lacks, of those that lack something."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task = ray.remote(num_cpus=0, max_retries=0)(look)
+    answers = {
+        node: task.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node, soft=False)
+        ).remote(wanted)
+        for node in nodes
+    }
+    patience = ENVIRONMENT_SECONDS if _brings_environment() else LOOK_SECONDS
+    ready, _ = ray.wait(list(answers.values()), num_returns=len(answers), timeout=patience)
+    lacks: dict[str, list[str]] = {}
+    for node, answer in answers.items():
+        if answer not in ready:
+            missing = [f"no answer within {patience:.0f} s"]
+        else:
+            try:
+                missing = ray.get(answer)
+            except Exception as error:  # of a node that has not even this module
+                missing = [_why(error)]
+        if missing:
+            lacks[nodes[node]] = missing
+    return lacks
+
+
+def _brings_environment() -> bool:
+    """True in a job whose packages are installed on each node first."""
+    import ray
+
+    asked: Mapping[str, Any] = ray.get_runtime_context().runtime_env or {}
+    return not {"pip", "uv", "conda"}.isdisjoint(asked)
+
+
+def _why(error: Exception) -> str:
+    """Its last line; the usual one in words."""
+    last = [line for line in str(error).splitlines() if line.strip()][-1:] or [repr(error)]
+    if "No module named" in last[0]:
+        return f"no GradTune there ({last[0].strip()})"
+    return show(last[0].strip())
+
+
+def _folder_lacks(folder: Path, token: str) -> Iterable[str]:
+    try:
+        is_same = (folder / token).read_text() == token
+    except OSError:
+        is_same = False
+    if not is_same:
+        yield f"{folder} is not the same folder there (runs_dir must be one that all nodes share)"
+        return
+    probe = folder / f"{token}-{socket.gethostname()}-{os.getpid()}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        yield f"{folder} cannot be written there ({error.strerror})"
+
+
+def _data_lacks(data: tuple[str, str, str] | None) -> Iterable[str]:
+    if data is None:
+        return
+    from trainables.data.sources import describe
+
+    name, path, fingerprint = data
+    try:
+        found = describe(name, path).fingerprint
+    except (ValueError, OSError) as error:
+        text = " ".join(str(error).split()).rstrip(".")
+        yield text if path in text else f"dataset.path={path}: {text}"
+        return
+    if found != fingerprint:
+        yield f"dataset.path={path}: other data (fingerprint {found[:12]}, not {fingerprint[:12]})"
+
+
+def _code_lacks(name: str, files: Mapping[str, str]) -> Iterable[str]:
+    try:
+        found = digests(code_files([name]))
+    except ValueError as error:
+        text = str(error).rstrip(".")
+        yield text if name in text else f"{name}: {text}"
+        return
+    if other := sorted(place for place, digest in files.items() if found.get(place) != digest):
+        yield f"{name}: other code there ({show(', '.join(other))})"
