@@ -55,11 +55,21 @@ MAP = {
     "tuner.config": "trainables",
     "tuner.plan": "tuner.config trainables results.records results.statistics",
     "tuner.campaign": "tuner.plan results.records results.statistics results.study",
-    "tuner.display": "tuner.config tuner.plan results results.statistics results.arms",
+    "tuner.display": "tuner.config tuner.plan results results.records results.statistics "
+    "results.arms",
     "tuner.recording": "tuner.config tuner.display results.records",
     "tuner.session": "tuner.version tuner.config tuner.plan tuner.campaign tuner.display "
     "tuner.recording trainables results results.records results.statistics results.report",
     "tuner.run": "tuner.config tuner.plan tuner.session",
+    # Of a cluster.
+    "tuner.jobs": "tuner.version tuner.config tuner.session",
+    "tuner.stop": "tuner.config tuner.run tuner.jobs results.options",
+    "tuner.submit": "tuner.version tuner.config tuner.plan tuner.display tuner.session tuner.run "
+    "tuner.jobs tuner.stop",
+    "tuner.logs": "tuner.config tuner.display tuner.recording tuner.run tuner.jobs tuner.stop "
+    "tuner.submit results results.options results.run",
+    "tuner.status": "tuner.config tuner.display tuner.run tuner.jobs tuner.stop results "
+    "results.options results.reading results.records",
     "tuner.reproduce": "tuner.version tuner.config tuner.plan tuner.session tuner.run trainables "
     "results results.records results.run",
     "tuner.measure": "tuner.config tuner.plan tuner.run trainables results results.tables "
@@ -74,7 +84,7 @@ ARROWS = {room: {"search_spaces", *allowed.split()} for room, allowed in MAP.ite
 PLACES: dict[str, tuple[str, ...]] = {
     "torch": ("trainables/",),
     "torchvision": ("trainables/",),
-    "ray": ("tuner/session/", "tuner/recording/", "trainables/trainable.py"),
+    "ray": ("tuner/session/", "tuner/recording/", "tuner/jobs/", "trainables/trainable.py"),
     "yaml": ("tuner/config/",),
     # The study for notebooks and for resuming, its importances, its copy for optuna-dashboard.
     "optuna": (

@@ -13,6 +13,10 @@ USAGE = """usage: gradtune COMMAND [words ...]
   measure   noise, critical batch, sharpness ... of a training    (python -m tuner.measure)
   results   compare, judge, report, export, verify finished runs  (python -m results)
   reproduce train one trial again, compare it bit for bit         (python -m tuner.reproduce)
+  submit    a run on a Ray cluster, from this folder              (python -m tuner.submit)
+  status    arms, best so far, time left, of runs and jobs        (python -m tuner.status)
+  logs      what trainings, or a job on a cluster, printed        (python -m tuner.logs)
+  stop      a job on a cluster, in order                          (python -m tuner.stop)
 
   gradtune COMMAND --help            what a command takes
   gradtune --version                 version and git revision
@@ -28,7 +32,8 @@ _gradtune() {{
   case $line in
     *" results "*) words="{results}" ;;
     *" measure "*) words="{measures} {keys}" ;;
-    *" run "*) words="{keys}" ;;
+    *" run "*|*" submit "*) words="{keys}" ;;
+    *" status "*|*" logs "*|*" stop "*) words="address= job= follow=" ;;
   esac
   COMPREPLY=( $(compgen -W "$words" -- "$cur") )
   [[ $cur == *=* && $COMP_WORDBREAKS == *=* ]] && COMPREPLY=( "${{COMPREPLY[@]#*=}}" )
@@ -45,6 +50,10 @@ COMMANDS = {
     "measure": "tuner.measure.__main__",
     "results": "results.__main__",
     "reproduce": "tuner.reproduce",
+    "submit": "tuner.submit",
+    "status": "tuner.status",
+    "logs": "tuner.logs",
+    "stop": "tuner.stop",
 }
 
 

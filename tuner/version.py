@@ -1,15 +1,28 @@
-"""Which version and revision of GradTune is this? Of the checkout, or as the build recorded it."""
+"""Which version and revision of GradTune is this? Of the checkout, or as the build recorded it.
+
+A job of a cluster runs in a copy without .git: there counts what was noted at submission.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
 RECORDED = HERE / "revision.json"  # written into a wheel by setup.py
+SUBMITTED = "GRADTUNE_SUBMITTED"  # variable of a job: JSON of `noted_for_job`
+
+
+def gradtune_version() -> str:
+    """As installed; of a copy that is not, as submitted, else "unknown"."""
+    try:
+        return version("gradtune")
+    except PackageNotFoundError:
+        return str(_submitted().get("version", "unknown"))
 
 
 def revision() -> dict[str, Any]:
@@ -18,13 +31,24 @@ def revision() -> dict[str, Any]:
         recorded: dict[str, Any] = json.loads(RECORDED.read_text())
         return recorded
     # An installed copy may lie in a checkout of something else, which does not track it.
-    return git_state(HERE) if _ask(HERE, "ls-files", Path(__file__).name) else {}
+    if _ask(HERE, "ls-files", Path(__file__).name):
+        return git_state(HERE)
+    return dict(_submitted().get("gradtune", {})) if _is_copied(HERE) else {}
 
 
 def git_state(folder: Path) -> dict[str, Any]:
     """Commit ("sha") of the checkout around a folder, and whether it was changed ("dirty")."""
     sha = _ask(folder, "rev-parse", "HEAD")
-    return {"sha": sha, "dirty": bool(_ask(folder, "status", "--porcelain"))} if sha else {}
+    if not sha:
+        return dict(_submitted().get("folder", {})) if _is_copied(folder) else {}
+    return {"sha": sha, "dirty": bool(_ask(folder, "status", "--porcelain"))}
+
+
+def noted_for_job(folder: Path) -> str:
+    """What a job cannot find out from its copy of `folder`: versions and commits, as JSON."""
+    is_sent = HERE.resolve().is_relative_to(folder.resolve())
+    noted = {"version": gradtune_version(), "folder": git_state(folder)}
+    return json.dumps(noted | ({"gradtune": revision()} if is_sent else {}))
 
 
 def describe_version() -> str:
@@ -32,7 +56,21 @@ def describe_version() -> str:
     known = revision()
     changed = ", changed" if known.get("dirty") else ""
     suffix = f" (git {known['sha'][:7]}{changed})" if known.get("sha") else ""
-    return f"gradtune {version('gradtune')}{suffix}"
+    return f"gradtune {gradtune_version()}{suffix}"
+
+
+def _submitted() -> dict[str, Any]:
+    """What was noted when this job was submitted; nothing elsewhere."""
+    try:
+        noted = json.loads(os.environ.get(SUBMITTED, "{}"))
+    except ValueError:
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
+def _is_copied(folder: Path) -> bool:
+    """True where the folder was sent with the job, whose driver starts in the copy."""
+    return folder.resolve().is_relative_to(Path.cwd().resolve())
 
 
 def _ask(folder: Path, *words: str) -> str:

@@ -317,15 +317,19 @@ class RichDisplay(Display):
 
     def render(self) -> RenderableType:
         """The screen: arms, running trials, time."""
-        elapsed = describe_seconds(time.monotonic() - self.begun)
-        left = self.seconds_left()
-        total = f"{elapsed} so far"
+        last = [Text(self.last_words, style="bold")] if self.last_words else []
+        return Group(self.arm_table(), self.trial_table(), self.time_line(), *last)
+
+    def time_line(self) -> Text:
+        """Time and cost, so far and to come."""
+        left, total = self.seconds_left(), describe_seconds(time.monotonic() - self.begun)
+        total += " so far"
         if left is not None:
             total += f", about {describe_seconds(left)} left; {self.outlook.cost_words()}"
-        last = [Text(self.last_words, style="bold")] if self.last_words else []
-        return Group(self._arm_table(), self._trial_table(), Text(total, style="dim"), *last)
+        return Text(total, style="dim")
 
-    def _arm_table(self) -> Table:
+    def arm_table(self) -> Table:
+        """A row per arm: how far it is, and its best so far."""
         has_diverged = any(arm.counts["diverged"] for arm in self.arms.values())
         counts = ["done", "running", *(["diverged"] if has_diverged else []), "failed"]
         table = _table("space", *counts, f"best {short_words(self.metric)}", "with")
@@ -344,7 +348,8 @@ class RichDisplay(Display):
             )
         return table
 
-    def _trial_table(self) -> Table:
+    def trial_table(self) -> Table:
+        """A row per training under way: its newest epoch."""
         live_trials, value = list(self.live.values()), short_words(self.metric)
         what = point(live_trials[0].trial.recipe) if live_trials else "epoch"
         says = ["says"] if self.logs else []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tuner.plan.plan import Plan
 from tuner.plan.usercode import changed_parts, code_folder, code_parts
 from tuner.recording.recorder import LOGS, Recorder
 from tuner.session.cluster import Slots
-from tuner.version import git_state, revision
+from tuner.version import git_state, gradtune_version, revision
 
 PACKAGES = (
     *("gradtune", "torch", "torchvision", "ray", "optuna", "pyarrow", "PyYAML", "numpy", "scipy"),
@@ -71,6 +72,7 @@ def take_up(plan: Plan, slots: Slots, run_dir: Path) -> tuple[Campaign, Recorder
     store.update_manifest(
         status="running",
         config=plain(plan.config),
+        planned=planned(plan),
         looked=looked,
         code_changes=_code_changes(plan.config, before),
     )
@@ -116,14 +118,31 @@ def make_manifest(plan: Plan, slots: Slots, command: str) -> dict[str, Any]:
         "baseline": plan.baseline.to_dict() if plan.baseline else None,
         "delta_ref": plan.delta_ref,
         "num_test": plan.source.num_test,
+        "planned": planned(plan),
         "config": plain(plan.config),
         "looked": plan.config.confirm.until == "decided",
         "slots": asdict(slots),
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "versions": {"python": platform.python_version()} | versions(),
         "git": revision(),
         "code": describe_code(plan.config),
         "hardware": {"machine": platform.machine(), "cpus": os.cpu_count(), **gpus},
     }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that a result may depend on; of a copy of GradTune that is not installed,
+    as a job of a cluster has it, what was submitted.
+    """
+    found = {}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = gradtune_version() if package == "gradtune" else version(package)
+    return found
+
+
+def planned(plan: Plan) -> dict[str, Any]:
+    """How much is to be trained: trainings by arm, samples by role; for who reads meanwhile."""
+    return {"arms": plan.trials_by_arm(), "samples_by_role": plan.samples_by_role()}
 
 
 def describe_code(config: Config) -> dict[str, Any]:

@@ -121,24 +121,40 @@ def _load(run_dir: Path) -> tuple[Config, dict[str, Any]]:
 
 def _given(stored: Config, given: Mapping[str, Any]) -> dict[str, Any]:
     """Values by full key; trials=+N is N more."""
+    more = _more_trials(given)
+    return read_keys({**given, "trials": stored.trials + more} if more is not None else given)
+
+
+def check_keys(given: Mapping[str, Any]) -> None:
+    """Raise ConfigError for what no resume may be given, whatever its run holds."""
+    more = _more_trials(given)
+    for key, value in read_keys({**given, "trials": more} if more is not None else given).items():
+        _check_key(key, value)
+
+
+def _more_trials(given: Mapping[str, Any]) -> int | None:
+    """The N of trials=+N."""
     more = given.get("trials")
-    if isinstance(more, str) and more.startswith("+"):
-        if not more[1:].isdigit():
-            raise ConfigError(f"trials={more}: write a whole number, or +N for N more")
-        given = {**given, "trials": stored.trials + int(more)}
-    return read_keys(given)
+    if not isinstance(more, str) or not more.startswith("+"):
+        return None
+    if not more[1:].isdigit():
+        raise ConfigError(f"trials={more}: write a whole number, or +N for N more")
+    return int(more[1:])
+
+
+def _check_key(key: str, value: Any) -> None:
+    """One that may be given, with a value that it allows."""
+    if key in RESUMABLE:
+        check_value(key, value)
+    elif key not in (*REPEATABLE, "space"):
+        raise ConfigError(f"{key}: cannot change when resuming (allowed: {', '.join(RESUMABLE)})")
 
 
 def _changed(stored: Config, given: Mapping[str, Any]) -> Config:
     """The stored configuration with the resumable keys that were given."""
     for key, value in given.items():
-        if key in RESUMABLE:
-            check_value(key, value)
-        elif key not in (*REPEATABLE, "space"):
-            raise ConfigError(
-                f"{key}: cannot change when resuming (allowed: {', '.join(RESUMABLE)})"
-            )
-        elif key != "space" and value != value_of(stored, key):
+        _check_key(key, value)
+        if key in REPEATABLE and value != value_of(stored, key):
             was = value_of(stored, key)
             raise ConfigError(f"{key}={value}: cannot change when resuming (the run has {was})")
     if "trials" in given and (stored.search.budget or stored.search.sampler == "grid"):

@@ -12,7 +12,6 @@ from ray.tune.search import Searcher
 
 from search_spaces.trial import TrialConfig
 from tests.fakes.results import make_trial
-from tests.fakes.tune_loop import Inline
 from tuner.config.compose import compose
 from tuner.config.schema import Config, ConfigError
 from tuner.plan.checks import check_surroundings, cluster_address
@@ -184,17 +183,6 @@ def test_no_more_trials_are_handed_out_than_there_is_room_for() -> None:
     room = 2
     assert searcher.suggest("b") not in (None, Searcher.FINISHED)
     assert searcher.suggest("c") is None
-
-
-def test_a_run_on_one_machine_looks_at_no_cluster(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inline = Inline(tmp_path, monkeypatch)
-    monkeypatch.setattr(ray, "nodes", lambda: pytest.fail("asked for nodes"))
-    words = ("space=poly", "trials=1", "epochs=1", "confirm.seeds=1", "baseline=false")
-    small = ("model.width=4", "dataset.train_examples=60", "display=none", "precision=fp32")
-    done = inline.run(*words, *small)
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,98 @@
+"""How do runs stand? From their records alone: `gradtune status RUN`, or a cluster's jobs."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+import results
+from results.options import as_options
+from results.reading import find_runs
+from results.records.segments import MANIFEST_NAME
+from tuner.config.schema import ConfigError, refusing
+from tuner.display.phrases import describe_seconds
+from tuner.display.standing import describe_run
+from tuner.jobs.head import Head, Job, find_address
+from tuner.run import exit_code
+from tuner.stop import make_parser
+
+PROGRAM = "python -m tuner.status"
+NUM_JOBS = 10  # told, of those that have ended
+
+
+def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
+    """Print how they stand; returns the exit code (0, 2 bad input)."""
+    parser = make_parser(program, "Arms, best so far, time left, cost; from the records alone.")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="run folders or globs")
+    words = list(sys.argv[1:] if argv is None else argv)
+
+    def work() -> int:
+        with refusing():
+            args = parser.parse_args(as_options(words, parser))
+        if args.runs and args.address is None:
+            with refusing():
+                print_runs(args.runs)
+            return 0
+        if args.runs:
+            raise ConfigError("status: name runs or address=, not both")
+        head = Head(find_address(args.address), is_open_accepted=args.open == "accept")
+        return print_jobs(head, args.job)
+
+    return exit_code(work)
+
+
+def print_runs(paths: list[str]) -> None:
+    """One screen for each run."""
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    for number, run_dir in enumerate(find_runs(paths)):
+        if number:
+            console.print()
+        console.print(describe_run(results.load(run_dir)))
+
+
+def print_jobs(head: Head, job: str | None) -> int:
+    """A cluster's jobs, a line each; of the one that is named, or runs alone, how it stands."""
+    if job is not None:
+        jobs = [head.find(job)]
+        print(describe_job(jobs[0]))
+    else:
+        ours = [found for found in head.jobs() if found.run]
+        for found in ours[:NUM_JOBS]:
+            print(describe_job(found))
+        if not ours:
+            print("no job was submitted there with gradtune submit")
+        jobs = [found for found in ours if found.status == "RUNNING"]
+    if len(jobs) != 1 or jobs[0].run is None:
+        return 0
+    print()
+    if (Path(jobs[0].run) / MANIFEST_NAME).exists():
+        print_runs([jobs[0].run])
+        return 0
+    return ask_cluster(head, jobs[0])
+
+
+def describe_job(job: Job) -> str:
+    """ "job x-3f: running for 2 min 05 s: gradtune run space=poly ..."."""
+    now, words = time.time(), job.status.lower()
+    if job.ended is not None:
+        words += f" {describe_seconds(max(0.0, now - job.ended))} ago"
+    elif job.begun is not None:
+        words += f" for {describe_seconds(max(0.0, now - job.begun))}"
+    return f"job {job.id}: {words}: {job.command}"
+
+
+def ask_cluster(head: Head, job: Job) -> int:
+    """Have the records read where they are, by a job that only looks; returns its exit code."""
+    command = shlex.join(["python", "-m", "tuner.status", str(job.run)])
+    looking = head.look(command, dict(job.runtime_env))
+    code = head.follow(looking)
+    head.forget(looking)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
