@@ -24,6 +24,7 @@ from tests.fakes.results import make_recipe, write_run
 from tuner import command as gradtune
 from tuner import reproduce as reproduce_command
 from tuner import run as run_command
+from tuner import submit as submit_command
 from tuner.config.compose import compose
 from tuner.measure import __main__ as measure_command
 from tuner.plan.plan import make_plan
@@ -31,7 +32,8 @@ from tuner.plan.plan import make_plan
 OLD_RUN = ROOT / "tests" / "data" / "runs" / "ordinary"
 OLD_TRIAL = "e758dda4"  # of a confirm trial there
 # What stands for a run of the reader's, and for a workload.
-RUN_NAME = re.compile(r"\bruns/(<id>|NAME|readme|papers/p1_schedules)|\bRUN\b")
+RUN_NAME = re.compile(r"(/shared/|\b)runs/(<id>|NAME|readme|papers/p1_schedules)|\bRUN\b")
+HEAD = "http://localhost:8265"  # where nobody listens while a test runs
 FEW = "dataset.train_examples=300"
 OF_OTHERS = ("cifar", "imagenet")  # their data would be downloaded
 
@@ -76,6 +78,17 @@ def tell(words: list[str]) -> None:
     assert gradtune.main(words) == 0
 
 
+def submit(words: list[str]) -> None:
+    """Checked and packed; nothing is sent."""
+    assert submit_command.main([*words, "dry_run=true"]) == 0
+
+
+def ask(words: list[str]) -> None:
+    """Of runs here; of a cluster, that is not there, in one line."""
+    is_far = any(word.startswith("address=") for word in words[1:])
+    assert gradtune.main(words) == (2 if is_far else 0)
+
+
 def make(words: list[str]) -> None:
     """A target of the Makefile."""
     for target in words:
@@ -97,6 +110,10 @@ RULES: dict[str, Callable[[list[str]], None]] = {
     "gradtune run ": run,
     "gradtune measure ": measure,
     "gradtune results ": read,
+    "gradtune submit ": submit,
+    "gradtune status ": lambda words: ask(["status", *words]),
+    "gradtune logs ": lambda words: ask(["logs", *words]),
+    "gradtune stop ": lambda words: ask(["stop", *words]),
     "gradtune ": tell,
     "python -m tuner.run ": run,
     "tuner.run ": run,
@@ -109,7 +126,7 @@ RULES: dict[str, Callable[[list[str]], None]] = {
     "python -m ": is_tested,
     "make ": make,
 }
-NO_COMMANDS = ("python -m ...",)
+NO_COMMANDS = re.compile(r"python -m \.\.\.|gradtune \w+")  # only named
 # Figures; measurements; longer epochs; a first epoch that imports torch.
 SLOW = re.compile(
     r"results|measure|reproduce|preset=[^ ]*_cpu|trainable=|"
@@ -123,11 +140,11 @@ def smallest(command: str) -> str:
     line = RUN_NAME.sub("runs/a", line.replace("RUN RUN", "runs/a runs/b"))
     line = line.replace('--reference "poly p=1"', "--reference poly").replace("=NAME", "=digits")
     line = line.replace("functions=all", "functions=ackley,rastrigin")
-    line = line.replace(" TRIAL", f" {OLD_TRIAL}")
+    line = line.replace(" TRIAL", f" {OLD_TRIAL}").replace(HEAD, "http://127.0.0.1:1")
     return line.replace("python -m results", "results")
 
 
-LINES = dict.fromkeys(smallest(command) for command in commands() if command not in NO_COMMANDS)
+LINES = dict.fromkeys(smallest(c) for c in commands() if not NO_COMMANDS.fullmatch(c))
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ ONE_LINERS = {"pandas": "", "polars": "pl", "duckdb": "", "results": ""}
 # Blocks that are neither commands nor Python: what a command prints, a formula, the map.
 PRINTED = (
     *("best schedule", "search_spaces/ ", "search poly:", "e_n =", "shared:"),
-    *("python ", "make ", "gradtune ", "GRADTUNE_CIFAR10="),
+    *("python ", "make ", "gradtune ", "GRADTUNE_CIFAR10=", "ray get-auth-token", "laptop "),
+    "error: 1 of 3 other nodes",
 )
 
 

@@ -386,7 +386,8 @@ class Config:
     min_effect: float | None = _key(None, "objective's", _at_least(0),
         "difference that matters; null = 0.2 points or 2 test images of an accuracy, else none")
     max_concurrent: int | None = _key(None, "trials", _at_least(1),
-        "trained at once; null = what fits")
+        "trained at once; null = what fits, as nodes come and go; given, a cluster that scales "
+        "brings nodes for so many")
     max_failures: int = _key(3, "retries", _at_least(0), "of a trial whose process died or hung")
     isolate: bool | None = _key(None, "", SWITCH,
         "a fresh process for each training; null = true for trainable=, else false")

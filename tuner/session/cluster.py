@@ -182,26 +182,24 @@ def num_fitting(per_cpu: float, per_gpu: float) -> int:
 
 
 class Room:
-    """How many trials may run at once: as many as fit, now that nodes have come or gone.
+    """How many trials a cluster holds at once, now that nodes have come or gone.
 
     Args:
-        most: the user's own limit, or None.
-        grown: told the new number when it changes.
+        changed: told the new number.
     """
 
-    def __init__(self, slots: Slots, most: int | None, grown: Callable[[int], None]) -> None:
-        self.slots, self.most, self.grown = slots, most, grown
+    def __init__(self, slots: Slots, changed: Callable[[int], None]) -> None:
+        self.slots, self.changed = slots, changed
         self.number, self.looked_at = slots.max_concurrent, time.monotonic()
 
     def __call__(self) -> int:
         """The number; at least 1, for what has no node now waits for one."""
         if time.monotonic() - self.looked_at >= ROOM_SECONDS:
             self.looked_at = time.monotonic()
-            fits = max(1, num_fitting(self.slots.cpus_per_trial, self.slots.gpus_per_trial))
-            number = min(fits, self.most or fits)
+            number = max(1, num_fitting(self.slots.cpus_per_trial, self.slots.gpus_per_trial))
             if number != self.number:
                 self.number = number
-                self.grown(number)
+                self.changed(number)
         return self.number
 
 

@@ -181,15 +181,21 @@ class Session:
         )
 
     def _room(self) -> Callable[[], int]:
-        """How many trials may run at once: fixed on this machine, on a cluster as nodes come."""
+        """How many trials may be handed out at once.
+
+        Fixed on this machine. On a cluster as many as its nodes hold now, or as were asked for:
+        what waits for a node makes an autoscaler bring one.
+        """
         if cluster_address(self.plan.config) is None:
             return lambda: self.slots.max_concurrent
+        if (asked := self.plan.config.max_concurrent) is not None:
+            return lambda: asked
 
         def tell(number: int) -> None:
             self.store.event("room", max_concurrent=number)
             self.recorder.display.say(f"the cluster now holds {number} trials at once")
 
-        return Room(self.slots, self.plan.config.max_concurrent, tell)
+        return Room(self.slots, tell)
 
     def _run_config(self, scratch: str) -> Any:
         """Tune's own state goes to `scratch`: the run folder is ours."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tuner.plan.checks import check_surroundings, cluster_address
 from tuner.session import cluster, interrupts
 from tuner.session.cluster import Room, Slots, lay_out, num_fitting
 from tuner.session.searcher import CampaignSearcher
+from tuner.session.session import Session
 
 
 @pytest.fixture
@@ -144,23 +146,19 @@ def test_waiting_for_a_node_ends_with_the_signal_that_stops_it(
         lay_out(make_config(), lambda: next(goes_on))
 
 
-@pytest.mark.parametrize(("most", "numbers"), [(None, [1, 3, 1]), (2, [1, 2, 1])])
 def test_an_added_node_is_used_and_a_lost_one_is_not(
-    most: int | None,
-    numbers: list[int],
-    nodes: list[dict[str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
+    nodes: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "ROOM_SECONDS", 0.0)
     told: list[int] = []
     slots = Slots(cpus_per_trial=1.0, gpus_per_trial=0.0, max_concurrent=1)
-    room = Room(slots, most, told.append)
+    room = Room(slots, told.append)
     seen = []
     for there in ([node(1)], [node(1), node(2)], [node(0)]):  # then none that can train
         nodes[:] = there
         seen.append(room())
-    assert seen == numbers
-    assert told == numbers[1:]
+    assert seen == [1, 3, 1]
+    assert told == [3, 1]
 
 
 def test_no_more_trials_are_handed_out_than_there_is_room_for() -> None:
@@ -213,3 +211,33 @@ def test_the_patience_is_that_of_the_surroundings(monkeypatch: pytest.MonkeyPatc
     assert signals.watchdog is not None
     signals.watchdog.join(timeout=5)
     assert left == [True]
+
+
+@pytest.mark.parametrize(
+    ("address", "words", "number"),
+    [
+        (None, [], 1),  # what this machine holds, counted once
+        (None, ["max_concurrent=5"], 1),
+        ("10.0.0.7:6379", ["max_concurrent=5"], 5),  # an autoscaler brings the nodes
+        ("10.0.0.7:6379", [], 3),  # what the nodes hold now
+    ],
+)
+def test_on_a_cluster_as_many_are_handed_out_as_fit_or_were_asked_for(
+    address: str | None,
+    words: list[str],
+    number: int,
+    nodes: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster, "ROOM_SECONDS", 0.0)
+    monkeypatch.setenv("RAY_ADDRESS", address or "")
+    nodes[:] = [node(1), node(2)]
+    slots = Slots(cpus_per_trial=1.0, gpus_per_trial=0.0, max_concurrent=1)
+    told = SimpleNamespace(event=lambda *a, **k: None, say=lambda text: None)
+    session: Any = SimpleNamespace(
+        plan=SimpleNamespace(config=make_config(*words)),
+        slots=slots,
+        store=told,
+        recorder=SimpleNamespace(display=told),
+    )
+    assert Session._room(session)() == number

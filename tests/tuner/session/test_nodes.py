@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.fakes.images import encode, random_images, write_parquet
 from tuner.config.compose import compose
 from tuner.plan.plan import Plan, make_plan
@@ -98,6 +100,9 @@ def test_code_that_a_node_lacks_or_has_otherwise_is_told(
 
 
 def test_all_that_is_missing_is_one_line_by_node() -> None:
+    (page,) = re.findall(r"    error: (.*)", (ROOT / "docs" / "cluster.md").read_text())
+    (lack,) = look(Wanted(folder="/shared/runs", token=TOKEN))
+    assert describe_lacks({"10.0.0.5 (node-5)": [lack]}, 3) == page
     told = describe_lacks({"10.0.0.5 (a)": ["no x"], "10.0.0.6 (b)": ["no x"], "c": ["y", "z"]}, 7)
     assert told == (
         "3 of 7 other nodes cannot train this run. 10.0.0.5 (a), 10.0.0.6 (b): no x; c: y and z"

@@ -1,0 +1,239 @@
+"""A real Ray cluster on this machine: `ray start`, each node a process group of its own.
+
+Ports, folder and token are its own, so that no other cluster of this machine is met; nodes are
+ended by their process ids alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.conftest import ROOT
+from tuner.session.cluster import ENVIRONMENT
+
+START_SECONDS = 90.0  # for a node, on a busy machine
+STORE_BYTES = 80_000_000
+FOREIGN = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN_PATH")
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def wait_until(holds: Callable[[], Any], seconds: float, what: str) -> Any:
+    """What `holds` returns as soon as it is true."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if result := holds():
+            return result
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds:.0f} s: {what}")
+
+
+@dataclass
+class Node:
+    """One `ray start --block`."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+
+    def children(self, name: str) -> list[int]:
+        """Its processes of this name (raylet, gcs_server)."""
+        listing = subprocess.run(
+            ["pgrep", "--parent", str(self.process.pid), name],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return [int(pid) for pid in listing.stdout.split()]
+
+    def kill(self, *names: str) -> None:
+        """SIGKILL its raylet, and what else is named: the machine is gone."""
+        for pid in (pid for name in ("raylet", *names) for pid in self.children(name)):
+            os.kill(pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """In order, at the end of a test."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            self.kill("gcs_server")
+            self.process.kill()
+            self.process.wait(timeout=15)
+
+
+@dataclass
+class RealCluster:
+    """A head and its nodes; as a context manager it ends them all."""
+
+    head_cpus: int = 0
+    token: str = field(default_factory=lambda: secrets.token_hex(32))
+    nodes: dict[str, Node] = field(default_factory=dict)
+
+    def __enter__(self) -> RealCluster:
+        # Short: paths of sockets are at most 107 bytes long.
+        self.folder = Path(tempfile.mkdtemp(prefix="gtc-", dir="/tmp"))
+        self.port, self.dashboard_port = free_port(), free_port()
+        try:
+            self._start(
+                "head",
+                "--head",
+                f"--port={self.port}",
+                "--dashboard-host=127.0.0.1",
+                f"--dashboard-port={self.dashboard_port}",
+                f"--temp-dir={self.folder}",
+                "--ray-client-server-port=0",
+                f"--num-cpus={self.head_cpus}",
+            )
+            wait_until(lambda: self.num_alive() == 1, START_SECONDS, "the head answers")
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for node in reversed(self.nodes.values()):
+            node.end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def dashboard(self) -> str:
+        """As `address=` takes it."""
+        return f"http://127.0.0.1:{self.dashboard_port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of the nodes, and of who talks to them."""
+        kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+        path = f"{Path(sys.executable).parent}:{kept.get('PATH', '')}"
+        return (
+            kept
+            | ENVIRONMENT
+            | {
+                "RAY_AUTH_TOKEN": self.token,
+                "PYTHONPATH": str(ROOT),  # GradTune, as if it were installed on every node
+                "PATH": path,
+            }
+        )
+
+    def add(self, name: str, cpus: int = 1) -> Node:
+        """One more node."""
+        before = self.num_alive()
+        node = self._start(name, f"--address=127.0.0.1:{self.port}", f"--num-cpus={cpus}")
+        wait_until(lambda: self.num_alive() > before, START_SECONDS, f"node {name} joins")
+        return node
+
+    def num_alive(self) -> int:
+        """Nodes that the head takes for alive; 0 while it does not answer."""
+        request = urllib.request.Request(
+            f"{self.dashboard}/nodes?view=summary",
+            headers={"Authorization": f"Bearer {self.token}"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                nodes = json.load(answer)["data"]["summary"]
+        except (OSError, urllib.error.URLError, ValueError, KeyError):
+            return 0
+        return sum(node["raylet"].get("state") == "ALIVE" for node in nodes)
+
+    def gradtune(self, *words: str, cwd: Path, **options: Any) -> subprocess.Popen[str]:
+        """`gradtune WORDS`, in the background."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "tuner.command", *words],
+            cwd=cwd,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            **options,
+        )
+
+    def run(self, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        """`gradtune WORDS`, to its end."""
+        process = self.gradtune(*words, cwd=cwd)
+        out, err = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def _start(self, name: str, *options: str) -> Node:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options),
+                f"--object-store-memory={STORE_BYTES}",
+                f"--dashboard-agent-listen-port={free_port()}",
+                f"--metrics-export-port={free_port()}",
+                "--disable-usage-stats",
+            ],
+            cwd=self.folder,
+            env=self.environment | {"GRADTUNE_TEST_NODE": name},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(self.folder / f"{name}.err").open("wb"),
+            start_new_session=True,
+        )
+        self.nodes[name] = Node(name, process)
+        return self.nodes[name]
+
+
+# A training that writes down where and when each of its epochs was trained; {journal} is a file
+# that all nodes share, {seconds} what an epoch takes, {hang} the epoch that never ends.
+TRAINING = """
+import os, time
+
+def train(schedule, seed, report):
+    who = os.environ["GRADTUNE_TEST_NODE"] + f" {{schedule.lr_S.sum():.12g}}-{{seed}}"
+    done = report.state["done"] if report.state else 0
+    for epoch in range(done + 1, schedule.num_reports + 1):
+        time.sleep({seconds} if epoch != {hang} else 3600)
+        with open({journal!r}, "a") as journal:
+            journal.write(f"{{who}} {{epoch}} {{time.time()}}" + chr(10))
+        report(val_accuracy=0.5 + 0.4 * epoch / schedule.num_reports, state={{"done": epoch}})
+"""
+
+
+@dataclass(frozen=True)
+class Line:
+    """An epoch that was trained."""
+
+    node: str
+    trial: str
+    epoch: int
+    time: float
+
+
+def read_journal(path: Path) -> list[Line]:
+    """All epochs that were trained, in order."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    fields = (line.split() for line in lines)
+    return [Line(node, trial, int(epoch), float(at)) for node, trial, epoch, at in fields]
+
+
+def num_redone(lines: Iterable[Line]) -> int:
+    """Epochs trained more than once."""
+    lines = list(lines)
+    return len(lines) - len({(line.trial, line.epoch) for line in lines})

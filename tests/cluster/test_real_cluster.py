@@ -1,0 +1,245 @@
+"""Jobs on a real cluster: submitted, watched, stopped; nodes come, and die.
+
+Each node is `ray start` with processes of its own, token authentication is on, and everything
+goes through the HTTP API, as from a laptop.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import results
+from tests.cluster.nodes import (
+    TRAINING,
+    RealCluster,
+    num_redone,
+    read_journal,
+    wait_until,
+)
+
+pytestmark = pytest.mark.slow
+
+# Trainings that sleep; each takes the CPU that a node has.
+TRAIN = (
+    *("trainable=mine:train", "dataset.train_examples=60", "lr=0.1", "batch.initial=10"),
+    *("space=poly", "baseline=false", "confirm.seeds=0", "report=false"),
+)
+
+
+class Laptop:
+    """A folder that is no node's, from which jobs are sent; runs go to a folder that all share."""
+
+    def __init__(self, folder: Path) -> None:
+        self.project, self.shared = folder / "project", folder / "shared"
+        self.project.mkdir()
+        self.shared.mkdir()
+        self.journal = self.shared / "journal.txt"
+        (self.project / ".env").write_text("SECRET=1\n")
+
+    def write_training(self, seconds: float, hang: int = 0) -> None:
+        """mine.py: `seconds` an epoch; epoch `hang` never ends."""
+        code = TRAINING.format(journal=str(self.journal), seconds=seconds, hang=hang)
+        (self.project / "mine.py").write_text(code)
+
+    def submit(self, cluster: RealCluster, name: str, *words: str) -> str:
+        """Send a run of this name; returns the job's id."""
+        done = cluster.run(
+            *("submit", f"address={cluster.dashboard}", f"runs_dir={self.shared}"),
+            *(f"name={name}", *TRAIN, *words),
+            cwd=self.project,
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"job {name} runs there: {self.shared}/{name}" in done.stdout
+        return name
+
+
+@pytest.fixture
+def laptop(tmp_path: Path) -> Laptop:
+    return Laptop(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RealCluster]:
+    """A head without CPUs and one node that has one."""
+    with RealCluster() as made:
+        made.add("a")
+        yield made
+
+
+def load_whole(run_dir: Path, trials: int, epochs: int) -> results.Run:
+    """A completed run, of whose epochs none is lost and none is there twice."""
+    run = results.load(run_dir)
+    (manifest,) = run.manifests.values()
+    assert manifest["status"] == "completed"
+    rows = run.trials.to_pylist()
+    assert [row["status"] for row in rows] == ["completed"] * trials
+    found = sorted((row["trial_key"], row["epoch"]) for row in run.epochs.to_pylist())
+    keys = sorted(row["trial_key"] for row in rows)
+    assert found == [(key, epoch) for key in keys for epoch in range(1, epochs + 1)]
+    assert results.run.verify(run_dir) == []
+    return run
+
+
+def test_a_job_is_submitted_followed_and_told_from_the_laptop(
+    cluster: RealCluster, laptop: Laptop
+) -> None:
+    laptop.write_training(0.1)
+    at = f"address={cluster.dashboard}"
+    (laptop.project / "nested").mkdir()
+    done = cluster.run(
+        *("submit", at, f"runs_dir={laptop.shared}", "name=first", *TRAIN, "trials=2", "epochs=2"),
+        "follow=true",
+        cwd=laptop.project,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert str(laptop.shared / "first") in done.stdout.splitlines()[-1]
+    run = load_whole(laptop.shared / "first", trials=2, epochs=2)
+    (manifest,) = run.manifests.values()
+    assert manifest["slots"]["max_concurrent"] == 1
+    assert manifest["versions"]["gradtune"]
+    assert {line.node for line in read_journal(laptop.journal)} == {"a"}
+    # Everything in one folder of this machine: read here. The job's log, through the head.
+    told = cluster.run("status", at, "job=first", cwd=laptop.project)
+    assert "job first: succeeded" in told.stdout
+    assert re.search(r"poly +2/2 ", told.stdout)
+    logged = cluster.run("logs", at, "job=first", cwd=laptop.project)
+    assert "[2/2] poly search" in logged.stdout
+    # Bad words never reach it; a name that is taken is found out there.
+    taken = cluster.run(
+        *("submit", at, f"runs_dir={laptop.shared}", "name=first", *TRAIN, "epochs=2"),
+        cwd=laptop.project,
+    )
+    assert taken.returncode == 2
+    assert taken.stderr.count("\n") == 1
+
+
+def test_records_that_only_the_cluster_has_are_read_there(
+    cluster: RealCluster, laptop: Laptop
+) -> None:
+    laptop.write_training(0.1)
+    job = laptop.submit(cluster, "apart", "trials=1", "epochs=1")
+    at = f"address={cluster.dashboard}"
+    back = cluster.run("logs", at, f"job={job}", "follow=true", cwd=laptop.project)
+    assert back.returncode == 0, back.stdout
+    # As seen from a laptop: its own file system has no such folder.
+    hidden = laptop.shared.rename(laptop.shared.with_name("moved"))
+    laptop.shared.mkdir()
+    told = cluster.run("status", at, f"job={job}", cwd=laptop.project)
+    assert told.returncode == 2
+    assert "does not exist" in told.stdout  # said by the job that looked, where it looked
+    laptop.shared.rmdir()
+    hidden.rename(laptop.shared)
+
+
+def test_ctrl_c_leaves_the_job_running_and_stop_keeps_everything(
+    cluster: RealCluster, laptop: Laptop
+) -> None:
+    laptop.write_training(0.2, hang=3)
+    at = f"address={cluster.dashboard}"
+    following = cluster.gradtune(
+        *("submit", at, f"runs_dir={laptop.shared}", "name=hung", *TRAIN, "trials=1", "epochs=4"),
+        "follow=true",
+        cwd=laptop.project,
+    )
+    wait_until(lambda: len(read_journal(laptop.journal)) == 2, 60, "epoch 2 of the training")
+    following.send_signal(signal.SIGINT)
+    _, said = following.communicate(timeout=20)
+    assert following.returncode == 130
+    assert "the job goes on. Come back with: gradtune logs" in said
+    begun = time.monotonic()
+    stopped = cluster.run("stop", at, "job=hung", cwd=laptop.project)
+    assert stopped.returncode == 0, stopped.stderr
+    assert time.monotonic() - begun < 20
+    assert f"Go on with: gradtune submit {at} resume={laptop.shared}/hung" in stopped.stdout
+    (manifest,) = results.load(laptop.shared / "hung").manifests.values()
+    assert manifest["status"] == "interrupted"
+    laptop.write_training(0.1)
+    again = cluster.run(
+        *("submit", at, f"resume={laptop.shared}/hung", "trainable=mine:train", "code=accept"),
+        "follow=true",
+        cwd=laptop.project,
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    load_whole(laptop.shared / "hung", trials=1, epochs=4)
+    assert num_redone(read_journal(laptop.journal)) == 0
+
+
+def test_a_hung_training_does_not_outlast_the_three_seconds_that_ray_waits(
+    cluster: RealCluster, laptop: Laptop
+) -> None:
+    """Submitted by hand, without what `gradtune submit` asks Ray for."""
+    laptop.write_training(0.2, hang=2)
+    words = ["ray", "job", "submit", "--address", cluster.dashboard, "--no-wait"]
+    words += ["--submission-id", "by-hand", "--working-dir", "."]
+    words += ["--", "python", "-m", "tuner.run", f"runs_dir={laptop.shared}", "name=by-hand"]
+    subprocess.run(
+        [*words, *TRAIN, "trials=1", "epochs=4"],
+        cwd=laptop.project,
+        env=cluster.environment,
+        check=True,
+        capture_output=True,
+    )
+    wait_until(lambda: read_journal(laptop.journal), 60, "epoch 1 of the training")
+    time.sleep(0.5)  # the hung epoch has begun
+    stopped = cluster.run(
+        "stop", f"address={cluster.dashboard}", "job=by-hand", cwd=laptop.project
+    )
+    assert stopped.returncode == 0, stopped.stderr
+    (manifest,) = results.load(laptop.shared / "by-hand").manifests.values()
+    assert manifest["status"] == "interrupted"
+
+
+def test_a_default_run_folder_is_refused_by_the_job_itself(
+    cluster: RealCluster, laptop: Laptop
+) -> None:
+    laptop.write_training(0.1)
+    words = ["ray", "job", "submit", "--address", cluster.dashboard, "--working-dir", "."]
+    done = subprocess.run(
+        [*words, "--", "python", "-m", "tuner.run", *TRAIN, "epochs=2"],
+        cwd=laptop.project,
+        env=cluster.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1  # ray's own, of a job that failed
+    assert "error: runs_dir=runs: lies in Ray's copy of your folder" in done.stdout
+
+
+def test_an_added_node_is_used_and_a_killed_one_costs_an_epoch_at_most(
+    cluster: RealCluster, laptop: Laptop
+) -> None:
+    laptop.write_training(0.5)
+    laptop.submit(cluster, "moved", "trials=4", "epochs=12")
+    wait_until(lambda: read_journal(laptop.journal), 60, "the first epoch")
+    cluster.add("b")
+    wait_until(
+        lambda: {line.node for line in read_journal(laptop.journal)} == {"a", "b"},
+        60,
+        "an epoch on the added node",
+    )
+    killed_at = time.time()
+    cluster.nodes["a"].kill()
+    back = cluster.run(
+        *("logs", f"address={cluster.dashboard}", "job=moved", "follow=true"), cwd=laptop.project
+    )
+    assert back.returncode == 0, back.stdout
+    load_whole(laptop.shared / "moved", trials=4, epochs=12)
+    lines = read_journal(laptop.journal)
+    victims = {line.trial for line in lines if line.node == "a" and line.time <= killed_at}
+    moved = [line for line in lines if line.node == "b" and line.trial in victims]
+    assert moved, "its training went on elsewhere"
+    assert num_redone(lines) <= 1
+    events = [
+        json.loads(line)
+        for line in (laptop.shared / "moved" / "events.jsonl").read_text().splitlines()
+    ]
+    assert [e["max_concurrent"] for e in events if e["kind"] == "room"][:1] == [2]
