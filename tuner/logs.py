@@ -37,10 +37,10 @@ def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
         if args.run is not None:
             raise ConfigError("logs: name a run or address= and job=, not both")
         head = Head(find_address(args.address), is_open_accepted=args.open == "accept")
-        job = head.find(args.job).id
+        job = head.find(args.job)
         if goes_on:
-            return follow(head, job)
-        print(head.printed(job), end="")
+            return follow(head, job.id, job.again)
+        print(head.printed(job.id), end="")
         return 0
 
     return exit_code(work)

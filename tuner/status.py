@@ -13,7 +13,7 @@ import results
 from results.options import as_options
 from results.reading import find_runs
 from results.records.segments import MANIFEST_NAME
-from tuner.config.schema import ConfigError, refusing
+from tuner.config.schema import ConfigError, refusing, show
 from tuner.display.phrases import describe_seconds
 from tuner.display.standing import describe_run
 from tuner.jobs.head import Head, Job, find_address
@@ -82,7 +82,7 @@ def describe_job(job: Job) -> str:
         words += f" {describe_seconds(max(0.0, now - job.ended))} ago"
     elif job.begun is not None:
         words += f" for {describe_seconds(max(0.0, now - job.begun))}"
-    return f"job {job.id}: {words}: {job.command}"
+    return f"job {show(job.id)}: {words}: {show(job.command)}"  # as anybody may have named it
 
 
 def ask_cluster(head: Head, job: Job) -> int:

@@ -114,7 +114,7 @@ def _main(asked: Asked) -> int:
     print(f"job {job} runs there: {shipment.metadata['run']}")
     for line in next_commands(address, shipment):
         print(f"  {line}")
-    return follow(head, job) if asked.is_on("follow") else 0
+    return follow(head, job, shipment.metadata["again"]) if asked.is_on("follow") else 0
 
 
 def make_shipment(asked: Asked, command: Command, folder: Path | None = None) -> Shipment:
@@ -127,6 +127,8 @@ def make_shipment(asked: Asked, command: Command, folder: Path | None = None) ->
         ConfigError: as `python -m tuner.run` would say, or what a job cannot do.
     """
     folder = Path.cwd() if folder is None else folder
+    if folder in (Path.home(), Path(folder.anchor)):
+        raise ConfigError(f"{folder} would be sent as a whole: submit from your project's folder")
     given = {SHORTHANDS.get(key, key): value for key, value in command.given.items()}
     if "cluster.address" in given:
         raise ConfigError("cluster.address: a job uses the cluster it runs on; leave it away")
@@ -257,16 +259,23 @@ def words_again(run: str, asked: Asked) -> list[str]:
     return [*own, f"resume={run}", *named, *asked.run[folder : folder + 2]]
 
 
-def follow(head: Head, job: str) -> int:
-    """Print what the job prints until it ends or the reader leaves; returns the exit code."""
+def follow(head: Head, job: str, again: str) -> int:
+    """Print what the job prints until it ends or the reader leaves; returns the exit code.
+
+    again: words of a submission that goes on with its run.
+    """
+    at = f"address={head.address}"
+    back = shlex.join(["gradtune", "logs", at, f"job={job}", "follow=true"])
     try:
         return head.follow(job)
     except KeyboardInterrupt:
-        back = shlex.join(
-            ["gradtune", "logs", f"address={head.address}", f"job={job}", "follow=true"]
-        )
         print(f"\nleft; the job goes on. Come back with: {back}", file=sys.stderr)
         return DETACHED
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        on = f"; if the head is gone, on another: gradtune submit address=... {again}"
+        print(f"come back with: {back}{on if again else ''}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

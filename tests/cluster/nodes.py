@@ -18,7 +18,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -161,17 +161,16 @@ class RealCluster:
             return 0
         return sum(node["raylet"].get("state") == "ALIVE" for node in nodes)
 
-    def gradtune(self, *words: str, cwd: Path, **options: Any) -> subprocess.Popen[str]:
-        """`gradtune WORDS`, in the background."""
+    def gradtune(self, *words: str, cwd: Path, token: str | None = None) -> subprocess.Popen[str]:
+        """`gradtune WORDS`, in the background; with the cluster's token, or another one."""
         return subprocess.Popen(
             [sys.executable, "-m", "tuner.command", *words],
             cwd=cwd,
-            env=self.environment,
+            env=self.environment | ({"RAY_AUTH_TOKEN": token} if token else {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            **options,
         )
 
     def run(self, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -198,42 +197,3 @@ class RealCluster:
         )
         self.nodes[name] = Node(name, process)
         return self.nodes[name]
-
-
-# A training that writes down where and when each of its epochs was trained; {journal} is a file
-# that all nodes share, {seconds} what an epoch takes, {hang} the epoch that never ends.
-TRAINING = """
-import os, time
-
-def train(schedule, seed, report):
-    who = os.environ["GRADTUNE_TEST_NODE"] + f" {{schedule.lr_S.sum():.12g}}-{{seed}}"
-    done = report.state["done"] if report.state else 0
-    for epoch in range(done + 1, schedule.num_reports + 1):
-        time.sleep({seconds} if epoch != {hang} else 3600)
-        with open({journal!r}, "a") as journal:
-            journal.write(f"{{who}} {{epoch}} {{time.time()}}" + chr(10))
-        report(val_accuracy=0.5 + 0.4 * epoch / schedule.num_reports, state={{"done": epoch}})
-"""
-
-
-@dataclass(frozen=True)
-class Line:
-    """An epoch that was trained."""
-
-    node: str
-    trial: str
-    epoch: int
-    time: float
-
-
-def read_journal(path: Path) -> list[Line]:
-    """All epochs that were trained, in order."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    fields = (line.split() for line in lines)
-    return [Line(node, trial, int(epoch), float(at)) for node, trial, epoch, at in fields]
-
-
-def num_redone(lines: Iterable[Line]) -> int:
-    """Epochs trained more than once."""
-    lines = list(lines)
-    return len(lines) - len({(line.trial, line.epoch) for line in lines})

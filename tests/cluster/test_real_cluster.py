@@ -12,58 +12,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 import results
-from tests.cluster.nodes import (
-    TRAINING,
-    RealCluster,
-    num_redone,
-    read_journal,
-    wait_until,
-)
+from tests.cluster.laptop import TRAIN, Laptop, load_whole, num_redone, read_journal
+from tests.cluster.nodes import RealCluster, wait_until
+from tests.faults.counts import count
 
 pytestmark = pytest.mark.slow
-
-# Trainings that sleep; each takes the CPU that a node has.
-TRAIN = (
-    *("trainable=mine:train", "dataset.train_examples=60", "lr=0.1", "batch.initial=10"),
-    *("space=poly", "baseline=false", "confirm.seeds=0", "report=false"),
-)
-
-
-class Laptop:
-    """A folder that is no node's, from which jobs are sent; runs go to a folder that all share."""
-
-    def __init__(self, folder: Path) -> None:
-        self.project, self.shared = folder / "project", folder / "shared"
-        self.project.mkdir()
-        self.shared.mkdir()
-        self.journal = self.shared / "journal.txt"
-        (self.project / ".env").write_text("SECRET=1\n")
-
-    def write_training(self, seconds: float, hang: int = 0) -> None:
-        """mine.py: `seconds` an epoch; epoch `hang` never ends."""
-        code = TRAINING.format(journal=str(self.journal), seconds=seconds, hang=hang)
-        (self.project / "mine.py").write_text(code)
-
-    def submit(self, cluster: RealCluster, name: str, *words: str) -> str:
-        """Send a run of this name; returns the job's id."""
-        done = cluster.run(
-            *("submit", f"address={cluster.dashboard}", f"runs_dir={self.shared}"),
-            *(f"name={name}", *TRAIN, *words),
-            cwd=self.project,
-        )
-        assert done.returncode == 0, done.stderr
-        assert f"job {name} runs there: {self.shared}/{name}" in done.stdout
-        return name
-
-
-@pytest.fixture
-def laptop(tmp_path: Path) -> Laptop:
-    return Laptop(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -72,20 +29,6 @@ def cluster() -> Iterator[RealCluster]:
     with RealCluster() as made:
         made.add("a")
         yield made
-
-
-def load_whole(run_dir: Path, trials: int, epochs: int) -> results.Run:
-    """A completed run, of whose epochs none is lost and none is there twice."""
-    run = results.load(run_dir)
-    (manifest,) = run.manifests.values()
-    assert manifest["status"] == "completed"
-    rows = run.trials.to_pylist()
-    assert [row["status"] for row in rows] == ["completed"] * trials
-    found = sorted((row["trial_key"], row["epoch"]) for row in run.epochs.to_pylist())
-    keys = sorted(row["trial_key"] for row in rows)
-    assert found == [(key, epoch) for key in keys for epoch in range(1, epochs + 1)]
-    assert results.run.verify(run_dir) == []
-    return run
 
 
 def test_a_job_is_submitted_followed_and_told_from_the_laptop(
@@ -195,6 +138,7 @@ def test_a_hung_training_does_not_outlast_the_three_seconds_that_ray_waits(
     assert stopped.returncode == 0, stopped.stderr
     (manifest,) = results.load(laptop.shared / "by-hand").manifests.values()
     assert manifest["status"] == "interrupted"
+    count("32", "a hung job stopped: its books are closed before Ray kills it", 1, 1)
 
 
 def test_a_default_run_folder_is_refused_by_the_job_itself(
@@ -238,8 +182,52 @@ def test_an_added_node_is_used_and_a_killed_one_costs_an_epoch_at_most(
     moved = [line for line in lines if line.node == "b" and line.trial in victims]
     assert moved, "its training went on elsewhere"
     assert num_redone(lines) <= 1
+    seconds = min(line.time for line in moved) - killed_at
+    assert seconds <= 30
+    count("6", "a node killed: its training goes on elsewhere within 30 s, 0 epochs lost", 1, 1)
+    count("6", "seconds until it went on, of 30 allowed", round(seconds), 30)
+    count("6", "epochs trained again, of all", num_redone(lines), len(lines))
     events = [
         json.loads(line)
         for line in (laptop.shared / "moved" / "events.jsonl").read_text().splitlines()
     ]
     assert [e["max_concurrent"] for e in events if e["kind"] == "room"][:1] == [2]
+
+
+def test_a_job_whose_trainings_fail_ends_with_their_exit_code(
+    cluster: RealCluster, laptop: Laptop
+) -> None:
+    (laptop.project / "mine.py").write_text(
+        "def train(schedule, seed, report):\n    raise ValueError('no such file')\n"
+    )
+    done = cluster.run(
+        *("submit", f"address={cluster.dashboard}", f"runs_dir={laptop.shared}", "name=broken"),
+        *(*TRAIN, "trials=1", "epochs=2", "follow=true"),
+        cwd=laptop.project,
+    )
+    assert done.returncode == 1
+    assert "ValueError: no such file" in done.stdout
+    count("32", "a job that fails: its exit code is that of who follows", 1, 1)
+
+
+@pytest.mark.parametrize("way", ["submit", "run"])
+def test_another_token_is_refused_soon_with_the_cure(
+    way: str, cluster: RealCluster, laptop: Laptop
+) -> None:
+    laptop.write_training(0.1)
+    at = {
+        "submit": f"address={cluster.dashboard}",
+        "run": f"cluster.address=127.0.0.1:{cluster.port}",
+    }[way]
+    begun = time.monotonic()
+    process = cluster.gradtune(
+        *(way, at, f"runs_dir={laptop.shared}", *TRAIN, "epochs=2"),
+        cwd=laptop.project,
+        token="0" * 64,
+    )
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert time.monotonic() - begun < 25 + 10  # ten for this machine's imports
+    assert "auth_token" in said
+    assert [path.name for path in laptop.shared.iterdir()] == []
+    count("29", "another token: refused within 25 s in one line with the cure", 1, 1)

@@ -111,6 +111,9 @@ def test_the_jobs_of_a_cluster_are_a_line_each_and_others_are_left_out(
         "job newer: running for 1 min 40 s: gradtune run space=poly",
         "job old: failed 1 min 00 s ago: gradtune run space=poly",
     ]
+    head.known = [make_job(command="gradtune \x1b[2J", status="FAILED")]
+    assert status.main(["address=http://head:8265"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
     head.known = []
     assert status.main(["address=http://head:8265"]) == 0
     assert capsys.readouterr().out.startswith("no job was submitted there")

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tuner import submit
+from tuner.config.schema import ConfigError
 from tuner.jobs.head import Job
 from tuner.jobs.shipment import Shipment
 
@@ -141,6 +142,21 @@ def test_bad_words_are_one_line_and_nothing_is_sent(
     assert head.sent == []
 
 
+@pytest.mark.parametrize("place", ["home", "root"])
+def test_a_whole_home_is_not_sent(
+    place: str,
+    head: FakeHead,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HOME", str(project))
+    monkeypatch.chdir({"home": project, "root": Path("/")}[place])
+    assert submit.main([HEAD, RUNS]) == 2
+    assert "submit from your project's folder" in capsys.readouterr().err
+    assert head.sent == []
+
+
 def test_a_dry_run_shows_the_line_and_talks_to_nobody(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,6 +246,22 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_come_back(
     assert head.stopped == []
     said = capsys.readouterr().err
     assert f"the job goes on. Come back with: gradtune logs {HEAD} job=x follow=true" in said
+
+
+def test_a_head_that_is_gone_is_told_with_both_ways_back(
+    head: FakeHead, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lose() -> int:
+        raise ConfigError("address=http://head:8265: does not answer")
+
+    head.followed = lose
+    assert submit.main([HEAD, RUNS, "name=x", "follow=true"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "error: address=http://head:8265: does not answer"
+    assert second == (
+        f"come back with: gradtune logs {HEAD} job=x follow=true; if the head is gone, "
+        "on another: gradtune submit address=... resume=/shared/runs/x"
+    )
 
 
 def make_job(**changes: Any) -> Job:

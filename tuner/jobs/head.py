@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import ipaddress
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -171,13 +172,17 @@ class Head:
         """Print what it prints, until it ends; returns its exit code.
 
         Raises:
-            ConfigError: the head is gone.
+            ConfigError: the head is gone, or the way to it.
             KeyboardInterrupt: the reader has seen enough; the job goes on.
         """
         with self._talking():
             asyncio.run(self._tail(job))
-            ended = _job(self.client.get_job_info(job))
-        return ended.code or ENDED.get(ended.status, 1)
+            deadline = time.monotonic() + ANSWER_SECONDS  # its last line comes before its status
+            while (ended := _job(self.client.get_job_info(job))).status not in ENDED:
+                if time.monotonic() > deadline:
+                    raise ConfigError(f"address={self.address}: job {job} says nothing more")
+                time.sleep(0.2)
+        return ended.code or ENDED[ended.status]
 
     def forget(self, job: str) -> None:
         """Remove an ended job from the head's list."""

@@ -14,7 +14,14 @@ import pytest
 from tests.conftest import ROOT
 from tuner import version
 from tuner.config.schema import ConfigError
-from tuner.jobs.shipment import EXCLUDES, Shipment, largest_parts, pack, pinned_packages
+from tuner.jobs.shipment import (
+    ENVIRONMENTS,
+    EXCLUDES,
+    Shipment,
+    largest_parts,
+    pack,
+    pinned_packages,
+)
 
 SECRETS = (
     *(".env", ".env.local", "deploy/.env", "key.pem", "deploy/tls.key", ".netrc", ".ssh/id_rsa"),
@@ -100,6 +107,18 @@ def test_packages_are_those_of_the_constraints_without_ray(tool: str) -> None:
     names = {package.partition("==")[0].lower() for package in packages}
     assert {"torch", "optuna", "pyarrow", "pyyaml", "scikit-learn"} <= names
     assert names.isdisjoint({"ray", "pytest", "ruff", "transformers"})
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_ray_takes_the_environment_as_it_is(environment: str) -> None:
+    from ray.runtime_env import RuntimeEnv
+
+    wanted = dict(make_shipment(ROOT, environment=environment).runtime_env)
+    wanted["working_dir"] = "gcs://_ray_pkg_0123456789abcdef.zip"  # once it is there
+    taken = RuntimeEnv(**wanted)
+    assert taken["env_vars"] == wanted["env_vars"]
+    if environment != "cluster":
+        assert taken[environment]["packages"] == wanted[environment]["packages"]
 
 
 def test_what_the_cluster_has_is_left_to_it() -> None:
