@@ -53,7 +53,7 @@ MAP = {
     # Who decides, runs and records.
     "tuner.version": "",
     "tuner.config": "trainables",
-    "tuner.plan": "tuner.config trainables results.records results.statistics",
+    "tuner.plan": "tuner.version tuner.config trainables results.records results.statistics",
     "tuner.campaign": "tuner.plan results.records results.statistics results.study",
     "tuner.display": "tuner.config tuner.plan results results.records results.statistics "
     "results.arms",

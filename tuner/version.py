@@ -15,6 +15,7 @@ from typing import Any
 HERE = Path(__file__).parent
 RECORDED = HERE / "revision.json"  # written into a wheel by setup.py
 SUBMITTED = "GRADTUNE_SUBMITTED"  # variable of a job: JSON of `noted_for_job`
+JOB_FOLDER = "/runtime_resources/working_dir_files/"  # of a session of Ray's, on each node
 
 
 def gradtune_version() -> str:
@@ -33,14 +34,14 @@ def revision() -> dict[str, Any]:
     # An installed copy may lie in a checkout of something else, which does not track it.
     if _ask(HERE, "ls-files", Path(__file__).name):
         return git_state(HERE)
-    return dict(_submitted().get("gradtune", {})) if _is_copied(HERE) else {}
+    return dict(_submitted().get("gradtune", {})) if is_of_job(HERE) else {}
 
 
 def git_state(folder: Path) -> dict[str, Any]:
     """Commit ("sha") of the checkout around a folder, and whether it was changed ("dirty")."""
     sha = _ask(folder, "rev-parse", "HEAD")
     if not sha:
-        return dict(_submitted().get("folder", {})) if _is_copied(folder) else {}
+        return dict(_submitted().get("folder", {})) if is_of_job(folder) else {}
     return {"sha": sha, "dirty": bool(_ask(folder, "status", "--porcelain"))}
 
 
@@ -68,9 +69,9 @@ def _submitted() -> dict[str, Any]:
     return noted if isinstance(noted, dict) else {}
 
 
-def _is_copied(folder: Path) -> bool:
-    """True where the folder was sent with the job, whose driver starts in the copy."""
-    return folder.resolve().is_relative_to(Path.cwd().resolve())
+def is_of_job(folder: Path) -> bool:
+    """True inside the folder that Ray unpacked for a job, on each node, and removes with it."""
+    return JOB_FOLDER in str(folder.resolve())
 
 
 def _ask(folder: Path, *words: str) -> str:

@@ -69,7 +69,8 @@ def train(schedule, seed, report):
         time.sleep({seconds} if epoch != {hang} else 3600)
         with open({journal!r}, "a") as journal:
             journal.write(f"{{who}} {{epoch}} {{time.time()}}" + chr(10))
-        report(val_accuracy=0.5 + 0.4 * epoch / schedule.num_reports, state={{"done": epoch}})
+        score = 0.5 + 0.4 * epoch / schedule.num_reports
+        report(val_accuracy=score, test_accuracy=score, state={{"done": epoch}})
 """
 
 

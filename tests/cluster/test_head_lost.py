@@ -8,7 +8,7 @@ import pytest
 
 import results
 from tests.cluster.laptop import Laptop, load_whole, num_redone, read_journal
-from tests.cluster.nodes import RealCluster, wait_until
+from tests.cluster.nodes import PATIENCE, RealCluster, wait_until
 from tests.faults.counts import count
 
 pytestmark = pytest.mark.slow
@@ -32,7 +32,7 @@ def test_a_run_whose_head_was_killed_goes_on_on_another_cluster(
     laptop.write_training(0.3)
     laptop.submit(first, "lost", "trials=3", "epochs=6")
     wait_until(
-        lambda: len(read_journal(laptop.journal)) == 8, 90, "epoch 2 of the second training"
+        lambda: len(read_journal(laptop.journal)) == 8, PATIENCE, "epoch 2 of the second training"
     )
     first.nodes["head"].kill("gcs_server")
     first.nodes["head"].process.wait(timeout=60)

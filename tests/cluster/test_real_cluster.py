@@ -17,7 +17,7 @@ import pytest
 
 import results
 from tests.cluster.laptop import TRAIN, Laptop, load_whole, num_redone, read_journal
-from tests.cluster.nodes import RealCluster, wait_until
+from tests.cluster.nodes import PATIENCE, RealCluster, wait_until
 from tests.faults.counts import count
 
 pytestmark = pytest.mark.slow
@@ -92,7 +92,7 @@ def test_ctrl_c_leaves_the_job_running_and_stop_keeps_everything(
         "follow=true",
         cwd=laptop.project,
     )
-    wait_until(lambda: len(read_journal(laptop.journal)) == 2, 60, "epoch 2 of the training")
+    wait_until(lambda: len(read_journal(laptop.journal)) == 2, PATIENCE, "epoch 2 of the training")
     following.send_signal(signal.SIGINT)
     _, said = following.communicate(timeout=20)
     assert following.returncode == 130
@@ -130,7 +130,7 @@ def test_a_hung_training_does_not_outlast_the_three_seconds_that_ray_waits(
         check=True,
         capture_output=True,
     )
-    wait_until(lambda: read_journal(laptop.journal), 60, "epoch 1 of the training")
+    wait_until(lambda: read_journal(laptop.journal), PATIENCE, "epoch 1 of the training")
     time.sleep(0.5)  # the hung epoch has begun
     stopped = cluster.run(
         "stop", f"address={cluster.dashboard}", "job=by-hand", cwd=laptop.project
@@ -163,11 +163,11 @@ def test_an_added_node_is_used_and_a_killed_one_costs_an_epoch_at_most(
 ) -> None:
     laptop.write_training(0.5)
     laptop.submit(cluster, "moved", "trials=4", "epochs=12")
-    wait_until(lambda: read_journal(laptop.journal), 60, "the first epoch")
+    wait_until(lambda: read_journal(laptop.journal), PATIENCE, "the first epoch")
     cluster.add("b")
     wait_until(
         lambda: {line.node for line in read_journal(laptop.journal)} == {"a", "b"},
-        60,
+        PATIENCE,
         "an epoch on the added node",
     )
     killed_at = time.time()

@@ -39,7 +39,11 @@ def describe_seconds(seconds: float) -> str:
 
 def describe_path(path: Path) -> str:
     """Relative to the working directory where it lies below."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # removed meanwhile: Ray unpacks a job's copy anew
+        return str(path)
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def say_at_once(text: str) -> None:

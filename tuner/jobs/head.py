@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import ipaddress
+import logging
 import os
 import time
 import urllib.error
@@ -25,6 +26,10 @@ if TYPE_CHECKING:  # imported late: what is typed is checked first
 ANSWER_SECONDS = 8.0
 # Ray's client would take these in place of what was typed.
 OVERRIDES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+TALKATIVE = (
+    *("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"),
+    *("ray._private.runtime_env.packaging", "ray.dashboard.utils"),
+)
 ENDED = {"SUCCEEDED": 0, "FAILED": 1, "STOPPED": 143}  # exit code of the follower
 
 
@@ -101,6 +106,8 @@ class Head:
             os.environ.pop(name, None)
         from ray.job_submission import JobSubmissionClient
 
+        for name in TALKATIVE:
+            logging.getLogger(name).setLevel(logging.ERROR)
         with self._talking():
             self.client: JobSubmissionClient = JobSubmissionClient(address)
 

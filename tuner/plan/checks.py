@@ -22,9 +22,9 @@ from trainables.functions.benchmark import FUNCTIONS
 from tuner.config.effects import check_effects, check_trackers
 from tuner.config.schema import KEYS, Config, ConfigError, check_value, refusing, value_of
 from tuner.plan.usercode import check_trainable, code_digest
+from tuner.version import is_of_job
 
 ANSWER_SECONDS = 8.0  # of a cluster's head
-JOB_FOLDER = "/runtime_resources/working_dir_files/"  # of a session of Ray's
 RELATIONS = {"below": operator.lt, "at most": operator.le, "at least": operator.ge}
 # What only our training of a network has, and what a user's own function decides besides.
 OF_NETWORKS = (
@@ -76,11 +76,6 @@ def cluster_address(config: Config) -> str | None:
         return config.cluster.address
     address = os.environ.get("RAY_ADDRESS", "")
     return None if address in ("", "local") or "://" in address else address
-
-
-def is_of_job(folder: Path) -> bool:
-    """True inside the folder that Ray unpacked for a job, on each node, and removes with it."""
-    return JOB_FOLDER in str(folder.resolve())
 
 
 def check_address(address: str, key: str = "cluster.address") -> None:

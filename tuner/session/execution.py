@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import secrets
 import sys
 import threading
@@ -11,14 +12,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from results.records.segments import read_manifest
+from results.records.segments import TABLES, read_manifest
 from results.statistics.cost import devices_of
 from tuner.config.schema import ConfigError
 from tuner.display.phrases import describe_path
 from tuner.plan.checks import cluster_address
 from tuner.plan.plan import Plan
 from tuner.session import cluster
-from tuner.session.interrupts import OK, Interrupts
+from tuner.session.interrupts import JOB_VARIABLE, OK, Interrupts
 
 MAX_NAME_LENGTH = 30  # of the arms' names in a run's name
 # Imported in a helper thread while Ray starts in the main one (3 s on two cores).
@@ -58,6 +59,7 @@ def execute(
         return OK
     if plan.config.display != "none":
         print("starting Ray ...", flush=True)
+    here = os.getcwd() if JOB_VARIABLE in os.environ else ""
     cluster.set_environment()
     helper = threading.Thread(target=lambda: [*map(importlib.import_module, HEAVY)], daemon=True)
     helper.start()
@@ -88,11 +90,17 @@ def execute(
         )
         if address is not None:
             check_nodes(plan, run_dir.parent)
+        # A job's working directory is Ray's copy of what was sent. Every node unpacks it when it
+        # is first used there, on one machine into one place: what was there before is removed.
+        if here:
+            os.chdir(here)
         if resume is None:
             campaign, recorder = begin(plan, slots, command, run_dir)
         else:
             _check_device(slots, resume)
             campaign, recorder = take_up(plan, slots, resume)
+        if here:  # nothing more is looked for there
+            os.chdir(recorder.checkpoints.parent / TABLES[0])
         recorder.store.event("start", command=command, slots=asdict(slots))
         return Session(
             plan=plan,

@@ -16,6 +16,7 @@ STOPPING = "stopping: keeping everything (again to leave at once)"
 PATIENCE_SECONDS = 6.0  # for Tune's loop to stop after a signal; usually 0.4 s
 # After `ray job stop` Ray kills the job; the loop and Ray's shutdown may each use this share.
 JOB_STOP_SECONDS, SHARE_OF_JOB = 3.0, 0.4
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for a job's own process
 
 
 def patience_seconds(environ: Mapping[str, str]) -> float:
@@ -25,7 +26,7 @@ def patience_seconds(environ: Mapping[str, str]) -> float:
         >>> patience_seconds({}), round(patience_seconds({"RAY_JOB_CONFIG_JSON_ENV_VAR": "{}"}), 1)
         (6.0, 1.2)
     """
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in environ:
+    if JOB_VARIABLE not in environ:
         return PATIENCE_SECONDS
     try:
         waits = float(environ.get("RAY_JOB_STOP_WAIT_TIME_S", JOB_STOP_SECONDS))

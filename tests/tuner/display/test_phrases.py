@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.fakes.trials import small_trial
-from tuner.display.phrases import describe_params, describe_seconds, stage_lines
+from tuner.display.phrases import describe_params, describe_path, describe_seconds, stage_lines
 
 
 @pytest.mark.parametrize(
@@ -33,3 +35,15 @@ def test_long_stage_tables_leave_out_the_middle_and_keep_the_end() -> None:
 def test_a_capped_stage_is_marked() -> None:
     lines = stage_lines(small_trial("batch.max=40", space="batch").schedule)
     assert ["capped" in line for line in lines] == [False, True, True]
+
+
+def test_a_path_is_told_whole_where_the_working_directory_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ray removes and unpacks a job's copy again when another node of the machine needs it.
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    assert describe_path(gone / "x") == "x"
+    gone.rmdir()
+    assert describe_path(gone / "x") == str(gone / "x")

@@ -141,6 +141,13 @@ def test_the_largest_parts_are_those_that_are_sent(tmp_path: Path) -> None:
     assert largest_parts(tmp_path) == "model.bin 3 MB, notes 2 MB, a.py 0 MB"
 
 
+def copy_of_job(folder: Path) -> Path:
+    """Where Ray unpacks what was sent."""
+    copy = folder / "session_2026" / "runtime_resources" / "working_dir_files" / "_ray_pkg_0123"
+    copy.mkdir(parents=True)
+    return copy
+
+
 def commit(folder: Path) -> str:
     def git(*words: str) -> str:
         who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
@@ -156,17 +163,16 @@ def commit(folder: Path) -> str:
 def test_the_commit_is_noted_for_the_copy_that_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project, copy = tmp_path / "project", tmp_path / "copy"
+    project, copy = tmp_path / "project", copy_of_job(tmp_path)
+    project.mkdir()
     for folder in (project, copy):
-        folder.mkdir()
         (folder / "mine.py").write_text("")
     sha = commit(project)
     (project / "mine.py").write_text("changed = True\n")
     noted = make_shipment(project).runtime_env["env_vars"][version.SUBMITTED]
     assert version.git_state(copy) == {}
     monkeypatch.setenv(version.SUBMITTED, noted)
-    assert version.git_state(copy) == {}  # not of this job
-    monkeypatch.chdir(copy)
+    assert version.git_state(tmp_path) == {}  # not of this job
     assert version.git_state(copy) == {"sha": sha, "dirty": True}
     assert version.git_state(project)["sha"] == sha  # a checkout speaks for itself
 
@@ -176,13 +182,12 @@ def test_of_a_sent_checkout_version_and_revision_are_those_of_the_submission(
 ) -> None:
     noted = json.loads(version.noted_for_job(ROOT))
     assert noted["gradtune"] == version.revision()
-    copy = tmp_path / "copy" / "tuner"
-    copy.mkdir(parents=True)
+    copy = copy_of_job(tmp_path) / "tuner"
+    copy.mkdir()
     monkeypatch.setattr(version, "HERE", copy)
     monkeypatch.setattr(version, "RECORDED", copy / "revision.json")
     assert version.revision() == {}
     monkeypatch.setenv(version.SUBMITTED, json.dumps(noted))
-    monkeypatch.chdir(tmp_path / "copy")
     assert version.revision() == noted["gradtune"]
     monkeypatch.setenv(version.SUBMITTED, "no JSON")
     assert version.revision() == {}
