@@ -6,11 +6,14 @@ that is missing is one line, by node.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from tuner.plan.plan import Plan
 from tuner.plan.usercode import foreign_names
 
 LOOK_SECONDS = 60.0  # for a node's answer, once its environment is there
+VERSIONED = ("gradtune", "torch", "numpy")
 ENVIRONMENT_SECONDS = 900.0  # for an environment that a job brings (pip, uv)
 
 
@@ -39,6 +43,14 @@ class Wanted:
     code: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a node lacks, in words, and the versions that its results depend on."""
+
+    lacks: list[str]
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
 def check_nodes(plan: Plan, folder: Path) -> None:
     """Raise ConfigError unless every other node of the cluster has what a training needs.
 
@@ -51,11 +63,13 @@ def check_nodes(plan: Plan, folder: Path) -> None:
     token = f".seen-{secrets.token_hex(8)}"
     (folder / token).write_text(token)
     try:
-        lacks = _ask(nodes, wanted_of(plan, folder, token))
+        seen = _ask(nodes, wanted_of(plan, folder, token))
     finally:
         (folder / token).unlink(missing_ok=True)
-    if lacks:
+    if lacks := {node: one.lacks for node, one in seen.items() if one.lacks}:
         raise ConfigError(describe_lacks(lacks, len(nodes)))
+    for line in describe_versions({node: one.versions for node, one in seen.items()}):
+        print(line, file=sys.stderr, flush=True)
 
 
 def wanted_of(plan: Plan, folder: Path, token: str) -> Wanted:
@@ -74,11 +88,12 @@ def wanted_of(plan: Plan, folder: Path, token: str) -> Wanted:
     )
 
 
-def look(wanted: Wanted) -> list[str]:
-    """What this machine lacks, in words; runs on a node."""
-    return [*_folder_lacks(Path(wanted.folder), wanted.token), *_data_lacks(wanted.data)] + [
-        lack for name, files in wanted.code.items() for lack in _code_lacks(name, files)
-    ]
+def look(wanted: Wanted) -> Seen:
+    """What there is on this machine; runs on a node."""
+    lacks = [*_folder_lacks(Path(wanted.folder), wanted.token), *_data_lacks(wanted.data)]
+    for name, files in wanted.code.items():
+        lacks += _code_lacks(name, files)
+    return Seen(lacks=lacks, versions=_versions())
 
 
 def other_nodes() -> dict[str, str]:
@@ -102,8 +117,28 @@ def describe_lacks(lacks: Mapping[str, list[str]], num_nodes: int) -> str:
     return f"{len(lacks)} of {num_nodes} other nodes cannot train this run. {'; '.join(parts)}"
 
 
-def _ask(nodes: Mapping[str, str], wanted: Wanted) -> dict[str, list[str]]:
-    """What each node lacks, of those that lack something."""
+def describe_versions(versions: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """A line for each node whose results may differ from this one's."""
+    here, lines = _versions(), []
+    for node, there in versions.items():
+        others = [f"{name} {v} (here {here.get(name)})" for name, v in there.items()
+                  if v != here.get(name)]  # fmt: skip
+        if others:
+            lines.append(f"note: {node} has {', '.join(others)}; its numbers may differ")
+    return lines
+
+
+def _versions() -> dict[str, str]:
+    """Of what trains."""
+    found = {}
+    for name in VERSIONED:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _ask(nodes: Mapping[str, str], wanted: Wanted) -> dict[str, Seen]:
+    """What was seen on each node, by its address and host."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -116,18 +151,16 @@ def _ask(nodes: Mapping[str, str], wanted: Wanted) -> dict[str, list[str]]:
     }
     patience = ENVIRONMENT_SECONDS if _brings_environment() else LOOK_SECONDS
     ready, _ = ray.wait(list(answers.values()), num_returns=len(answers), timeout=patience)
-    lacks: dict[str, list[str]] = {}
+    seen: dict[str, Seen] = {}
     for node, answer in answers.items():
         if answer not in ready:
-            missing = [f"no answer within {patience:.0f} s"]
-        else:
-            try:
-                missing = ray.get(answer)
-            except Exception as error:  # of a node that has not even this module
-                missing = [_why(error)]
-        if missing:
-            lacks[nodes[node]] = missing
-    return lacks
+            seen[nodes[node]] = Seen(lacks=[f"no answer within {patience:.0f} s"])
+            continue
+        try:
+            seen[nodes[node]] = ray.get(answer)
+        except Exception as error:  # of a node that has not even this module
+            seen[nodes[node]] = Seen(lacks=[_why(error)])
+    return seen
 
 
 def _brings_environment() -> bool:

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 from tests.fakes.images import encode, random_images, write_parquet
 from tuner.config.compose import compose
 from tuner.plan.plan import Plan, make_plan
-from tuner.session.nodes import Wanted, describe_lacks, look, wanted_of
+from tuner.session.nodes import Wanted, describe_lacks, describe_versions, look, wanted_of
 
 TOKEN = ".seen-0123"
 
@@ -39,7 +39,7 @@ def shared(tmp_path: Path) -> Path:
 
 def test_a_node_that_shares_the_folder_lacks_nothing(shared: Path) -> None:
     plan = make_plan(compose(["space=poly"]))
-    assert look(wanted_of(plan, shared, TOKEN)) == []
+    assert look(wanted_of(plan, shared, TOKEN)).lacks == []
     assert [path.name for path in shared.iterdir()] == [TOKEN]  # nothing is left behind
 
 
@@ -49,14 +49,14 @@ def test_a_folder_of_the_same_name_is_not_the_same_folder(
 ) -> None:
     if content is not None:
         (tmp_path / TOKEN).write_text(content)
-    (lack,) = look(Wanted(folder=str(tmp_path), token=TOKEN))
+    (lack,) = look(Wanted(folder=str(tmp_path), token=TOKEN)).lacks
     assert lack.startswith(f"{tmp_path} is not the same folder there (runs_dir must be")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 def test_a_folder_that_can_only_be_read_is_told(shared: Path) -> None:
     shared.chmod(0o500)
-    (lack,) = look(Wanted(folder=str(shared), token=TOKEN))
+    (lack,) = look(Wanted(folder=str(shared), token=TOKEN)).lacks
     shared.chmod(0o700)
     assert "cannot be written there" in lack
 
@@ -65,18 +65,18 @@ def test_data_that_a_node_lacks_or_has_otherwise_are_told(shared: Path, tmp_path
     data = tmp_path / "images"
     write_images(data, seed=0)
     wanted = wanted_of(make_images_plan(data), shared, TOKEN)
-    assert look(wanted) == []
+    assert look(wanted).lacks == []
     for path in data.iterdir():
         path.unlink()
     write_images(data, seed=1)
-    (lack,) = look(wanted)
+    (lack,) = look(wanted).lacks
     assert lack.startswith(f"dataset.path={data}: other data (fingerprint ")
     for path in data.iterdir():
         path.unlink()
-    (lack,) = look(wanted)
+    (lack,) = look(wanted).lacks
     assert str(data) in lack
     data.rmdir()
-    assert look(wanted) == [f"dataset.path must be a directory, but {data} does not exist"]
+    assert look(wanted).lacks == [f"dataset.path must be a directory, but {data} does not exist"]
 
 
 def test_code_that_a_node_lacks_or_has_otherwise_is_told(
@@ -91,19 +91,26 @@ def test_code_that_a_node_lacks_or_has_otherwise_is_told(
     wanted = wanted_of(
         make_plan(compose(["space=poly", *words, "batch.initial=4"])), shared, TOKEN
     )
-    assert look(wanted) == []
+    assert look(wanted).lacks == []
     (tmp_path / "minehelp.py").write_text("def go(): return 1\n")
-    assert look(wanted) == ["minecode:train: other code there (minehelp.py)"]
+    assert look(wanted).lacks == ["minecode:train: other code there (minehelp.py)"]
     code.unlink()
-    (lack,) = look(wanted)
+    (lack,) = look(wanted).lacks
     assert lack.startswith("cannot import 'minecode:train'")
 
 
 def test_all_that_is_missing_is_one_line_by_node() -> None:
     (page,) = re.findall(r"    error: (.*)", (ROOT / "docs" / "cluster.md").read_text())
-    (lack,) = look(Wanted(folder="/shared/runs", token=TOKEN))
+    (lack,) = look(Wanted(folder="/shared/runs", token=TOKEN)).lacks
     assert describe_lacks({"10.0.0.5 (node-5)": [lack]}, 3) == page
     told = describe_lacks({"10.0.0.5 (a)": ["no x"], "10.0.0.6 (b)": ["no x"], "c": ["y", "z"]}, 7)
     assert told == (
         "3 of 7 other nodes cannot train this run. 10.0.0.5 (a), 10.0.0.6 (b): no x; c: y and z"
     )
+
+
+def test_a_node_of_other_versions_is_told() -> None:
+    here = look(Wanted(folder="/", token=TOKEN)).versions
+    there = {"a": here, "b": here | {"torch": "1.0"}}
+    (line,) = describe_versions(there)
+    assert line == f"note: b has torch 1.0 (here {here['torch']}); its numbers may differ"
