@@ -28,8 +28,8 @@ from tests.conftest import ROOT
 from tuner.session.cluster import ENVIRONMENT
 
 PATIENCE = 180.0  # s; for what takes a few on an idle machine
-START_SECONDS = 240.0  # for a node, on a busy machine
-NUM_STARTS = 2
+START_SECONDS = 150.0  # for a node, on a busy machine
+NUM_STARTS = 8
 STORE_BYTES = 80_000_000
 FOREIGN = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN_PATH")
 
@@ -56,6 +56,7 @@ class Node:
 
     name: str
     process: subprocess.Popen[bytes]
+    had_raylet: bool = False
 
     def children(self, name: str) -> list[int]:
         """Its processes of this name (raylet, gcs_server)."""
@@ -66,6 +67,12 @@ class Node:
             check=False,
         )
         return [int(pid) for pid in listing.stdout.split()]
+
+    def has_lost_raylet(self) -> bool:
+        """True once its raylet was there and is no more."""
+        is_there = bool(self.children("raylet"))
+        self.had_raylet = self.had_raylet or is_there
+        return self.process.poll() is not None or (self.had_raylet and not is_there)
 
     def kill(self, *names: str) -> None:
         """SIGKILL its raylet, and what else is named: the machine is gone."""
@@ -149,19 +156,19 @@ class RealCluster:
         return self._bring_up(name, self.num_alive() + 1, *options)
 
     def _bring_up(self, name: str, number: int, *options: str) -> Node:
-        """Start a node, and again: on a busy machine Ray gives up after 30 s."""
-        for attempt in range(NUM_STARTS):
+        """Start a node, and again: a raylet gives its agent 15 s, too few if busy."""
+        for _ in range(NUM_STARTS):
             node = self._start(name, *options)
 
-            def is_settled(process: subprocess.Popen[bytes] = node.process) -> bool:
-                return process.poll() is not None or self.num_alive() >= number
+            def is_settled(node: Node = node) -> bool:
+                return node.has_lost_raylet() or self.num_alive() >= number
 
             wait_until(is_settled, START_SECONDS, f"node {name} joins")
-            if node.process.poll() is None:
+            if not node.has_lost_raylet():
                 return node
-            errors = (self.folder / f"{name}.err").read_text()
-            assert attempt + 1 < NUM_STARTS, f"node {name} did not start: {errors[-2000:]}"
-        raise AssertionError
+            node.end()
+        errors = (self.folder / f"{name}.err").read_text()
+        raise AssertionError(f"node {name} did not start: {errors[-2000:]}")
 
     def num_alive(self) -> int:
         """Nodes that the head takes for alive; 0 while it does not answer."""
@@ -201,7 +208,7 @@ class RealCluster:
                     *(
                         sys.executable,
                         "-m",
-                        "tests.cluster.start_node",
+                        "ray.scripts.scripts",
                         "start",
                         "--block",
                         *options,
