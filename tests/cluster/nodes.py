@@ -205,14 +205,8 @@ class RealCluster:
         with (self.folder / f"{name}.err").open("wb") as errors:
             process = subprocess.Popen(
                 [
-                    *(
-                        sys.executable,
-                        "-m",
-                        "ray.scripts.scripts",
-                        "start",
-                        "--block",
-                        *options,
-                    ),
+                    *(sys.executable, "-m", "tests.cluster.start_node", "start", "--block"),
+                    *options,
                     f"--object-store-memory={STORE_BYTES}",
                     f"--dashboard-agent-listen-port={free_port()}",
                     f"--metrics-export-port={free_port()}",
@@ -220,6 +214,7 @@ class RealCluster:
                     f"--dashboard-agent-grpc-port={free_port()}",
                     f"--runtime-env-agent-port={free_port()}",
                     "--disable-usage-stats",
+                    "--include-log-monitor=false",
                 ],
                 cwd=self.folder,
                 env=self.environment | {"GRADTUNE_TEST_NODE": name},
