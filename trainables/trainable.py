@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import socket
 import time
 import traceback
@@ -53,6 +54,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Make ready for the trial that the config describes; the first step takes it up."""
+        self.folder = os.getcwd()
         self.trial = TrialConfig.from_dict(json.loads(config["trial"]))
         self.training: Training | None = None
         self.checkpoints: Checkpoints | None = None
@@ -79,6 +81,14 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             }
         training: Training = train(self.trial, **options)
         return training
+
+    def reset(self, *args: Any, **options: Any) -> bool:
+        """As Tune does, which asks for the working directory: in a job Ray's copy of a folder.
+
+        Another node of this machine unpacks it anew, at the same place, and removes the old one.
+        """
+        os.chdir(self.folder)
+        return bool(super().reset(*args, **options))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Make ready for another trial in the same process; nothing of the old one is left."""
