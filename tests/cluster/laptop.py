@@ -26,9 +26,9 @@ class Laptop:
         self.journal = self.shared / "journal.txt"
         (self.project / ".env").write_text("SECRET=1\n")
 
-    def write_training(self, seconds: float, hang: int = 0) -> None:
-        """mine.py: `seconds` an epoch; epoch `hang` never ends."""
-        code = TRAINING.format(journal=str(self.journal), seconds=seconds, hang=hang)
+    def write_training(self, seconds: float, hang: int = 0, gate: str = "") -> None:
+        """mine.py: `seconds` an epoch; epoch `hang` never ends; the third waits for a file."""
+        code = TRAINING.format(journal=str(self.journal), seconds=seconds, hang=hang, gate=gate)
         (self.project / "mine.py").write_text(code)
 
     def submit(self, cluster: RealCluster, name: str, *words: str) -> str:
@@ -67,6 +67,8 @@ def train(schedule, seed, report):
     done = report.state["done"] if report.state else 0
     for epoch in range(done + 1, schedule.num_reports + 1):
         time.sleep({seconds} if epoch != {hang} else 3600)
+        while epoch == 3 and {gate!r} and not os.path.exists({gate!r}):
+            time.sleep(0.1)
         with open({journal!r}, "a") as journal:
             journal.write(f"{{who}} {{epoch}} {{time.time()}}" + chr(10))
         score = 0.5 + 0.4 * epoch / schedule.num_reports

@@ -161,8 +161,9 @@ def test_a_default_run_folder_is_refused_by_the_job_itself(
 def test_an_added_node_is_used_and_a_killed_one_costs_an_epoch_at_most(
     cluster: RealCluster, laptop: Laptop
 ) -> None:
-    laptop.write_training(0.5)
-    laptop.submit(cluster, "moved", "trials=4", "epochs=12")
+    gate = laptop.shared / "gate"
+    laptop.write_training(0.3, gate=str(gate))
+    laptop.submit(cluster, "moved", "trials=4", "epochs=6")
     wait_until(lambda: read_journal(laptop.journal), PATIENCE, "the first epoch")
     cluster.add("b")
     wait_until(
@@ -172,11 +173,12 @@ def test_an_added_node_is_used_and_a_killed_one_costs_an_epoch_at_most(
     )
     killed_at = time.time()
     cluster.nodes["a"].kill()
+    gate.touch()
     back = cluster.run(
         *("logs", f"address={cluster.dashboard}", "job=moved", "follow=true"), cwd=laptop.project
     )
     assert back.returncode == 0, back.stdout
-    load_whole(laptop.shared / "moved", trials=4, epochs=12)
+    load_whole(laptop.shared / "moved", trials=4, epochs=6)
     lines = read_journal(laptop.journal)
     victims = {line.trial for line in lines if line.node == "a" and line.time <= killed_at}
     moved = [line for line in lines if line.node == "b" and line.trial in victims]
