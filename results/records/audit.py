@@ -32,6 +32,7 @@ from results.records.segments import (
     segment_path,
 )
 
+NEEDED = ("recipe", "spaces", "config")  # of a manifest, where no checksum vouches
 CHECKPOINTS = "checkpoints"  # folder of a run
 # As trainables names the states of its trainings: epoch, attempt, beginning of the SHA-256.
 STATE_NAME = re.compile(r"\d{5}-a(\d{4})-([0-9a-f]{16})\.pt")
@@ -161,10 +162,14 @@ def _check_manifest(found: Audit) -> None:
     copy = f"{COPIES}/{MANIFEST_NAME}"
     try:
         found.manifest = read_manifest(found.run_dir)
+        is_read = True
     except DamagedFile as error:
+        is_read = False
         path = found.run_dir / MANIFEST_NAME
         found.add(skipped(path, error), path)
-    is_copied = not found.manifest or "segments" in found.manifest
+    is_copied = not is_read or "segments" in found.manifest
+    if not is_copied and (lacking := [n for n in NEEDED if n not in found.manifest]):
+        found.add(f"{found.run_dir / MANIFEST_NAME} lacks {', '.join(lacking)}.")
     try:
         content = read_manifest(found.run_dir, copy)
         found.manifest = found.manifest or content
@@ -238,7 +243,7 @@ def _odd_segment(found: Audit, path: Path, segment: Segment, known: dict[str, An
     if segment.name.partition("/")[0] not in ("", path.parent.name):
         return f"was written as {segment.name}"
     owners = {segment.run_id} - {""} or set(segment.table["run_id"].unique().to_pylist())
-    if found.manifest and owners - {found.run_id}:
+    if "run_id" in found.manifest and owners - {found.run_id}:
         return f"belongs to run {', '.join(sorted(map(str, owners - {found.run_id})))}"
     sealed = known.get(_number(segment.name or name_of(path)), {}).get("sha256")
     if sealed not in (None, segment.digest):

@@ -193,10 +193,10 @@ def open_segment(path: Path, schema: pa.Schema) -> Segment:
         data = path.read_bytes()
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
             about = file.metadata.metadata or {}
+            _check_about(data, about)
             version = _version(file.schema_arrow)
             if version > SCHEMA_VERSION:
                 raise _newer_version(path, version)
-            _check_about(data, about)
             table = file.read()
             table.validate(full=True)
     except (pa.ArrowException, OSError, UnicodeError) as error:
@@ -234,13 +234,13 @@ def read_manifest(run_dir: Path, name: str = MANIFEST_NAME) -> dict[str, Any]:
         raise DamagedFile(_first_line(error)) from error
     if not isinstance(manifest, dict):
         raise DamagedFile("no JSON object")
-    version = manifest.get("schema_version", SCHEMA_VERSION)
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise _newer_version(path, version)
     match = SEAL_LINE.search(data)
     is_whole = is_as_sealed(data, match.start(1)) if match else not manifest.keys() & SEALED
     if not is_whole:
         raise DamagedFile("altered since it was written: its checksum differs")
+    version = manifest.get("schema_version", SCHEMA_VERSION)
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise _newer_version(path, version)
     if odd := odd_field(manifest):
         raise DamagedFile(odd)
     manifest.pop("seal", None)
