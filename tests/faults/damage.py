@@ -11,28 +11,33 @@ import pytest
 
 from results.records import store as store_module
 from results.records.store import RunStore
-from tests.fakes.results import RECIPE, make_space, make_trial, write_trial
+from tests.fakes.results import make_recipe, make_space, make_trial, write_trial
 from trainables.checkpoints import Checkpoints
 
-OPEN_KEY = make_trial(params={"p": 3.0}).trial_key  # of the trial that was interrupted
+RECIPE = make_recipe(epochs=2)
+OPEN_KEY = make_trial(
+    params={"p": 3.0}, recipe=RECIPE
+).trial_key  # of the trial that was interrupted
 NUM_TRIALS = 7
 
 
 def write_small_run(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two segments a table, one trial interrupted, which has states."""
+    """Two segments or three a table, one trial interrupted, which has states."""
     monkeypatch.setattr(store_module, "SEGMENT_ROWS", 5)
     manifest = {
         "status": "completed",
-        "spaces": [make_space("poly").to_dict()],
+        "spaces": [make_space("poly", RECIPE).to_dict()],
         "config": {"epochs": RECIPE.epochs},
         "chosen": {},
     }
     with RunStore.create(run_dir, manifest, f"epochs: {RECIPE.epochs}\n") as store:
         store.event("start", command="python -m tuner.run space=poly trials=6")
         for p in np.linspace(0.5, 2.5, NUM_TRIALS - 1):
-            write_trial(store, make_trial(params={"p": float(p)}), accuracy=0.8 + p / 20)
+            trial = make_trial(params={"p": float(p)}, recipe=RECIPE)
+            write_trial(store, trial, accuracy=0.8 + p / 20)
             store.flush()
-        write_trial(store, make_trial(params={"p": 3.0}), status="interrupted", epochs=3)
+        trial = make_trial(params={"p": 3.0}, recipe=RECIPE)
+        write_trial(store, trial, status="interrupted", epochs=1)
         store.event("end", status="interrupted")
     states = Checkpoints(run_dir / "checkpoints" / OPEN_KEY)
     for epoch in (1, 2, 3):
@@ -73,9 +78,10 @@ def doubled(path: Path, rng: np.random.Generator) -> None:
 
 
 def stale(path: Path, rng: np.random.Generator) -> None:
-    """As it was before its last change."""
+    """As something of its kind was at another time."""
     if path.suffix == ".parquet":
-        shutil.copy(path.with_name("00001.parquet"), path)
+        other = {"00000": "00001", "00001": "00000"}[path.stem]
+        shutil.copy(path.with_name(f"{other}.parquet"), path)
     else:
         path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4] + b"\n")
 

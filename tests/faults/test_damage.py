@@ -120,5 +120,5 @@ def test_what_is_lost_twice_is_told_and_never_made_up(
     else:
         num = lost.epochs.num_rows - left.epochs.num_rows
         assert sum(count for count, _ in found.lost_epochs.values()) == num
-        assert found.lost == f"run run has lost {num} epochs of 1 trainings."
+        assert found.lost == f"run run has lost {num} epochs of {num // 2} trainings."
     assert left.trials.num_rows + len(found.lost_trainings) == NUM_TRIALS

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 import results
-from results.records.segments import COPIES, EVENTS_NAME
+from results.records.events import EVENTS_NAME
+from results.records.segments import COPIES
 from tests.commands.command import SMALL, reproducible
 from tests.fakes.tune_loop import Inline
 from tests.faults.counts import count
 from tests.faults.damage import DAMAGES
+from trainables import trainable
 from trainables.checkpoints import Checkpoints
-from trainables.trainable import ScheduledTrainable
 
 
 @pytest.fixture
@@ -103,7 +104,8 @@ def stopped(inline: Inline, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ScheduledTrainable, "report_seconds", 0.0)
+        patch.setattr(trainable, "SAVE_PAYS", 0.0)  # after every epoch, however fast
+        patch.setattr(trainable.ScheduledTrainable, "report_seconds", 0.0)
         patch.setattr(Checkpoints, "save", save_and_stop)
         done = inline.run("space=poly", *SMALL, "trials=1", "baseline=false", "name=run")
     assert done.returncode == 130, done.stderr
