@@ -83,8 +83,9 @@ def resume_run(
         ConfigError: no such run, or it cannot go on like this.
     """
     run_dir = _find(target)
-    try:
+    with refusing(f"resume={target}: "):
         refuse_links(run_dir)
+    try:
         stored, manifest = _load(run_dir)
         recipe, spaces, baseline = _planned(stored, manifest)
     except (DamagedFile, OSError, ValueError, KeyError, TypeError, AttributeError) as error:

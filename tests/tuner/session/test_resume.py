@@ -236,6 +236,15 @@ def test_whoever_edits_a_sealed_manifest_is_told(
     assert "manifest.json: altered since it was written" in check_refused(run_dir, capsys)
 
 
+def test_a_symbolic_link_is_named_in_full(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run_dir / "logs").symlink_to(run_dir.parent)
+    said = check_refused(run_dir, capsys)
+    assert said.startswith(f"error: resume={run_dir}: {run_dir / 'logs'} is a symbolic link, ")
+    assert said.endswith(" Remove it.\n")
+
+
 def test_a_missing_manifest_is_told_with_the_cure(
     run_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
