@@ -14,7 +14,7 @@ from typing import Any
 import results
 from results.options import BAD_INPUT, Parser, as_options, kinds_of, names_of, number_of, truth_of
 from results.records.schema import trial_from_row
-from results.records.segments import DamagedFile
+from results.records.segments import DamagedFile, refuse_links
 from results.run import Run, describe, find_trial
 from results.tables import Table
 from search_spaces.registry import is_import_path
@@ -66,6 +66,8 @@ def make_parser(program: str = PROGRAM) -> tuple[Parser, dict[str, Parser]]:
     verify = commands.add_parser("verify", help="list damaged or missing records")
     verify.add_argument("paths", nargs="+", metavar="PATH")
     verify.add_argument("--strict", action="store_true", help="exit 1 when there are any")
+    told = "move what is damaged to quarantine/, bring back what can be"
+    verify.add_argument("--repair", metavar="true", help=told)
 
     profile = commands.add_parser("profile", help="arms over several workloads, figure")
     profile.add_argument("paths", nargs="+", metavar="PATH", help="runs of 2 or more workloads")
@@ -164,7 +166,7 @@ def compare_command(args: argparse.Namespace) -> int:
     if not args.no_plots:
         from results.plots import save_curves, save_plots
 
-        directory = run.dirs[0] / "plots"
+        directory = place_in(run, "plots")
         written = save_plots(run, directory)
         written += save_curves(run, args.metric, directory) if args.metric else []
         names = ", ".join(path.name for path in written)
@@ -192,7 +194,7 @@ def profile_command(args: argparse.Namespace) -> int:
     table.show()
     print(f"\n{table.caption}")
     print_each("note", run.notes)
-    path = Path(args.out) if args.out else run.dirs[0] / "plots" / "profiles.png"
+    path = Path(args.out) if args.out else place_in(run, "plots") / "profiles.png"
     save_figure(functools.partial(draw_profiles, profiles), path)
     print(f"\nfigure: {path}")
     return 0
@@ -261,10 +263,17 @@ def exclude_command(args: argparse.Namespace) -> int:
 
 
 def verify_command(args: argparse.Namespace) -> int:
-    """Print every problem of the records."""
-    problems = results.verify(args.paths)
+    """Print every problem of the records, and what is lost with them; repair=true mends first."""
+    from results.verification import examine, repair
+
+    if truth_of("repair", args.repair):
+        print_each("repaired", repair(args.paths))
+    audits = examine(args.paths)
+    problems = [sentence for found in audits for sentence in found.sentences()]
     for problem in problems:
         print(problem)
+    for line in filter(None, (found.lost for found in audits)):
+        print(line)
     print("no problems found" if not problems else f"{len(problems)} problem(s) found")
     return 1 if problems and args.strict else 0
 
@@ -276,7 +285,7 @@ def report_command(args: argparse.Namespace) -> int:
     run = asked_run(args)
     if args.out is None and len(run.dirs) > 1:
         raise ValueError(f"say where to write the report of {len(run.dirs)} runs: --out FILE.")
-    print(write_report(run, args.out or run.dirs[0] / REPORT_NAME))
+    print(write_report(run, args.out or place_in(run, REPORT_NAME)))
     return 0
 
 
@@ -284,7 +293,7 @@ def export_command(args: argparse.Namespace) -> int:
     """Write what was asked for, and print every path."""
     exports = make_exports(args)
     run = results.load(args.path)
-    out = Path(args.out) if args.out else run.dirs[0] / "export"
+    out = Path(args.out) if args.out else place_in(run, "export")
     for export in exports:
         for path in export(run, out):
             print(path)
@@ -373,6 +382,16 @@ def asked_trial(args: argparse.Namespace, run: Run) -> TrialConfig:
             f"--family {trial.family}."
         )
     return trial
+
+
+def place_in(run: Run, name: str) -> Path:
+    """Where something of this name goes in the run's own folder.
+
+    Raises:
+        ValueError: it would be written through a symbolic link.
+    """
+    refuse_links(run.dirs[0])
+    return run.dirs[0] / name
 
 
 def file_at(out: Path, name: str) -> Path:

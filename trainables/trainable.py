@@ -46,7 +46,8 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
     paused after that epoch, and goes on from its state when it is handed out with a later one.
     `share` in its config: after which epochs to keep the state for others, and which to begin
     from; `shared_samples` came from there, `kept` are the keys of those it has kept. `warning`: a
-    state could not be saved. `lost`: why the training begins again from its newest state.
+    state could not be saved. `lost`: why the training begins again from its newest state, or goes
+    on from an older one.
     """
 
     report_seconds = REPORT_SECONDS
@@ -60,6 +61,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         self.shared_samples = 0
         self.kept: list[str] = []
         self.warning: str | None = None
+        self.fallen_back: str | None = None
         self.num_lost = 0
         self.saved_at, self.save_seconds = time.monotonic(), 0.0
         self.noted_at = time.monotonic()
@@ -117,7 +119,8 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             if status is None:
                 raise
             return self._fail(error, status)
-        return self._report(outcome=outcome, is_paused=self._is_paused(training))
+        told, self.fallen_back = self.fallen_back, None
+        return self._report(outcome=outcome, is_paused=self._is_paused(training), lost=told)
 
     def _lose(self, error: ProcessError | FunctionError, why: str) -> dict[str, Any]:
         """Begin again from the newest state, max_failures times."""
@@ -156,10 +159,13 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         """
         self.training = self.make_training(self.config)
         if self.config.get("checkpoints"):
-            from trainables.checkpoints import Checkpoints, read_newest
+            from trainables.checkpoints import Checkpoints, read_good, read_newest
 
             self.checkpoints = Checkpoints(Path(self.config["checkpoints"]) / self.trial.trial_key)
-            state = read_newest(self.checkpoints.directory)
+            state, lost = read_good(self.checkpoints.directory)
+            if lost:
+                begin = f"report {len(state['records'])}" if state else "its start"
+                self.fallen_back = f"{', '.join(lost)}; it goes on from {begin}"
             if state is None and self._share.get("begin"):
                 state = read_newest(self._shared_states(self._share["begin"]))
                 self._relabel(state["records"] if state else [])

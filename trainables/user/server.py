@@ -115,7 +115,7 @@ def _write_to(path: Path, order: Order) -> None:
     """Everything that is printed from now on, by whatever library."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
-    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
     for stream in (1, 2):
         os.dup2(number, stream)
     os.close(number)

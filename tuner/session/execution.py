@@ -49,6 +49,8 @@ def execute(
     Raises:
         ConfigError: the cluster cannot be used like this; nothing has been written.
     """
+    if resume is not None:
+        _mend(resume)
     if resume is not None and _is_finished(plan, resume):
         from tuner.display.summary import print_summary
 
@@ -93,6 +95,26 @@ def execute(
 
         ray.shutdown()
         interrupts.restore()
+
+
+def _mend(run_dir: Path) -> None:
+    """Damaged records cost what is damaged, and nothing else; each is told in a line.
+
+    Raises:
+        ConfigError: they cannot be mended.
+    """
+    from results.records.audit import audit
+    from results.records.repair import repair
+
+    found = audit(run_dir, with_states=False)  # a worker looks at these when it takes them up
+    if not found.problems:
+        return
+    try:
+        mended = repair(run_dir, with_states=False)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"resume={run_dir}: {error}") from None
+    for line in filter(None, [*mended, audit(run_dir, with_states=False).lost]):
+        print(f"note: {line}", file=sys.stderr, flush=True)
 
 
 def _tell_parcel(plan: Plan) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -24,7 +23,7 @@ from results.records.store import RunStore
 from results.statistics.overview import ArmDetails, Cost
 from results.statistics.paired import paired_difference
 from search_spaces.space import Range, SearchSpace
-from tests.fakes.results import make_trial, write_run, write_trial
+from tests.fakes.results import edit_manifest, make_trial, write_run, write_trial
 
 NOTHING = Cost(samples_seen=0, optimizer_steps=0, train_seconds=0.0)
 
@@ -226,8 +225,7 @@ def test_show_tells_no_accuracy_of_short_trainings(store, capsys):
 )
 def test_seeds_that_depend_on_scores_are_judged_under_repeated_looks(tmp_path, capsys, changes):
     run_dir = write_run(tmp_path / "run", seeds=5)
-    manifest = json.loads((run_dir / "manifest.json").read_text()) | changes
-    (run_dir / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(run_dir, **changes)
     comparison = results.load(run_dir).compare()
     kinds = {d.interval_kind for d in comparison.pairs.values()}
     assert kinds == {"95% confidence sequence"}
