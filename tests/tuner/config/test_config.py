@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 from tuner.config.compose import compose
 from tuner.config.help import markdown
 from tuner.config.schema import KEYS, MISSING, SHORTHANDS, ConfigError, value_of
+from tuner.config.userfiles import MAX_BYTES
 from tuner.config.workloads import WORKLOADS
 from tuner.plan.plan import make_plan
 from tuner.plan.usercode import check_import
@@ -430,8 +431,8 @@ def test_a_broken_file_beside_the_named_one_does_no_harm(tmp_path: Path) -> None
 
 
 def test_a_huge_config_file_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "big.yaml", "family: poly\n# " + "x" * 1_000_001)
-    with pytest.raises(ConfigError, match="larger than 1,000,000 bytes"):
+    path = write(tmp_path / "big.yaml", "family: poly\n# " + "x" * MAX_BYTES)
+    with pytest.raises(ConfigError, match="larger than 100,000 bytes"):
         compose([f"space={path}"])
 
 
