@@ -110,7 +110,8 @@ def _main(words: list[str], program: str) -> int:
     if "--help" in words or "-h" in words:
         print(USAGE.replace(PROGRAM, program), end="")
         return SAME
-    if len(words) < 2 or any("=" in word or word.startswith("-") for word in words[:2]):
+    names = [word for word in words[:2] if not Path(word).is_dir()]  # a folder may be named a=b
+    if len(words) < 2 or any("=" in word or word.startswith("-") for word in names):
         raise ConfigError(f"name a run and a trial: {program} RUN TRIAL")
     command = read_command(words[2:])
     reproduction = reproduce(words[0], words[1], command.given, config_dir=command.config_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.config.compose import compose
-from tuner.config.schema import Config, ConfigError, plain
+from tuner.config.schema import Config, ConfigError, check_text, plain
 from tuner.config.words import parse_words
 from tuner.config.yamltext import write_yaml
 
@@ -52,6 +53,8 @@ def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
 
 def exit_code(work: Callable[[], int]) -> int:
     """The exit code of this work, or of what ended it before anything started."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding lacks: as its code
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return work()
     except ConfigError as error:
@@ -182,6 +185,8 @@ def read_command(words: list[str]) -> Command:
             config_dir = value if equals else next(queue, None)
             if not config_dir:
                 raise ConfigError("--config-dir needs a folder")
+            check_text("--config-dir", config_dir)
+            config_dir = os.path.expanduser(config_dir)
             where = ["--config-dir", config_dir]
         elif word.startswith("-"):
             raise ConfigError(f"unknown option {word!r} (known: --config-dir, --cfg, --help)")

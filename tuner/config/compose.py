@@ -7,6 +7,7 @@ is one line. Neither torch nor ray is imported here.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -206,7 +207,8 @@ def find_spaces(
     options = SPACES | {arm.name: arm for arm in _arms(preset)}
     spaces = []
     for name in names:
-        path = Path(name) if name.endswith(SPACE_FILES) else files.get(name)
+        is_file = name.endswith(SPACE_FILES)
+        path = Path(os.path.expanduser(name)) if is_file else files.get(name)
         if path is None:
             _check_known("space", name, [*options, *files])
         spaces.append(options[name] if path is None else load_space(path, trainer))

@@ -19,7 +19,17 @@ from search_spaces.space import SearchSpace
 from search_spaces.trial import Recipe
 from tuner.config.compose import find_spaces, read_keys, restore
 from tuner.config.effects import check_effects, check_trackers
-from tuner.config.schema import NAMED, Config, ConfigError, check_value, plain, show, value_of
+from tuner.config.schema import (
+    KEYS,
+    NAMED,
+    Config,
+    ConfigError,
+    check_value,
+    convert,
+    plain,
+    show,
+    value_of,
+)
 from tuner.config.yamltext import read_yaml
 from tuner.plan.checks import check_confirm, check_hours, describe_data
 from tuner.plan.plan import Plan
@@ -47,14 +57,15 @@ def resume_run(
     """The plan of an earlier run, with what was given now, and its folder.
 
     Args:
-        target: the run's folder, or its name in runs/.
+        target: the run's folder, or its name in runs_dir (as given now; default: runs).
         given: values by key; only RESUMABLE ones may differ from the run's.
         config_dir, function: see `compose`.
 
     Raises:
         ConfigError: no such run, or it cannot go on like this.
     """
-    run_dir = _find(target)
+    given = dict(given)
+    run_dir = _find(target, given.pop("runs_dir", None))
     try:
         stored, manifest = _load(run_dir)
     except (DamagedFile, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -100,17 +111,23 @@ def _check_code(target: str, config: Config, manifest: Mapping[str, Any]) -> Non
         )
 
 
-def _find(target: str) -> Path:
-    for candidate in (Path(target), Path("runs") / target):
+def _find(target: str, runs_dir: Any) -> Path:
+    """The run's folder: in the runs_dir that is named, or where the target says, or in runs/."""
+    target = convert("resume", KEYS["resume"], target)
+    place = convert("runs_dir", KEYS["runs_dir"], runs_dir or KEYS["runs_dir"].default)
+    places = [Path(target), Path(place) / target]
+    for candidate in reversed(places) if runs_dir else places:
         if (candidate / "manifest.json").is_file():
             return candidate.resolve()
-    raise ConfigError(f"resume={target}: no run there (manifest.json is missing)")
+    raise ConfigError(
+        f"resume={show(target)}: no run there or in {show(place)} (manifest.json is missing)"
+    )
 
 
 def _load(run_dir: Path) -> tuple[Config, dict[str, Any]]:
     """The run's configuration as extended so far, and its manifest."""
     manifest = read_manifest(run_dir)
-    stored = read_yaml((run_dir / "config.yaml").read_text())
+    stored = read_yaml((run_dir / "config.yaml").read_text(encoding="utf-8"))
     # Earlier extensions are in the manifest; config.yaml is as the run began.
     now = manifest.get("config", {})
     stored["trials"] = now.get("trials") or stored["trials"]
