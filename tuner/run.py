@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.config.compose import compose
-from tuner.config.schema import Config, ConfigError, check_text, plain
+from tuner.config.schema import Config, ConfigError, check_text, plain, refusing_paths
 from tuner.config.words import parse_words
 from tuner.config.yamltext import write_yaml
 
@@ -105,7 +105,8 @@ class Request:
         """The plan: of the earlier run, or a new one (see `tuner.plan.plan.make_plan`)."""
         from tuner.plan.plan import make_plan
 
-        return self.stored or make_plan(self.config)
+        with refusing_paths():
+            return self.stored or make_plan(self.config)
 
 
 def run_command(
@@ -158,6 +159,13 @@ def make_request(
     Args:
         config_dir, function: see `compose`.
     """
+    with refusing_paths():
+        return _request(given, config_dir, function)
+
+
+def _request(
+    given: Mapping[str, Any], config_dir: str | None, function: Callable[..., object] | None
+) -> Request:
     rest = {key: value for key, value in given.items() if key != "resume"}
     target = given.get("resume")
     if target is None:
@@ -168,7 +176,7 @@ def make_request(
         raise ConfigError("resume=: may not be empty")
     from tuner.session.resume import resume_run
 
-    plan, run_dir = resume_run(str(target), rest, config_dir, function)
+    plan, run_dir = resume_run(target, rest, config_dir, function)
     return Request(config=plan.config, run_dir=run_dir, stored=plan)
 
 

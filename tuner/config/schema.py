@@ -48,12 +48,22 @@ TRACKERS = {
     "tensorboard": ("tensorboardX", "tuner.recording.trackers:_Tensorboard"),
 }
 MAX_LENGTH = 100  # characters of a value in a message
+ENDLESS = re.compile(r"(\S{100})\S{300,}(\S{100})")  # longer than a path is
 MAX_BITS = 2048  # of a whole number; Python refuses to write one of 4,300 digits as text
 YES, NO = ("true", "yes", "on", "y", "1"), ("false", "no", "off", "n", "0")
 
 
 class ConfigError(ValueError):
-    """A mistake in the user's input; its text is one line: what, where, what is allowed."""
+    """A mistake in the user's input; its text is one line: what, where, what is allowed.
+
+    Whatever a name in it holds, the line ends, is printable, and leaves out the middle of what
+    nobody would read.
+    """
+
+    def __init__(self, text: str) -> None:
+        line = re.sub(r"\s*\n\s*", " ", text)
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+        super().__init__(ENDLESS.sub(r"\1...\2", line))
 
 
 @contextlib.contextmanager
@@ -65,6 +75,16 @@ def refusing(
         yield
     except kinds as error:
         raise ConfigError(f"{where}{error}") from None
+
+
+@contextlib.contextmanager
+def refusing_paths() -> Iterator[None]:
+    """Makes a ConfigError of a path that the system refuses: too long, no permission."""
+    try:
+        yield
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise ConfigError(f"{where}{error.strerror or error}") from None
 
 
 class Allowed(NamedTuple):

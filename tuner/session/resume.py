@@ -64,7 +64,7 @@ def resume_run(
     Raises:
         ConfigError: no such run, or it cannot go on like this.
     """
-    given = dict(given)
+    target, given = convert("resume", KEYS["resume"], target), dict(given)
     run_dir = _find(target, given.pop("runs_dir", None))
     try:
         stored, manifest = _load(run_dir)
@@ -113,7 +113,6 @@ def _check_code(target: str, config: Config, manifest: Mapping[str, Any]) -> Non
 
 def _find(target: str, runs_dir: Any) -> Path:
     """The run's folder: in the runs_dir that is named, or where the target says, or in runs/."""
-    target = convert("resume", KEYS["resume"], target)
     place = convert("runs_dir", KEYS["runs_dir"], runs_dir or KEYS["runs_dir"].default)
     places = [Path(target), Path(place) / target]
     for candidate in reversed(places) if runs_dir else places:
