@@ -20,7 +20,15 @@ from trainables import DATASETS, MEASUREMENTS, MODELS, OPTIMIZERS, SOLVERS
 from trainables.data.sources import SourceInfo, describe, describe_function
 from trainables.functions.benchmark import FUNCTIONS
 from tuner.config.effects import check_effects, check_trackers
-from tuner.config.schema import KEYS, Config, ConfigError, check_value, refusing, value_of
+from tuner.config.schema import (
+    KEYS,
+    Config,
+    ConfigError,
+    check_text,
+    check_value,
+    refusing,
+    value_of,
+)
 from tuner.config.words import shell_word
 from tuner.plan.host import PLACES, WISHES, find_ray_folder
 from tuner.plan.usercode import check_trainable, code_digest
@@ -49,6 +57,7 @@ def check_surroundings(config: Config, run_dir: Path | None) -> None:
     else:
         find_ray_folder()
     folder = run_dir or Path(config.runs_dir)
+    check_text("runs_dir", str(folder.absolute()))
     probe = folder / f".probe-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
