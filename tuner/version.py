@@ -41,7 +41,7 @@ def versions() -> dict[str, str]:
 
 
 def changed_versions(manifest: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """What is not as this run last had it: name -> (then, now); what it did not keep is not told.
+    """What is not as this run last had it: name -> (then, now), where both are known.
 
     `version_changes` of the manifest holds what had changed when the run went on before.
     """
@@ -51,7 +51,8 @@ def changed_versions(manifest: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
         then |= {name: now for name, (_, now) in change["versions"].items()}
     now = {name: _version(name) for name in then} | versions()
     now["GradTune"] = _git_text(revision())
-    return {name: (was, now[name]) for name, was in then.items() if was not in ("", now[name])}
+    pairs = {name: (was, now[name]) for name, was in then.items()}
+    return {name: pair for name, pair in pairs.items() if all(pair) and len({*pair}) == 2}
 
 
 def describe_version() -> str:

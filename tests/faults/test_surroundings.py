@@ -117,9 +117,7 @@ def test_a_container_with_a_random_user_no_home_and_little_shared_memory(short: 
         before=(*UNKNOWN_USER, "env", "-u", "HOME"),
         TMPDIR=str(short / "full"),
     )
-    check_finished(
-        done, short / "run", "container: unknown user without HOME, small /dev/shm"
-    )
+    check_finished(done, short / "run", "container: unknown user without HOME, small /dev/shm")
     assert done.stderr.splitlines()[0].startswith(f"note: TMPDIR={short}/full: only ")
 
 

@@ -46,6 +46,11 @@ def test_a_change_is_told_once() -> None:
     assert changed_versions(kept) == {"torch": ("2.0", versions()["torch"])}
 
 
+def test_a_revision_that_nobody_knows_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(version, "revision", dict)
+    assert changed_versions(manifest()) == {}
+
+
 @pytest.mark.parametrize("kept", [{}, {"versions": None, "git": None}, {"versions": {}}])
 def test_what_an_older_run_did_not_keep_is_no_difference(kept: dict[str, Any]) -> None:
     assert changed_versions(kept) == {}
