@@ -353,7 +353,7 @@ def read_length(epochs: str | None, steps: str | None) -> dict[str, Any]:
         return {}
     try:
         length = float(text) if steps is None else int(text)
-    except ValueError:
+    except (ValueError, TypeError):  # argparse makes a list of `--`
         length = math.nan
     if not 0 < length < math.inf:
         kind = "number" if steps is None else "whole number"

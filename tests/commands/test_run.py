@@ -172,7 +172,7 @@ def test_other_versions_are_told_once_on_resume_and_in_every_verdict(inline: Inl
     more = inline.run(f"resume={run_dir}", "trials=+1")
     note = (
         "note: not as when the run began or last went on: "
-        f"torch 1.0 -> {now['torch']}, ray 1.0 -> {now['ray']}\n"
+        f"ray 1.0 -> {now['ray']}, torch 1.0 -> {now['torch']}\n"
     )
     assert more.stderr == note
     again = inline.run(f"resume={run_dir}", "trials=+1")

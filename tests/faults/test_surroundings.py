@@ -82,7 +82,7 @@ def run(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 
@@ -219,7 +219,7 @@ def test_a_proxy_does_not_hide_a_living_cluster(cluster: ClusterProcess, tmp_pat
         env=os.environ | dict.fromkeys(PROXIES, DEAD_PROXY),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     check_finished(done, tmp_path / "run", "a proxy between a run and its cluster")
 

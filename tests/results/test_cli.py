@@ -105,6 +105,8 @@ def test_verify_is_strict_only_when_asked(tmp_path, capsys):
         ["export", "RUN", "--schedule", "best", "--space", "pol"],
         ["export", "RUN"],
         ["compare", "RUN", "metrik=test_loss"],
+        ["export", "RUN", "steps=--"],
+        ["compare", "RUN", "two\nlines"],
         ["explode"],
         ["reproduce", "RUN", "abc"],
         [],
