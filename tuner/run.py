@@ -53,6 +53,11 @@ def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
 
 def exit_code(work: Callable[[], int]) -> int:
     """The exit code of this work, or of what ended it before anything started."""
+    for number in range(3):  # a closed stream's number would go to the next file or socket
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding lacks: as its code
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.fakes.mutations import COMMANDS, FILES, mutated_file, mutated_words
 from tests.faults.counts import count
+from tests.faults.mutations import COMMANDS, FILES, mutated_file, mutated_words
 from tuner.config.schema import ConfigError
 from tuner.run import main, make_request, read_command
 
