@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 NUM_STARTS = 3
+BUSY_LOAD = 3.0  # processes that want to run, for each CPU
 MAX_PAUSE_SECONDS = 2.0  # between them, at random
 JOIN_SECONDS = 22.0  # ray.init itself may wait for minutes
 JOIN_HINT = "every node and the driver need RAY_AUTH_MODE=token and the same ~/.ray/auth_token"
@@ -142,11 +143,19 @@ def _start_here(options: dict[str, Any]) -> None:
             ray.shutdown()
             if attempt + 1 == NUM_STARTS:
                 raise ConfigError(
-                    f"Ray did not start on this machine: {_first_line(error)}"
+                    f"Ray did not start on this machine: {_first_line(error)}{_busy()}"
                 ) from None
             time.sleep(random.uniform(0.0, MAX_PAUSE_SECONDS))
         else:
             return
+
+
+def _busy() -> str:
+    """The likely cause where much more wants to run here than can; Ray gives itself 30 s."""
+    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    if load < BUSY_LOAD * cpus:
+        return ""
+    return f" (load {load:.0f} on {cpus} CPUs: start again when less runs on this machine)"
 
 
 def _first_line(error: Exception) -> str:

@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+import ray
 
 from tuner.config.schema import ConfigError
 from tuner.plan import checks, host
 from tuner.plan.checks import check_address
+from tuner.session import cluster
 from tuner.session.cluster import ENVIRONMENT, set_environment
 
 
@@ -55,6 +57,21 @@ def test_a_ray_that_was_imported_without_its_token_is_refused(
     said = r"^RAY_AUTH_MODE=disabled: unset it and restart Python$"
     with pytest.raises(ConfigError, match=said):
         set_environment(is_own=True)
+
+
+@pytest.mark.parametrize(("load", "told"), [(1.0, False), (4.0, True)])
+def test_a_machine_too_busy_for_ray_is_told_as_such(
+    load: float, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise RuntimeError("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", fail)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load * (os.cpu_count() or 1), 0.0, 0.0))
+    monkeypatch.setattr(cluster, "MAX_PAUSE_SECONDS", 0.0)
+    with pytest.raises(ConfigError, match="timed out during startup") as caught:
+        cluster._start_here({})
+    assert ("start again when less runs on this machine" in str(caught.value)) is told
 
 
 @pytest.fixture
