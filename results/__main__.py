@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import functools
+import io
 import math
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -28,6 +30,8 @@ TABLE_KINDS, FIGURE_KINDS = ("csv", "latex"), ("png", "svg", "pdf")
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run one command; returns the exit code (0 ok, 1 damage under --strict, 2 bad input)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding lacks: as its code
+        sys.stdout.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["reproduce"]:  # needs torch, which nothing here imports
         print("error: reproduce trains: python -m tuner.reproduce RUN TRIAL", file=sys.stderr)
@@ -358,7 +362,7 @@ def read_length(epochs: str | None, steps: str | None) -> dict[str, Any]:
         return {}
     try:
         length = float(text) if steps is None else int(text)
-    except ValueError:
+    except (ValueError, TypeError):  # argparse makes a list of `--`
         length = math.nan
     if not 0 < length < math.inf:
         kind = "number" if steps is None else "whole number"
@@ -379,7 +383,7 @@ def asked_trial(args: argparse.Namespace, run: Run) -> TrialConfig:
     if is_import_path(trial.family) and args.family != trial.family:
         raise ValueError(
             f"this schedule runs the code of {trial.family!r}; to allow it, add "
-            f"--family {trial.family}."
+            f"--family {shlex.quote(trial.family)}."
         )
     return trial
 

@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and leave with code 2."""
-        self.exit(BAD_INPUT, f"error: {message}\n")
+        self.exit(BAD_INPUT, f"error: {' '.join(message.split())}\n")
 
 
 def as_options(words: Sequence[str], parser: Parser) -> list[str]:
@@ -56,7 +56,9 @@ def as_options(words: Sequence[str], parser: Parser) -> list[str]:
         # As argparse takes it: also the beginning of an option.
         is_value = word.startswith("--") and any(o.startswith(word) for o in parser.valued)
         if match is not None and match[1] in keys:
-            options.append(f"--{match[1].replace('_', '-')}={match[2]}")
+            # No shell replaces a ~ after an equals sign.
+            value = os.path.expanduser(match[2]) if match[1] == "out" else match[2]
+            options.append(f"--{match[1].replace('_', '-')}={value}")
         elif match is None or os.path.lexists(word):
             options.append(word)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,8 +83,9 @@ def read_run(run_dir: Path) -> RunFiles:
 
 
 def _runs_at(path: str) -> list[Path]:
+    path = os.path.expanduser(path)  # no shell does, in a notebook or after an equals sign
     exists = Path(path).exists()
-    candidates = [Path(path)] if exists else [Path(p) for p in sorted(glob.glob(path))]
+    candidates = [Path(path)] if exists else [Path(p) for p in sorted(glob.glob(_pattern(path)))]
     runs = [candidate for candidate in candidates if _is_run(candidate)]
     if not runs and Path(path).is_dir():
         runs = [child for child in sorted(Path(path).iterdir()) if _is_run(child)]
@@ -91,6 +93,15 @@ def _runs_at(path: str) -> list[Path]:
         why = "holds no run" if exists else "does not exist"
         raise ValueError(f"{path!r} {why} (a run is a folder with manifest.json).")
     return runs
+
+
+def _pattern(path: str) -> str:
+    """A glob whose beginning is taken literally as far as it exists: `runs [1]/*`."""
+    parts = Path(path).parts
+    beginnings = (Path(*parts[:count]) for count in range(len(parts), 0, -1))
+    literal = next((str(path) for path in beginnings if path.exists()), "")
+    rest = parts[len(Path(literal).parts) :]
+    return os.path.join(glob.escape(literal), *rest)
 
 
 def _is_run(path: Path) -> bool:

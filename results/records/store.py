@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -333,9 +334,9 @@ def _exists(run_dir: Path) -> ValueError:
             keys |= set(read_segment(path, SCHEMAS["trials"])["trial_key"].to_pylist())
         except (DamagedFile, ValueError):
             continue
-    name = run_dir.name
     return ValueError(
-        f"run {name!r} exists ({len(keys)} trials); use resume={name} or another name."
+        f"run {run_dir.name!r} exists ({len(keys)} trials); use "
+        f"{shlex.quote(f'resume={run_dir}')} or another name."
     )
 
 

@@ -77,7 +77,17 @@ def test_a_path_may_be_a_run_a_folder_a_glob_or_a_list(run_dir, form):
     assert results.load(path).trials.num_rows == 25
 
 
-@pytest.mark.parametrize("path", ["nowhere", "runs/*nothing*", ".github", []])
+@pytest.mark.parametrize("name", ["runs [1]", "runs*", "it's ~ (a=b)?", "\u00e9\u4e2d"])
+def test_what_exists_is_no_pattern(tmp_path, monkeypatch, name):
+    write_run(tmp_path / name / "one", trials=2, seeds=1)
+    write_run(tmp_path / "runs 1" / "two", trials=2, seeds=1)
+    for path in (tmp_path / name, str(tmp_path / name / "one"), f"{tmp_path}/{name}/o*"):
+        assert list(results.load(path).manifests) == ["one"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert list(results.load(f"~/{name}/*").manifests) == ["one"]
+
+
+@pytest.mark.parametrize("path", ["nowhere", "runs/*nothing*", ".github", "~nobody/x", []])
 def test_a_path_without_runs_is_one_line(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".github").mkdir()

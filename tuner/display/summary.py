@@ -20,6 +20,7 @@ from search_spaces.registry import is_import_path
 from search_spaces.space import is_baseline
 from search_spaces.trial import Role, TrialConfig
 from tuner.config.schema import NAMED
+from tuner.config.words import write_word
 from tuner.display.phrases import describe_params, describe_path, stage_lines
 from tuner.plan.usercode import MAIN
 
@@ -144,9 +145,9 @@ def resume_command(
         space = ", space=..." if has_families else ""
         more = "".join(f", {key}={value!r}" for key, value in keys.items())
         return f"{API}(resume={where!r}{space}, trainable=...{more})"
-    line = [*program.split(), *(f"{key}={value}" for key, value in words.items())]
+    line = [*program.split(), *(write_word(key, value) for key, value in words.items())]
     line += _space_words(manifest) if has_families else []
-    return shlex.join([*line, *(f"{key}={value}" for key, value in keys.items())])
+    return shlex.join([*line, *(write_word(key, value) for key, value in keys.items())])
 
 
 def _space_words(manifest: Mapping[str, Any]) -> list[str]:
@@ -157,7 +158,7 @@ def _space_words(manifest: Mapping[str, Any]) -> list[str]:
         typed = manifest["command"].split()
     folder = typed.index("--config-dir") if "--config-dir" in typed else len(typed)
     named = [word for word in typed if word.startswith("space=")][-1:]
-    named = named or [f"space=[{','.join(manifest['config']['space'])}]"]
+    named = named or [write_word("space", manifest["config"]["space"])]
     return [*named, *typed[folder : folder + 2]]
 
 

@@ -59,7 +59,7 @@ def execute(
         return OK
     if plan.config.display != "none":
         print("starting Ray ...", flush=True)
-    cluster.set_environment()
+    cluster.set_environment(is_own=plan.config.cluster.address is None)
     helper = threading.Thread(target=lambda: [*map(importlib.import_module, HEAVY)], daemon=True)
     helper.start()
     cluster.start(plan.config.cluster.address)

@@ -28,10 +28,12 @@ from search_spaces.trial import Recipe
 from tuner.config.compose import find_spaces, read_keys, restore
 from tuner.config.effects import check_effects, check_trackers
 from tuner.config.schema import (
+    KEYS,
     NAMED,
     Config,
     ConfigError,
     check_value,
+    convert,
     plain,
     refusing,
     show,
@@ -75,14 +77,15 @@ def resume_run(
     """The plan of an earlier run, with what was given now, and its folder.
 
     Args:
-        target: the run's folder, or its name in runs/.
+        target: the run's folder, or its name in runs_dir (as given now; default: runs).
         given: values by key; only RESUMABLE ones may differ from the run's.
         config_dir, function: see `compose`.
 
     Raises:
         ConfigError: no such run, or it cannot go on like this.
     """
-    run_dir = _find(target)
+    target, given = convert("resume", KEYS["resume"], target), dict(given)
+    run_dir = _find(target, given.pop("runs_dir", None))
     with refusing(f"resume={target}: "):
         refuse_links(run_dir)
     try:
@@ -152,13 +155,18 @@ def _check_code(target: str, config: Config, manifest: Mapping[str, Any]) -> Non
         )
 
 
-def _find(target: str) -> Path:
-    for candidate in (Path(target), Path("runs") / target):
+def _find(target: str, runs_dir: Any) -> Path:
+    """The run's folder: in the runs_dir that is named, or where the target says, or in runs/."""
+    place = convert("runs_dir", KEYS["runs_dir"], runs_dir or KEYS["runs_dir"].default)
+    places = [Path(target), Path(place) / target]
+    for candidate in reversed(places) if runs_dir else places:
         if (candidate / MANIFEST_NAME).is_file():
             return candidate.resolve()
         if (candidate / CONFIG_NAME).is_file():
             raise ConfigError(f"resume={target}: {MANIFEST_NAME} is missing{_cure(candidate)}")
-    raise ConfigError(f"resume={target}: no run there (manifest.json is missing)")
+    raise ConfigError(
+        f"resume={show(target)}: no run there or in {show(place)} (manifest.json is missing)"
+    )
 
 
 def _planned(

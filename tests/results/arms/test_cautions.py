@@ -11,6 +11,7 @@ import results
 from results.__main__ import main
 from results.arms.cautions import (
     budget_warnings,
+    code_warnings,
     edge_warnings,
     seed_warnings,
     training_warnings,
@@ -285,4 +286,16 @@ def test_a_number_that_one_arm_alone_searched_is_told():
             "beta2: not searched or given by cosine, your default (not tuned)",
             "weight_decay: not searched or given by your default (not tuned)",
         )
+    ]
+
+
+def test_versions_that_changed_are_told_where_they_may_move_numbers():
+    versions = {"torch": ["2.14.0", "2.15.0"], "ray": ["2.60.0", "2.61.0"]}
+    changes = [
+        {"at": "2026-11-26T10:00:00+00:00", "versions": versions},
+        {"at": "2026-11-27T10:00:00+00:00", "versions": {"ray": ["2.61.0", "2.62.0"]}},
+    ]
+    assert code_warnings({"a": {}, "b": {"version_changes": changes}}) == [
+        "b: torch 2.14.0 -> 2.15.0 on 2026-11-26 while it ran; trainings before and after are "
+        "compared."
     ]

@@ -32,6 +32,30 @@ def test_a_resumed_run_has_its_own_settings_and_plan(run_dir: Path) -> None:
     assert plan.config.space == [space.name for space in plan.spaces]
 
 
+def test_a_run_is_found_by_its_name_where_runs_dir_points(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(run_dir.parent))
+    for place in (str(run_dir.parent), "~"):
+        assert resume_run("run", {"runs_dir": place})[1] == run_dir.resolve()
+    assert resume_run("~/run", {})[1] == run_dir.resolve()
+    monkeypatch.chdir(run_dir.parent)
+    assert resume_run("run", {})[1] == run_dir.resolve()
+    shutil.copytree(run_dir, run_dir.parent / "runs" / "run")
+    other = run_dir.parent / "runs" / "run"
+    assert resume_run("run", {"runs_dir": "runs"})[1] == other.resolve()  # as it is said
+    shutil.rmtree(run_dir)
+    assert resume_run("run", {})[1] == other.resolve()
+
+
+def test_a_run_that_is_nowhere_is_told_with_where_it_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resume_run("a\nb", {"runs_dir": str(tmp_path)})
+    assert str(caught.value) == (
+        f"resume=a b: no run there or in {tmp_path} (manifest.json is missing)"
+    )
+
+
 @pytest.mark.parametrize("trials", ["+3", "6", 6])
 def test_trials_are_added_or_set(run_dir: Path, trials: str | int) -> None:
     assert resume_run(str(run_dir), {})[0].config.trials == 3  # as its manifest says
