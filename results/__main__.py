@@ -213,7 +213,7 @@ def show_command(args: argparse.Namespace) -> int:
 
 def judge_command(args: argparse.Namespace) -> int:
     """Print what logs say about their arms, and write it as a page."""
-    from results.logs import judge
+    from results.logs import judge, paragraph_of
     from results.logs.judgment_page import write_judgment
 
     source = Path(args.path)
@@ -237,6 +237,7 @@ def judge_command(args: argparse.Namespace) -> int:
     print(judgment.verdict)
     print_each("note", (judgment.pairing, *judgment.notes))
     print_each("warning", judgment.warnings)
+    print(f"\nfor a pull request or a paper:\n{paragraph_of(judgment)}")
     page = Path(args.out or f"{source.name.partition('.')[0] or 'logs'}_report.html")
     print(f"\nreport: {write_judgment(judgment, page)}")
     return 0

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from results.logs.judged_paragraph import paragraph_of
 from results.logs.judgment import Judgment
 from results.plots.arms.curves import mean_band
 from results.plots.arms.differences import DIFFERENCES, compared_info
@@ -63,7 +64,7 @@ def render_judgment(judgment: Judgment) -> str:
     return render_page(
         title=judgment.source.name,
         trained=f"{metric_words(judgment.metric)} {judgment.at}",
-        paragraph="",
+        paragraph=paragraph_of(judgment).text(),
         notes=[sentence_of(note) for note in (judgment.pairing, *judgment.notes)],
         verdict=verdict,
         claims=[claim for claim in claims if claim != verdict],

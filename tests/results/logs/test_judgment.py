@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import html
 import itertools
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from results.logs import judge
+from results.__main__ import main
+from results.logs import judge, paragraph_of
 from results.logs.judgment_page import render_judgment, write_judgment
 from results.plots.arms.differences import DIFFERENCES, compared_info
 from results.statistics.unpaired import welch_coverage, welch_difference
@@ -288,3 +292,36 @@ def test_all_pairs_have_a_look(tmp_path: Path) -> None:
     looks = judge(path, paired=False).looks
     assert [(look.a, look.b) for look in looks] == list(itertools.combinations("abc", 2))
     assert judge(path)._repr_html_().count("<table>") >= 3
+
+
+def test_the_paragraph_tells_arms_n_interval_and_a_command_that_gives_the_same(
+    log: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(log.parent)
+    judgment = judge(log.name, target=3.4, min_effect=0.5, paired=False, arms=["wsd", "cosine"])
+    text, metric = paragraph_of(judgment).text(), judgment.value
+    assert text.startswith(
+        f"Trainings compared by {metric} (lower is better) at step 100, as logged in logs.csv: "
+        "wsd, cosine."
+    )
+    # Standard deviations of .0, .1, -.1, .05, -.05: sqrt(.025 / 4) = 0.079; of wsd 0.082.
+    assert "(5 seeds an arm): wsd 2.800 +- 0.082; cosine 3.000 +- 0.079." in text
+    assert f". {judgment.verdict[0].upper()}{judgment.verdict[1:]} " in text
+    assert "Intervals: 95% Welch intervals of differences of means" in text
+    assert "Steps until the mean over the seeds reaches 3.4, with 95% interval: wsd 50 [" in text
+    (line,) = paragraph_of(judgment).commands
+    assert line.startswith("python -m results judge logs.csv ")
+    assert main(shlex.split(line)[3:]) == 0
+    printed = capsys.readouterr().out
+    assert f"\nfor a pull request or a paper:\n{text}\n" in printed
+    assert html.escape(text, quote=False) in html.unescape(Path("logs_report.html").read_text())
+
+
+def test_the_paragraph_holds_warnings_and_no_word_to_the_owner(tmp_path: Path) -> None:
+    path = write_log(tmp_path / "logs.csv", {"a": [3.0, 3.1], "baseline": [2.9, 2.95]})
+    text = paragraph_of(judge(path, reference="baseline")).text()
+    assert "Note: only 2 seeds of an arm: intervals are wide, take 5." in text
+    assert "you" not in text
+    assert "\nfor" not in text
+    never = paragraph_of(judge(path, target=2.93)).text()
+    assert re.search(r"'baseline' \d+ \[.*\]; a never\.", never)
