@@ -21,7 +21,7 @@ from ray import cloudpickle, tune
 from search_spaces.records import score_on_test, so_far, wall_seconds
 from search_spaces.registry import lookup
 from search_spaces.trial import TrialConfig
-from trainables import REPORT_SECONDS, TRAINERS
+from trainables import REPORT_SECONDS, REPORTS_AHEAD, TRAINERS
 from trainables.failures import FunctionError, Patience, ProcessError, lasting
 
 if TYPE_CHECKING:  # both import torch
@@ -76,6 +76,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
                 "log": f"{logs}/{self.trial.trial_key}.txt" if logs else None,
                 "patience": Patience(config.get("max_report_seconds")),
                 "trainable": _fetch(function) if function else None,
+                "ahead": REPORTS_AHEAD,
             }
         training: Training = train(self.trial, **options)
         return training

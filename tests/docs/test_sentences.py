@@ -151,9 +151,11 @@ ELSEWHERE = {
     "Where testing is dear": f"{USER}::test_a_function_may_ask_whether_it_must_test",
     "a dict of tensors and plain values": NEWEST,
     "`squeezed` does not": f"{RUN}::test_shorter_trainings_of_the_users_own_are_searched_first",
-    "`report` returns when the next one is asked for": (
-        f"{USER}::test_an_epoch_begins_only_when_it_is_asked_for"
+    "`report` returns at once": f"{PROCESS}::test_a_function_runs_ahead_as_far_as_it_is_let",
+    "only where a training is to pause": (
+        f"{PROCESS}::test_a_function_waits_at_the_report_where_its_trial_pauses"
     ),
+    "or it has diverged, it raises": f"{PROCESS}::test_a_diverged_function_does_not_run_on",
     "`finally` runs, `except Exception` does not see it": ABANDONED,
     "An exception of yours, a value out of range": BROKEN,
     "those that come within 0.1 s of each other travel together": (

@@ -102,9 +102,11 @@ def _live(connection: Connection) -> None:
     faulthandler.enable()
     while True:
         try:
-            order: Order = connection.recv()
+            order = connection.recv()
         except (EOFError, OSError):
             return
+        if not isinstance(order, Order):  # meant for a function that had ended
+            continue
         if order.log is not None:
             _write_to(Path(order.log), order)
         sys.path[:] = order.path
@@ -140,6 +142,7 @@ class Line:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.is_over = False
+        self.num_allowed = 0  # reports that may be made without another word
 
     def tell(self, answer: EpochReport | End | Ready) -> None:
         """Answer what was asked."""
@@ -147,14 +150,17 @@ class Line:
             self.connection.send(answer)
 
     def wait(self) -> None:
-        """Until the next report is asked for."""
-        if not self.is_over:
-            try:
-                self.is_over = not self.connection.recv()
-            except (EOFError, OSError):
-                self.is_over = True
+        """Until the next report may be made; what was said meanwhile is heard."""
+        try:
+            while not self.is_over and (not self.num_allowed or self.connection.poll()):
+                more = self.connection.recv()
+                self.num_allowed += more
+                self.is_over = more == 0
+        except (EOFError, OSError):
+            self.is_over = True
         if self.is_over:
             raise Abandoned
+        self.num_allowed -= 1
 
 
 def run(order: Order, turns: Turns) -> None:
