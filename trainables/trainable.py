@@ -6,7 +6,9 @@ torch is imported by the worker that takes up a trial, not by the driver that na
 from __future__ import annotations
 
 import functools
+import io
 import json
+import pickle
 import socket
 import time
 import traceback
@@ -15,6 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import ray
 from ray import cloudpickle, tune
 
@@ -23,6 +26,7 @@ from search_spaces.registry import lookup
 from search_spaces.trial import TrialConfig
 from trainables import REPORT_SECONDS, REPORTS_AHEAD, TRAINERS
 from trainables.failures import FunctionError, Patience, ProcessError, lasting
+from trainables.user.handed import Bytes, Handed, lay_out, tensor_apart
 
 if TYPE_CHECKING:  # both import torch
     from trainables.checkpoints import Checkpoints
@@ -263,13 +267,27 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         }
 
 
-def pickled(function: Callable[..., object]) -> bytes:
-    """A function that cannot be imported, with the globals it refers to, for any process."""
-    data: bytes = cloudpickle.dumps(function)
-    return data
+class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
+    """cloudpickle's, with the bytes of large tensors apart, as NumPy keeps those of arrays."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """How the value is pickled."""
+        apart = tensor_apart(value)
+        return super().reducer_override(value) if apart is None else apart
+
+
+def pickled(function: Callable[..., object]) -> list[Bytes]:
+    """A function that cannot be imported, with the globals it refers to, for any process.
+
+    The pickle, then the bytes of its arrays and tensors, not copied; see `lay_out`.
+    """
+    stream, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
+    Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(function)
+    parts = (stream.getbuffer(), *(buffer.raw() for buffer in buffers))
+    return [np.frombuffer(part, dtype=np.uint8) for part in parts]
 
 
 @functools.cache
-def _fetch(reference: ray.ObjectRef) -> Any:
+def _fetch(reference: ray.ObjectRef) -> Handed:
     """The pickled function; it may hold much, and is fetched once per process."""
-    return ray.get(reference)
+    return lay_out(ray.get(reference))

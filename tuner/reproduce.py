@@ -223,8 +223,9 @@ def _training(
     if trainable is not None:
         set_environment()  # before ray is imported
         from trainables.trainable import pickled
+        from trainables.user.handed import lay_out
 
-        options = {"trainable": pickled(trainable)}
+        options = {"trainable": lay_out(pickled(trainable))}
     make = lookup("trainer", trial.recipe.trainer, TRAINERS)
     training: Training = make(trial, device=device, **options)
     return training

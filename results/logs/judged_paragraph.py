@@ -59,10 +59,12 @@ def _means(judgment: Judgment) -> str:
 
 def _steps(judgment: Judgment) -> str:
     """When each arm's mean reaches the target, the first one first."""
-    reached = {n: a for n, a in judgment.arrivals.items() if a.step is not None}
-    ranked = sorted(reached.items(), key=lambda item: (item[1].step, item[0]))
-    told = [f"{name} {steps_text(at.step, at.low, at.high)}" for name, at in ranked]
-    told += [f"{name} never" for name in judgment.arrivals if name not in reached]
+    steps = {name: at.step for name, at in judgment.arrivals.items() if at.step is not None}
+    told = []
+    for name in sorted(steps, key=lambda name: (steps[name], name)):
+        at = judgment.arrivals[name]
+        told.append(f"{name} {steps_text(steps[name], at.low, at.high)}")
+    told += [f"{name} never" for name in judgment.arrivals if name not in steps]
     if not told:
         return ""
     more = [f"{len(told) - MAX_NAMED} more"] if len(told) > MAX_NAMED else []

@@ -27,6 +27,7 @@ from search_spaces.trial import TrialConfig
 from trainables.failures import NUM_REMEMBERED, FunctionError, Patience, ProcessError
 from trainables.training import hardware, planned
 from trainables.user.answers import End, EpochReport
+from trainables.user.handed import Handed
 from trainables.user.process import Order, Player, Start, preload_of, server, start_child
 
 
@@ -41,7 +42,7 @@ class UserTraining:
     A training interrupted without a `state=` begins anew.
 
     Arguments as of NetworkTraining, and:
-        trainable: a function that cannot be imported, pickled; None = what the recipe's model
+        trainable: where a function lies that cannot be imported; None = what the recipe's model
             names.
         isolate: a fresh process for this training; False = the one of the training before.
         log: the file that what the function prints is appended to; None = printed as it is.
@@ -60,7 +61,7 @@ class UserTraining:
         *,
         schedule: Schedule | None = None,
         device: str = "cpu",
-        trainable: bytes | Callable[..., object] | None = None,
+        trainable: Handed | Callable[..., object] | None = None,
         isolate: bool = True,
         log: str | None = None,
         patience: Patience | None = None,

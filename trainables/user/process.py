@@ -28,6 +28,7 @@ from search_spaces.metric import Metric
 from search_spaces.schedule import Schedule
 from trainables.failures import ProcessError
 from trainables.user.answers import End, EpochReport, Ready
+from trainables.user.handed import Handed
 
 STOP_SECONDS = 5.0  # an abandoned function has to leave `report` and clean up
 DUMP_SECONDS = 2.0  # to write where it hangs
@@ -41,13 +42,13 @@ class Order:
     """What a child is to run; see `Report` for the fields that it hands on.
 
     Attributes:
-        function: `package.module:function`, or one that cannot be imported, pickled (or itself,
-            for a player in this process).
+        function: `package.module:function`, or where one lies that cannot be imported (or
+            itself, for a player in this process).
         state: as the function gave it, serialized. log: where its output goes; None = nowhere
             else. path: where modules are found.
     """
 
-    function: str | bytes | Callable[..., object]
+    function: str | Handed | Callable[..., object]
     schedule: Schedule
     seed: int
     report: int
@@ -246,7 +247,7 @@ def start_child(order: Order, seconds: float | None, *, isolate: bool = True) ->
 
 def preload_of(function: object) -> tuple[str, ...]:
     """Modules, none of the user's, that its server imports beforehand."""
-    return (PICKLED,) if isinstance(function, bytes) else ()
+    return (PICKLED,) if isinstance(function, Handed) else ()
 
 
 class Server:

@@ -10,10 +10,8 @@ import atexit
 import contextlib
 import ctypes
 import faulthandler
-import functools
 import importlib
 import os
-import pickle
 import random
 import select
 import signal
@@ -35,6 +33,7 @@ from trainables.failures import lasting
 from trainables.training import hardware
 from trainables.user import extra_arguments
 from trainables.user.answers import Abandoned, End, EpochReport, Failure, Ready, Turns
+from trainables.user.handed import Handed, load
 from trainables.user.process import STATUS, Order
 from trainables.user.report import Report, load_state
 
@@ -200,18 +199,11 @@ def run(order: Order, turns: Turns) -> None:
     turns.tell(End(failure=failure, hardware=hardware(torch.device(order.device))))
 
 
-def load_function(function: str | bytes | Callable[..., object]) -> Callable[..., object]:
-    """The function that is named, pickled or given."""
-    if isinstance(function, bytes):
-        return _unpickle(function)
+def load_function(function: str | Handed | Callable[..., object]) -> Callable[..., object]:
+    """The function that is named, handed over or given."""
+    if isinstance(function, Handed):
+        return load(function)
     return import_callable(function) if isinstance(function, str) else function
-
-
-@functools.lru_cache(maxsize=1)
-def _unpickle(function: bytes) -> Callable[..., object]:
-    """Once per process, so that what a function keeps (its data) stays."""
-    loaded: Callable[..., object] = pickle.loads(function)
-    return loaded
 
 
 def describe(error: BaseException) -> Failure:

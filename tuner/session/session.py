@@ -163,7 +163,7 @@ class Session:
             "max_failures": config.max_failures,
         }
         if config.trainable_function is not None:
-            # As bytes: what reads it is neither the driver nor a worker of Ray's.
+            # Pickled by us: what reads it is neither the driver nor a worker of Ray's.
             constants["function"] = ray.put(trainable.pickled(config.trainable_function))
         return tune.TuneConfig(
             search_alg=CampaignSearcher(

@@ -13,15 +13,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from ray import cloudpickle
+import torch
 
 from tests.conftest import ROOT
 from tests.fakes.losses import descend
 from tests.trainables.user.test_user_training import measured, user_trial
 from tests.trainables.user.test_user_training import train as in_thread
 from trainables.failures import MIN_SECONDS, USUAL_TIMES, FunctionError, Patience, ProcessError
+from trainables.trainable import pickled
 from trainables.user.adapter import UserTraining
+from trainables.user.handed import Handed, lay_out
 from trainables.user.process import describe_exit
 
 pytestmark = pytest.mark.slow  # each server of processes imports torch
@@ -325,15 +328,45 @@ def test_what_a_function_has_started_ends_with_it(make: Make) -> None:
     assert not is_there(int(pid))
 
 
-def test_a_pickled_function_runs_with_its_globals(tmp_path: Path) -> None:
+def test_a_function_that_cannot_be_imported_runs_with_its_globals(tmp_path: Path) -> None:
     accuracy = 0.25
 
     def function(schedule: Any, seed: int, report: Any) -> None:
         for _ in range(4):
             report(val_accuracy=accuracy, test_accuracy=0.5)
 
-    training = UserTraining(user_trial(), trainable=cloudpickle.dumps(function))
+    training = UserTraining(user_trial(), trainable=lay_out(pickled(function)))
     assert values(training) == [0.25] * 4
+
+
+def own_megabytes() -> float:
+    """Memory of this process that lies in no file."""
+    (kilobytes,) = re.findall(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(kilobytes) / 1000
+
+
+def test_trainings_share_large_data_until_they_change_it() -> None:
+    images, weights = np.ones(10, dtype=np.float32), torch.ones(10)
+
+    def function(schedule: Any, seed: int, report: Any) -> None:
+        mean = float(images.mean(dtype=np.float64) + weights.mean(dtype=torch.float64)) / 2
+        own = own_megabytes()
+        images[:1000], weights[:1000] = 3, 3
+        for _ in range(4):
+            report(val_accuracy=mean, test_accuracy=0.5, own=own)
+
+    def own_after(handed: Handed) -> float:
+        record = finish(UserTraining(user_trial(), trainable=handed)).records[-1]
+        assert record.val_accuracy == 1.0  # nothing that another has changed
+        assert record.metrics is not None
+        return record.metrics["own"]
+
+    little = own_after(lay_out(pickled(function)))
+    images, weights = np.ones(50_000_000, dtype=np.float32), torch.ones(50_000_000)
+    assert images.nbytes == weights.nbytes == 200e6
+    handed = lay_out(pickled(function))
+    assert [own_after(handed), own_after(handed)] == pytest.approx([little] * 2, abs=50)
+    assert images[0] == weights[0] == 1
 
 
 WORKER = """
