@@ -12,6 +12,7 @@ import numpy as np
 from results.logs.readers import RUN_NAME, Columns, read_logs
 from results.logs.trainings import (
     Curve,
+    check_size,
     choose_arms,
     curve_of,
     find_arm,
@@ -170,9 +171,10 @@ def judge(
         **{"reference": reference, "arms": arms},
     }
     logs = read_logs(Path(path), Columns(arm=arm, seed=seed, step=step, value=value, runs=runs))
-    values = choose_arms(logs.values, arms)
+    values = choose_arms(logs.values, arms, logs.note)
     metric = metric_of(logs.value, goal, values)
     finals, where, warnings = values_at(values, at)
+    check_size(finals, logs.value)
     is_paired, pairing = pairing_of(finals, paired)
     scores = numbered(finals, is_paired)
     comparison = compare(

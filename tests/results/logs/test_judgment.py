@@ -325,3 +325,31 @@ def test_the_paragraph_holds_warnings_and_no_word_to_the_owner(tmp_path: Path) -
     assert "\nfor" not in text
     never = paragraph_of(judge(path, target=2.93)).text()
     assert re.search(r"'baseline' \d+ \[.*\]; a never\.", never)
+
+
+def test_a_log_of_one_step_or_of_steps_far_from_zero_is_drawn(tmp_path: Path) -> None:
+    for steps in ((0,), (-20, -10, 0), (1_000_000, 1_000_010)):
+        lines = [(arm, seed, step, end) for arm, own in ENDS.items()
+                 for seed, end in enumerate(own) for step in steps]  # fmt: skip
+        path = write_csv(tmp_path / "logs.csv", lines, "arm,seed,step,val_loss")
+        assert "<svg" in render_judgment(judge(path))  # warnings are errors
+
+
+@pytest.mark.parametrize(("factor", "word"), [(1e-12, "small"), (1e300, "large")])
+def test_values_beyond_rounding_and_squares_are_refused(
+    tmp_path: Path, factor: float, word: str
+) -> None:
+    ends = {arm: [factor * end for end in own] for arm, own in ENDS.items()}
+    lines = [(arm, seed, 1, end) for arm, own in ends.items() for seed, end in enumerate(own)]
+    path = write_csv(tmp_path / "logs.csv", lines, "arm,seed,step,val_loss")
+    with pytest.raises(
+        ValueError, match=f"at most, too {word} to compare: log it in another unit"
+    ):
+        judge(path)
+
+
+def test_names_of_runs_that_tell_other_arms_than_meant_are_told(tmp_path: Path) -> None:
+    header = "Step,dainty-sun-12 - val_loss,icy-moon-13 - val_loss"
+    path = write_csv(tmp_path / "w.csv", [(0, 1.0, 1.1)], header)
+    with pytest.raises(ValueError, match=r"one seed .* is arm dainty-sun, seed 12; runs=P"):
+        judge(path)
