@@ -17,7 +17,7 @@ from results.records.schema import trial_from_row
 from results.records.segments import DamagedFile
 from results.run import Run, describe, find_trial
 from results.tables import Table
-from search_spaces.registry import is_import_path
+from search_spaces.registry import is_import_path, unknown_name
 from search_spaces.trial import TrialConfig
 
 MAX_STAGES = 12
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     try:
         if words and words[0] in commands:
             words[1:] = as_options(words[1:], commands[words[0]])
+        elif words and not words[0].startswith("-"):
+            raise unknown_name("command", words[0], commands)
         args = parser.parse_args(words)
         return COMMANDS[args.command](args)
     except BrokenPipeError:  # e.g. `| head`

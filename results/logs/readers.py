@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from results.records.segments import MANIFEST_NAME
 from search_spaces.registry import nearest
 
 # "cosine/seed0", "cosine_s0", "cosine-0": the name's last number is the seed.
@@ -155,7 +156,8 @@ def _only_numbers(table: pa.Table, others: Sequence[str], path: Path) -> str:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)
+    is_kind = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal)
+    return any(test(kind) for test in is_kind)
 
 
 def _records(rows: Iterable[tuple[Any, ...]], value: str, path: Path) -> Iterator[Record]:
@@ -247,7 +249,13 @@ def _read_events(folder: Path, columns: Columns) -> Logs:
     """Scalars by TensorBoard's own reader; of a step that was written twice the later one."""
     directories = sorted({file.parent for file in folder.rglob(EVENT_FILES)})
     if not directories:
-        raise ValueError(f"{str(folder)!r} holds no TensorBoard event files.")
+        is_run = (folder / MANIFEST_NAME).exists()
+        why = (
+            "is a run of GradTune's: results compare"
+            if is_run
+            else "holds no TensorBoard event files"
+        )
+        raise ValueError(f"{str(folder)!r} {why}.")
     try:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
         from tensorboard.util.tensor_util import make_ndarray

@@ -76,6 +76,8 @@ def metric_of(name: str, goal: str | None, values: Values) -> Metric:
     Raises:
         ValueError: nobody says which way is better.
     """
+    if goal not in (None, "min", "max"):
+        raise ValueError(f"goal={goal}: min or max.")
     word = re.sub(r"\W+", "_", name).strip("_")
     if goal is None and goal_of(word) is None:
         raise ValueError(f"goal=: is a lower or a higher {name} better? Add goal=min or goal=max.")

@@ -241,6 +241,8 @@ def test_a_value_that_does_not_tell_which_way_is_better_asks(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="goal=: is a lower or a higher bleu score better"):
         judge(path)
     assert judge(path, goal="max").verdict.startswith("cosine beats wsd by 0.2000 at")
+    with pytest.raises(ValueError, match=r"^goal=up: min or max\.$"):
+        judge(path, goal="up")
 
 
 def test_pairs_need_seeds_in_common(tmp_path: Path) -> None:

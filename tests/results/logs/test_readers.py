@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from results.logs.readers import Columns, read_logs
+from tests.conftest import ROOT
 from tests.fakes.logs import ENDS, rows, write_csv, write_events, write_log
 
 EXPECTED = {arm: {str(seed): {} for seed in range(len(own))} for arm, own in ENDS.items()}
@@ -228,6 +229,11 @@ def test_what_is_no_log_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "logs").mkdir()
     with pytest.raises(ValueError, match=r"logs are a|holds no TensorBoard|does not exist"):
         read_logs(tmp_path / name, Columns())
+
+
+def test_a_run_of_ours_is_sent_to_compare() -> None:
+    with pytest.raises(ValueError, match=r"is a run of GradTune's: results compare\."):
+        read_logs(ROOT / "tests" / "data" / "runs" / "ordinary", Columns())
 
 
 def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
