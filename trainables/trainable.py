@@ -53,7 +53,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
     state could not be saved. `lost`: why the training begins again from its newest state.
     """
 
-    report_seconds = REPORT_SECONDS
+    report_seconds, reports_ahead = REPORT_SECONDS, REPORTS_AHEAD
 
     def setup(self, config: dict[str, Any]) -> None:
         """Make ready for the trial that the config describes; the first step takes it up."""
@@ -80,7 +80,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
                 "log": f"{logs}/{self.trial.trial_key}.txt" if logs else None,
                 "patience": Patience(config.get("max_report_seconds")),
                 "trainable": _fetch(function) if function else None,
-                "ahead": REPORTS_AHEAD,
+                "ahead": self.reports_ahead,
             }
         training: Training = train(self.trial, **options)
         return training
