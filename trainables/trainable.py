@@ -247,7 +247,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         if failure is not None:
             seconds = self._time_spent(self.training)
         return {
-            "records": [asdict(record) for record in fresh],
+            "records": [record.as_dict() for record in fresh],
             "attempt": self.checkpoints.attempt if self.checkpoints else 1,
             "host": socket.gethostname(),
             "status": ending["status"],

@@ -14,6 +14,7 @@ import bisect
 import functools
 import math
 import weakref
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, NoReturn
@@ -83,6 +84,7 @@ class UserTraining:
         self.last: EpochReport | None = None  # what the newest epoch told
         self.saved: bytes | None = None  # the newest state that the function gave, ...
         self.num_saved = 0  # ... and the epochs done by then
+        self._usual: deque[float] = deque(maxlen=NUM_REMEMBERED)  # seconds of the newest reports
         self._ended: dict[str, Any] = {}  # what its process told of itself at the end
         self.player: Player | None = None
         self.stop: Callable[[], object] = lambda: None
@@ -104,6 +106,7 @@ class UserTraining:
         if isinstance(answer, End):
             self._fail(answer, f"after {len(self.records)} of")
         self.patience.note(answer.seconds)
+        self._usual.append(answer.seconds)
         self.last = answer
         self.diverged = not answer.is_finite(self.trial.recipe.objective)
         record = self._record(answer)
@@ -143,7 +146,7 @@ class UserTraining:
     def _ask(self, player: Player) -> EpochReport | End:
         try:
             answer = player.ask(
-                self.patience.limit([r.seconds for r in self.records[-NUM_REMEMBERED:]]),
+                self.patience.limit(self._usual),
                 max(0, min(self.ahead, self._num_until_pause - len(self.records) - 1)),
             )
         except ProcessError:
@@ -243,7 +246,7 @@ class UserTraining:
         """The function's newest state with the records up to it; all records once finished."""
         num_kept = len(self.records) if self.finished else self.num_saved
         return {
-            "records": [asdict(r) for r in self.records[:num_kept]],
+            "records": [record.as_dict() for record in self.records[:num_kept]],
             "diverged": self.diverged,
             "last": asdict(self.last) | {"state": None} if self.finished and self.last else None,
             "saved": self.saved,
@@ -253,6 +256,7 @@ class UserTraining:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()` of the same trial; from the start where it holds no state."""
         self.records = [EpochRecord(**r) for r in state["records"]]
+        self._usual.extend(record.seconds for record in self.records)
         self.diverged = state["diverged"]
         self.last = None if state["last"] is None else EpochReport(**state["last"])
         self.saved = state["saved"]
