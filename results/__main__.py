@@ -19,7 +19,7 @@ from results.records.schema import trial_from_row
 from results.records.segments import DamagedFile, refuse_links
 from results.run import Run, describe, find_trial
 from results.tables import Table
-from search_spaces.registry import is_import_path
+from search_spaces.registry import is_import_path, unknown_name
 from search_spaces.trial import TrialConfig
 
 MAX_STAGES = 12
@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     try:
         if words and words[0] in commands:
             words[1:] = as_options(words[1:], commands[words[0]])
+        elif words and not words[0].startswith("-"):
+            raise unknown_name("command", words[0], commands)
         args = parser.parse_args(words)
         return COMMANDS[args.command](args)
     except BrokenPipeError:  # e.g. `| head`
@@ -219,7 +221,7 @@ def show_command(args: argparse.Namespace) -> int:
 
 def judge_command(args: argparse.Namespace) -> int:
     """Print what logs say about their arms, and write it as a page."""
-    from results.logs import judge
+    from results.logs import judge, paragraph_of
     from results.logs.judgment_page import write_judgment
 
     source = Path(args.path)
@@ -243,6 +245,7 @@ def judge_command(args: argparse.Namespace) -> int:
     print(judgment.verdict)
     print_each("note", (judgment.pairing, *judgment.notes))
     print_each("warning", judgment.warnings)
+    print(f"\nfor a pull request or a paper:\n{paragraph_of(judgment)}")
     page = Path(args.out or f"{source.name.partition('.')[0] or 'logs'}_report.html")
     print(f"\nreport: {write_judgment(judgment, page)}")
     return 0

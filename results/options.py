@@ -7,7 +7,8 @@ import csv
 import math
 import os
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from search_spaces.registry import nearest
@@ -113,3 +114,28 @@ def kinds_of(flag: str, text: str | None, known: Sequence[str]) -> tuple[str, ..
         if kind not in known:
             raise ValueError(f"{flag} takes {', '.join(known)}, but got {kind!r}.")
     return kinds
+
+
+def typed(words: Sequence[str], given: Mapping[str, Any]) -> str:
+    """The command line of these words and keys; a key that is None was not given.
+
+    Example:
+        >>> typed(["judge", "my logs.csv"], {"arms": ["a", "b,c"], "paired": False, "at": None})
+        "judge 'my logs.csv' 'arms=[a,'\"'\"'b,c'\"'\"']' paired=false"
+    """
+    keys = [f"{key}={_as_typed(value)}" for key, value in given.items() if value is not None]
+    return shlex.join([*words, *keys])
+
+
+def _as_typed(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(_in_list(name) for name in value)}]"
+    is_short = isinstance(value, float) and float(f"{value:g}") == value
+    return f"{value:g}" if is_short else str(value)
+
+
+def _in_list(name: str) -> str:
+    """As `names_of` reads it."""
+    return f"'{name}'" if "," in name else name

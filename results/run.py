@@ -357,7 +357,11 @@ def find_trial(run: Run, key: str) -> dict[str, Any]:
         ValueError: none, or several.
     """
     rows: dict[str, dict[str, Any]] = {row["trial_key"]: row for row in run.trials.to_pylist()}
-    keys = [trial_key for trial_key in rows if trial_key.startswith(key)] if key else []
+    if not key:
+        raise ValueError(
+            f"name a trial by its key or the beginning of it, such as {next(iter(rows), 'a1b2')}."
+        )
+    keys = [trial_key for trial_key in rows if trial_key.startswith(key)]
     if len(keys) != 1:
         raise ValueError(f"{len(keys)} trials have a key that begins with {key!r}.")
     return rows[keys[0]]

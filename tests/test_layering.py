@@ -46,8 +46,8 @@ MAP = {
     "results.study results.run results.measurements",
     "results.report": "results.tables results.records results.statistics results.arms results.run "
     "results.measurements results.exports results.plots",
-    "results.logs": "results.tables results.records results.statistics results.plots "
-    "results.report",
+    "results.logs": "results.tables results.options results.records results.statistics "
+    "results.arms results.plots results.report",
     "results.__main__": "results results.tables results.options results.logs results.records "
     "results.statistics results.arms results.run results.verification results.measurements "
     "results.exports results.plots results.report",

@@ -6,7 +6,9 @@ torch is imported by the worker that takes up a trial, not by the driver that na
 from __future__ import annotations
 
 import functools
+import io
 import json
+import pickle
 import socket
 import time
 import traceback
@@ -15,14 +17,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import ray
 from ray import cloudpickle, tune
 
 from search_spaces.records import score_on_test, so_far, wall_seconds
 from search_spaces.registry import lookup
 from search_spaces.trial import TrialConfig
-from trainables import REPORT_SECONDS, TRAINERS
+from trainables import REPORT_SECONDS, REPORTS_AHEAD, TRAINERS
 from trainables.failures import FunctionError, Patience, ProcessError, lasting
+from trainables.user.handed import Bytes, Handed, lay_out, tensor_apart
 
 if TYPE_CHECKING:  # both import torch
     from trainables.checkpoints import Checkpoints
@@ -50,7 +54,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
     on from an older one.
     """
 
-    report_seconds = REPORT_SECONDS
+    report_seconds, reports_ahead = REPORT_SECONDS, REPORTS_AHEAD
 
     def setup(self, config: dict[str, Any]) -> None:
         """Make ready for the trial that the config describes; the first step takes it up."""
@@ -78,6 +82,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
                 "log": f"{logs}/{self.trial.trial_key}.txt" if logs else None,
                 "patience": Patience(config.get("max_report_seconds")),
                 "trainable": _fetch(function) if function else None,
+                "ahead": self.reports_ahead,
             }
         training: Training = train(self.trial, **options)
         return training
@@ -248,7 +253,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         if failure is not None:
             seconds = self._time_spent(self.training)
         return {
-            "records": [asdict(record) for record in fresh],
+            "records": [record.as_dict() for record in fresh],
             "attempt": self.checkpoints.attempt if self.checkpoints else 1,
             "host": socket.gethostname(),
             "status": ending["status"],
@@ -268,13 +273,27 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         }
 
 
-def pickled(function: Callable[..., object]) -> bytes:
-    """A function that cannot be imported, with the globals it refers to, for any process."""
-    data: bytes = cloudpickle.dumps(function)
-    return data
+class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
+    """cloudpickle's, with the bytes of large tensors apart, as NumPy keeps those of arrays."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """How the value is pickled."""
+        apart = tensor_apart(value)
+        return super().reducer_override(value) if apart is None else apart
+
+
+def pickled(function: Callable[..., object]) -> list[Bytes]:
+    """A function that cannot be imported, with the globals it refers to, for any process.
+
+    The pickle, then the bytes of its arrays and tensors, not copied; see `lay_out`.
+    """
+    stream, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
+    Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(function)
+    parts = (stream.getbuffer(), *(buffer.raw() for buffer in buffers))
+    return [np.frombuffer(part, dtype=np.uint8) for part in parts]
 
 
 @functools.cache
-def _fetch(reference: ray.ObjectRef) -> Any:
+def _fetch(reference: ray.ObjectRef) -> Handed:
     """The pickled function; it may hold much, and is fetched once per process."""
-    return ray.get(reference)
+    return lay_out(ray.get(reference))

@@ -223,8 +223,9 @@ def _training(
     if trainable is not None:
         set_environment()  # before ray is imported
         from trainables.trainable import pickled
+        from trainables.user.handed import lay_out
 
-        options = {"trainable": pickled(trainable)}
+        options = {"trainable": lay_out(pickled(trainable))}
     make = lookup("trainer", trial.recipe.trainer, TRAINERS)
     training: Training = make(trial, device=device, **options)
     return training
@@ -255,7 +256,7 @@ def _epoch_differences(
     for then in sorted(recorded, key=lambda epoch: int(epoch["epoch"])):
         record = training.records[then["epoch"] - 1]
         again = epoch_row(row["run_id"], trial, then["attempt"], record)
-        now = to_batch(again, EPOCHS).to_pylist()[0]  # as it would be read again
+        now = to_batch([again], EPOCHS).to_pylist()[0]  # as it would be read again
         differences += _differing(then, now, EPOCHS, then["epoch"])
     return differences
 
@@ -280,7 +281,7 @@ def _outcome_differences(row: Mapping[str, Any], training: Training) -> list[Dif
         ended_at=row["ended_at"],
         error=row["error"],
     )
-    return _differing(row, to_batch(again, TRIALS).to_pylist()[0], TRIALS, None)
+    return _differing(row, to_batch([again], TRIALS).to_pylist()[0], TRIALS, None)
 
 
 def _differing(

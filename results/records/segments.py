@@ -6,7 +6,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -284,17 +284,19 @@ def _newer_version(path: Path, version: int) -> ValueError:
     )
 
 
-def to_batch(row: Row, schema: pa.Schema) -> pa.RecordBatch:
-    """One row as Arrow.
+def to_batch(rows: Sequence[Row], schema: pa.Schema) -> pa.RecordBatch:
+    """These rows as Arrow, at once: one by one each would take half a millisecond.
 
     Raises:
         ValueError: a missing or unknown column, or a value of the wrong type.
     """
-    if row.keys() != set(schema.names):
-        odd = sorted(row.keys() ^ set(schema.names))
-        raise ValueError(f"a row must hold every column, but got (differing: {', '.join(odd)}).")
+    names = set(schema.names)
+    for row in rows:
+        if row.keys() != names:
+            odd = ", ".join(sorted(row.keys() ^ names))
+            raise ValueError(f"a row must hold every column, but got (differing: {odd}).")
     try:
-        return pa.RecordBatch.from_pylist([row], schema=schema)
+        return pa.RecordBatch.from_pylist([*rows], schema=schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeError) as error:
         raise ValueError(f"a row does not fit its table: {error}") from error
 

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -151,11 +151,15 @@ class RunStore:
 
     def add_epoch(self, row: Row) -> None:
         """Record one finished epoch (see records.epoch_row); ValueError if it does not fit."""
-        self._add("epochs", row)
+        self._add("epochs", [row])
+
+    def add_epochs(self, rows: Sequence[Row]) -> None:
+        """Record several at once; ValueError if one does not fit: those before it are kept."""
+        self._add("epochs", rows)
 
     def add_trial(self, row: Row) -> None:
         """Record a trial's state in place of its earlier row; ValueError if it does not fit."""
-        self._add("trials", row)
+        self._add("trials", [row])
 
     def event(self, kind: str, **fields: object) -> None:
         """Append one line {time, kind, ...} to events.jsonl, at once."""
@@ -204,9 +208,9 @@ class RunStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _add(self, table: str, row: Row) -> None:
+    def _add(self, table: str, rows: Sequence[Row]) -> None:
         assert not self._closed, "a closed store takes no rows"
-        self._segments[table].add(row)
+        self._segments[table].add(rows)
 
     def _run(self) -> None:
         delay = FLUSH_SECONDS
@@ -267,7 +271,7 @@ class _Segment:
         self._schema = SCHEMAS[table]
         self.known = known
         self._begin(next_number(run_dir, table, known))
-        self._waiting: list[tuple[Row, pa.RecordBatch]] = []
+        self._waiting: list[tuple[Sequence[Row], pa.RecordBatch]] = []
         self._guard = threading.Lock()
 
     def _begin(self, number: int) -> None:
@@ -279,10 +283,17 @@ class _Segment:
         self._index: dict[tuple[object, ...], tuple[int, int]] = {}
         self._dirty = False
 
-    def add(self, row: Row) -> None:
-        batch = to_batch(row, self._schema)
+    def add(self, rows: Sequence[Row]) -> None:
+        try:
+            batch = to_batch(rows, self._schema)
+        except ValueError:
+            if len(rows) == 1:
+                raise
+            for row in rows:
+                self.add([row])
+            return
         with self._guard:
-            self._waiting.append((row, batch))
+            self._waiting.append((rows, batch))
 
     def collect(self) -> None:
         """Take what is waiting to the rows of the next rewrite."""
@@ -313,10 +324,11 @@ class _Segment:
             sealed = {"rows": self._rows.num_rows, "sha256": self._digest}
             self.known[str(self._number)] = sealed
 
-    def _merge(self, waiting: list[tuple[Row, pa.RecordBatch]]) -> None:
+    def _merge(self, waiting: list[tuple[Sequence[Row], pa.RecordBatch]]) -> None:
         """Append; a newer row of the same key takes the older one's place."""
         batches = [*self._rows.to_batches(), *(batch for _, batch in waiting)]
-        for number, (row, _) in enumerate(waiting, start=self._rows.num_rows):
+        rows = (row for some, _ in waiting for row in some)
+        for number, row in enumerate(rows, start=self._rows.num_rows):
             key = tuple(row[name] for name in KEYS[self._table])
             if row["attempt"] >= self._index.get(key, (0, row["attempt"]))[1]:
                 self._index[key] = (number, row["attempt"])

@@ -122,6 +122,11 @@ def test_bad_input_is_one_line_and_code_2(run_dir, capsys, arguments):
     assert err.count("\n") == 1
 
 
+def test_a_command_that_does_not_exist_is_told_with_the_nearest(capsys):
+    assert main(["comparee", "nowhere"]) == 2
+    assert "unknown command 'comparee'; did you mean 'compare'?" in capsys.readouterr().err
+
+
 def test_the_process_ends_with_code_2_and_no_traceback():
     done = command("compare", "nowhere")
     assert done.returncode == 2

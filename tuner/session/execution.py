@@ -64,11 +64,11 @@ def execute(
     helper.start()
     cluster.start(plan.config.cluster.address)
     helper.join()
-    from tuner.display.summary import print_summary
+    from tuner.display.summary import API, print_summary
     from tuner.session.books import begin, take_up
     from tuner.session.session import Session
 
-    interrupts = Interrupts()
+    interrupts = Interrupts(may_exit=program != API)
     interrupts.install()
     try:
         _tell_parcel(plan)
@@ -93,6 +93,7 @@ def execute(
     finally:
         import ray
 
+        interrupts.is_closing = False
         ray.shutdown()
         interrupts.restore()
 

@@ -147,4 +147,24 @@ def test_a_command_recorded_without_quotes_is_split_on_blanks() -> None:
 def test_a_search_from_python_goes_on_from_python() -> None:
     run = manifest(CURVE, "tuner.search: space=my/knee.py")
     line = resume_command(Path("runs/a"), run, API)
-    assert line == "tuner.search(resume='runs/a', space=..., trainable=...)"
+    assert line == "tuner.search(resume='runs/a', space=...)"
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"trainable": None}, ""),
+        ({"trainable": "__main__:train"}, ", trainable=train"),
+        ({"trainable": "__main__:Net.train"}, ", trainable=..."),
+        ({"trainable": "mine:train"}, ", trainable='mine:train'"),
+        ({"model": {"name": "mine:net"}}, ", model='mine:net'"),
+        ({"recipe": {"family": "mine:curve"}}, ", settings={'recipe.family': 'mine:curve'}"),
+    ],
+)
+def test_from_python_only_code_of_ones_own_is_named_again(
+    given: dict[str, Any], named: str
+) -> None:
+    run = manifest("exp", "tuner.search: space=poly")
+    run["config"] |= given
+    line = resume_command(Path("runs/a"), run, API, trials="+2")
+    assert line == f"tuner.search(resume='runs/a'{named}, trials='+2')"
