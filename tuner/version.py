@@ -1,13 +1,16 @@
-"""Which version and revision of GradTune is this? Of the checkout, or as the build recorded it.
+"""Which version and revision of GradTune is this, and of what it stands on? And what a run had?
 
-A job of a cluster runs in a copy without .git: there counts what was noted at submission.
+The revision is the checkout's, or as the build recorded it. A job of a cluster runs in a copy
+without .git: there counts what was noted at submission.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,9 @@ HERE = Path(__file__).parent
 RECORDED = HERE / "revision.json"  # written into a wheel by setup.py
 SUBMITTED = "GRADTUNE_SUBMITTED"  # variable of a job: JSON of `noted_for_job`
 JOB_FOLDER = "/runtime_resources/working_dir_files/"  # of a session of Ray's, on each node
+PACKAGES = (
+    *("gradtune", "torch", "torchvision", "ray", "optuna", "pyarrow", "PyYAML", "numpy", "scipy"),
+)
 
 
 def gradtune_version() -> str:
@@ -52,6 +58,26 @@ def noted_for_job(folder: Path) -> str:
     return json.dumps(noted | ({"gradtune": revision()} if is_sent else {}))
 
 
+def versions() -> dict[str, str]:
+    """Of Python and of each package, as a manifest keeps them."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+
+
+def changed_versions(manifest: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """What is not as this run last had it: name -> (then, now), where both are known.
+
+    `version_changes` of the manifest holds what had changed when the run went on before.
+    """
+    then = dict(manifest.get("versions") or {})
+    then["GradTune"] = _git_text(manifest.get("git") or {})
+    for change in manifest.get("version_changes") or []:
+        then |= {name: now for name, (_, now) in change["versions"].items()}
+    now = {name: _version(name) for name in then} | versions()
+    now["GradTune"] = _git_text(revision())
+    pairs = {name: (was, now[name]) for name, was in then.items()}
+    return {name: pair for name, pair in pairs.items() if all(pair) and len({*pair}) == 2}
+
+
 def describe_version() -> str:
     """One line: `gradtune 0.1.0 (git 28b0190, changed)`."""
     known = revision()
@@ -72,6 +98,20 @@ def _submitted() -> dict[str, Any]:
 def is_of_job(folder: Path) -> bool:
     """True inside the folder that Ray unpacked for a job, on each node, and removes with it."""
     return JOB_FOLDER in str(folder.resolve())
+
+
+def _version(package: str) -> str:
+    if package == "gradtune":
+        return gradtune_version()
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _git_text(state: Mapping[str, Any]) -> str:
+    """ "git 28b0190 changed", or "" where nobody knows."""
+    return f"git {state['sha'][:7]}{' changed' * bool(state.get('dirty'))}" if state else ""
 
 
 def _ask(folder: Path, *words: str) -> str:

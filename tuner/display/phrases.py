@@ -38,12 +38,16 @@ def describe_seconds(seconds: float) -> str:
 
 
 def describe_path(path: Path) -> str:
-    """Relative to the working directory where it lies below."""
+    """Relative to the working directory where it lies below, and never what a command reads else.
+
+    `-x` would be an option, `~x` a home folder, and `out=x` a key.
+    """
     try:
         here = Path.cwd()
     except FileNotFoundError:  # removed meanwhile: Ray unpacks a job's copy anew
         return str(path)
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    text = str(path.relative_to(here) if path.is_relative_to(here) else path)
+    return f"./{text}" if text.startswith(("-", "~")) or "=" in text.partition("/")[0] else text
 
 
 def say_at_once(text: str) -> None:

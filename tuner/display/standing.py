@@ -12,9 +12,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from results import Run
+from results.records.events import EVENTS_NAME
 from results.records.lock import lock_holder
 from results.records.schema import trial_from_row
-from results.records.segments import EVENTS_NAME, MANIFEST_NAME, TABLES, list_segments
+from results.records.segments import MANIFEST_NAME, TABLES, list_segments
 from results.statistics.cost import devices_of, seconds_of
 from search_spaces.records import OPEN, EpochRecord
 from tuner.display.live import RichDisplay, Running

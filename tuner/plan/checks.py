@@ -20,7 +20,17 @@ from trainables import DATASETS, MEASUREMENTS, MODELS, OPTIMIZERS, SOLVERS
 from trainables.data.sources import SourceInfo, describe, describe_function
 from trainables.functions.benchmark import FUNCTIONS
 from tuner.config.effects import check_effects, check_trackers
-from tuner.config.schema import KEYS, Config, ConfigError, check_value, refusing, value_of
+from tuner.config.schema import (
+    KEYS,
+    Config,
+    ConfigError,
+    check_text,
+    check_value,
+    refusing,
+    value_of,
+)
+from tuner.config.words import shell_word
+from tuner.plan.host import PLACES, WISHES, find_ray_folder
 from tuner.plan.usercode import check_trainable, code_digest
 from tuner.version import is_of_job
 
@@ -46,7 +56,10 @@ def check_surroundings(config: Config, run_dir: Path | None) -> None:
     address = cluster_address(config)
     if address is not None:
         check_address(address, "cluster.address" if config.cluster.address else "RAY_ADDRESS")
+    else:
+        find_ray_folder()
     folder = run_dir or Path(config.runs_dir)
+    check_text("runs_dir", str(folder.absolute()))
     if is_of_job(folder):
         raise ConfigError(
             f"runs_dir={config.runs_dir}: lies in Ray's copy of your folder, which goes with the "
@@ -61,8 +74,8 @@ def check_surroundings(config: Config, run_dir: Path | None) -> None:
         raise ConfigError(f"runs_dir={folder}: not writable: {error.strerror}") from None
     if run_dir is None and config.name is not None and (folder / config.name).exists():
         raise ConfigError(
-            f"name={config.name}: this run exists; use resume={folder / config.name} "
-            "or another name"
+            f"name={config.name}: this run exists; use "
+            f"{shell_word('resume', str(folder / config.name))} or another name"
         )
 
 
@@ -81,7 +94,8 @@ def cluster_address(config: Config) -> str | None:
 def check_address(address: str, key: str = "cluster.address") -> None:
     """Raise ConfigError unless a cluster's head answers at this address, which `key` names."""
     if address == "auto":
-        note = Path("/tmp/ray/ray_current_cluster")  # left there by `ray start`
+        places = filter(None, map(os.environ.get, WISHES))
+        note = Path(next(places, PLACES[0])) / "ray" / "ray_current_cluster"  # of `ray start`
         address = os.environ.get("RAY_ADDRESS", "").removeprefix("auto")
         address = address or (note.read_text() if note.exists() else "")
         if not address:
@@ -98,8 +112,9 @@ def check_address(address: str, key: str = "cluster.address") -> None:
         raise ConfigError(f"{key}={address}: does not answer ({error})") from None
     import grpc
 
-    # ray.init would wait without end for a port that accepts and stays silent.
-    with grpc.insecure_channel(address) as channel:
+    # ray.init would wait without end for a port that accepts and stays silent. As Ray does, past
+    # any proxy.
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=ANSWER_SECONDS)
         except grpc.FutureTimeoutError:
