@@ -3,17 +3,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-fast lint types bench papers docs mutants
+.PHONY: run test test-fast cluster lint types bench papers docs mutants
 .DEFAULT_GOAL := run
 
 run: .venv/installed  ## search schedules on the built-in digits
 	$(BIN)/python -m tuner.run space=poly
 
 test: .venv/installed  ## all tests that need no GPU
-	$(PYTEST) -m "not gpu"
+	$(PYTEST) -m "not gpu and not cluster"
 
 test-fast: .venv/installed
 	$(PYTEST) -m "not slow and not gpu"
+
+cluster: .venv/installed  ## jobs on nodes that are started here, and killed (15 minutes)
+	$(BIN)/python -m pytest -m cluster
 
 lint: .venv/installed
 	$(BIN)/ruff check .

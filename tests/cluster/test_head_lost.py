@@ -13,7 +13,7 @@ from tests.cluster.laptop import Laptop, load_whole, num_redone, read_journal
 from tests.cluster.nodes import PATIENCE, RealCluster, wait_until
 from tests.faults.counts import count
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 
 @pytest.fixture

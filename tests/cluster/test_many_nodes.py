@@ -12,7 +12,7 @@ import pytest
 from tests.cluster.laptop import load_whole
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 TRIALS, NODES = 80, 8
 
 

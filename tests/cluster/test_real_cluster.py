@@ -20,7 +20,7 @@ from tests.cluster.laptop import TRAIN, Laptop, load_whole, num_redone, read_jou
 from tests.cluster.nodes import PATIENCE, RealCluster, wait_until
 from tests.faults.counts import count
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 
 @pytest.fixture(scope="module")
