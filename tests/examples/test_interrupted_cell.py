@@ -102,23 +102,31 @@ def kernel(folder: Path, cluster: ClusterProcess) -> Iterator[Kernel]:
     manager.shutdown_kernel(now=True)
 
 
-@pytest.mark.parametrize("times", [1, 2])
 def test_an_interrupted_cell_keeps_everything_and_says_how_to_go_on(
-    kernel: Kernel, folder: Path, times: int
+    kernel: Kernel, folder: Path
 ) -> None:
-    name = f"cut{times}"
-    cell = kernel.run(SEARCH.replace("cut", name), lambda line: line.startswith("1/"), times=times)
-    assert len(cell.presses) == times
-    go_on = f"tuner.search(resume='runs/{name}', trainable=train)"
+    cell = kernel.run(SEARCH, lambda line: line.startswith("1/"))
+    go_on = "tuner.search(resume='runs/cut', trainable=train)"
     assert f"interrupted; everything finished is kept. Go on with: {go_on}\n" in cell.text
     assert cell.error[0] == "KeyboardInterrupt"
     assert cell.error[1].endswith(f"go on with {go_on}")
-    kept = results.load(folder / "runs" / name)
+    kept = results.load(folder / "runs" / "cut")
     assert kept.trials["status"].to_pylist().count("completed") >= 1
     assert "interrupted" in kept.states()[0]
     goes_on = go_on.replace(")", ", settings={'cluster.address': settings['cluster.address']})")
     again = kernel.run(f"run = {goes_on}\nprint(kept, len(run.trials))")
     assert again.error == ("", "")
     assert again.text.endswith("mine 3\n")
-    done = results.load(folder / "runs" / name)
+    done = results.load(folder / "runs" / "cut")
     assert set(done.trials["status"].to_pylist()) == {"completed"}
+
+
+def test_a_cell_that_is_interrupted_twice_leaves_the_kernel_alive(
+    kernel: Kernel, folder: Path
+) -> None:
+    again = SEARCH.replace("cut", "twice")
+    cell = kernel.run(again, lambda line: line.startswith("1/"), times=2)
+    assert len(cell.presses) == 2
+    assert cell.error[0] == "KeyboardInterrupt"
+    assert results.load(folder / "runs" / "twice").trials.num_rows >= 1
+    assert kernel.run("print(kept)").text == "mine\n"

@@ -38,13 +38,16 @@ from trainables.user.process import STATUS, Order
 from trainables.user.report import Report, load_state
 
 PR_SET_PDEATHSIG = 1  # Linux: the signal that a process gets when its parent has died
+# What torch imports as the first optimizer is made: 3 s, in every child anew.
+LAZY = ("torch._dynamo",)
 OURS = Path(__file__).resolve().parents[1]
 
 
 def main(channel_number: int, preload: Sequence[str]) -> None:
     """Fork a child whenever the channel says so, tell how each ended, until the channel closes."""
-    for name in preload:
-        importlib.import_module(name)
+    for name in (*LAZY, *preload):
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(name)
     channel = socket.socket(fileno=channel_number)
     children: dict[int, int] = {}  # process -> where to tell how it ended
     awake, wake = os.pipe()

@@ -89,6 +89,19 @@ def test_a_global_of_the_users_module_leaks_only_where_trainings_share_a_process
     assert values(make(COUNTS)) == [0.1] * 4  # and none is left for one that asks for its own
 
 
+def test_what_torch_imports_for_an_optimizer_is_there_already(make: Make) -> None:
+    body = f"""
+        before = set(sys.modules)
+        torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+        lazy = {{name for name in sys.modules if name.startswith("torch")}} - before
+        for _ in range(4):
+            report({LAST}, lazy=len(lazy))
+    """
+    metrics = finish(make(body)).records[-1].metrics
+    assert metrics is not None
+    assert metrics["lazy"] < 10  # 700 without
+
+
 def test_records_are_those_of_the_same_function_in_this_process() -> None:
     ours = finish(UserTraining(user_trial(role="confirm")))
     theirs = in_thread(descend, user_trial(role="confirm"))
