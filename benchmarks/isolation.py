@@ -72,7 +72,7 @@ def _plan(name: str, isolate: str, num_trials: int, runs_dir: Path) -> Plan:
     """Search and confirm together make `num_trials` trainings."""
     words = [
         *(f"trainable=benchmarks.trainings:{name}", f"isolate={isolate}"),
-        *("dataset.train_examples=3", "objective=val_loss", "lr=0.1", "batch.initial=1"),
+        *("dataset.train_examples=30", "objective=val_loss", "lr=0.1", "batch.initial=10"),
         *("epochs=1", "reports=3", "space=poly", f"trials={num_trials - 1}", "confirm.seeds=1"),
         *("baseline=false", "max_concurrent=1", "display=none", f"runs_dir={runs_dir}"),
     ]
