@@ -161,6 +161,9 @@ ELSEWHERE = {
     "or it has diverged, it raises": f"{PROCESS}::test_a_diverged_function_does_not_run_on",
     "`finally` runs, `except Exception` does not see it": ABANDONED,
     "An exception of yours, a value out of range": BROKEN,
+    "one costs the training 0.2 ms": (
+        "tests/benchmarks/test_scripts.py::test_the_script_runs_in_its_smallest_form"
+    ),
     "those that come within 0.1 s of each other travel together": (
         "tests/trainables/test_loop.py::test_reports_that_come_fast_travel_together"
     ),
