@@ -3,6 +3,7 @@
 The session's own fit on trainings of one's own that cost nothing, one at a time, with
 isolate=true and isolate=false; fits alternate, in one Ray. A fresh process imports the modules of
 its function anew (torch is there already): so the same with libraries that the function imports.
+Both make one of torch's optimizers.
 Seconds per training are between ends of trainings, so a fit's start is apart.
 """
 
@@ -21,17 +22,15 @@ from tuner.config.compose import compose
 from tuner.plan.plan import Plan, make_plan
 from tuner.session import cluster
 
-FUNCTIONS = {
-    "nothing": "report_only",
-    "torch's optimizer": "with_optimizer",
-    ", ".join(LIBRARIES): "with_libraries",
-}
+# What a function needs -> the function.
+FUNCTIONS = {"an optimizer of torch's": "with_optimizer", ", ".join(LIBRARIES): "with_libraries"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=10, help="of one fit")
     parser.add_argument("--fits", type=int, default=5, help="of each way, after one to warm up")
+    parser.add_argument("--functions", type=int, default=len(FUNCTIONS), help="the first so many")
     options = parser.parse_args()
     print(surroundings("torch", "ray"))
     print(f"fits of {options.trials} trainings of 3 reports, {options.fits} of each way")
@@ -39,7 +38,7 @@ def main() -> None:
     silence()
     rows, ratios = [], []
     with tempfile.TemporaryDirectory(prefix="gradtune-") as folder:
-        for imports, name in FUNCTIONS.items():
+        for imports, name in [*FUNCTIONS.items()][: options.functions]:
             plans = {
                 isolate: _plan(name, isolate, options.trials, Path(folder))
                 for isolate in ("true", "false")

@@ -18,16 +18,16 @@ def report_only(schedule: Any, seed: int, report: Any) -> None:
         spent += time.perf_counter() - begun if number else 0.0
 
 
-def with_libraries(schedule: Any, seed: int, report: Any) -> None:
-    """The same after imports."""
-    for name in LIBRARIES:
-        importlib.import_module(name)
-    report_only(schedule, seed, report)
-
-
 def with_optimizer(schedule: Any, seed: int, report: Any) -> None:
     """The same after one of torch's is made, which imports much when it is the first."""
     import torch
 
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     report_only(schedule, seed, report)
+
+
+def with_libraries(schedule: Any, seed: int, report: Any) -> None:
+    """The same after imports."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    with_optimizer(schedule, seed, report)
