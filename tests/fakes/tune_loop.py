@@ -23,7 +23,7 @@ from ray.tune.search import Searcher
 
 from tests.conftest import ROOT
 from tuner import run as run_command
-from tuner.session import cluster
+from tuner.session import cluster, nodes
 
 
 class OneWorker:
@@ -72,6 +72,7 @@ def do_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "check_ray", lambda: None)
     monkeypatch.setattr(cluster, "start", lambda address: None)
     monkeypatch.setattr(cluster, "lay_out", lambda config, may_wait: slots)
+    monkeypatch.setattr(nodes, "other_nodes", dict)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})
     monkeypatch.setattr(tune, "Tuner", OneWorker)
 
