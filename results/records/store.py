@@ -284,6 +284,8 @@ class _Segment:
         self._dirty = False
 
     def add(self, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
         try:
             batch = to_batch(rows, self._schema)
         except ValueError:

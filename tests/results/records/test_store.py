@@ -337,6 +337,8 @@ def test_rows_that_come_together_are_those_that_come_one_by_one(tmp_path):
     one, many = (RunStore.create(tmp_path / name, {}, "") for name in ("one", "many"))
     for epoch in (1, 2, 3):
         one.add_epoch(some_epoch(epoch))
+    many.add_epochs([])  # also as the very first
+    assert many.flush()
     many.add_epochs([some_epoch(1), some_epoch(2)])
     many.add_epochs([some_epoch(2, attempt=2), some_epoch(3)])
     many.add_epochs([])
