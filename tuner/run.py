@@ -58,6 +58,10 @@ def exit_code(work: Callable[[], int]) -> int:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:  # as Python says of one that was closed when it began; Ray does not
+        sys.stdout = open(os.devnull, "w")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")
     if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding lacks: as its code
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
