@@ -18,6 +18,7 @@ import pytest
 import results
 from tests.commands.command import SMALL, Command, reproducible, wait_for
 from tests.conftest import ClusterProcess
+from tests.fakes.results import edit_manifest
 from tests.fakes.tune_loop import Inline
 
 WHOLE = ("space=poly", *SMALL, "trials=8", "epochs=6")
@@ -165,10 +166,8 @@ def test_a_killed_worker_costs_no_row(
 def test_other_versions_are_told_once_on_resume_and_in_every_verdict(inline: Inline) -> None:
     run_dir = inline.folder / "run"
     assert inline.run("space=poly", *SMALL, "name=run", "trials=2").returncode == 0
-    manifest = json.loads((run_dir / "manifest.json").read_text())
-    now = dict(manifest["versions"])
-    manifest["versions"] |= {"torch": "1.0", "ray": "1.0"}
-    (run_dir / "manifest.json").write_text(json.dumps(manifest))
+    now = json.loads((run_dir / "manifest.json").read_text())["versions"]
+    edit_manifest(run_dir, versions=now | {"torch": "1.0", "ray": "1.0"})
     more = inline.run(f"resume={run_dir}", "trials=+1")
     note = (
         "note: not as when the run began or last went on: "
