@@ -1,4 +1,4 @@
-"""A training that costs nothing, so that only what surrounds it is measured."""
+"""Trainables of the benchmarks: a training that costs nothing, and reports that travel alone."""
 
 from __future__ import annotations
 
@@ -78,3 +78,9 @@ class NoopTrainable(ScheduledTrainable):
 
     def make_training(self, config: dict[str, Any]) -> NoopTraining:
         return NoopTraining(self.trial)
+
+
+class Alone(ScheduledTrainable):
+    """Reports travel one by one, and the user's function waits for each."""
+
+    report_seconds, reports_ahead = 0.0, 0

@@ -38,10 +38,8 @@ def main() -> None:
     print(f"trainings of {options.reports:,} reports, 3 in a fit, {options.fits} fits of each way")
     cluster.start(os.environ.get("RAY_ADDRESS"))  # a Ray of its own where none is named
     silence()
+    from benchmarks.noop import Alone
     from trainables import trainable
-
-    class Alone(trainable.ScheduledTrainable):  # type: ignore[misc]
-        report_seconds, reports_ahead = 0.0, 0
 
     with tempfile.TemporaryDirectory(prefix="gradtune-") as folder:
         plan = _plan(options.reports, Path(folder))
