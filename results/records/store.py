@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from results.records.lock import RunLock
+from results.records.clock import now
+from results.records.lock import LOCK_NAME, TAKING_NAME, RunLock
 from results.records.schema import KEYS, SCHEMA_VERSION, SCHEMAS, Row
 from results.records.segments import (
+    EVENTS_NAME,
     MANIFEST_NAME,
     TABLES,
     DamagedFile,
@@ -32,9 +36,10 @@ from results.records.segments import (
 )
 
 FLUSH_SECONDS = 0.5  # a finished epoch is durable within 1 s
-MAX_RETRY_SECONDS = 30.0
+MAX_RETRY_SECONDS = 5.0
 SEGMENT_ROWS = 5000  # one rewrite then takes about 10 ms
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+CONFIG_NAME = "config.yaml"
 
 
 def check_run_name(name: str) -> None:
@@ -44,6 +49,78 @@ def check_run_name(name: str) -> None:
             f"a run name must be 1 to 64 letters, digits, '.', '_' or '-' and begin with a "
             f"letter or digit, but got {name[:80]!r}."
         )
+
+
+def describe_failure(error: OSError, path: Path) -> str:
+    """What a storage that fails is told as: "no space left on /data/runs/x"."""
+    if is_full(error):
+        return f"no space left on {path}"
+    return f"cannot write {path}: {error.strerror or error}"
+
+
+def is_full(error: OSError) -> bool:
+    """True where space, or the right to more of it, has run out."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def reserve(run_dir: Path) -> RunLock:
+    """The lock of a new run: its folder is made, parents included, and nobody else's.
+
+    A folder that a start left behind, which failed before it was a run, is taken as it is.
+
+    Raises:
+        ValueError: bad name, the run exists, or another process begins it (RunBusy).
+        OSError: the storage refused; nothing is left behind.
+    """
+    check_run_name(run_dir.name)
+    run_dir.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        run_dir.mkdir()
+    if not is_unused(run_dir):
+        raise _exists(run_dir)
+    try:
+        lock = RunLock(run_dir)
+    except OSError:
+        with suppress(OSError):
+            run_dir.rmdir()
+        raise
+    if not is_unused(run_dir):  # another process has begun it just now
+        lock.release()
+        raise _exists(run_dir)
+    return lock
+
+
+def abandon(lock: RunLock) -> None:
+    """Give a run free whose start has failed: its name too, unless it has become a run."""
+    run_dir = lock.run_dir
+    with suppress(OSError):
+        if is_unused(run_dir):
+            sweep_temporary(run_dir)
+            (run_dir / CONFIG_NAME).unlink(missing_ok=True)
+            for name in _visible(run_dir) & {*TABLES}:
+                (run_dir / name).rmdir()
+    lock.release()
+    with suppress(OSError):  # it is a run, or another start holds it
+        run_dir.rmdir()
+
+
+def is_unused(run_dir: Path) -> bool:
+    """True of a folder that can become a run: there is none, it is empty, or was left by a start
+    that failed before the run had a manifest.
+    """
+    if not run_dir.is_dir():
+        return not os.path.lexists(run_dir)
+    names = _visible(run_dir) - {LOCK_NAME, TAKING_NAME}
+    tables = names & {*TABLES}
+    is_begun = tables == {*TABLES} and names - tables == {
+        CONFIG_NAME
+    }  # no file of somebody else's
+    return (names == tables or is_begun) and not any(_visible(run_dir / name) for name in tables)
+
+
+def _visible(folder: Path) -> set[str]:
+    """What is in it, but for files that a killed writer left behind."""
+    return {path.name for path in folder.iterdir()} - {path.name for path in folder.glob(".*.tmp")}
 
 
 class RunStore:
@@ -57,15 +134,15 @@ class RunStore:
         error: the OSError of the last attempt to write; None when it succeeded.
     """
 
-    def __init__(self, run_dir: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, run_dir: Path, manifest: dict[str, Any], lock: RunLock) -> None:
         self.run_dir = run_dir
         self.error: OSError | None = None
-        self._lock = RunLock(run_dir)
+        self._lock = lock
         sweep_temporary(run_dir)
         self._manifest = manifest
         self._manifest_dirty = False
         self._segments = {table: _Segment(run_dir, table) for table in TABLES}
-        self._events = b"" if _ends_with_newline(run_dir / "events.jsonl") else b"\n"
+        self._events = b"" if _ends_with_newline(run_dir / EVENTS_NAME) else b"\n"
         self._writing, self._telling = threading.Lock(), threading.Lock()
         self._closing = threading.Event()
         self._closed = False
@@ -74,55 +151,65 @@ class RunStore:
 
     @classmethod
     def create(
-        cls, run_dir: Path | str, manifest: Mapping[str, Any], config_yaml: str
+        cls,
+        run_dir: Path | str,
+        manifest: Mapping[str, Any],
+        config_yaml: str,
+        lock: RunLock | None = None,
     ) -> RunStore:
         """A new run; makes its folder, parents included.
 
         Args:
             run_dir: its last part is the run_id (see `check_run_name`).
             manifest: plain JSON; schema_version and run_id are added.
+            lock: of the folder, where it is reserved already.
 
         Raises:
-            ValueError: bad name, or the folder exists.
+            ValueError: see `reserve`.
+            OSError: the storage refused; the name is free again.
         """
         run_dir = Path(run_dir)
-        check_run_name(run_dir.name)
-        run_dir.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            run_dir.mkdir()
-        except FileExistsError:
-            raise _exists(run_dir) from None
-        for table in TABLES:
-            (run_dir / table).mkdir()
-        sync_directory(run_dir.parent)
+        lock = lock or reserve(run_dir)
         known = {"schema_version": SCHEMA_VERSION, "run_id": run_dir.name}
-        store = cls(run_dir, {**manifest, **known})
+        manifest = {**manifest, **known}
         try:
-            store.write_text("config.yaml", config_yaml)
-            write_manifest(run_dir, store._manifest)
+            sync_directory(run_dir.parent)
+            for table in TABLES:
+                (run_dir / table).mkdir(exist_ok=True)
+            write_text(run_dir / CONFIG_NAME, config_yaml)
+            write_manifest(run_dir, manifest)  # last: with it the folder is a run
+            return cls(run_dir, manifest, lock)
         except OSError:
-            store.close()
+            abandon(lock)
             raise
-        return store
 
     @classmethod
-    def open(cls, run_dir: Path | str) -> RunStore:
+    def open(cls, run_dir: Path | str, lock: RunLock | None = None) -> RunStore:
         """An existing run, to be continued in new segments.
+
+        Args:
+            lock: of the run, where it is held already; released where this fails.
 
         Raises:
             ValueError: no such run, unreadable or newer manifest, or another process writes it.
+            OSError: the storage refused.
         """
         run_dir = Path(run_dir)
         path = run_dir / MANIFEST_NAME
         if not path.exists():
             raise ValueError(f"no run in {str(run_dir)!r}: {path.name} is missing.")
+        lock = lock or RunLock(run_dir)
         try:
             manifest = read_manifest(run_dir)
+            for table in TABLES:
+                (run_dir / table).mkdir(exist_ok=True)
+            return cls(run_dir, manifest, lock)
         except DamagedFile as error:
+            lock.release()
             raise ValueError(f"cannot read {path}: {error}") from error
-        for table in TABLES:
-            (run_dir / table).mkdir(exist_ok=True)
-        return cls(run_dir, manifest)
+        except (OSError, ValueError):
+            lock.release()
+            raise
 
     @property
     def run_id(self) -> str:
@@ -145,7 +232,7 @@ class RunStore:
 
     def event(self, kind: str, **fields: object) -> None:
         """Append one line {time, kind, ...} to events.jsonl, at once."""
-        line = {"time": datetime.now(UTC).isoformat(), "kind": kind, **fields}
+        line = {"time": now().isoformat(), "kind": kind, **fields}
         with self._telling:
             self._events += json.dumps(line, default=str).encode() + b"\n"
             self._try(self._write_events)
@@ -173,6 +260,19 @@ class RunStore:
                 return False
         self.error = None
         return True
+
+    def rescue(self, folder: Path) -> int:
+        """Write what the storage has not taken to another folder; it fits into the run's own.
+
+        Returns:
+            How many rows were saved that are nowhere else.
+
+        Raises:
+            OSError: there is no space either.
+        """
+        with self._writing:
+            write_manifest(folder, self._manifest)
+            return sum(segment.rescue(folder) for segment in self._segments.values())
 
     def close(self) -> None:
         """Write what is buffered and let the run go. Closing twice is harmless.
@@ -209,6 +309,7 @@ class RunStore:
 
     def _try(self, write: Callable[[], None]) -> bool:
         try:
+            self._lock.check()
             write()
             return True
         except OSError as error:
@@ -216,15 +317,16 @@ class RunStore:
             return False
 
     def _write_all(self) -> None:
-        with self._telling:
-            self._write_events()
-        self._write_manifest()
+        """Rows first: where they do not fit, no manifest tells that they are there."""
         for segment in self._segments.values():
             segment.write()
+        self._write_manifest()
+        with self._telling:
+            self._write_events()
 
     def _write_events(self) -> None:
         if self._events:
-            with open(self.run_dir / "events.jsonl", "ab", buffering=0) as file:
+            with open(self.run_dir / EVENTS_NAME, "ab", buffering=0) as file:
                 while self._events:
                     self._events = self._events[file.write(self._events) :]
 
@@ -248,6 +350,7 @@ class _Segment:
         self._path = segment_path(self._run_dir, self._table, number)
         self._number = number
         self._rows = self._schema.empty_table()
+        self._num_fresh = 0  # rows that are not on disk
         # key -> (row number, attempt), in order of first appearance
         self._index: dict[tuple[object, ...], tuple[int, int]] = {}
         self._dirty = False
@@ -258,15 +361,27 @@ class _Segment:
             self._waiting.append((row, batch))
 
     def write(self) -> None:
+        self._take_waiting()
+        if self._dirty:
+            write_segment(self._path, self._rows)
+            self._dirty, self._num_fresh = False, 0
+        if self._rows.num_rows >= SEGMENT_ROWS:
+            self._begin(self._number + 1)
+
+    def rescue(self, folder: Path) -> int:
+        self._take_waiting()
+        if self._dirty:
+            path = segment_path(folder, self._table, self._number)
+            path.parent.mkdir(exist_ok=True)
+            write_segment(path, self._rows)
+        return self._num_fresh
+
+    def _take_waiting(self) -> None:
         with self._guard:
             waiting, self._waiting = self._waiting, []
         if waiting:
             self._merge(waiting)
-        if self._dirty:
-            write_segment(self._path, self._rows)
-            self._dirty = False
-        if self._rows.num_rows >= SEGMENT_ROWS:
-            self._begin(self._number + 1)
+            self._num_fresh += len(waiting)
 
     def _merge(self, waiting: list[tuple[Row, pa.RecordBatch]]) -> None:
         """Append; a newer row of the same key takes the older one's place."""
@@ -283,6 +398,8 @@ class _Segment:
 
 
 def _exists(run_dir: Path) -> ValueError:
+    if not (run_dir / MANIFEST_NAME).exists():
+        return ValueError(f"{str(run_dir)!r} is there and holds no run; use another name.")
     keys = set()
     for path in list_segments(run_dir, "trials"):
         try:
