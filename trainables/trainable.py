@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import cloudpickle, tune
 
-from search_spaces.records import score_on_test, so_far, wall_seconds
+from search_spaces.records import error_line, error_text, score_on_test, so_far, wall_seconds
 from search_spaces.registry import lookup
 from search_spaces.trial import TrialConfig
 from trainables import REPORT_SECONDS, TRAINERS
@@ -126,16 +126,18 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         if self.num_lost > retries:
             return self._fail(error, "failed")
         log = f"; log: {error.log}" if error.log else ""
-        result = self._report(lost=f"{why} (retry {self.num_lost} of {retries}){log}")
+        why = f"{error_line(why)} (retry {self.num_lost} of {retries}){log}"
+        result = self._report(lost=why)
         self.training, self.num_reported = None, 0
         return result
 
     def _fail(self, error: Exception, status: str) -> dict[str, Any]:
         """What is recorded begins with the log, and ends with the exception's own line."""
         if not isinstance(error, ProcessError | FunctionError):
-            return self._report(failure={"status": status, "error": traceback.format_exc()})
-        text = f"log: {error.log}\n{error}" if error.log else str(error)
-        return self._report(failure={"status": status, "error": text})
+            text = traceback.format_exc()
+        else:
+            text = f"log: {error.log}\n{error}" if error.log else str(error)
+        return self._report(failure={"status": status, "error": error_text(text)})
 
     def _is_paused(self, training: Training) -> bool:
         """True when the training has passed the report that it is to stop after for now.
@@ -158,8 +160,13 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         if self.config.get("checkpoints"):
             from trainables.checkpoints import Checkpoints, read_newest
 
-            self.checkpoints = Checkpoints(Path(self.config["checkpoints"]) / self.trial.trial_key)
-            state = read_newest(self.checkpoints.directory)
+            directory = Path(self.config["checkpoints"]) / self.trial.trial_key
+            try:
+                self.checkpoints = Checkpoints(directory)
+            except OSError as error:  # a full disk costs the state, not the training
+                self.checkpoints = None
+                self.warning = f"no state of {self.trial.trial_key} can be saved: {error}"
+            state = read_newest(directory)
             if state is None and self._share.get("begin"):
                 state = read_newest(self._shared_states(self._share["begin"]))
                 self._relabel(state["records"] if state else [])
