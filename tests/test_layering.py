@@ -59,7 +59,7 @@ MAP = {
     "tuner.recording": "tuner.config tuner.display results.records",
     "tuner.session": "tuner.version tuner.config tuner.plan tuner.campaign tuner.display "
     "tuner.recording trainables results results.records results.statistics results.report",
-    "tuner.run": "tuner.config tuner.plan tuner.session",
+    "tuner.run": "tuner.config tuner.plan tuner.display tuner.session",
     "tuner.reproduce": "tuner.version tuner.config tuner.plan tuner.session tuner.run trainables "
     "results results.records results.run",
     "tuner.measure": "tuner.config tuner.plan tuner.run trainables results results.tables "

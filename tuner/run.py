@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.config.compose import compose
-from tuner.config.schema import Config, ConfigError, plain
+from tuner.config.schema import Config, ConfigError, StorageError, plain
 from tuner.config.words import parse_words
 from tuner.config.yamltext import write_yaml
+from tuner.display.streams import drop, settle
 
 if TYPE_CHECKING:  # pyarrow
     from tuner.plan.plan import Plan
@@ -57,12 +58,17 @@ def exit_code(work: Callable[[], int]) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except StorageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 4
     except BrokenPipeError:  # e.g. `--help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop(sys.stdout)
         return 0
     except KeyboardInterrupt:
         print("\ninterrupted before anything started", file=sys.stderr)
         return 130
+    finally:
+        settle()
 
 
 def _main(words: list[str], program: str) -> int:

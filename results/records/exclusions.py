@@ -7,9 +7,9 @@ removed; undoing is a line too, and of one trial the last line holds.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
+from results.records.clock import now
 from results.records.segments import DamagedFile, write_text
 
 EXCLUSIONS_NAME = "exclusions.jsonl"
@@ -65,6 +65,6 @@ def include(run_dir: Path, trial_key: str) -> None:
 
 def _append(run_dir: Path, trial_key: str, why: str | None) -> None:
     path = run_dir / EXCLUSIONS_NAME
-    line = {"time": datetime.now(UTC).isoformat(), "trial_key": trial_key, "why": why}
+    line = {"time": now().isoformat(), "trial_key": trial_key, "why": why}
     before = path.read_text() if path.exists() else ""
     write_text(path, f"{before}{json.dumps(line)}\n")

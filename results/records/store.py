@@ -262,7 +262,9 @@ class RunStore:
         return True
 
     def rescue(self, folder: Path) -> int:
-        """Write what the storage has not taken to another folder; it fits into the run's own.
+        """Write what the storage has not taken to another folder.
+
+        Its files can be copied into the run's own at any time: they replace none.
 
         Returns:
             How many rows were saved that are nowhere else.
@@ -271,7 +273,6 @@ class RunStore:
             OSError: there is no space either.
         """
         with self._writing:
-            write_manifest(folder, self._manifest)
             return sum(segment.rescue(folder) for segment in self._segments.values())
 
     def close(self) -> None:
@@ -371,7 +372,7 @@ class _Segment:
     def rescue(self, folder: Path) -> int:
         self._take_waiting()
         if self._dirty:
-            path = segment_path(folder, self._table, self._number)
+            path = folder / self._table / f"{self._path.stem}-rescued.parquet"
             path.parent.mkdir(exist_ok=True)
             write_segment(path, self._rows)
         return self._num_fresh

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,7 +53,10 @@ class OneWorker:
         number = 0
         while not self.stopper.stop_all():
             config = self.searcher.suggest(str(number))
-            assert config is not None, "nothing runs that could be waited for"
+            if config is None:
+                assert self.searcher.waiting(), "nothing runs that could be waited for"
+                time.sleep(0.05)
+                continue
             if config == Searcher.FINISHED:
                 return
             yield config

@@ -54,6 +54,10 @@ class ConfigError(ValueError):
     """A mistake in the user's input; its text is one line: what, where, what is allowed."""
 
 
+class StorageError(RuntimeError):
+    """The disk of a run is full or gone; its text is one line: what, and where."""
+
+
 @contextlib.contextmanager
 def refusing(
     where: str = "", kinds: tuple[type[Exception], ...] = (ValueError,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from search_spaces.schedule import Schedule
@@ -44,7 +45,8 @@ def describe_path(path: Path) -> str:
 
 def say_at_once(text: str) -> None:
     """Past all buffers and locks: out of a signal's handler."""
-    os.write(2, f"\n{text}\n".encode())
+    with suppress(OSError):  # nobody reads any more
+        os.write(2, f"\n{text}\n".encode())
 
 
 def stage_lines(schedule: Schedule) -> list[str]:

@@ -6,7 +6,6 @@ import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 import ray
 
 from results import load
+from results.records.clock import now
+from results.records.lock import RunLock
 from results.records.schema import trial_from_row
 from results.records.store import RunStore
 from results.statistics.cost import devices_of, seconds_of
@@ -34,38 +35,38 @@ PACKAGES = (
 )
 
 
-def begin(plan: Plan, slots: Slots, command: str, run_dir: Path) -> tuple[Campaign, Recorder]:
-    """A new run: who decides, and who records in `run_dir`.
+def begin(plan: Plan, slots: Slots, command: str, lock: RunLock) -> tuple[Campaign, Recorder]:
+    """A new run: who decides, and who records in the folder of the lock.
 
     Raises:
-        ConfigError: there can be no such folder.
+        OSError: the storage refused.
     """
     manifest, config = make_manifest(plan, slots, command), write_yaml(plain(plan.config))
-    try:
-        store = RunStore.create(run_dir, manifest, config)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    store = RunStore.create(lock.run_dir, manifest, config, lock)
     campaign = Campaign(plan, devices_of(asdict(slots)))
-    return campaign, Recorder(store, _display(plan, slots, run_dir))
+    return campaign, Recorder(store, _display(plan, slots, lock.run_dir))
 
 
-def take_up(plan: Plan, slots: Slots, run_dir: Path) -> tuple[Campaign, Recorder]:
+def take_up(plan: Plan, slots: Slots, lock: RunLock) -> tuple[Campaign, Recorder]:
     """An earlier run: the campaign as its records left it, and who records on.
 
     Raises:
         ConfigError: the records cannot be read or continued, or are not of this plan.
+        OSError: the storage refused.
     """
+    run_dir = lock.run_dir
     campaign, display = Campaign(plan, devices_of(asdict(slots))), _display(plan, slots, run_dir)
     try:
         rows = load(run_dir).search_rows()
-        store = RunStore.open(run_dir)
+        store = RunStore.open(run_dir, lock)
         campaign.replay(rows)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    recorder = Recorder(store, display)
     for row in filter(campaign.counts, rows):
         num_rungs = campaign.num_rungs(row)
         trial, ending = trial_from_row(row), (row["status"], row["objective"])
-        display.resumed(trial, *ending, num_rungs=num_rungs, seconds=seconds_of(row))
+        recorder.show("resumed", trial, *ending, num_rungs, seconds_of(row))
     before = store.manifest
     looked = has_looked(plan, before, rows)
     store.update_manifest(
@@ -74,7 +75,6 @@ def take_up(plan: Plan, slots: Slots, run_dir: Path) -> tuple[Campaign, Recorder
         looked=looked,
         code_changes=_code_changes(plan.config, before),
     )
-    recorder = Recorder(store, display)
     recorder.remember(rows, before.get("shared_samples", 0))
     campaign.sharing.states |= recorder.kept_for_others()
     return campaign, recorder
@@ -87,8 +87,8 @@ def _code_changes(config: Config, manifest: Mapping[str, Any]) -> list[dict[str,
     is_known = bool(before) and before[-1]["code"] == code_parts(config)
     if not files or is_known:
         return before
-    now = {"at": datetime.now(UTC).isoformat(), "files": files, "code": code_parts(config)}
-    return [*before, now]
+    change = {"at": now().isoformat(), "files": files, "code": code_parts(config)}
+    return [*before, change]
 
 
 def has_looked(plan: Plan, manifest: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> bool:
@@ -108,7 +108,7 @@ def make_manifest(plan: Plan, slots: Slots, command: str) -> dict[str, Any]:
     return {
         "command": command,
         "status": "running",
-        "started_at": datetime.now(UTC).isoformat(),
+        "started_at": now().isoformat(),
         "seed": plan.config.seed,
         "scale": scale_of(plan.config),
         "recipe": asdict(plan.recipe),

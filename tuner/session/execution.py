@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import secrets
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from results.records.clock import now
+from results.records.lock import RunLock
 from results.records.segments import read_manifest
+from results.records.store import abandon, describe_failure, reserve
 from results.statistics.cost import devices_of
-from tuner.config.schema import ConfigError
+from tuner.config.schema import ConfigError, StorageError, refusing
 from tuner.display.phrases import describe_path
+from tuner.display.streams import Streams
 from tuner.plan.plan import Plan
 from tuner.session import cluster
 from tuner.session.interrupts import OK, Interrupts
+
+if TYPE_CHECKING:  # both import ray, before its variables are set
+    from tuner.campaign.campaign import Campaign
+    from tuner.recording.recorder import Recorder
 
 MAX_NAME_LENGTH = 30  # of the arms' names in a run's name
 # Imported in a helper thread while Ray starts in the main one (3 s on two cores).
@@ -47,7 +56,9 @@ def execute(
         summary: prints what a finished run found; None = the best schedule and the verdict.
 
     Raises:
-        ConfigError: the cluster cannot be used like this; nothing has been written.
+        ConfigError: the cluster cannot be used like this, or another process writes the run;
+            nothing has been written.
+        StorageError: the disk is full; a new run's name is free again.
     """
     if resume is not None and _is_finished(plan, resume):
         from tuner.display.summary import print_summary
@@ -55,44 +66,81 @@ def execute(
         (summary or print_summary)(resume)
         print(describe_path(resume))
         return OK
-    if plan.config.display != "none":
-        print("starting Ray ...", flush=True)
-    cluster.set_environment()
-    helper = threading.Thread(target=lambda: [*map(importlib.import_module, HEAVY)], daemon=True)
-    helper.start()
-    cluster.start(plan.config.cluster.address)
-    helper.join()
-    from tuner.display.summary import print_summary
-    from tuner.session.books import begin, take_up
-    from tuner.session.session import Session
+    with Streams() as streams, _claimed(plan, resume) as lock:
+        says = plan.config.display != "none"
+        for line in [*lock.notes, "starting Ray ..."] if says else ():
+            print(line, flush=True)
+        cluster.set_environment()
+        helper = threading.Thread(
+            target=lambda: [*map(importlib.import_module, HEAVY)], daemon=True
+        )
+        helper.start()
+        cluster.start(plan.config.cluster.address)
+        helper.join()
+        from tuner.display.summary import print_summary
+        from tuner.session.session import Session
 
-    interrupts = Interrupts()
-    interrupts.install()
+        interrupts = Interrupts()
+        interrupts.install()
+        try:
+            _tell_parcel(plan)
+            slots = cluster.lay_out(plan.config)
+            plan = cluster.settle(plan, slots.device)
+            if resume is not None:
+                _check_device(slots, resume)
+            campaign, recorder = _open_books(plan, slots, command, lock, is_new=resume is None)
+            store = recorder.store
+            store.event("start", command=command, slots=asdict(slots), lock=lock.notes)
+            streams.tell(lambda failure: store.event("display failed", why=failure))
+            return Session(
+                plan=plan,
+                slots=slots,
+                campaign=campaign,
+                recorder=recorder,
+                interrupts=interrupts,
+                program=program,
+                summary=summary or print_summary,
+            ).run()
+        finally:
+            import ray
+
+            ray.shutdown()
+            interrupts.restore()
+
+
+@contextlib.contextmanager
+def _claimed(plan: Plan, resume: Path | None) -> Iterator[RunLock]:
+    """The right to write the run, before anything slow begins: another driver hears it at once.
+
+    A start that fails leaves nothing behind.
+    """
+    runs_dir, name = Path(plan.config.runs_dir).resolve(), plan.config.name
+    run_dir = resume or runs_dir / (name or run_id(plan))
+    while not (resume or name) and run_dir.exists():  # begun in the same second
+        run_dir = runs_dir / run_id(plan)
     try:
-        _tell_parcel(plan)
-        slots = cluster.lay_out(plan.config)
-        plan = cluster.settle(plan, slots.device)
-        if resume is None:
-            run_dir = Path(plan.config.runs_dir).resolve() / (plan.config.name or run_id(plan))
-            campaign, recorder = begin(plan, slots, command, run_dir)
-        else:
-            _check_device(slots, resume)
-            campaign, recorder = take_up(plan, slots, resume)
-        recorder.store.event("start", command=command, slots=asdict(slots))
-        return Session(
-            plan=plan,
-            slots=slots,
-            campaign=campaign,
-            recorder=recorder,
-            interrupts=interrupts,
-            program=program,
-            summary=summary or print_summary,
-        ).run()
+        with refusing(f"resume={resume}: " if resume else f"name={name}: " if name else ""):
+            lock = RunLock(run_dir) if resume else reserve(run_dir)
+    except OSError as error:
+        raise StorageError(describe_failure(error, run_dir)) from None
+    try:
+        yield lock
     finally:
-        import ray
+        abandon(lock)
 
-        ray.shutdown()
-        interrupts.restore()
+
+def _open_books(
+    plan: Plan, slots: cluster.Slots, command: str, lock: RunLock, *, is_new: bool
+) -> tuple[Campaign, Recorder]:
+    """Those of a new run, or of an earlier one."""
+    from tuner.session.books import begin, take_up
+
+    try:
+        if is_new:
+            return begin(plan, slots, command, lock)
+        return take_up(plan, slots, lock)
+    except OSError as error:
+        raise StorageError(describe_failure(error, lock.run_dir)) from None
 
 
 def _tell_parcel(plan: Plan) -> None:
@@ -112,7 +160,7 @@ def run_id(plan: Plan) -> str:
     arms = "-".join(space.name for space in plan.spaces)[:MAX_NAME_LENGTH].strip("-")
     name = arms if preset == "none" else preset
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{safe}-{secrets.token_hex(2)}"
+    return f"{now():%Y%m%dT%H%M%SZ}-{safe}-{secrets.token_hex(2)}"
 
 
 def _is_finished(plan: Plan, run_dir: Path) -> bool:

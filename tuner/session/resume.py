@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from results.records.lock import lock_holder
+from results.records.lock import check_free
 from results.records.segments import DamagedFile, read_manifest
 from search_spaces import SPACES
 from search_spaces.registry import is_import_path
@@ -19,7 +19,16 @@ from search_spaces.space import SearchSpace
 from search_spaces.trial import Recipe
 from tuner.config.compose import find_spaces, read_keys, restore
 from tuner.config.effects import check_effects, check_trackers
-from tuner.config.schema import NAMED, Config, ConfigError, check_value, plain, show, value_of
+from tuner.config.schema import (
+    NAMED,
+    Config,
+    ConfigError,
+    check_value,
+    plain,
+    refusing,
+    show,
+    value_of,
+)
 from tuner.config.yamltext import read_yaml
 from tuner.plan.checks import check_confirm, check_hours, describe_data
 from tuner.plan.plan import Plan
@@ -59,9 +68,8 @@ def resume_run(
         stored, manifest = _load(run_dir)
     except (DamagedFile, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"resume={target}: unreadable run folder: {show(error)}") from None
-    holder = lock_holder(run_dir)
-    if holder is not None and holder.alive:
-        raise ConfigError(f"resume={target}: process {holder.pid} is still writing this run")
+    with refusing(f"resume={target}: "):
+        check_free(run_dir)
     given = _given(stored, given)
     config = _changed(stored, given)
     _check_foreign(stored, manifest, given, _user_families(stored, given, config_dir))

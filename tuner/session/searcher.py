@@ -18,6 +18,7 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
     Args:
         constants: keys that every trial's config holds besides `trial` and `schedule`.
         stopping: True once the run is to end; no trial is started from then on.
+        waiting: True while no trial is to be started.
         forget: removes states that no training begins from any more, by their keys.
     """
 
@@ -27,9 +28,11 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
         constants: dict[str, Any],
         stopping: Callable[[], bool],
         forget: Callable[[Iterable[str]], None] = lambda keys: None,
+        waiting: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
         self.campaign, self.constants, self.stopping = campaign, constants, stopping
+        self.waiting = waiting
         self.forget = forget
         self.live: dict[str, TrialConfig] = {}
 
@@ -47,6 +50,8 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
         """The next trial's config, None to wait for a running one, or FINISHED."""
         if self.stopping():
             return Searcher.FINISHED
+        if self.waiting():
+            return None
         trial = self.campaign.next()
         if trial is None:
             return Searcher.FINISHED if self.campaign.finished else None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import shutil
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,13 @@ import ray
 from ray import tune
 
 from results import load
-from results.records.store import RunStore
-from search_spaces.records import ENDED_WELL, LOST
+from results.records.clock import now
+from results.records.lock import TakenOver
+from results.records.store import RunStore, describe_failure
+from search_spaces.records import ENDED_WELL, LOST, error_line
 from trainables import trainable
 from tuner.campaign.campaign import Campaign
+from tuner.config.schema import ConfigError
 from tuner.display.phrases import describe_path, point
 from tuner.display.summary import API, print_summary, resume_command
 from tuner.plan.plan import Plan
@@ -54,7 +57,7 @@ class Session:
         """True once no further training is to begin."""
         return (
             self.interrupts.received is not None
-            or self.recorder.storage_lost
+            or self.recorder.watch_storage() is not None
             or self.campaign.given_up is not None
         )
 
@@ -62,19 +65,19 @@ class Session:
         """Train what is left, close the books; returns the exit code."""
         problem = None
         if not self.campaign.finished:
-            self.recorder.display.start()
+            self.recorder.show("start")
             for line in self.campaign.forecast.lines() if self.campaign.forecast else ():
-                self.recorder.display.say(line)
-            self.interrupts.notice = self.recorder.display.notice
+                self.recorder.say(line)
+            self.interrupts.notice = lambda text: self.recorder.display.notice(text)
             self.interrupts.leave = self._leave
             try:
                 self.train()
             except Exception as error:
-                problem = [repr(error), *str(error).strip().splitlines()][-1]
+                problem = error_line(str(error)) or repr(error)
                 self.store.event("problem", traceback=traceback.format_exc())
             finally:
                 self.interrupts.loop_ended(may_exit=self.program != API)
-                self.recorder.display.stop()
+                self.recorder.show("stop")
         return self.end(problem)
 
     def train(self) -> None:
@@ -95,8 +98,9 @@ class Session:
     def end(self, problem: str | None = None) -> int:
         """Close the books, tell the person how it ended, and return the exit code."""
         campaign, recorder, run_dir = self.campaign, self.recorder, self.store.run_dir
+        lost = recorder.settle(in_a_hurry=lambda: self.interrupts.received is not None)
         interrupted = self.interrupts.received is not None
-        problem = problem or campaign.given_up or next(iter(recorder.problems), None)
+        problem = lost or problem or campaign.given_up or next(iter(recorder.problems), None)
         if not campaign.finished and not interrupted:
             problem = problem or "the run ended before its trials did"
         if not campaign.finished or interrupted or problem:
@@ -112,8 +116,7 @@ class Session:
         try:
             self._close_books(status, problem)
         except OSError as error:
-            print(f"error: cannot write {run_dir}: {error}", file=sys.stderr)
-            print(f"what was written before is intact; go on with: {go_on}", file=sys.stderr)
+            self._tell_lost(error, go_on)
             return STORAGE_LOST
         if interrupted:
             print(f"interrupted; everything finished is kept. Go on with: {go_on}", flush=True)
@@ -127,9 +130,9 @@ class Session:
             if any(campaign.num_ended[status] for status in ENDED_WELL):
                 kept = "everything finished is kept. Go on with"
             print(f"{kept}: {go_on}", file=sys.stderr)
-            return SOME_FAILED
+            return STORAGE_LOST if lost else SOME_FAILED
         recorder.forget_shared()
-        self.summary(run_dir)
+        self._summarize()
         if self.plan.config.report:
             print(_report_line(run_dir))
         if failed:
@@ -137,6 +140,41 @@ class Session:
             print(f"  {recorder.first_error}")
         print(describe_path(run_dir))
         return SOME_FAILED if failed else OK
+
+    def _tell_lost(self, error: OSError, go_on: str) -> None:
+        """What the storage has not taken is put beside it, where there is space."""
+        run_dir = self.store.run_dir
+        if isinstance(error, TakenOver):
+            print(f"error: {error.strerror}; this one ends", file=sys.stderr)
+            return
+        print(f"error: {describe_failure(error, run_dir)}", file=sys.stderr)
+        print(f"what was written before is intact{self._rescue()}", file=sys.stderr)
+        print(f"when there is space again, go on with: {go_on}", file=sys.stderr)
+
+    def _rescue(self) -> str:
+        """Keep the rows that the storage has not taken; what to say of it."""
+        folder = None
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=f"{self.store.run_id}-"))
+            if num_rows := self.store.rescue(folder):
+                copy = shlex.join(["cp", "-r", f"{folder}/.", str(self.store.run_dir)])
+                return f", and the last {num_rows} rows are kept beside it: {copy}"
+        except OSError as error:
+            told = f"; its last rows are lost ({error_line(str(error))})"
+        else:
+            told = ""
+        shutil.rmtree(folder or "", ignore_errors=True)
+        return told
+
+    def _summarize(self) -> None:
+        """A finished run whose summary fails is still a finished run."""
+        try:
+            self.summary(self.store.run_dir)
+        except ConfigError:  # of what was asked for besides
+            raise
+        except Exception as error:
+            text = error_line(f"{type(error).__name__}: {error}")
+            print(f"warning: no summary could be printed ({text})", file=sys.stderr)
 
     def _all_diverged(self) -> str | None:
         """What to say where every training that was not lost has diverged: nothing was found."""
@@ -167,7 +205,11 @@ class Session:
             constants["function"] = ray.put(trainable.pickled(config.trainable_function))
         return tune.TuneConfig(
             search_alg=CampaignSearcher(
-                self.campaign, constants, lambda: self.stopping, self.recorder.forget_shared
+                self.campaign,
+                constants,
+                stopping=lambda: self.stopping,
+                waiting=lambda: self.recorder.storage_fails,
+                forget=self.recorder.forget_shared,
             ),
             num_samples=-1,
             max_concurrent_trials=self.slots.max_concurrent,
@@ -196,15 +238,21 @@ class Session:
 
     def _leave(self) -> None:
         """The loop does not stop after a signal: go without it."""
-        self.recorder.display.stop()
+        self.recorder.show("stop")
         os._exit(self.end())
 
     def _close_books(self, status: str, problem: str | None) -> None:
         arms = self.campaign.arms
+        self.recorder.clean()
+        if self.store.error is not None:
+            self.recorder.make_room()
+        if self.store.error is not None:  # then the rows are not there that it would tell of
+            problem = describe_failure(self.store.error, self.store.run_dir)
+            status = "failed"
         self.store.update_manifest(
             status=status,
             problem=problem,
-            ended_at=datetime.now(UTC).isoformat(),
+            ended_at=max(now().isoformat(), str(self.store.manifest.get("started_at") or "")),
             model_based=self.campaign.num_model_based,
             chosen={name: arm.chosen.config_key for name, arm in arms.items() if arm.chosen},
             shared_samples=self.recorder.num_shared_samples,
@@ -252,4 +300,5 @@ def _report_line(run_dir: Path) -> str:
     try:
         return f"report: {describe_path(write_report(load(run_dir), run_dir / REPORT_NAME))}"
     except Exception as error:  # of figures, in any version of their library
-        return f"note: no report could be written ({type(error).__name__}: {error})"
+        text = error_line(f"{type(error).__name__}: {error}")
+        return f"note: no report could be written ({text})"
