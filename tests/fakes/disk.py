@@ -24,8 +24,9 @@ class Disk:
         self.folder = str(folder)
         self.count = 0
         self.fails: Callable[[int], bool] = lambda number: False
-        for module, name in ((os, "mkdir"), (os, "replace"), (os, "fsync"), (os, "write")):
-            monkeypatch.setattr(module, name, self._guarded(getattr(module, name)))
+        for name in ("mkdir", "replace", "write"):
+            monkeypatch.setattr(os, name, self._guarded(getattr(os, name)))
+        monkeypatch.setattr(os, "fsync", self._guarded(lambda fd: None))  # no real disk is asked
         opened = self._guarded(builtins.open, self._writes)
         monkeypatch.setattr(builtins, "open", opened)
         monkeypatch.setattr(io, "open", opened)

@@ -87,7 +87,6 @@ def test_whichever_write_fails_first_the_name_is_free_again_or_the_run_goes_on(
         assert results.verify(run_dir) == []
         if outcomes[-3:] == ["resumed"] * 3:
             break
-    print(outcomes)
     assert outcomes.count("free") >= 5
     assert outcomes[-3:] == ["resumed"] * 3
     assert not list(inline.folder.glob("*/.*.tmp"))
