@@ -32,15 +32,15 @@ def test_a_clock_that_jumps_makes_no_absurd_duration(tmp_path: Path, seconds: in
     driver.wait()
     # Some seconds, and the clock is set within.
     long = [word for word in TINY if not word.startswith("epochs=")]
-    driver.tell(*long, "epochs=40", "name=jump", "report=true")
+    driver.tell(*long, "epochs=16", "name=jumped", "report=true")
     end = time.monotonic() + 60
-    while not list(tmp_path.glob("jump/epochs/*.parquet")) and time.monotonic() < end:
+    while not list(tmp_path.glob("jumped/epochs/*.parquet")) and time.monotonic() < end:
         time.sleep(0.02)
     jump.write_text(str(seconds))
     ended = driver.ended()
     driver.close()
     assert ended.code == 0, ended.err
-    run = results.load(tmp_path / "jump")
+    run = results.load(tmp_path / "jumped")
     for row in run.trials.to_pylist():
         assert timedelta(0) <= row["ended_at"] - row["started_at"] < timedelta(minutes=5)
         assert 0 <= row["train_seconds"] <= row["wall_seconds"] < 300
@@ -52,5 +52,5 @@ def test_a_clock_that_jumps_makes_no_absurd_duration(tmp_path: Path, seconds: in
     assert timedelta(0) <= over - began < timedelta(minutes=5)
     assert 0 <= time_use_info(run).slot_seconds < 300
     assert not re.search(r"-\d+ s\b|\d+ h \d+ min", ended.out)
-    assert not re.search(r"\b\d+ h \d\d min", (tmp_path / "jump" / "report.html").read_text())
+    assert not re.search(r"\b\d+ h \d\d min", (tmp_path / "jumped" / "report.html").read_text())
     count("28", "the clock is set by an hour: no negative or absurd duration", 1, 1)

@@ -123,6 +123,7 @@ def test_a_folder_of_somebody_elses_is_told(tmp_path: Path) -> None:
     assert done.stderr.endswith("not writable: Permission denied; runs_dir=DIR names another\n")
 
 
+@pytest.mark.slow
 def test_a_relative_runs_dir_lies_where_the_command_was_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inline: Inline
 ) -> None:
