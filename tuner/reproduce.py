@@ -260,9 +260,9 @@ def _epoch_differences(
 
 
 def _outcome_differences(row: Mapping[str, Any], training: Training) -> list[Difference]:
-    from results.records.clock import now
     from results.records.schema import TRIALS, trial_from_row, trial_row
     from results.records.segments import to_batch
+    from results.records.wall_time import now
 
     if not training.finished:
         return [Difference(epoch=None, column="status", recorded=row["status"], now="running")]

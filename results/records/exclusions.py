@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from results.records.clock import now
 from results.records.segments import DamagedFile, write_text
+from results.records.wall_time import now
 
 EXCLUSIONS_NAME = "exclusions.jsonl"
 MAX_WHY = 300  # characters

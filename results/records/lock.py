@@ -29,7 +29,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from results.records.clock import now
+from results.records.wall_time import now
 
 LOCK_NAME, TAKING_NAME = ".lock", ".lock.taking"
 BEAT_SECONDS = 3.0

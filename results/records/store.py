@@ -14,7 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from results.records.clock import now
 from results.records.lock import LOCK_NAME, TAKING_NAME, RunLock
 from results.records.schema import KEYS, SCHEMA_VERSION, SCHEMAS, Row
 from results.records.segments import (
@@ -34,6 +33,7 @@ from results.records.segments import (
     write_segment,
     write_text,
 )
+from results.records.wall_time import now
 
 FLUSH_SECONDS = 0.5  # a finished epoch is durable within 1 s
 MAX_RETRY_SECONDS = 5.0

@@ -14,8 +14,8 @@ import pytest
 import results
 from results.plots.arms.time_use import time_use_info
 from tests.conftest import ROOT
-from tests.fakes.drivers import TINY, Driver
 from tests.faults.counts import count
+from tests.faults.drivers import TINY, Driver
 
 
 @pytest.mark.slow
@@ -25,7 +25,7 @@ def test_a_clock_that_jumps_makes_no_absurd_duration(tmp_path: Path, seconds: in
     if compiler is None:
         pytest.skip("no C compiler")
     library, jump = tmp_path / "jump.so", tmp_path / "jump"
-    source = str(ROOT / "tests" / "fakes" / "jumping_clock.c")
+    source = str(ROOT / "tests" / "faults" / "jumping_clock.c")
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     jump.write_text("0")
     driver = Driver(tmp_path, LD_PRELOAD=str(library), JUMP=str(jump))

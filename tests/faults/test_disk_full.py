@@ -18,10 +18,10 @@ import pytest
 import results
 from results.records import store as store_module
 from tests.commands.command import SMALL, Command, reproducible
-from tests.fakes.disk import Disk
-from tests.fakes.drivers import TINY
 from tests.fakes.tune_loop import Inline
 from tests.faults.counts import count
+from tests.faults.disk import Disk
+from tests.faults.drivers import TINY
 from trainables.trainable import ScheduledTrainable
 from tuner.recording import recorder as recorder_module
 

@@ -18,8 +18,8 @@ import results
 from search_spaces.records import MAX_ERROR_BYTES
 from tests.commands.command import SMALL, Command
 from tests.conftest import ROOT
-from tests.fakes.drivers import TINY
 from tests.fakes.tune_loop import Inline
+from tests.faults.drivers import TINY
 from tuner import run as run_command
 from tuner.display.live import PlainDisplay
 from tuner.session.cluster import ENVIRONMENT

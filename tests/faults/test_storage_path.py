@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.fakes.drivers import TINY
 from tests.fakes.tune_loop import Inline
 from tests.faults.counts import count
+from tests.faults.drivers import TINY
 from tuner import run as run_command
 from tuner.session import cluster
 

@@ -16,9 +16,9 @@ import pytest
 import results
 from tests.commands.command import SMALL, Command
 from tests.conftest import ROOT
-from tests.fakes.drivers import TINY, Driver, Ended
 from tests.fakes.tune_loop import Inline
 from tests.faults.counts import count
+from tests.faults.drivers import TINY, Driver, Ended
 
 NUM_RACES = 10
 SHORT = (*TINY, "trials=1", "baseline=false")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import results
 from results.measurements.functions import functions_table, solved
-from results.records.clock import now
+from results.records.wall_time import now
 from search_spaces.registry import unknown_name
 from trainables.functions.benchmark import FUNCTIONS
 from tuner.config.compose import compose

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import results
-from results.records.clock import now
 from results.records.schema import trial_from_row
+from results.records.wall_time import now
 from results.run import Run
 from search_spaces.registry import is_import_path
 from search_spaces.space import is_baseline

@@ -16,10 +16,10 @@ from typing import Any
 
 from ray import tune
 
-from results.records.clock import now
 from results.records.lock import TakenOver
 from results.records.schema import epoch_row, trial_row
 from results.records.store import RunStore, describe_failure
+from results.records.wall_time import now
 from search_spaces.records import EpochRecord, Outcome, Status, error_line, plain_text
 from search_spaces.trial import TrialConfig
 from tuner.display.live import Display

@@ -13,10 +13,10 @@ from typing import Any
 import ray
 
 from results import load
-from results.records.clock import now
 from results.records.lock import RunLock
 from results.records.schema import trial_from_row
 from results.records.store import RunStore
+from results.records.wall_time import now
 from results.statistics.cost import devices_of, seconds_of
 from tuner.campaign.campaign import Campaign
 from tuner.config.presets import scale_of

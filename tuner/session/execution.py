@@ -12,10 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from results.records.clock import now
 from results.records.lock import RunLock
 from results.records.segments import read_manifest
 from results.records.store import abandon, describe_failure, reserve
+from results.records.wall_time import now
 from results.statistics.cost import devices_of
 from tuner.config.schema import ConfigError, StorageError, refusing
 from tuner.display.phrases import describe_path

@@ -18,9 +18,9 @@ import ray
 from ray import tune
 
 from results import load
-from results.records.clock import now
 from results.records.lock import TakenOver
 from results.records.store import RunStore, describe_failure
+from results.records.wall_time import now
 from search_spaces.records import ENDED_WELL, LOST, error_line
 from trainables import trainable
 from tuner.campaign.campaign import Campaign

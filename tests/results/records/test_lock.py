@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from results.records import lock as lock_module
-from results.records.clock import now
 from results.records.lock import RunBusy, RunLock, TakenOver, check_free, lock_holder
+from results.records.wall_time import now
 from tests.conftest import ROOT
 
 GONE_PID = 2**22 + 1  # above what Linux gives

@@ -1,6 +1,6 @@
 """Drivers in processes of their own, without Ray: each runs the commands that it is told.
 
-`python -m tests.fakes.drivers` reads a command a line (JSON: a list of words) and answers how it
+`python -m tests.faults.drivers` reads a command a line (JSON: a list of words) and answers how it
 ended. They are ready before they are told, so that several begin in the same millisecond.
 """
 
@@ -37,7 +37,7 @@ class Driver:
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fakes.drivers", str(folder)],
+            [sys.executable, "-m", "tests.faults.drivers", str(folder)],
             cwd=ROOT,
             env=os.environ | environment,
             stdin=subprocess.PIPE,

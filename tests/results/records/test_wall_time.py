@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from results.records.clock import now
+from results.records.wall_time import now
 from tests.conftest import ROOT
 from tests.test_layering import FILES
 
 # Why each of these may ask the clock that jumps.
 WALL = {
-    "results/records/clock.py": "once, as the process begins",
+    "results/records/wall_time.py": "once, as the process begins",
     "results/records/lock.py": "compared with a file's time",
     "trainables/user/server.py": "a line for a person, in a log",
     "tuner/recording/trackers.py": "what a tracker's server wants, of a process of its own",
