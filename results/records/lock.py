@@ -146,12 +146,13 @@ class RunLock:
         while True:
             with suppress(FileExistsError):
                 return self._make()
+            seen = _identity(self._path)
             holder = _read(self._path)
             if holder is not None and _lives(self._path, holder):
                 raise _busy(self.run_dir, holder)
             # Empty is how an older version leaves it, and how it is before it is written.
             is_being_made = holder is None and _is_new(self._path)
-            if is_being_made or not self._remove(holder):
+            if is_being_made or not self._remove(holder, seen):
                 time.sleep(PAUSE_SECONDS)
                 if time.monotonic() > end:
                     raise _busy(self.run_dir, holder)
@@ -172,7 +173,7 @@ class RunLock:
             self.notes.append(NO_FLOCK.format(run_dir=self.run_dir))
         return fd
 
-    def _remove(self, dead: Holder | None) -> bool:
+    def _remove(self, dead: Holder | None, seen: tuple[int, int] | None) -> bool:
         """Remove the lock of a dead driver, unless another does; False where it was not done."""
         taking = self._path.with_name(TAKING_NAME)
         try:
@@ -182,7 +183,7 @@ class RunLock:
                 taking.unlink(missing_ok=True)
             return False
         try:
-            if _read(self._path) != dead:
+            if _identity(self._path) != seen:  # another's by now, though still empty
                 return False
             self._path.unlink(missing_ok=True)
         finally:
@@ -273,6 +274,15 @@ def _is_silent(path: Path, holder: Holder) -> bool:
         if seen.alive or seen.beat != holder.beat:
             return False
     return True
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Tells this file from any that came after it under its name; None = there is none."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _is_new(path: Path) -> bool:
