@@ -43,6 +43,10 @@ class ProcessError(Exception):
         self.log = log
 
 
+class OutOfMemoryError(RuntimeError):
+    """A training did not fit into memory: another process may have room, and tries once more."""
+
+
 def lasting(error: BaseException, *, is_users: bool = False) -> Lost | None:
     """What to call a training that ended so; None where a new process may do better.
 
@@ -59,9 +63,10 @@ def lasting(error: BaseException, *, is_users: bool = False) -> Lost | None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """CUDA has a class of its own, the CPU allocator a RuntimeError."""
-    texts = ("not enough memory", "can't allocate memory", "out of memory")
-    return isinstance(error, MemoryError) or any(text in str(error) for text in texts)
+    """torch has a class of its own for GPUs, its libraries and the CPU's a RuntimeError."""
+    texts = ("not enough memory", "can't allocate memory", "out of memory", "ALLOC_FAILED")
+    is_named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    return is_named or isinstance(error, MemoryError) or any(t in str(error) for t in texts)
 
 
 class Patience:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import re
 import shutil
 import sys
 import time
@@ -12,7 +11,6 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -22,6 +20,8 @@ from results.records.store import RunStore
 from search_spaces.records import EpochRecord, Outcome, Status
 from search_spaces.trial import TrialConfig
 from tuner.display.live import Display
+from tuner.display.memory import MemoryUse
+from tuner.recording.losses import Loss, loss_of
 from tuner.recording.tracking import trial_of
 
 # What a paused training has taken so far: it stays taken, whatever becomes of the next rung.
@@ -29,7 +29,6 @@ SPENT = ("samples_seen", "optimizer_steps", "train_seconds", "wall_seconds")
 LOGS = "logs"  # folder of a run
 # The run ends (exit 4) when nothing could be written for this long.
 STORAGE_PATIENCE_SECONDS = 60.0
-ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def _guarded(method: Callable[..., None]) -> Callable[..., None]:
@@ -71,6 +70,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self.failing_since: float | None = None
         self.shared_samples: dict[str, int] = {}  # not trained again, by trial
         self.first_error = ""  # last line of the first failed trial's
+        self.causes: dict[str, str] = {}  # why we ended the worker of a trial, by its key
+        self.memory = MemoryUse()
 
     def remember(self, rows: Iterable[Mapping[str, Any]], shared_samples: int = 0) -> None:
         """Take up an earlier run: attempts go on counting, epochs stay done."""
@@ -106,6 +107,14 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         for key in keys:
             shutil.rmtree(self.checkpoints / f"shared-{key}", ignore_errors=True)
 
+    def say(self, text: str) -> None:
+        """A message for the person, through the display."""
+        self._show("say", text)
+
+    def close_display(self) -> None:
+        """Nothing more is to be painted."""
+        self._show("stop")
+
     @property
     def storage_lost(self) -> bool:
         """True when nothing could be written for STORAGE_PATIENCE_SECONDS."""
@@ -120,6 +129,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         """A training begins, or begins again after its worker died."""
         trial = trial_of(event["trial"])
         self.open[trial.trial_key] = trial
+        self.causes.pop(trial.trial_key, None)
         self._state(trial).started_at = datetime.now(UTC)
         self._write(trial, "running")
         self._show("trial_started", trial)
@@ -136,6 +146,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             self.store.add_epoch(epoch_row(self.store.run_id, trial, result["attempt"], record))
             state.epochs_done = record.epoch
             self._show("epoch_ended", trial, record)
+            self.memory.fitted(trial, record.batch_size)
         if result["shared_samples"] and trial.trial_key not in self.shared_samples:
             self.shared_samples[trial.trial_key] = result["shared_samples"]
             self.store.update_manifest(shared_samples=self.num_shared_samples)
@@ -151,12 +162,26 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             self._end(trial, result["status"], outcome=outcome, so_far=so_far, error=error)
 
     @_guarded
+    def on_trial_recover(self, **event: Any) -> None:
+        """A training whose worker was lost begins again from its newest state."""
+        tune_trial, trial = event["trial"], trial_of(event["trial"])
+        loss = self._loss(tune_trial, trial)
+        retry = f"retry {tune_trial.run_metadata.num_failures} of {tune_trial.max_failures}"
+        self.store.event("lost", trial=trial.trial_key, why=loss.line, text=loss.text)
+        self._show("say", f"{trial.space} trial {trial.trial_key}: {loss.line} ({retry})")
+
+    @_guarded
     def on_trial_error(self, **event: Any) -> None:
-        """A training whose worker died or raised more often than max_failures."""
-        file, error = event["trial"].error_file, "the worker died"
-        if file and Path(file).exists():  # the traceback that Tune kept
-            error = ANSI.sub("", Path(file).read_text(errors="replace"))
-        self._end(trial_of(event["trial"]), "failed", error=error)
+        """A training whose worker was lost more often than max_failures."""
+        trial = trial_of(event["trial"])
+        loss = self._loss(event["trial"], trial)
+        self._end(trial, loss.status, error=loss.text)
+
+    def _loss(self, tune_trial: Any, trial: TrialConfig) -> Loss:
+        loss = loss_of(tune_trial, self.causes.pop(trial.trial_key, None))
+        if loss.status == "oom":
+            self.memory.exceeded(trial, self._state(trial).epochs_done)
+        return loss
 
     @_guarded
     def interrupt(self) -> None:

@@ -26,6 +26,8 @@ ENVIRONMENT = {
     "RAY_prestart_worker_first_driver": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # A worker that does not end holds its CPUs, and a GPU's memory, for ten minutes.
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "60",
 }
 NUM_STARTS = 3
 MAX_PAUSE_SECONDS = 2.0  # between them, at random

@@ -29,6 +29,7 @@ from tuner.recording.recorder import Recorder
 from tuner.recording.tracking import Destination, make_trackers
 from tuner.session.cluster import Slots
 from tuner.session.interrupts import OK, SOME_FAILED, STORAGE_LOST, Interrupts
+from tuner.session.retries import Retries, losses_cost_one_training
 from tuner.session.searcher import CampaignSearcher
 
 
@@ -84,11 +85,12 @@ class Session:
         resources = {"cpu": self.slots.cpus_per_trial, "gpu": self.slots.gpus_per_trial}
         self.interrupts.install()  # again: Tune takes SIGUSR1
         try:
-            tune.Tuner(
-                tune.with_resources(trainable.ScheduledTrainable, resources),
-                tune_config=self._tune_config(),
-                run_config=self._run_config(scratch),
-            ).fit()
+            with losses_cost_one_training():
+                tune.Tuner(
+                    tune.with_resources(trainable.ScheduledTrainable, resources),
+                    tune_config=self._tune_config(),
+                    run_config=self._run_config(scratch),
+                ).fit()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -123,6 +125,8 @@ class Session:
             if diverged:
                 print(f"every epoch is kept: {describe_path(run_dir)}", file=sys.stderr)
                 return SOME_FAILED
+            if advice := recorder.memory.advice():
+                print(advice, file=sys.stderr)
             kept = "nothing has finished; mend it and start anew, or with the same code go on with"
             if any(campaign.num_ended[status] for status in ENDED_WELL):
                 kept = "everything finished is kept. Go on with"
@@ -135,6 +139,8 @@ class Session:
         if failed:
             print(f"{failed} of {num_ended} trials failed; the first with:")
             print(f"  {recorder.first_error}")
+        if advice := recorder.memory.advice():
+            print(advice)
         print(describe_path(run_dir))
         return SOME_FAILED if failed else OK
 
@@ -169,6 +175,7 @@ class Session:
             search_alg=CampaignSearcher(
                 self.campaign, constants, lambda: self.stopping, self.recorder.forget_shared
             ),
+            scheduler=Retries(),
             num_samples=-1,
             max_concurrent_trials=self.slots.max_concurrent,
             # A training of the user's own has a process besides; see trainables/user/process.py.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from results.records.store import RunStore
 from search_spaces.trial import TrialConfig
 from tests.fakes.trials import small_trial
+from tests.fakes.tune_loop import tune_trial as fake_trial
 from tuner.display.live import Display
 from tuner.recording.recorder import Recorder
 
@@ -25,7 +25,7 @@ class BrokenDisplay(Display):
 
 def tune_trial(trial: TrialConfig) -> Any:
     """What a callback reads of Tune's trial."""
-    return SimpleNamespace(config={"trial": json.dumps(trial.to_dict())}, error_file=None)
+    return fake_trial(0, {"trial": json.dumps(trial.to_dict())})
 
 
 def events(store: RunStore) -> list[dict[str, Any]]:
