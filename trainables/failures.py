@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 # Errors that every process would raise again.
 MISTAKES = (ValueError, TypeError, AttributeError, ImportError)
 USUAL_TIMES, MIN_SECONDS = 20.0, 600.0  # of a report, before its training counts as hanging
+FIRST_SECONDS = 4 * 3600.0  # the same, while no usual time of a report is known
 NUM_REMEMBERED = 100  # reports
 Lost = Literal["failed", "oom"]
 
@@ -73,9 +74,9 @@ class Patience:
     """How long a training may take to its next report.
 
     Args:
-        seconds: the limit; None = USUAL_TIMES the median time of a report, of this training or
-            else of those before it in this process, at least MIN_SECONDS. Before any report
-            there is no usual time, and no limit.
+        seconds: the limit; None = USUAL_TIMES the usual time of a report, at least MIN_SECONDS:
+            the median of this training's, or else the longest of those before it in this
+            process. FIRST_SECONDS before any report.
     """
 
     before: ClassVar[deque[float]] = deque(maxlen=NUM_REMEMBERED)
@@ -88,12 +89,19 @@ class Patience:
         self.before.append(seconds)
 
     def limit(self, own: Sequence[float] = ()) -> float | None:
-        """Seconds; None = no limit.
+        """Seconds; None = no limit, which only an infinite one asks for.
 
         Args:
             own: how long the newest reports of this training took, in seconds.
         """
         if self.seconds is not None:
             return self.seconds if math.isfinite(self.seconds) else None
-        known = own or self.before
-        return max(MIN_SECONDS, USUAL_TIMES * statistics.median(known)) if known else None
+        if not (own or self.before):
+            return FIRST_SECONDS
+        usual = statistics.median(own) if own else max(self.before)
+        return max(MIN_SECONDS, USUAL_TIMES * usual)
+
+
+def hang_text(seconds: float) -> str:
+    """What is said of a training that was ended for its silence."""
+    return f"no report for {seconds:.0f} s (max_report_seconds): the training was ended"

@@ -93,6 +93,8 @@ def start(address: str | None) -> None:
     set_environment()
     import ray
 
+    # What Ray's node says of each worker that has died, in colour: our recorder tells it.
+    ray._private.worker._worker_logs_enabled = False
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address is None:
         _start_here(options)

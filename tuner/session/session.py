@@ -31,6 +31,7 @@ from tuner.session.cluster import Slots
 from tuner.session.interrupts import OK, SOME_FAILED, STORAGE_LOST, Interrupts
 from tuner.session.retries import Retries, losses_cost_one_training
 from tuner.session.searcher import CampaignSearcher
+from tuner.session.watch import Watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,6 @@ class Session:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         scratch = tempfile.mkdtemp(prefix="gradtune-")
         resources = {"cpu": self.slots.cpus_per_trial, "gpu": self.slots.gpus_per_trial}
-        self.interrupts.install()  # again: Tune takes SIGUSR1
         try:
             with losses_cost_one_training():
                 tune.Tuner(
@@ -196,9 +196,23 @@ class Session:
             verbose=0,
             progress_reporter=Silence(),
             stop=StopAll(self),
-            callbacks=[self.recorder, *make_trackers(self.plan.config.track, destination)],
+            callbacks=[
+                self._watch(),
+                self.recorder,
+                *make_trackers(self.plan.config.track, destination),
+            ],
             failure_config=tune.FailureConfig(max_failures=self.plan.config.max_failures),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        )
+
+    def _watch(self) -> Watch:
+        config = self.plan.config
+        return Watch(
+            self.recorder,
+            self.slots,
+            max_report_seconds=config.max_report_seconds,
+            is_own=config.trainer == "user",
+            ready=self.interrupts.install,  # Tune has taken SIGUSR1
         )
 
     def _leave(self) -> None:
