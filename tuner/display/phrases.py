@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TextIO
 
 from search_spaces.schedule import Schedule
 from search_spaces.space import SCHEDULE_PARAMS, param_text
@@ -43,8 +46,19 @@ def describe_path(path: Path) -> str:
 
 
 def say_at_once(text: str) -> None:
-    """Past all buffers and locks: out of a signal's handler."""
-    os.write(2, f"\n{text}\n".encode())
+    """Past all buffers and locks: out of a signal's handler. The terminal may be gone."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"\n{text}\n".encode())
+
+
+def tell(text: str, stream: TextIO | None = None) -> None:
+    """Print a line; where nobody can read it any more (a closed terminal or pipe) it is lost."""
+    stream = stream or sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):  # what is buffered would fail at the exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def stage_lines(schedule: Schedule) -> list[str]:

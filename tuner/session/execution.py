@@ -55,19 +55,13 @@ def execute(
         (summary or print_summary)(resume)
         print(describe_path(resume))
         return OK
-    if plan.config.display != "none":
-        print("starting Ray ...", flush=True)
-    cluster.set_environment()
-    helper = threading.Thread(target=lambda: [*map(importlib.import_module, HEAVY)], daemon=True)
-    helper.start()
-    cluster.start(plan.config.cluster.address)
-    helper.join()
+    interrupts = Interrupts()
+    with interrupts.before_anything():
+        _start_ray(plan)
     from tuner.display.summary import print_summary
     from tuner.session.books import begin, take_up
     from tuner.session.session import Session
 
-    interrupts = Interrupts()
-    interrupts.install()
     try:
         _tell_parcel(plan)
         slots = cluster.lay_out(plan.config)
@@ -93,6 +87,17 @@ def execute(
 
         ray.shutdown()
         interrupts.restore()
+
+
+def _start_ray(plan: Plan) -> None:
+    """Start or join it, and import meanwhile what the run needs."""
+    if plan.config.display != "none":
+        print("starting Ray ...", flush=True)
+    cluster.set_environment()
+    helper = threading.Thread(target=lambda: [*map(importlib.import_module, HEAVY)], daemon=True)
+    helper.start()
+    cluster.start(plan.config.cluster.address)
+    helper.join()
 
 
 def _tell_parcel(plan: Plan) -> None:

@@ -22,7 +22,7 @@ from results.records.store import RunStore
 from search_spaces.records import ENDED_WELL, LOST
 from trainables import trainable
 from tuner.campaign.campaign import Campaign
-from tuner.display.phrases import describe_path, point
+from tuner.display.phrases import describe_path, point, tell
 from tuner.display.summary import API, print_summary, resume_command
 from tuner.plan.plan import Plan
 from tuner.recording.recorder import Recorder
@@ -32,7 +32,6 @@ from tuner.session.interrupts import OK, SOME_FAILED, STORAGE_LOST, Interrupts
 from tuner.session.retries import Retries, losses_cost_one_training
 from tuner.session.searcher import CampaignSearcher
 from tuner.session.watch import Watch
-
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
@@ -76,7 +75,7 @@ class Session:
                 self.store.event("problem", traceback=traceback.format_exc())
             finally:
                 self.interrupts.loop_ended(may_exit=self.program != API)
-                self.recorder.display.stop()
+                self.recorder.close_display()
         return self.end(problem)
 
     def train(self) -> None:
@@ -114,23 +113,26 @@ class Session:
         try:
             self._close_books(status, problem)
         except OSError as error:
-            print(f"error: cannot write {run_dir}: {error}", file=sys.stderr)
-            print(f"what was written before is intact; go on with: {go_on}", file=sys.stderr)
+            tell(f"error: cannot write {run_dir}: {error}", sys.stderr)
+            tell(f"what was written before is intact; go on with: {go_on}", sys.stderr)
             return STORAGE_LOST
         if interrupted:
-            print(f"interrupted; everything finished is kept. Go on with: {go_on}", flush=True)
+            tell(f"interrupted; everything finished is kept. Go on with: {go_on}")
             return self.interrupts.exit_code
         if problem:
-            print(f"error: {problem}", file=sys.stderr)
+            tell(f"error: {problem}", sys.stderr)
             if diverged:
-                print(f"every epoch is kept: {describe_path(run_dir)}", file=sys.stderr)
+                tell(f"every epoch is kept: {describe_path(run_dir)}", sys.stderr)
                 return SOME_FAILED
             if advice := recorder.memory.advice():
-                print(advice, file=sys.stderr)
-            kept = "nothing has finished; mend it and start anew, or with the same code go on with"
+                tell(advice, sys.stderr)
+            kept = "nothing has finished. Go on with"
             if any(campaign.num_ended[status] for status in ENDED_WELL):
                 kept = "everything finished is kept. Go on with"
-            print(f"{kept}: {go_on}", file=sys.stderr)
+            elif failed:
+                kept = "nothing has finished; mend it and start anew, or with the same code "
+                kept += "go on with"
+            tell(f"{kept}: {go_on}", sys.stderr)
             return SOME_FAILED
         recorder.forget_shared()
         self.summary(run_dir)
@@ -217,7 +219,7 @@ class Session:
 
     def _leave(self) -> None:
         """The loop does not stop after a signal: go without it."""
-        self.recorder.display.stop()
+        self.recorder.close_display()
         os._exit(self.end())
 
     def _close_books(self, status: str, problem: str | None) -> None:
