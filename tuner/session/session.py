@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -29,9 +30,13 @@ from tuner.recording.recorder import Recorder
 from tuner.recording.tracking import Destination, make_trackers
 from tuner.session.cluster import Slots
 from tuner.session.interrupts import OK, SOME_FAILED, STORAGE_LOST, Interrupts
+from tuner.session.lifeline import Lifeline, addresses_of_ray
 from tuner.session.retries import Retries, losses_cost_one_training
 from tuner.session.searcher import CampaignSearcher
 from tuner.session.watch import Watch
+
+LEAVING = threading.Lock()  # never given back
+
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
@@ -68,9 +73,13 @@ class Session:
                 self.recorder.display.say(line)
             self.interrupts.notice = self.recorder.display.notice
             self.interrupts.leave = self._leave
+            lifeline = Lifeline(addresses_of_ray(), self._leave)
             try:
-                self.train()
+                with lifeline:
+                    self.train()
             except Exception as error:
+                if dead := lifeline.verdict():
+                    self._leave(dead)
                 problem = [repr(error), *str(error).strip().splitlines()][-1]
                 self.store.event("problem", traceback=traceback.format_exc())
             finally:
@@ -217,10 +226,16 @@ class Session:
             ready=self.interrupts.install,  # Tune has taken SIGUSR1
         )
 
-    def _leave(self) -> None:
-        """The loop does not stop after a signal: go without it."""
+    def _leave(self, problem: str | None = None) -> None:
+        """The loop does not stop after a signal, or Ray has died: go without it.
+
+        Whoever comes second waits here, until the process has ended.
+        """
+        LEAVING.acquire()
         self.recorder.close_display()
-        os._exit(self.end())
+        code = self.end(problem)
+        sys.stdout.flush()
+        os._exit(code)
 
     def _close_books(self, status: str, problem: str | None) -> None:
         arms = self.campaign.arms
