@@ -9,8 +9,8 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loads
 run: .venv/installed  ## search schedules on the built-in digits
 	$(BIN)/python -m tuner.run space=poly
 
-test: test-fast  ## all tests: the fast part first
-	$(PYTEST) -m "slow and not gpu"
+test: .venv/installed  ## all tests that need no GPU
+	$(PYTEST) -m "not gpu"
 
 test-fast: .venv/installed
 	$(PYTEST) -m "not slow and not gpu"

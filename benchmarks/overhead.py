@@ -65,7 +65,7 @@ def main() -> None:
         os.environ.setdefault(name, "1")
     print(surroundings("ray", "optuna"))
     print(f"fits of {options.trials} trials of {EPOCHS} empty epochs, {options.fits} of each way")
-    cluster.start(None)
+    cluster.start(os.environ.get("RAY_ADDRESS"))  # a Ray of its own where none is named
     silence()
     with tempfile.TemporaryDirectory(prefix="gradtune-") as folder:
         plan = _plan(options.trials, Path(folder))

@@ -9,6 +9,7 @@ Ray. The function measures itself: how long it waits in `report`, a call after t
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -42,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     print(surroundings("torch", "ray"))
     print(f"trainings of {options.reports:,} reports, 3 in a fit, {options.fits} fits of each way")
-    cluster.start(None)
+    cluster.start(os.environ.get("RAY_ADDRESS"))  # a Ray of its own where none is named
     silence()
     from trainables import trainable
 

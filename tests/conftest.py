@@ -29,9 +29,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 ROOT = Path(__file__).parent.parent
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One process more than CPUs: they wait for Ray's processes about half of their time."""
-    return min(4, len(os.sched_getaffinity(0)) + 1)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """As many processes as CPUs; slow tests wait for Ray about half of their time: one more."""
+    waiting = "not slow" not in config.option.markexpr
+    return min(4, len(os.sched_getaffinity(0)) + waiting)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ MAP = {
     "tuner.plan": "tuner.config trainables results.records results.statistics",
     "tuner.campaign": "tuner.plan results.records results.statistics results.study",
     "tuner.display": "tuner.config tuner.plan results results.statistics results.arms",
-    "tuner.recording": "tuner.config tuner.display results.records",
+    "tuner.recording": "tuner.config tuner.display trainables results.records",
     "tuner.session": "tuner.version tuner.config tuner.plan tuner.campaign tuner.display "
     "tuner.recording trainables results results.records results.statistics results.report",
     "tuner.run": "tuner.config tuner.plan tuner.display tuner.session",

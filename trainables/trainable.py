@@ -22,7 +22,13 @@ from search_spaces.records import error_line, error_text, score_on_test, so_far,
 from search_spaces.registry import lookup
 from search_spaces.trial import TrialConfig
 from trainables import REPORT_SECONDS, TRAINERS
-from trainables.failures import FunctionError, Patience, ProcessError, lasting
+from trainables.failures import (
+    FunctionError,
+    OutOfMemoryError,
+    Patience,
+    ProcessError,
+    lasting,
+)
 
 if TYPE_CHECKING:  # both import torch
     from trainables.checkpoints import Checkpoints
@@ -61,6 +67,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         self.kept: list[str] = []
         self.warning: str | None = None
         self.num_lost = 0
+        self.raised: Exception | None = None
         self.saved_at, self.save_seconds = time.monotonic(), 0.0
         self.noted_at = time.monotonic()
 
@@ -91,7 +98,13 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
 
         What a new process would not cure is reported as failed; a training whose process is lost
         begins again here, in another.
+
+        Raises:
+            OutOfMemoryError: it does not fit, for now: whoever drives this decides what then, and
+                this process is not used again.
         """
+        if self.raised is not None:
+            raise self.raised
         try:
             training = self.training or self._take_up()
             begun = time.monotonic()
@@ -111,13 +124,22 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         except FunctionError as error:
             if error.status is None:
                 return self._lose(error, error.line)
+            if error.status == "oom":
+                return self._raise(OutOfMemoryError(self._describe(error)))
             return self._fail(error, error.status)
         except Exception as error:
             status = lasting(error)
-            if status is None:
-                raise
-            return self._fail(error, status)
+            if status == "oom":
+                return self._raise(OutOfMemoryError(self._describe(error)))
+            return self._raise(error) if status is None else self._fail(error, status)
         return self._report(outcome=outcome, is_paused=self._is_paused(training))
+
+    def _raise(self, error: Exception) -> dict[str, Any]:
+        """Raise it, in the next step where epochs of this one are not reported yet."""
+        self.raised = error
+        if self.training is None or len(self.training.records) == self.num_reported:
+            raise error
+        return self._report()
 
     def _lose(self, error: ProcessError | FunctionError, why: str) -> dict[str, Any]:
         """Begin again from the newest state, max_failures times."""
@@ -132,12 +154,13 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         return result
 
     def _fail(self, error: Exception, status: str) -> dict[str, Any]:
+        return self._report(failure={"status": status, "error": self._describe(error)})
+
+    def _describe(self, error: Exception) -> str:
         """What is recorded begins with the log, and ends with the exception's own line."""
         if not isinstance(error, ProcessError | FunctionError):
-            text = traceback.format_exc()
-        else:
-            text = f"log: {error.log}\n{error}" if error.log else str(error)
-        return self._report(failure={"status": status, "error": error_text(text)})
+            return error_text(traceback.format_exc())
+        return error_text(f"log: {error.log}\n{error}" if error.log else str(error))
 
     def _is_paused(self, training: Training) -> bool:
         """True when the training has passed the report that it is to stop after for now.

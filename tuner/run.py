@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -42,7 +44,8 @@ PROGRAM = "python -m tuner.run"
 def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
     """Run the command line; returns the exit code.
 
-    0 ok, 1 some trials failed, 2 bad input, 4 storage lost, 130 and 143 interrupted.
+    0 ok, 1 some trials failed, 2 bad input, 4 storage lost, 128 + its number after a signal (130
+    and 143 are Ctrl-C and SIGTERM).
 
     Args:
         program: what was typed before the words.
@@ -64,9 +67,10 @@ def exit_code(work: Callable[[], int]) -> int:
     except BrokenPipeError:  # e.g. `--help | head`
         drop(sys.stdout)
         return 0
-    except KeyboardInterrupt:
-        print("\ninterrupted before anything started", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:  # Interrupted, or Python's own for Ctrl-C
+        with contextlib.suppress(OSError):  # the terminal may be what has ended
+            print("\ninterrupted before anything started", file=sys.stderr, flush=True)
+        return 128 + getattr(error, "number", signal.SIGINT)
     finally:
         settle()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.published_files import write_published
-from tests.conftest import ROOT
+from tests.conftest import ROOT, ClusterProcess
 
 # Module -> its smallest form: words after it, with {} for a folder of its own.
 SCRIPTS: dict[str, list[str]] = {
@@ -35,10 +35,12 @@ FILES: dict[str, list[str]] = {
     "docs/papers.py": [
         *("p1_methods", "--out", "{}", "--runs", "{}/runs", "epochs=2", "confirm.seeds=2"),
         *("dataset.train_examples=200", "spaces.lr.interval.value=1", "max_concurrent=1"),
+        "cluster.address={cluster}",
     ],
     "examples/gpt.py": [
         *("trials=1", "confirm.seeds=1", "baseline=false", "dataset.train_examples=64"),
         *("space=wsd", "reports=1", "max_concurrent=1", "runs_dir={}"),
+        "cluster.address={cluster}",
     ],
 }
 # Scripts that read data which is not here -> what writes the like of it into the folder.
@@ -65,15 +67,20 @@ def test_what_a_script_imports_is_there(module: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", [*SCRIPTS, *FILES])
-def test_the_script_runs_in_its_smallest_form(script: str, tmp_path: Path) -> None:
+def test_the_script_runs_in_its_smallest_form(
+    script: str, tmp_path: Path, cluster: ClusterProcess
+) -> None:
     if script in PREPARED:
         PREPARED[script](tmp_path)
     start = ["-m", script] if script in SCRIPTS else [script]
-    words = [word.replace("{}", str(tmp_path)) for word in (SCRIPTS | FILES)[script]]
+    words = [
+        word.replace("{}", str(tmp_path)).replace("{cluster}", cluster.address)
+        for word in (SCRIPTS | FILES)[script]
+    ]
     done = subprocess.run(
         [sys.executable, *start, *words],
         cwd=ROOT,
-        env=os.environ | {"RAY_AUTH_TOKEN": "0" * 64, "PYTHONPATH": str(ROOT)},
+        env=os.environ | {"RAY_ADDRESS": cluster.address, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=300,

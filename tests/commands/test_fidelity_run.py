@@ -25,12 +25,12 @@ def test_a_search_by_rungs_is_cut_and_resumed_as_if_nothing_had_been(
     words = (*RUNGS, f"search.fidelity={fidelity}", "max_concurrent=1")
     whole = inline.run(*words, "name=whole")
     assert whole.returncode == 0, whole.stderr
-    process = command.start(*words, "name=cut")
+    # Through Ray where trainings pause there, and go on in another Tune trial.
+    process = (command if fidelity == "prefix" else inline).start(*words, "name=cut")
     wait_for(process, "[7/")
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
-    again = command if fidelity == "prefix" else inline
-    resumed = again.run(f"resume={command.folder / 'cut'}")
+    resumed = inline.run(f"resume={command.folder / 'cut'}")
     assert resumed.returncode == 0, resumed.stderr
     cut, uncut = (results.load(command.folder / name) for name in ("cut", "whole"))
     assert reproducible(cut) == reproducible(uncut)
@@ -130,20 +130,18 @@ def test_cooldowns_by_rungs_share_their_trunks_and_change_no_number(
     assert manifest["shared_samples"] > 0
 
 
-def test_a_killed_search_of_cooldowns_goes_on_from_the_states_it_finds(
-    command: Command, inline: Inline
-) -> None:
+def test_a_killed_search_of_cooldowns_goes_on_from_the_states_it_finds(inline: Inline) -> None:
     words = (*COOLDOWNS, f"epochs={EPOCHS}", "trials=8")
     whole = inline.run(*words, "name=whole")
     assert whole.returncode == 0, whole.stderr
-    process = command.start(*words, "name=cut", "search.share_prefix=true")
+    process = inline.start(*words, "name=cut", "search.share_prefix=true")
     wait_for(process, "[4/")
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
-    assert [*(command.folder / "cut" / "checkpoints").glob("shared-*/*.pt")]
-    resumed = inline.run(f"resume={command.folder / 'cut'}")
+    assert [*(inline.folder / "cut" / "checkpoints").glob("shared-*/*.pt")]
+    resumed = inline.run(f"resume={inline.folder / 'cut'}")
     assert resumed.returncode == 0, resumed.stderr
-    cut, uncut = (results.load(command.folder / name) for name in ("cut", "whole"))
+    cut, uncut = (results.load(inline.folder / name) for name in ("cut", "whole"))
     assert reproducible(cut) == reproducible(uncut)
     searched = [row for row in cut.trials.to_pylist() if row["role"] == "search"]
     trunks = [trunk(row) for row in searched]
@@ -152,12 +150,13 @@ def test_a_killed_search_of_cooldowns_goes_on_from_the_states_it_finds(
     assert manifest["shared_samples"] == len(searched) * EPOCHS * N - trained
 
 
-def test_two_workers_train_the_same_cooldowns(command: Command) -> None:
+def test_two_workers_train_the_same_cooldowns(command: Command, inline: Inline) -> None:
     words = [word for word in COOLDOWNS if not word.startswith("max_concurrent")]
     words += [f"epochs={EPOCHS}", "trials=4", "search.sampler=random", "max_concurrent=2"]
-    for name in ("alone", "shared"):
-        done = command.run(*words, f"name={name}", f"search.share_prefix={name == 'shared'}")
-        assert done.returncode == 0, done.stderr
+    done = inline.run(*words, "name=alone")
+    assert done.returncode == 0, done.stderr
+    done = command.run(*words, "name=shared", "search.share_prefix=true")
+    assert done.returncode == 0, done.stderr
     alone, shared = (results.load(command.folder / name) for name in ("alone", "shared"))
     assert reproducible(alone) == reproducible(shared)
     searched = [row for row in shared.trials.to_pylist() if row["role"] == "search"]

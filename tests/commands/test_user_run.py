@@ -41,7 +41,7 @@ def test_a_killed_and_resumed_run_has_the_rows_of_an_uninterrupted_one(
     whole = inline.run(TRAINABLE, *SMALL, "name=whole")
     assert whole.returncode == 0, whole.stderr
     assert "your default (not tuned)" in whole.stdout
-    process = command.start(TRAINABLE, *SMALL, "name=cut")
+    process = inline.start(TRAINABLE, *SMALL, "name=cut")
     wait_for(process, "[3/")
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
@@ -179,24 +179,24 @@ GPT = (
 
 
 def test_one_epoch_of_a_gpt_is_searched_by_loss_killed_resumed_judged_and_exported(
-    command: Command, inline: Inline, monkeypatch: pytest.MonkeyPatch
+    inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = inline.run(*GPT, "name=whole")
     assert whole.returncode == 0, whole.stderr
     assert " nats " in whole.stdout
-    process = command.start(*GPT, "name=cut")
+    process = inline.start(*GPT, "name=cut")
     wait_for(process, "[4/")
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
-    resumed = inline.run(f"resume={command.folder / 'cut'}", GPT[0])
+    resumed = inline.run(f"resume={inline.folder / 'cut'}", GPT[0])
     assert resumed.returncode == 0, resumed.stderr
-    cut, uncut = (results.load(command.folder / name) for name in ("cut", "whole"))
+    cut, uncut = (results.load(inline.folder / name) for name in ("cut", "whole"))
     assert reproducible(cut) == reproducible(uncut)
     best = uncut.best("wsd")
     assert best.params["interval"] == 0, "the curve is read at every step"
-    monkeypatch.chdir(command.folder)
+    monkeypatch.chdir(inline.folder)
     assert results_command.main(["export", "whole", "--schedule", "best"]) == 0
-    (schedule,) = command.folder.glob("**/schedule.csv")
+    (schedule,) = inline.folder.glob("**/schedule.csv")
     rows = [r for r in uncut.trials.to_pylist() if (r["space"], r["role"]) == ("wsd", "confirm")]
     assert len(rows) == 2
     for row in rows:

@@ -103,6 +103,7 @@ def diverge(schedule: Schedule, seed: int, report: Report) -> None:
     report(val_accuracy=math.nan)
 
 
+@pytest.mark.slow
 def test_a_run_whose_trainings_all_diverge_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +169,7 @@ def test_keys_for_what_is_the_functions_business_are_refused(word: str) -> None:
         make_plan(compose([*WORDS, word]))
 
 
+@pytest.mark.slow
 def test_any_number_of_the_functions_business_can_be_searched() -> None:
     says("Any number of them can be searched all the same")
     says("A parameter of a space that no schedule has is handed to your function, in the argument")

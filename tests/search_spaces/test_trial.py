@@ -13,7 +13,7 @@ import pytest
 from search_spaces.noise_law import NoiseLaw
 from search_spaces.registry import import_callable
 from search_spaces.schedule import make_schedule
-from search_spaces.trial import Recipe, TrialConfig, canonical_json, derive_seed
+from search_spaces.trial import Recipe, TrialConfig, canonical_json, derive_seed, sample_word
 
 RECIPE = Recipe(
     workload="digits", dataset="digits", dataset_path="/data", data_fingerprint="f00d",
@@ -244,3 +244,9 @@ def test_a_cooldown_after_the_last_stage_has_begun_is_none(
     assert trial.decays == decays
     if trial.interval < 6 and family != "constant":
         assert (trial.schedule.delta_S[-1] < trial.schedule.delta_S[0]) == decays
+
+
+def test_samples_are_called_as_the_user_does_or_the_images_of_a_network() -> None:
+    assert sample_word("tokens", "network") == sample_word("tokens", "user") == "tokens"
+    assert sample_word(None, "network") == "images"
+    assert sample_word(None, "user") == "samples"

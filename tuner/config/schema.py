@@ -391,12 +391,13 @@ class Config:
         "difference that matters; null = 0.2 points or 2 test images of an accuracy, else none")
     max_concurrent: int | None = _key(None, "trials", _at_least(1),
         "trained at once; null = what fits")
-    max_failures: int = _key(3, "retries", _at_least(0), "of a trial whose process died or hung")
+    max_failures: int = _key(3, "retries", _at_least(0),
+        "of a trial whose process died or hung; one, where it ran out of memory")
     isolate: bool | None = _key(None, "", SWITCH,
         "a fresh process for each training; null = true for trainable=, else false")
     max_report_seconds: float | None = _key(None, "s", _above(0),
         "without a report, after which a training counts as hanging; null = 20 x its usual time, "
-        "at least 600 s")
+        "at least 600 s; 4 h before the first report of all")
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     track: list[str] = field(default_factory=list,

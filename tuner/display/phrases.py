@@ -44,8 +44,8 @@ def describe_path(path: Path) -> str:
 
 
 def say_at_once(text: str) -> None:
-    """Past all buffers and locks: out of a signal's handler."""
-    with suppress(OSError):  # nobody reads any more
+    """Past all buffers and locks: out of a signal's handler. The terminal may be gone."""
+    with suppress(OSError):
         os.write(2, f"\n{text}\n".encode())
 
 

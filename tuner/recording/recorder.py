@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -20,9 +19,11 @@ from results.records.lock import TakenOver
 from results.records.schema import epoch_row, trial_row
 from results.records.store import RunStore, describe_failure
 from results.records.wall_time import now
-from search_spaces.records import EpochRecord, Outcome, Status, error_line, plain_text
+from search_spaces.records import EpochRecord, Outcome, Status, error_line
 from search_spaces.trial import TrialConfig
 from tuner.display.live import Display
+from tuner.display.memory import MemoryUse
+from tuner.recording.losses import Loss, loss_of
 from tuner.recording.tracking import trial_of
 
 # What a paused training has taken so far: it stays taken, whatever becomes of the next rung.
@@ -75,6 +76,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self.is_blind = False  # the display has failed
         self.shared_samples: dict[str, int] = {}  # not trained again, by trial
         self.first_error = ""  # last line of the first failed trial's
+        self.causes: dict[str, str] = {}  # why we ended the worker of a trial, by its key
+        self.memory = MemoryUse()
 
     def remember(self, rows: Iterable[Mapping[str, Any]], shared_samples: int = 0) -> None:
         """Take up an earlier run: attempts go on counting, epochs stay done."""
@@ -152,6 +155,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         """A training begins, or begins again after its worker died."""
         trial = trial_of(event["trial"])
         self.open[trial.trial_key] = trial
+        self.causes.pop(trial.trial_key, None)
         self._state(trial).started_at = now()
         self._write(trial, "running")
         self.show("trial_started", trial)
@@ -168,6 +172,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             self.store.add_epoch(epoch_row(self.store.run_id, trial, result["attempt"], record))
             state.epochs_done = record.epoch
             self.show("epoch_ended", trial, record)
+            self.memory.fitted(trial, record.batch_size)
         if result["shared_samples"] and trial.trial_key not in self.shared_samples:
             self.shared_samples[trial.trial_key] = result["shared_samples"]
             self.store.update_manifest(shared_samples=self.num_shared_samples)
@@ -183,12 +188,26 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             self._end(trial, result["status"], outcome=outcome, so_far=so_far, error=error)
 
     @_guarded
+    def on_trial_recover(self, **event: Any) -> None:
+        """A training whose worker was lost begins again from its newest state."""
+        tune_trial, trial = event["trial"], trial_of(event["trial"])
+        loss = self._loss(tune_trial, trial)
+        retry = f"retry {tune_trial.run_metadata.num_failures} of {tune_trial.max_failures}"
+        self.store.event("lost", trial=trial.trial_key, why=loss.line, text=loss.text)
+        self.say(f"{trial.space} trial {trial.trial_key}: {loss.line} ({retry})")
+
+    @_guarded
     def on_trial_error(self, **event: Any) -> None:
-        """A training whose worker died or raised more often than max_failures."""
-        file, error = event["trial"].error_file, "the worker died"
-        if file and Path(file).exists():  # the traceback that Tune kept
-            error = plain_text(Path(file).read_text(errors="replace"))
-        self._end(trial_of(event["trial"]), "failed", error=error)
+        """A training whose worker was lost more often than max_failures."""
+        trial = trial_of(event["trial"])
+        loss = self._loss(event["trial"], trial)
+        self._end(trial, loss.status, error=loss.text)
+
+    def _loss(self, tune_trial: Any, trial: TrialConfig) -> Loss:
+        loss = loss_of(tune_trial, self.causes.pop(trial.trial_key, None))
+        if loss.status == "oom":
+            self.memory.exceeded(trial, self._state(trial).epochs_done)
+        return loss
 
     @_guarded
     def interrupt(self) -> None:

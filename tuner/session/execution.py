@@ -7,7 +7,7 @@ import importlib
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,21 +67,12 @@ def execute(
         print(describe_path(resume))
         return OK
     with Streams() as streams, _claimed(plan, resume) as lock:
-        says = plan.config.display != "none"
-        for line in [*lock.notes, "starting Ray ..."] if says else ():
-            print(line, flush=True)
-        cluster.set_environment()
-        helper = threading.Thread(
-            target=lambda: [*map(importlib.import_module, HEAVY)], daemon=True
-        )
-        helper.start()
-        cluster.start(plan.config.cluster.address)
-        helper.join()
+        interrupts = Interrupts()
+        with interrupts.before_anything():
+            _start_ray(plan, lock.notes)
         from tuner.display.summary import print_summary
         from tuner.session.session import Session
 
-        interrupts = Interrupts()
-        interrupts.install()
         try:
             _tell_parcel(plan)
             slots = cluster.lay_out(plan.config)
@@ -141,6 +132,17 @@ def _open_books(
         return take_up(plan, slots, lock)
     except OSError as error:
         raise StorageError(describe_failure(error, lock.run_dir)) from None
+
+
+def _start_ray(plan: Plan, notes: Iterable[str]) -> None:
+    """Start or join it, and import meanwhile what the run needs; `notes` are told before."""
+    for line in [*notes, "starting Ray ..."] if plan.config.display != "none" else ():
+        print(line, flush=True)
+    cluster.set_environment()
+    helper = threading.Thread(target=lambda: [*map(importlib.import_module, HEAVY)], daemon=True)
+    helper.start()
+    cluster.start(plan.config.cluster.address)
+    helper.join()
 
 
 def _tell_parcel(plan: Plan) -> None:

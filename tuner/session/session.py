@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -26,13 +27,19 @@ from trainables import trainable
 from tuner.campaign.campaign import Campaign
 from tuner.config.schema import ConfigError
 from tuner.display.phrases import describe_path, point
+from tuner.display.streams import settle
 from tuner.display.summary import API, print_summary, resume_command
 from tuner.plan.plan import Plan
 from tuner.recording.recorder import Recorder
 from tuner.recording.tracking import Destination, make_trackers
 from tuner.session.cluster import Slots
 from tuner.session.interrupts import OK, SOME_FAILED, STORAGE_LOST, Interrupts
+from tuner.session.lifeline import Lifeline, addresses_of_ray
+from tuner.session.retries import Retries, losses_cost_one_training
 from tuner.session.searcher import CampaignSearcher
+from tuner.session.watch import Watch
+
+LEAVING = threading.Lock()  # never given back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +77,13 @@ class Session:
                 self.recorder.say(line)
             self.interrupts.notice = lambda text: self.recorder.display.notice(text)
             self.interrupts.leave = self._leave
+            lifeline = Lifeline(addresses_of_ray(), self._leave)
             try:
-                self.train()
+                with lifeline:
+                    self.train()
             except Exception as error:
+                if dead := lifeline.verdict():
+                    self._leave(dead)
                 problem = error_line(str(error)) or repr(error)
                 self.store.event("problem", traceback=traceback.format_exc())
             finally:
@@ -85,13 +96,13 @@ class Session:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         scratch = tempfile.mkdtemp(prefix="gradtune-")
         resources = {"cpu": self.slots.cpus_per_trial, "gpu": self.slots.gpus_per_trial}
-        self.interrupts.install()  # again: Tune takes SIGUSR1
         try:
-            tune.Tuner(
-                tune.with_resources(trainable.ScheduledTrainable, resources),
-                tune_config=self._tune_config(),
-                run_config=self._run_config(scratch),
-            ).fit()
+            with losses_cost_one_training():
+                tune.Tuner(
+                    tune.with_resources(trainable.ScheduledTrainable, resources),
+                    tune_config=self._tune_config(),
+                    run_config=self._run_config(scratch),
+                ).fit()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -126,9 +137,14 @@ class Session:
             if diverged:
                 print(f"every epoch is kept: {describe_path(run_dir)}", file=sys.stderr)
                 return SOME_FAILED
-            kept = "nothing has finished; mend it and start anew, or with the same code go on with"
+            if advice := recorder.memory.advice():
+                print(advice, file=sys.stderr)
+            kept = "nothing has finished. Go on with"
             if any(campaign.num_ended[status] for status in ENDED_WELL):
                 kept = "everything finished is kept. Go on with"
+            elif failed:
+                kept = "nothing has finished; mend it and start anew, or with the same code "
+                kept += "go on with"
             print(f"{kept}: {go_on}", file=sys.stderr)
             return STORAGE_LOST if lost else SOME_FAILED
         recorder.forget_shared()
@@ -138,6 +154,8 @@ class Session:
         if failed:
             print(f"{failed} of {num_ended} trials failed; the first with:")
             print(f"  {recorder.first_error}")
+        if advice := recorder.memory.advice():
+            print(advice)
         print(describe_path(run_dir))
         return SOME_FAILED if failed else OK
 
@@ -211,6 +229,7 @@ class Session:
                 waiting=lambda: self.recorder.storage_fails,
                 forget=self.recorder.forget_shared,
             ),
+            scheduler=Retries(),
             num_samples=-1,
             max_concurrent_trials=self.slots.max_concurrent,
             # A training of the user's own has a process besides; see trainables/user/process.py.
@@ -231,15 +250,35 @@ class Session:
             verbose=0,
             progress_reporter=Silence(),
             stop=StopAll(self),
-            callbacks=[self.recorder, *make_trackers(self.plan.config.track, destination)],
+            callbacks=[
+                self._watch(),
+                self.recorder,
+                *make_trackers(self.plan.config.track, destination),
+            ],
             failure_config=tune.FailureConfig(max_failures=self.plan.config.max_failures),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         )
 
-    def _leave(self) -> None:
-        """The loop does not stop after a signal: go without it."""
+    def _watch(self) -> Watch:
+        config = self.plan.config
+        return Watch(
+            self.recorder,
+            self.slots,
+            max_report_seconds=config.max_report_seconds,
+            is_own=config.trainer == "user",
+            ready=self.interrupts.install,  # Tune has taken SIGUSR1
+        )
+
+    def _leave(self, problem: str | None = None) -> None:
+        """The loop does not stop after a signal, or Ray has died: go without it.
+
+        Whoever comes second waits here, until the process has ended.
+        """
+        LEAVING.acquire()
         self.recorder.show("stop")
-        os._exit(self.end())
+        code = self.end(problem)
+        settle()
+        os._exit(code)
 
     def _close_books(self, status: str, problem: str | None) -> None:
         arms = self.campaign.arms

@@ -9,6 +9,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from markupsafe import Markup
 
 import results
 from results.__main__ import main
@@ -63,6 +64,12 @@ def page_of(run_dir) -> Page:
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
     return write_run(tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """For tests of words: no figure is drawn."""
+    monkeypatch.setattr("results.report.page.inline_svg", lambda *_: Markup("<svg></svg>"))
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +130,7 @@ def test_the_numbers_of_the_arm_table_are_those_of_the_comparison(page, run_dir)
     assert all("\n" not in cell for cell in page.texts["td"])
 
 
+@pytest.mark.usefixtures("quick")
 def test_provenance_holds_the_exact_settings(run_dir):
     text = write_report(results.load(run_dir), run_dir / "report.html").read_text()
     assert "epochs: 6" in text.partition("<pre")[2]
@@ -220,6 +228,7 @@ def test_a_report_says_what_is_damaged_unfinished_and_failed(tmp_path):
     assert any("RuntimeError: failed" in text for text in page.texts["td"])
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_damaged_manifest_and_config_still_give_a_report(tmp_path):
     run_dir = write_run(tmp_path / "run", trials=2, seeds=2)
     (run_dir / "manifest.json").write_text("{")
@@ -229,6 +238,7 @@ def test_a_damaged_manifest_and_config_still_give_a_report(tmp_path):
     assert page.tags["pre"] == 1  # the paragraph: no settings are known
 
 
+@pytest.mark.usefixtures("quick")
 def test_odd_values_in_a_manifest_do_no_harm(tmp_path):
     run_dir = write_run(tmp_path / "run", trials=1, seeds=1)
     manifest = json.loads((run_dir / "manifest.json").read_text())
@@ -237,6 +247,7 @@ def test_odd_values_in_a_manifest_do_no_harm(tmp_path):
     assert "yesterday" in page_of(run_dir).texts["dd"]
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_command_writes_the_report_and_prints_its_path(run_dir, tmp_path, capsys):
     assert main(["report", str(run_dir)]) == 0
     assert capsys.readouterr().out == f"{run_dir / 'report.html'}\n"
@@ -245,6 +256,7 @@ def test_the_command_writes_the_report_and_prints_its_path(run_dir, tmp_path, ca
     assert out.read_text() == (run_dir / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("quick")
 def test_several_runs_need_a_place_for_their_report(run_dir, tmp_path, capsys):
     other = write_run(tmp_path / "other", trials=1, seeds=3, run_seed=1)
     assert main(["report", str(run_dir), str(other)]) == 2

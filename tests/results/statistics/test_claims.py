@@ -152,6 +152,14 @@ def test_more_comparisons_need_more_seeds():
     assert {claim.seeds_needed for claim in make_claims(pairs, min_effect=0.1)} == {n - 4}
 
 
+def test_a_later_winner_needs_more_seeds_as_if_there_were_more_comparisons():
+    d = pair(0.5, 2.0, 4)
+    (claim,) = make_claims({("a", "b"): d}, min_effect=None, winners={"a": 3})
+    level = 1 - 0.025 / 6  # the third look: 3 * 2
+    n = next(n for n in range(5, 999) if stats.t.ppf(level, n - 1) * 2 / math.sqrt(n) < 0.5)
+    assert claim.seeds_needed == n - 4
+
+
 def test_seeds_needed_is_capped_and_needs_a_spread():
     assert seeds_needed(pair(0.001, 2.0, 4), min_effect=0.002) == MAX_SEEDS_NEEDED
     assert seeds_needed(paired_difference(scores(1, 2), scores(0, 0)), min_effect=0.1) is None

@@ -13,6 +13,7 @@ from results.statistics.cost import Devices, devices_of, hours_text, seconds_of
         ({"cpus_per_trial": 4.0, "gpus_per_trial": 1.0, "max_concurrent": 2}, 1.0, "GPU"),
         ({"cpus_per_trial": 1.0, "gpus_per_trial": 0.25, "max_concurrent": 4}, 0.25, "GPU"),
         ({"cpus_per_trial": 2.0, "gpus_per_trial": 0.0, "max_concurrent": 1}, 2.0, "CPU"),
+        ({}, 1.0, "CPU"),  # a record from before there were slots
     ],
 )
 def test_a_training_costs_the_gpus_it_holds_or_else_the_cpus(

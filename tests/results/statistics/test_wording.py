@@ -10,6 +10,7 @@ from results.statistics.compare import compare
 from results.statistics.paired import paired_difference
 from results.statistics.wording import (
     arm_label,
+    better_words,
     counted,
     counts,
     duration,
@@ -24,6 +25,7 @@ from results.statistics.wording import (
     short_number,
     status_counts,
 )
+from search_spaces.metric import make_metric
 
 
 @pytest.mark.parametrize(
@@ -131,3 +133,8 @@ def test_the_baseline_is_the_readers_own_default():
     assert short_label("baseline:mine") == "mine"
     assert arm_label("baseline_like") == "baseline_like"
     assert arm_label("poly") == short_label("poly") == "poly"
+
+
+def test_every_metric_says_which_way_is_better():
+    assert better_words(make_metric("val_accuracy")) == "higher is better"
+    assert better_words(make_metric("val_loss")) == "lower is better"

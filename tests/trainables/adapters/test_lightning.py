@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import functools
+import importlib
 import itertools
 import logging
 import re
@@ -27,11 +29,6 @@ from tests.fakes.followed import (
 from trainables.adapters import ScheduleBatchSampler
 from trainables.data.stream import SampleStream
 
-L = pytest.importorskip("lightning")
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint  # noqa: E402
-
-from trainables.adapters.lightning import ScheduleCallback  # noqa: E402
-
 torch.set_num_threads(1)
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 SEED = 3
@@ -46,29 +43,51 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-class Net(L.LightningModule):
-    """Two parameter groups; notes the samples of every batch and the lr of every step."""
+@functools.cache
+def lightning() -> Any:
+    """The package: imported by the first test of this file, not by everybody who collects it."""
+    return pytest.importorskip("lightning.pytorch")
 
-    def __init__(self, scheduled: bool = False) -> None:
-        super().__init__()
-        self.layers = head_and_backbone()
-        self.scheduled = scheduled
-        self.seen: list[list[int]] = []
-        self.used: list[list[float]] = []
 
-    def training_step(self, batch: list[Tensor], index: int) -> Tensor:
-        number, x = batch
-        self.seen.append(number.tolist())
-        return nn.functional.cross_entropy(self.layers(x), number % 2)
+@functools.cache
+def net_class() -> Any:
+    class Net(lightning().LightningModule):  # type: ignore[misc]
+        """Two parameter groups; notes the samples of every batch and the lr of every step."""
 
-    def configure_optimizers(self) -> Any:
-        optimizer = two_groups(self.layers)
-        optimizer.register_step_pre_hook(
-            lambda optimizer, *_: self.used.append([g["lr"] for g in optimizer.param_groups])
-        )
-        if self.scheduled:
-            return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)]
-        return optimizer
+        def __init__(self, scheduled: bool = False) -> None:
+            super().__init__()
+            self.layers = head_and_backbone()
+            self.scheduled = scheduled
+            self.seen: list[list[int]] = []
+            self.used: list[list[float]] = []
+
+        def training_step(self, batch: list[Tensor], index: int) -> Tensor:
+            number, x = batch
+            self.seen.append(number.tolist())
+            return nn.functional.cross_entropy(self.layers(x), number % 2)
+
+        def configure_optimizers(self) -> Any:
+            optimizer = two_groups(self.layers)
+            optimizer.register_step_pre_hook(
+                lambda optimizer, *_: self.used.append([g["lr"] for g in optimizer.param_groups])
+            )
+            if self.scheduled:
+                return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)]
+            return optimizer
+
+    return Net
+
+
+def follow(loader: DataLoader[Any], **options: Any) -> Any:
+    lightning()
+    adapter = importlib.import_module("trainables.adapters.lightning")
+    return adapter.ScheduleCallback(loader.batch_sampler, **options)
+
+
+def save_every_5(folder: Path) -> Any:
+    return lightning().callbacks.ModelCheckpoint(
+        folder, "{step}", every_n_train_steps=5, save_top_k=-1
+    )
 
 
 def make_loader(table: Schedule, accumulation: int) -> DataLoader[Any]:
@@ -83,7 +102,7 @@ def make_trainer(folder: Path, *callbacks: Any, **options: Any) -> Any:
         **{"enable_progress_bar": False, "enable_model_summary": False},
         **{"enable_checkpointing": False, "default_root_dir": folder},
     }
-    return L.Trainer(callbacks=[*callbacks], **(settings | options))
+    return lightning().Trainer(callbacks=[*callbacks], **(settings | options))
 
 
 def numbers(table: Schedule) -> list[list[int]]:
@@ -96,10 +115,8 @@ def numbers(table: Schedule) -> list[list[int]]:
 def test_every_group_and_every_batch_follow_the_table(
     table: Schedule, accumulation: int, tmp_path: Path
 ) -> None:
-    loader, net, told = make_loader(table, accumulation), Net(), []
-    callback = ScheduleCallback(
-        loader.batch_sampler, at_report=lambda module: told.append(module.global_step)
-    )
+    loader, net, told = make_loader(table, accumulation), net_class()(), []
+    callback = follow(loader, at_report=lambda module: told.append(module.global_step))
     trainer = make_trainer(tmp_path, callback, accumulate_grad_batches=accumulation)
     trainer.fit(net, loader)
     np.testing.assert_allclose(net.used, group_lrs(table), rtol=1e-14)
@@ -113,13 +130,13 @@ def test_every_group_and_every_batch_follow_the_table(
 def test_a_training_resumed_from_its_checkpoint_ends_with_the_same_weights(
     table: Schedule, tmp_path: Path
 ) -> None:
-    def fit(ckpt_path: str | None = None) -> Net:
+    def fit(ckpt_path: str | None = None) -> Any:
         torch.manual_seed(0)
-        loader, net = make_loader(table, 2), Net()
-        saves = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=5, save_top_k=-1)
+        loader, net = make_loader(table, 2), net_class()()
+        saves = save_every_5(tmp_path)
         trainer = make_trainer(
             tmp_path,
-            *(ScheduleCallback(loader.batch_sampler), saves),
+            *(follow(loader), saves),
             accumulate_grad_batches=2,
             enable_checkpointing=True,
         )
@@ -147,38 +164,40 @@ def test_what_differs_from_the_table_is_refused_in_one_line(
     options: dict[str, Any], told: str, tmp_path: Path
 ) -> None:
     loader = make_loader(decaying(), 1)
-    trainer = make_trainer(tmp_path, ScheduleCallback(loader.batch_sampler), **options)
+    trainer = make_trainer(tmp_path, follow(loader), **options)
     with pytest.raises(ValueError, match=re.escape(told)) as error:
-        trainer.fit(Net(), loader)
+        trainer.fit(net_class()(), loader)
     assert "\n" not in str(error.value)
 
 
 def test_another_loader_and_a_scheduler_of_its_own_are_refused(tmp_path: Path) -> None:
     loader, other = make_loader(decaying(), 1), make_loader(decaying(), 1)
-    trainer = make_trainer(tmp_path, ScheduleCallback(other.batch_sampler))
+    trainer = make_trainer(tmp_path, follow(other))
     with pytest.raises(ValueError, match="the callback's own"):
-        trainer.fit(Net(), loader)
-    trainer = make_trainer(tmp_path, ScheduleCallback(loader.batch_sampler))
+        trainer.fit(net_class()(), loader)
+    trainer = make_trainer(tmp_path, follow(loader))
     with pytest.raises(ValueError, match="returns 1 with 1 schedulers: return one optimizer"):
-        trainer.fit(Net(scheduled=True), loader)
+        trainer.fit(net_class()(scheduled=True), loader)
 
 
 def test_a_checkpoint_made_without_the_callback_is_refused(tmp_path: Path) -> None:
     table = decaying()
-    saves = ModelCheckpoint(tmp_path / "plain", "{step}", every_n_train_steps=5, save_top_k=-1)
-    make_trainer(tmp_path, saves, enable_checkpointing=True).fit(Net(), make_loader(table, 1))
+    saves = save_every_5(tmp_path / "plain")
+    make_trainer(tmp_path, saves, enable_checkpointing=True).fit(
+        net_class()(), make_loader(table, 1)
+    )
     loader = make_loader(table, 1)
-    trainer = make_trainer(tmp_path, ScheduleCallback(loader.batch_sampler))
+    trainer = make_trainer(tmp_path, follow(loader))
     with pytest.raises(ValueError, match="made without this callback"):
-        trainer.fit(Net(), loader, ckpt_path=tmp_path / "plain" / "step=5.ckpt")
+        trainer.fit(net_class()(), loader, ckpt_path=tmp_path / "plain" / "step=5.ckpt")
 
 
 def test_lightnings_own_monitor_tells_the_lr_of_the_step(tmp_path: Path) -> None:
     table, loader = decaying(), make_loader(decaying(), 1)
-    logger = L.pytorch.loggers.CSVLogger(tmp_path)
-    callbacks = (LearningRateMonitor("step"), ScheduleCallback(loader.batch_sampler))
+    logger = lightning().loggers.CSVLogger(tmp_path)
+    callbacks = (lightning().callbacks.LearningRateMonitor("step"), follow(loader))
     trainer = make_trainer(tmp_path, *callbacks, logger=logger, log_every_n_steps=1)
-    trainer.fit(Net(), loader)
+    trainer.fit(net_class()(), loader)
     rows = list(csv.DictReader((Path(logger.log_dir) / "metrics.csv").read_text().splitlines()))
     told = [[float(row["lr-SGD/pg1"]), float(row["lr-SGD/pg2"])] for row in rows]
     np.testing.assert_allclose(told, group_lrs(table), rtol=1e-6)

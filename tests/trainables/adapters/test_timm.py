@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -18,19 +21,20 @@ from tests.fakes.followed import (
     two_groups,
 )
 
-timm = pytest.importorskip("timm")
-optim = pytest.importorskip("timm.optim")
-from timm.scheduler.scheduler import Scheduler  # noqa: E402
-
-from trainables.adapters.timm import TimmScheduleLR  # noqa: E402
-
 torch.set_num_threads(1)
 DECAY = 0.5
+
+
+def follow(optimizer: torch.optim.Optimizer, table: Schedule) -> Any:
+    """timm is imported by the first test of this file, not by everybody who collects it."""
+    pytest.importorskip("timm")
+    return importlib.import_module("trainables.adapters.timm").TimmScheduleLR(optimizer, table)
 
 
 @pytest.fixture(scope="module")
 def layers() -> torch.optim.Optimizer:
     """AdamW on a tiny vision transformer, each layer at half the lr of the next."""
+    timm, optim = pytest.importorskip("timm"), pytest.importorskip("timm.optim")
     model = timm.create_model(
         "vit_tiny_patch16_224", img_size=32, embed_dim=12, depth=2, num_heads=2, num_classes=3
     )
@@ -38,7 +42,7 @@ def layers() -> torch.optim.Optimizer:
 
 
 def train_like_timm(
-    optimizer: torch.optim.Optimizer, scheduler: Scheduler, first: int, last: int, by_epoch: int
+    optimizer: torch.optim.Optimizer, scheduler: Any, first: int, last: int, by_epoch: int
 ) -> list[list[float]]:
     """lr of each group at each update, called as timm's train.py calls a scheduler."""
     seen = []
@@ -57,16 +61,16 @@ def test_layer_decay_multiplies_the_tables_lr_at_every_update(
 ) -> None:
     scales = [group["lr_scale"] for group in layers.param_groups]
     assert {DECAY**2, DECAY, 1.0} <= set(scales)
-    seen = train_like_timm(layers, TimmScheduleLR(layers, table), 0, table.num_steps(), 8)
+    seen = train_like_timm(layers, follow(layers, table), 0, table.num_steps(), 8)
     np.testing.assert_allclose(seen, group_lrs(table, tuple(scales)), rtol=1e-14)
 
 
 def test_groups_of_ones_own_and_a_restart_by_the_count_of_updates() -> None:
     table, optimizer = decaying(), two_groups(head_and_backbone())
-    train_like_timm(optimizer, TimmScheduleLR(optimizer, table), 0, 10, 8)
+    train_like_timm(optimizer, follow(optimizer, table), 0, 10, 8)
     resumed = two_groups(head_and_backbone())
     resumed.load_state_dict(optimizer.state_dict())
-    scheduler = TimmScheduleLR(resumed, table)
+    scheduler = follow(resumed, table)
     scheduler.step_update(10)
     seen = train_like_timm(resumed, scheduler, 10, table.num_steps(), 8)
     np.testing.assert_allclose(seen, group_lrs(table)[10:], rtol=1e-14)
@@ -78,7 +82,7 @@ def test_groups_of_ones_own_and_a_restart_by_the_count_of_updates() -> None:
 
 def test_momentum_is_set_where_the_schedule_lowers_it() -> None:
     table, optimizer = losing_momentum(), two_groups(head_and_backbone(), momentum=0.9)
-    scheduler = TimmScheduleLR(optimizer, table)
+    scheduler = follow(optimizer, table)
     scheduler.step_update(table.num_steps() - 1)
     assert {g["momentum"] for g in optimizer.param_groups} == {float(table.momentum_S[-1])}
     assert optimizer.param_groups[0]["lr"] == lr_by_step(table)[-1]

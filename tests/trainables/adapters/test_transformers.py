@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import itertools
 import re
 from pathlib import Path
@@ -27,12 +29,6 @@ from tests.fakes.followed import (
 )
 from trainables.adapters import ScheduleLR
 from trainables.data.stream import SampleStream
-
-transformers = pytest.importorskip("transformers")
-pytest.importorskip("accelerate")
-from transformers import Trainer, TrainingArguments  # noqa: E402
-
-from trainables.adapters.transformers import follow_schedule  # noqa: E402
 
 torch.set_num_threads(1)
 SEED = 3
@@ -64,8 +60,22 @@ class Net(nn.Module):
         return {"loss": nn.functional.cross_entropy(logits, number % 2), "logits": logits}
 
 
-class Subclass(Trainer):  # type: ignore[misc]
-    """As one writes for a loss of one's own."""
+@functools.cache
+def transformers() -> Any:
+    """The package: imported by the first test of this file, not by everybody who collects it."""
+    pytest.importorskip("accelerate")
+    return pytest.importorskip("transformers")
+
+
+@functools.cache
+def trainer_class() -> Any:
+    """A subclass, as one writes for a loss of one's own."""
+    return type("Subclass", (transformers().Trainer,), {})
+
+
+def follow_schedule(trainer: Any, table: Schedule, **options: Any) -> Any:
+    adapter = importlib.import_module("trainables.adapters.transformers")
+    return adapter.follow_schedule(trainer, table, **options)
 
 
 class Trained:
@@ -78,10 +88,10 @@ class Trained:
             **{"save_strategy": "no", "logging_steps": 1, "dataloader_pin_memory": False},
             **{"max_steps": 24, "max_grad_norm": 0.0},
         }
-        args = TrainingArguments(str(folder), **(settings | options))
+        args = transformers().TrainingArguments(str(folder), **(settings | options))
         self.model = Net()
         self.optimizer = two_groups(self.model.layers)
-        self.trainer = Subclass(
+        self.trainer = trainer_class()(
             self.model, args, train_dataset=Numbered(), optimizers=(self.optimizer, None)
         )
         self.used: list[list[float]] = []
@@ -139,14 +149,14 @@ def test_a_trainer_resumed_from_its_checkpoint_ends_with_the_same_weights(
 def test_the_trainers_own_optimizer_uses_the_table_whatever_its_learning_rate(
     tmp_path: Path,
 ) -> None:
-    args = TrainingArguments(
+    args = transformers().TrainingArguments(
         str(tmp_path),
         **{"per_device_train_batch_size": 8, "max_steps": 24, "learning_rate": 0.123},
         **{"weight_decay": 0.1, "report_to": "none", "disable_tqdm": True, "use_cpu": True},
         **{"save_strategy": "no", "logging_steps": 1, "dataloader_pin_memory": False},
         **{"dataloader_num_workers": 1, "dataloader_prefetch_factor": 4},
     )
-    trainer = Trainer(Net(), args, train_dataset=Numbered())
+    trainer = transformers().Trainer(Net(), args, train_dataset=Numbered())
     follow_schedule(trainer, decaying())
     trainer.train()
     assert len(trainer.optimizer.param_groups) == 2  # with and without weight decay

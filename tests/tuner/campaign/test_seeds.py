@@ -79,6 +79,20 @@ def test_seeds_are_added_to_all_arms_until_the_verdict_is_clear(
     assert seeds(rows) == {"lr": list(range(num)), "batch": list(range(num))}
 
 
+def test_an_arm_that_only_diverges_leaves_the_verdict_to_the_others() -> None:
+    words = (*DECIDED, "confirm.max_seeds=8", "objective=val_loss", "baseline=true")
+    running = Campaign(plan(*words))
+    seen: dict[str, set[int]] = {}
+    while not running.finished:
+        trial = running.next()
+        assert trial is not None
+        seen.setdefault(trial.space, set()).add(trial.replicate)
+        lost = trial.space == "baseline"
+        score = None if lost else clear(trial)
+        running.tell(trial, "diverged" if lost else "completed", score, score)
+    assert set(map(len, seen.values())) == {5}, "as many as where the two are alone"
+
+
 def test_without_until_decided_the_seeds_are_those_asked_for() -> None:
     rows = confirm(Campaign(plan(*FIXED, "baseline=false", "confirm.seeds=3")), open_verdict)
     assert seeds(rows) == {"lr": [0, 1, 2], "batch": [0, 1, 2]}

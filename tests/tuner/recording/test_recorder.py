@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from rich.console import RenderableType
 from results.records.store import RunStore
 from search_spaces.trial import TrialConfig
 from tests.fakes.trials import small_trial
+from tests.fakes.tune_loop import tune_trial as fake_trial
 from tuner.display.live import Display, RichDisplay
 from tuner.recording import recorder as recorder_module
 from tuner.recording.recorder import Recorder
@@ -29,7 +29,7 @@ class BrokenDisplay(Display):
 
 def tune_trial(trial: TrialConfig) -> Any:
     """What a callback reads of Tune's trial."""
-    return SimpleNamespace(config={"trial": json.dumps(trial.to_dict())}, error_file=None)
+    return fake_trial(0, {"trial": json.dumps(trial.to_dict())})
 
 
 def events(store: RunStore) -> list[dict[str, Any]]:
