@@ -96,8 +96,11 @@ class Patience:
         """
         if self.seconds is not None:
             return self.seconds if math.isfinite(self.seconds) else None
-        if not (own or self.before):
+        known = own or self.before
+        if not known:
             return FIRST_SECONDS
+        if USUAL_TIMES * max(known) <= MIN_SECONDS:  # asked at each report: no median then
+            return MIN_SECONDS
         usual = statistics.median(own) if own else max(self.before)
         return max(MIN_SECONDS, USUAL_TIMES * usual)
 

@@ -6,7 +6,9 @@ torch is imported by the worker that takes up a trial, not by the driver that na
 from __future__ import annotations
 
 import functools
+import io
 import json
+import pickle
 import socket
 import time
 import traceback
@@ -15,13 +17,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import ray
 from ray import cloudpickle, tune
 
 from search_spaces.records import error_line, error_text, score_on_test, so_far, wall_seconds
 from search_spaces.registry import lookup
 from search_spaces.trial import TrialConfig
-from trainables import REPORT_SECONDS, TRAINERS
+from trainables import REPORT_SECONDS, REPORTS_AHEAD, TRAINERS
 from trainables.failures import (
     FunctionError,
     OutOfMemoryError,
@@ -29,6 +32,7 @@ from trainables.failures import (
     ProcessError,
     lasting,
 )
+from trainables.user.handed import Bytes, Handed, lay_out, tensor_apart
 
 if TYPE_CHECKING:  # both import torch
     from trainables.checkpoints import Checkpoints
@@ -52,10 +56,11 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
     paused after that epoch, and goes on from its state when it is handed out with a later one.
     `share` in its config: after which epochs to keep the state for others, and which to begin
     from; `shared_samples` came from there, `kept` are the keys of those it has kept. `warning`: a
-    state could not be saved. `lost`: why the training begins again from its newest state.
+    state could not be saved. `lost`: why the training begins again from its newest state, or goes
+    on from an older one.
     """
 
-    report_seconds = REPORT_SECONDS
+    report_seconds, reports_ahead = REPORT_SECONDS, REPORTS_AHEAD
 
     def setup(self, config: dict[str, Any]) -> None:
         """Make ready for the trial that the config describes; the first step takes it up."""
@@ -66,6 +71,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         self.shared_samples = 0
         self.kept: list[str] = []
         self.warning: str | None = None
+        self.fallen_back: str | None = None
         self.num_lost = 0
         self.raised: Exception | None = None
         self.saved_at, self.save_seconds = time.monotonic(), 0.0
@@ -83,6 +89,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
                 "log": f"{logs}/{self.trial.trial_key}.txt" if logs else None,
                 "patience": Patience(config.get("max_report_seconds")),
                 "trainable": _fetch(function) if function else None,
+                "ahead": self.reports_ahead,
             }
         training: Training = train(self.trial, **options)
         return training
@@ -132,7 +139,8 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             if status == "oom":
                 return self._raise(OutOfMemoryError(self._describe(error)))
             return self._raise(error) if status is None else self._fail(error, status)
-        return self._report(outcome=outcome, is_paused=self._is_paused(training))
+        told, self.fallen_back = self.fallen_back, None
+        return self._report(outcome=outcome, is_paused=self._is_paused(training), lost=told)
 
     def _raise(self, error: Exception) -> dict[str, Any]:
         """Raise it, in the next step where epochs of this one are not reported yet."""
@@ -181,7 +189,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         """
         self.training = self.make_training(self.config)
         if self.config.get("checkpoints"):
-            from trainables.checkpoints import Checkpoints, read_newest
+            from trainables.checkpoints import Checkpoints, read_good, read_newest
 
             directory = Path(self.config["checkpoints"]) / self.trial.trial_key
             try:
@@ -189,7 +197,10 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             except OSError as error:  # a full disk costs the state, not the training
                 self.checkpoints = None
                 self.warning = f"no state of {self.trial.trial_key} can be saved: {error}"
-            state = read_newest(directory)
+            state, lost = read_good(directory)
+            if lost:
+                begin = f"report {len(state['records'])}" if state else "its start"
+                self.fallen_back = f"{', '.join(lost)}; it goes on from {begin}"
             if state is None and self._share.get("begin"):
                 state = read_newest(self._shared_states(self._share["begin"]))
                 self._relabel(state["records"] if state else [])
@@ -272,7 +283,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         if failure is not None:
             seconds = self._time_spent(self.training)
         return {
-            "records": [asdict(record) for record in fresh],
+            "records": [record.as_dict() for record in fresh],
             "attempt": self.checkpoints.attempt if self.checkpoints else 1,
             "host": socket.gethostname(),
             "status": ending["status"],
@@ -292,13 +303,27 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         }
 
 
-def pickled(function: Callable[..., object]) -> bytes:
-    """A function that cannot be imported, with the globals it refers to, for any process."""
-    data: bytes = cloudpickle.dumps(function)
-    return data
+class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
+    """cloudpickle's, with the bytes of large tensors apart, as NumPy keeps those of arrays."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """How the value is pickled."""
+        apart = tensor_apart(value)
+        return super().reducer_override(value) if apart is None else apart
+
+
+def pickled(function: Callable[..., object]) -> list[Bytes]:
+    """A function that cannot be imported, with the globals it refers to, for any process.
+
+    The pickle, then the bytes of its arrays and tensors, not copied; see `lay_out`.
+    """
+    stream, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
+    Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(function)
+    parts = (stream.getbuffer(), *(buffer.raw() for buffer in buffers))
+    return [np.frombuffer(part, dtype=np.uint8) for part in parts]
 
 
 @functools.cache
-def _fetch(reference: ray.ObjectRef) -> Any:
+def _fetch(reference: ray.ObjectRef) -> Handed:
     """The pickled function; it may hold much, and is fetched once per process."""
-    return ray.get(reference)
+    return lay_out(ray.get(reference))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shlex
 import signal
@@ -13,7 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.config.compose import compose
-from tuner.config.schema import Config, ConfigError, StorageError, plain
+from tuner.config.schema import (
+    Config,
+    ConfigError,
+    StorageError,
+    check_text,
+    plain,
+    refusing_paths,
+)
 from tuner.config.words import parse_words
 from tuner.config.yamltext import write_yaml
 from tuner.display.streams import drop, settle
@@ -56,6 +64,13 @@ def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
 
 def exit_code(work: Callable[[], int]) -> int:
     """The exit code of this work, or of what ended it before anything started."""
+    for number in range(3):  # a closed stream's number would go to the next file or socket
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding lacks: as its code
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return work()
     except ConfigError as error:
@@ -112,7 +127,8 @@ class Request:
         """The plan: of the earlier run, or a new one (see `tuner.plan.plan.make_plan`)."""
         from tuner.plan.plan import make_plan
 
-        return self.stored or make_plan(self.config)
+        with refusing_paths():
+            return self.stored or make_plan(self.config)
 
 
 def run_command(
@@ -165,6 +181,13 @@ def make_request(
     Args:
         config_dir, function: see `compose`.
     """
+    with refusing_paths():
+        return _request(given, config_dir, function)
+
+
+def _request(
+    given: Mapping[str, Any], config_dir: str | None, function: Callable[..., object] | None
+) -> Request:
     rest = {key: value for key, value in given.items() if key != "resume"}
     target = given.get("resume")
     if target is None:
@@ -175,7 +198,7 @@ def make_request(
         raise ConfigError("resume=: may not be empty")
     from tuner.session.resume import resume_run
 
-    plan, run_dir = resume_run(str(target), rest, config_dir, function)
+    plan, run_dir = resume_run(target, rest, config_dir, function)
     return Request(config=plan.config, run_dir=run_dir, stored=plan)
 
 
@@ -192,6 +215,8 @@ def read_command(words: list[str]) -> Command:
             config_dir = value if equals else next(queue, None)
             if not config_dir:
                 raise ConfigError("--config-dir needs a folder")
+            check_text("--config-dir", config_dir)
+            config_dir = os.path.expanduser(config_dir)
             where = ["--config-dir", config_dir]
         elif word.startswith("-"):
             raise ConfigError(f"unknown option {word!r} (known: --config-dir, --cfg, --help)")

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
+import shlex
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from results.records.events import EVENTS_NAME
 from results.records.lock import LOCK_NAME, TAKING_NAME, RunLock
 from results.records.schema import KEYS, SCHEMA_VERSION, SCHEMAS, Row
+from results.records.sealing import digest, sealed_line
 from results.records.segments import (
-    EVENTS_NAME,
+    CONFIG_NAME,
+    COPIES,
     MANIFEST_NAME,
     TABLES,
     DamagedFile,
     list_segments,
     read_manifest,
     read_segment,
+    refuse_links,
     segment_numbers,
     segment_path,
     sweep_temporary,
@@ -31,15 +35,15 @@ from results.records.segments import (
     to_batch,
     write_manifest,
     write_segment,
-    write_text,
+    write_twice,
 )
 from results.records.wall_time import now
 
 FLUSH_SECONDS = 0.5  # a finished epoch is durable within 1 s
 MAX_RETRY_SECONDS = 5.0
 SEGMENT_ROWS = 5000  # one rewrite then takes about 10 ms
+APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-CONFIG_NAME = "config.yaml"
 
 
 def check_run_name(name: str) -> None:
@@ -96,8 +100,9 @@ def abandon(lock: RunLock) -> None:
     with suppress(OSError):
         if is_unused(run_dir):
             sweep_temporary(run_dir)
-            (run_dir / CONFIG_NAME).unlink(missing_ok=True)
-            for name in _visible(run_dir) & {*TABLES}:
+            for folder in (run_dir, run_dir / COPIES):
+                (folder / CONFIG_NAME).unlink(missing_ok=True)
+            for name in _visible(run_dir) & {*TABLES, COPIES}:
                 (run_dir / name).rmdir()
     lock.release()
     with suppress(OSError):  # it is a run, or another start holds it
@@ -112,10 +117,11 @@ def is_unused(run_dir: Path) -> bool:
         return not os.path.lexists(run_dir)
     names = _visible(run_dir) - {LOCK_NAME, TAKING_NAME}
     tables = names & {*TABLES}
-    is_begun = tables == {*TABLES} and names - tables == {
-        CONFIG_NAME
-    }  # no file of somebody else's
-    return (names == tables or is_begun) and not any(_visible(run_dir / name) for name in tables)
+    copies = _visible(run_dir / COPIES) if COPIES in names else set()
+    others = names - tables - {COPIES}
+    is_begun = tables == {*TABLES} and others == {CONFIG_NAME}  # no file of somebody else's
+    is_known = (not others and not copies) or (is_begun and copies <= {CONFIG_NAME})
+    return is_known and not any(_visible(run_dir / name) for name in tables)
 
 
 def _visible(folder: Path) -> set[str]:
@@ -141,8 +147,12 @@ class RunStore:
         sweep_temporary(run_dir)
         self._manifest = manifest
         self._manifest_dirty = False
-        self._segments = {table: _Segment(run_dir, table) for table in TABLES}
-        self._events = b"" if _ends_with_newline(run_dir / EVENTS_NAME) else b"\n"
+        known = manifest.setdefault("segments", {})
+        self._segments = {
+            table: _Segment(run_dir, table, self.run_id, known.setdefault(table, {}))
+            for table in TABLES
+        }
+        self._events, self._num_events = _end_of_events(run_dir)
         self._writing, self._telling = threading.Lock(), threading.Lock()
         self._closing = threading.Event()
         self._closed = False
@@ -170,16 +180,21 @@ class RunStore:
         """
         run_dir = Path(run_dir)
         lock = lock or reserve(run_dir)
+        config = config_yaml.encode()
         known = {"schema_version": SCHEMA_VERSION, "run_id": run_dir.name}
+        known |= {"files": {CONFIG_NAME: digest(config)}, "segments": {t: {} for t in TABLES}}
         manifest = {**manifest, **known}
         try:
             sync_directory(run_dir.parent)
             for table in TABLES:
                 (run_dir / table).mkdir(exist_ok=True)
-            write_text(run_dir / CONFIG_NAME, config_yaml)
-            write_manifest(run_dir, manifest)  # last: with it the folder is a run
+            write_twice(run_dir, CONFIG_NAME, config)
+            # Last: with it the folder is a run.
+            write_manifest(run_dir, manifest | {"events": 0})
             return cls(run_dir, manifest, lock)
         except OSError:
+            with suppress(OSError):  # its copy may be what failed
+                (run_dir / MANIFEST_NAME).unlink(missing_ok=True)
             abandon(lock)
             raise
 
@@ -191,10 +206,12 @@ class RunStore:
             lock: of the run, where it is held already; released where this fails.
 
         Raises:
-            ValueError: no such run, unreadable or newer manifest, or another process writes it.
+            ValueError: no such run, unreadable or newer manifest, a symbolic link in the folder,
+                or another process writes it.
             OSError: the storage refused.
         """
         run_dir = Path(run_dir)
+        refuse_links(run_dir)
         path = run_dir / MANIFEST_NAME
         if not path.exists():
             raise ValueError(f"no run in {str(run_dir)!r}: {path.name} is missing.")
@@ -224,17 +241,22 @@ class RunStore:
 
     def add_epoch(self, row: Row) -> None:
         """Record one finished epoch (see records.epoch_row); ValueError if it does not fit."""
-        self._add("epochs", row)
+        self._add("epochs", [row])
+
+    def add_epochs(self, rows: Sequence[Row]) -> None:
+        """Record several at once; ValueError if one does not fit: those before it are kept."""
+        self._add("epochs", rows)
 
     def add_trial(self, row: Row) -> None:
         """Record a trial's state in place of its earlier row; ValueError if it does not fit."""
-        self._add("trials", row)
+        self._add("trials", [row])
 
     def event(self, kind: str, **fields: object) -> None:
         """Append one line {time, kind, ...} to events.jsonl, at once."""
         line = {"time": now().isoformat(), "kind": kind, **fields}
         with self._telling:
-            self._events += json.dumps(line, default=str).encode() + b"\n"
+            self._num_events += 1
+            self._events += sealed_line(line, self._num_events)
             self._try(self._write_events)
 
     def update_manifest(self, **fields: object) -> None:
@@ -243,15 +265,6 @@ class RunStore:
             self._manifest |= fields
             self._manifest_dirty = True
             self._try(self._write_manifest)
-
-    def write_text(self, name: str, text: str) -> None:
-        """Replace a small text file of the run, atomically.
-
-        Raises:
-            OSError: the storage refused.
-        """
-        assert Path(name).name == name, "a plain file name, not a path"
-        write_text(self.run_dir / name, text)
 
     def flush(self) -> bool:
         """Write what is buffered now; True when everything is on disk, else see `error`."""
@@ -287,7 +300,7 @@ class RunStore:
         self._closing.set()
         self._thread.join()
         try:
-            if not self.flush():
+            if not (self.flush() and self._seal()):
                 assert self.error is not None, "a failed flush leaves its error"
                 raise self.error
         finally:
@@ -299,9 +312,9 @@ class RunStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _add(self, table: str, row: Row) -> None:
+    def _add(self, table: str, rows: Sequence[Row]) -> None:
         assert not self._closed, "a closed store takes no rows"
-        self._segments[table].add(row)
+        self._segments[table].add(rows)
 
     def _run(self) -> None:
         delay = FLUSH_SECONDS
@@ -317,77 +330,119 @@ class RunStore:
             self.error = error
             return False
 
+    def _seal(self) -> bool:
+        """What the manifest says of the segments is final; True when it is on disk."""
+        with self._writing:
+            for segment in self._segments.values():
+                segment.seal()
+            return self._try(self._write_manifest)
+
     def _write_all(self) -> None:
         """Rows first: where they do not fit, no manifest tells that they are there."""
-        for segment in self._segments.values():
-            segment.write()
-        self._write_manifest()
+        # Epochs of a trial are added before its end, so they are taken after and written before.
+        for table in reversed(TABLES):
+            self._segments[table].collect()
+        for table in TABLES:
+            self._manifest_dirty |= self._segments[table].write()
+        if self._manifest_dirty:
+            self._write_manifest()
         with self._telling:
             self._write_events()
 
     def _write_events(self) -> None:
         if self._events:
-            with open(self.run_dir / EVENTS_NAME, "ab", buffering=0) as file:
+            fd = os.open(self.run_dir / EVENTS_NAME, APPENDING, 0o666)
+            with open(fd, "ab", buffering=0) as file:
                 while self._events:
                     self._events = self._events[file.write(self._events) :]
 
     def _write_manifest(self) -> None:
-        if self._manifest_dirty:
-            write_manifest(self.run_dir, self._manifest)
-            self._manifest_dirty = False
+        on_disk = self._num_events - self._events.count(b"\n")
+        write_manifest(self.run_dir, self._manifest | {"events": max(0, on_disk)})
+        self._manifest_dirty = False
 
 
 class _Segment:
-    """The open segment of one table: rows on disk, and rows waiting for the next rewrite."""
+    """The open segment of one table: rows on disk, and rows waiting for the next rewrite.
 
-    def __init__(self, run_dir: Path, table: str) -> None:
-        self._run_dir, self._table = run_dir, table
+    Attributes:
+        known: what the manifest says of the table's segments, by number: nothing of the open
+            one, of the others their rows and checksum.
+    """
+
+    def __init__(self, run_dir: Path, table: str, run_id: str, known: dict[str, Any]) -> None:
+        self._run_dir, self._table, self._run_id = run_dir, table, run_id
         self._schema = SCHEMAS[table]
-        self._begin(max(segment_numbers(run_dir, table), default=-1) + 1)
-        self._waiting: list[tuple[Row, pa.RecordBatch]] = []
+        self.known = known
+        self._begin(next_number(run_dir, table, known))
+        self._waiting: list[tuple[Sequence[Row], pa.RecordBatch]] = []
         self._guard = threading.Lock()
 
     def _begin(self, number: int) -> None:
         self._path = segment_path(self._run_dir, self._table, number)
         self._number = number
+        self._digest = ""
         self._rows = self._schema.empty_table()
         self._num_fresh = 0  # rows that are not on disk
         # key -> (row number, attempt), in order of first appearance
         self._index: dict[tuple[object, ...], tuple[int, int]] = {}
         self._dirty = False
 
-    def add(self, row: Row) -> None:
-        batch = to_batch(row, self._schema)
+    def add(self, rows: Sequence[Row]) -> None:
+        try:
+            batch = to_batch(rows, self._schema)
+        except ValueError:
+            if len(rows) == 1:
+                raise
+            for row in rows:
+                self.add([row])
+            return
         with self._guard:
-            self._waiting.append((row, batch))
-
-    def write(self) -> None:
-        self._take_waiting()
-        if self._dirty:
-            write_segment(self._path, self._rows)
-            self._dirty, self._num_fresh = False, 0
-        if self._rows.num_rows >= SEGMENT_ROWS:
-            self._begin(self._number + 1)
+            self._waiting.append((rows, batch))
 
     def rescue(self, folder: Path) -> int:
-        self._take_waiting()
+        self.collect()
         if self._dirty:
             path = folder / self._table / f"{self._path.stem}-rescued.parquet"
             path.parent.mkdir(exist_ok=True)
-            write_segment(path, self._rows)
+            write_segment(path, self._rows, run_id=self._run_id)
         return self._num_fresh
 
-    def _take_waiting(self) -> None:
+    def collect(self) -> None:
+        """Take what is waiting to the rows of the next rewrite."""
         with self._guard:
             waiting, self._waiting = self._waiting, []
         if waiting:
             self._merge(waiting)
-            self._num_fresh += len(waiting)
+            self._num_fresh += sum(len(rows) for rows, _ in waiting)
 
-    def _merge(self, waiting: list[tuple[Row, pa.RecordBatch]]) -> None:
+    def write(self) -> bool:
+        """Bring the rows to the disk; True where the manifest has to tell of another segment."""
+        if self._dirty:
+            copy = segment_path(self._run_dir / COPIES, self._table, self._number)
+            data = write_segment(self._path, self._rows, run_id=self._run_id, copy=copy)
+            self._digest = digest(data)
+            self._dirty, self._num_fresh = False, 0
+        is_full = self._rows.num_rows >= SEGMENT_ROWS
+        is_news = bool(self._digest) and (is_full or str(self._number) not in self.known)
+        if is_news:
+            self.known[str(self._number)] = {}
+        if is_full:
+            self.seal()
+            self._begin(self._number + 1)
+        return is_news
+
+    def seal(self) -> None:
+        """Tell the manifest what the segment holds; no row comes to it any more."""
+        if self._digest:
+            sealed = {"rows": self._rows.num_rows, "sha256": self._digest}
+            self.known[str(self._number)] = sealed
+
+    def _merge(self, waiting: list[tuple[Sequence[Row], pa.RecordBatch]]) -> None:
         """Append; a newer row of the same key takes the older one's place."""
         batches = [*self._rows.to_batches(), *(batch for _, batch in waiting)]
-        for number, (row, _) in enumerate(waiting, start=self._rows.num_rows):
+        rows = (row for some, _ in waiting for row in some)
+        for number, row in enumerate(rows, start=self._rows.num_rows):
             key = tuple(row[name] for name in KEYS[self._table])
             if row["attempt"] >= self._index.get(key, (0, row["attempt"]))[1]:
                 self._index[key] = (number, row["attempt"])
@@ -407,12 +462,21 @@ def _exists(run_dir: Path) -> ValueError:
             keys |= set(read_segment(path, SCHEMAS["trials"])["trial_key"].to_pylist())
         except (DamagedFile, ValueError):
             continue
-    name = run_dir.name
     return ValueError(
-        f"run {name!r} exists ({len(keys)} trials); use resume={name} or another name."
+        f"run {run_dir.name!r} exists ({len(keys)} trials); use "
+        f"{shlex.quote(f'resume={run_dir}')} or another name."
     )
 
 
-def _ends_with_newline(path: Path) -> bool:
+def next_number(run_dir: Path, table: str, known: Mapping[str, Any]) -> int:
+    """The number of a new segment: above all that are there or once were."""
+    there = segment_numbers(run_dir, table) | segment_numbers(run_dir / COPIES, table)
+    return max(there | {int(number) for number in known if number.isdigit()}, default=-1) + 1
+
+
+def _end_of_events(run_dir: Path) -> tuple[bytes, int]:
+    """What closes a torn last line, and the number of lines."""
+    path = run_dir / EVENTS_NAME
     content = path.read_bytes() if path.exists() else b""
-    return not content or content.endswith(b"\n")
+    is_torn = bool(content) and not content.endswith(b"\n")
+    return (b"\n" if is_torn else b""), len(content.splitlines())

@@ -174,6 +174,6 @@ def _time(text: str | None) -> str | None:
 
 def _config(run_dir: Path) -> str:
     try:
-        return (run_dir / "config.yaml").read_text()
+        return (run_dir / "config.yaml").read_text(encoding="utf-8")
     except (OSError, UnicodeError):
         return ""

@@ -27,10 +27,13 @@ from tuner.config.schema import (
     Config,
     ConfigError,
     StorageError,
+    check_text,
     check_value,
     refusing,
     value_of,
 )
+from tuner.config.words import shell_word
+from tuner.plan.host import PLACES, WISHES, find_ray_folder
 from tuner.plan.usercode import check_trainable, code_digest
 
 ANSWER_SECONDS = 8.0  # of a cluster's head
@@ -58,7 +61,10 @@ def check_surroundings(config: Config, run_dir: Path | None) -> None:
     """
     if config.cluster.address is not None:
         check_address(config.cluster.address)
+    else:
+        find_ray_folder()
     key, folder = ("resume", run_dir) if run_dir else ("runs_dir", Path(config.runs_dir))
+    check_text("runs_dir", str(folder.absolute()))
     try:
         _probe(folder)
         _check_name(config.name if run_dir is None else None, folder)
@@ -88,7 +94,8 @@ def _check_name(name: str | None, folder: Path) -> None:
         return
     if (folder / name / MANIFEST_NAME).exists():
         raise ConfigError(
-            f"name={name}: this run exists; use resume={folder / name} or another name"
+            f"name={name}: this run exists; use "
+            f"{shell_word('resume', str(folder / name))} or another name"
         )
     raise ConfigError(f"name={name}: {folder / name} holds no run; use another name")
 
@@ -96,7 +103,8 @@ def _check_name(name: str | None, folder: Path) -> None:
 def check_address(address: str) -> None:
     """Raise ConfigError unless something answers at this address of a cluster's head."""
     if address == "auto":
-        note = Path("/tmp/ray/ray_current_cluster")  # left there by `ray start`
+        places = filter(None, map(os.environ.get, WISHES))
+        note = Path(next(places, PLACES[0])) / "ray" / "ray_current_cluster"  # of `ray start`
         address = os.environ.get("RAY_ADDRESS") or (note.read_text() if note.exists() else "")
         if not address:
             raise ConfigError("cluster.address=auto: no running Ray cluster found on this machine")
@@ -112,8 +120,9 @@ def check_address(address: str) -> None:
         raise ConfigError(f"cluster.address={address}: does not answer ({error})") from None
     import grpc
 
-    # ray.init would wait without end for a port that accepts and stays silent.
-    with grpc.insecure_channel(address) as channel:
+    # ray.init would wait without end for a port that accepts and stays silent. As Ray does, past
+    # any proxy.
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=ANSWER_SECONDS)
         except grpc.FutureTimeoutError:

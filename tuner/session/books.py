@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,7 @@ from tuner.plan.plan import Plan
 from tuner.plan.usercode import changed_parts, code_folder, code_parts
 from tuner.recording.recorder import LOGS, Recorder
 from tuner.session.cluster import Slots
-from tuner.version import git_state, revision
-
-PACKAGES = (
-    *("gradtune", "torch", "torchvision", "ray", "optuna", "pyarrow", "PyYAML", "numpy", "scipy"),
-)
+from tuner.version import changed_versions, git_state, revision, versions
 
 
 def begin(plan: Plan, slots: Slots, command: str, lock: RunLock) -> tuple[Campaign, Recorder]:
@@ -74,6 +70,7 @@ def take_up(plan: Plan, slots: Slots, lock: RunLock) -> tuple[Campaign, Recorder
         config=plain(plan.config),
         looked=looked,
         code_changes=_code_changes(plan.config, before),
+        version_changes=_version_changes(before),
     )
     recorder.remember(rows, before.get("shared_samples", 0))
     campaign.sharing.states |= recorder.kept_for_others()
@@ -89,6 +86,17 @@ def _code_changes(config: Config, manifest: Mapping[str, Any]) -> list[dict[str,
         return before
     change = {"at": now().isoformat(), "files": files, "code": code_parts(config)}
     return [*before, change]
+
+
+def _version_changes(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every time that the run went on with other versions; what is new is told."""
+    before = list(manifest.get("version_changes") or [])
+    changes = changed_versions(manifest)
+    if not changes:
+        return before
+    listed = ", ".join(f"{name} {then} -> {here}" for name, (then, here) in changes.items())
+    print(f"note: not as when the run began or last went on: {listed}", file=sys.stderr)
+    return [*before, {"at": now().isoformat(), "versions": changes}]
 
 
 def has_looked(plan: Plan, manifest: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> bool:
@@ -119,7 +127,7 @@ def make_manifest(plan: Plan, slots: Slots, command: str) -> dict[str, Any]:
         "config": plain(plan.config),
         "looked": plan.config.confirm.until == "decided",
         "slots": asdict(slots),
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "versions": versions(),
         "git": revision(),
         "code": describe_code(plan.config),
         "hardware": {"machine": platform.machine(), "cpus": os.cpu_count(), **gpus},

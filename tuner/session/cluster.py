@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from tuner.config.schema import Config, ConfigError
+from tuner.plan.host import num_cpus, settle_home, settle_temporary, settle_token
 from tuner.plan.plan import Plan
 
 # Quiet Tune, our own signals, no worker before it is needed; token authentication always.
+TOKEN = "token"
 ENVIRONMENT = {
-    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_MODE": TOKEN,
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -30,6 +33,7 @@ ENVIRONMENT = {
     "TUNE_FORCE_TRIAL_CLEANUP_S": "60",
 }
 NUM_STARTS = 3
+BUSY_LOAD = 3.0  # processes that want to run, for each CPU
 MAX_PAUSE_SECONDS = 2.0  # between them, at random
 JOIN_SECONDS = 22.0  # ray.init itself may wait for minutes
 JOIN_HINT = "every node and the driver need RAY_AUTH_MODE=token and the same ~/.ray/auth_token"
@@ -70,13 +74,27 @@ def check_ray() -> None:
         raise ConfigError("Ray is already running in this process: call ray.shutdown() first")
 
 
-def set_environment() -> None:
+def set_environment(*, is_own: bool = False) -> None:
     """Must come before the first import of ray, in any thread: ray reads its variables once.
 
     A driver that imported it earlier has no token, and its own cluster turns it away.
+
+    Args:
+        is_own: the cluster is to be one of our own, which never does without its token: whoever
+            reaches its ports could run code here.
     """
+    mode = os.environ.get("RAY_AUTH_MODE", TOKEN)
+    if is_own and mode.lower() != TOKEN:
+        if "ray" in sys.modules:  # which has read it
+            raise ConfigError(f"RAY_AUTH_MODE={mode}: unset it and restart Python")
+        print(
+            f"note: RAY_AUTH_MODE={mode}: not followed, a run's own cluster asks for its token",
+            file=sys.stderr,
+        )
+        os.environ["RAY_AUTH_MODE"] = TOKEN
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    settle_home()
     # In a notebook Ray and tqdm ask for widgets, which nobody uses here.
     logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message="IProgress not found")
@@ -97,9 +115,11 @@ def start(address: str | None) -> None:
     ray._private.worker._worker_logs_enabled = False
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address is None:
-        _start_here(options)
-        token = Path.home() / ".ray" / "auth_token"
-        if token.exists():  # readable by everyone on the machine, as Ray writes it
+        folder = settle_temporary()
+        settle_token(folder)
+        _start_here(options | {"num_cpus": num_cpus(), "_temp_dir": str(folder)})
+        token = Path(os.path.expanduser("~")) / ".ray" / "auth_token"
+        with contextlib.suppress(OSError):  # readable by everyone on the machine, as Ray writes it
             token.chmod(0o600)
         return
     watchdog = threading.Timer(JOIN_SECONDS, _give_up, [address])
@@ -127,11 +147,19 @@ def _start_here(options: dict[str, Any]) -> None:
             ray.shutdown()
             if attempt + 1 == NUM_STARTS:
                 raise ConfigError(
-                    f"Ray did not start on this machine: {_first_line(error)}"
+                    f"Ray did not start on this machine: {_first_line(error)}{_busy()}"
                 ) from None
             time.sleep(random.uniform(0.0, MAX_PAUSE_SECONDS))
         else:
             return
+
+
+def _busy() -> str:
+    """The likely cause where much more wants to run here than can; Ray gives itself 30 s."""
+    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    if load < BUSY_LOAD * cpus:
+        return ""
+    return f" (load {load:.0f} on {cpus} CPUs: start again when less runs on this machine)"
 
 
 def _first_line(error: Exception) -> str:

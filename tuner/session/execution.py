@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from results.records.lock import RunLock
 from results.records.segments import read_manifest
-from results.records.store import abandon, describe_failure, reserve
+from results.records.store import abandon, describe_failure, is_full, reserve
 from results.records.wall_time import now
 from results.statistics.cost import devices_of
 from tuner.config.schema import ConfigError, StorageError, refusing
@@ -60,6 +60,8 @@ def execute(
             nothing has been written.
         StorageError: the disk is full; a new run's name is free again.
     """
+    if resume is not None:
+        _mend(resume)
     if resume is not None and _is_finished(plan, resume):
         from tuner.display.summary import print_summary
 
@@ -67,10 +69,11 @@ def execute(
         print(describe_path(resume))
         return OK
     with Streams() as streams, _claimed(plan, resume) as lock:
-        interrupts = Interrupts()
+        from tuner.display.summary import API, print_summary
+
+        interrupts = Interrupts(may_exit=program != API)
         with interrupts.before_anything():
             _start_ray(plan, lock.notes)
-        from tuner.display.summary import print_summary
         from tuner.session.session import Session
 
         try:
@@ -95,6 +98,7 @@ def execute(
         finally:
             import ray
 
+            interrupts.is_closing = False
             ray.shutdown()
             interrupts.restore()
 
@@ -138,11 +142,33 @@ def _start_ray(plan: Plan, notes: Iterable[str]) -> None:
     """Start or join it, and import meanwhile what the run needs; `notes` are told before."""
     for line in [*notes, "starting Ray ..."] if plan.config.display != "none" else ():
         print(line, flush=True)
-    cluster.set_environment()
+    cluster.set_environment(is_own=plan.config.cluster.address is None)
     helper = threading.Thread(target=lambda: [*map(importlib.import_module, HEAVY)], daemon=True)
     helper.start()
     cluster.start(plan.config.cluster.address)
     helper.join()
+
+
+def _mend(run_dir: Path) -> None:
+    """Damaged records cost what is damaged, and nothing else; each is told in a line.
+
+    Raises:
+        ConfigError: they cannot be mended. StorageError: the disk is full.
+    """
+    from results.records.audit import audit
+    from results.records.repair import repair
+
+    found = audit(run_dir, with_states=False)  # a worker looks at these when it takes them up
+    if not found.problems:
+        return
+    try:
+        mended = repair(run_dir, with_states=False)
+    except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and is_full(error):
+            raise StorageError(describe_failure(error, run_dir)) from None
+        raise ConfigError(f"resume={run_dir}: {error}") from None
+    for line in filter(None, [*mended, audit(run_dir, with_states=False).lost]):
+        print(f"note: {line}", file=sys.stderr, flush=True)
 
 
 def _tell_parcel(plan: Plan) -> None:

@@ -6,13 +6,21 @@ manifest.json and config.yaml, never from a pickle, and refuses to become anothe
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from results.records.lock import check_free
-from results.records.segments import DamagedFile, read_manifest
+from results.records.segments import (
+    CONFIG_NAME,
+    MANIFEST_NAME,
+    DamagedFile,
+    read_config,
+    read_manifest,
+    refuse_links,
+)
 from search_spaces import SPACES
 from search_spaces.registry import is_import_path
 from search_spaces.space import SearchSpace
@@ -20,10 +28,12 @@ from search_spaces.trial import Recipe
 from tuner.config.compose import find_spaces, read_keys, restore
 from tuner.config.effects import check_effects, check_trackers
 from tuner.config.schema import (
+    KEYS,
     NAMED,
     Config,
     ConfigError,
     check_value,
+    convert,
     plain,
     refusing,
     show,
@@ -32,7 +42,9 @@ from tuner.config.schema import (
 from tuner.config.yamltext import read_yaml
 from tuner.plan.checks import check_confirm, check_hours, describe_data
 from tuner.plan.plan import Plan
+from tuner.plan.recipe import make_recipe, make_trial
 from tuner.plan.usercode import changed_parts, check_trainable, code_parts
+from tuner.session.cluster import Slots
 
 # What may differ from the first part of the run; nothing here changes a trial.
 RESUMABLE = (
@@ -45,6 +57,15 @@ RESUMABLE = (
 )
 # Names that may be repeated, which allows their import, but not changed.
 REPEATABLE = (*(f"{key}.name" for key in NAMED), "trainable", "recipe.family")
+# What a manifest must tell for its run to go on.
+PLANNED = ("recipe", "spaces", "baseline", "delta_ref", "config", "slots")
+EXTENDED = ("trials", "search.hours", "confirm.seeds", "confirm.max_seeds", "confirm.hours")
+# What of its recipe follows from its configuration alone, in every version.
+TOLD_TWICE = (
+    *("workload", "dataset", "pool_examples", "train_examples", "num_classes", "model", "width"),
+    *("optimizer", "momentum", "nesterov", "weight_decay", "clip_norm", "label_smoothing"),
+    *("epochs", "warmup_epochs", "batch0", "batch_max", "trainer", "reports", "objective", "goal"),
+)
 
 
 def resume_run(
@@ -56,18 +77,23 @@ def resume_run(
     """The plan of an earlier run, with what was given now, and its folder.
 
     Args:
-        target: the run's folder, or its name in runs/.
+        target: the run's folder, or its name in runs_dir (as given now; default: runs).
         given: values by key; only RESUMABLE ones may differ from the run's.
         config_dir, function: see `compose`.
 
     Raises:
         ConfigError: no such run, or it cannot go on like this.
     """
-    run_dir = _find(target)
+    target, given = convert("resume", KEYS["resume"], target), dict(given)
+    run_dir = _find(target, given.pop("runs_dir", None))
+    with refusing(f"resume={target}: "):
+        refuse_links(run_dir)
     try:
         stored, manifest = _load(run_dir)
+        recipe, spaces, baseline = _planned(stored, manifest)
     except (DamagedFile, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"resume={target}: unreadable run folder: {show(error)}") from None
+        cure = _cure(run_dir) if isinstance(error, DamagedFile) else ""
+        raise ConfigError(f"resume={target}: unreadable run folder: {show(error)}{cure}") from None
     with refusing(f"resume={target}: "):
         check_free(run_dir)
     given = _given(stored, given)
@@ -75,7 +101,6 @@ def resume_run(
     _check_foreign(stored, manifest, given, _user_families(stored, given, config_dir))
     config.trainable_function = function
     check_trainable(config)
-    recipe = Recipe(**manifest["recipe"])
     _check_code(target, config, manifest)
     source = describe_data(config)
     if recipe.trainer == "user":  # whose data only the code knows
@@ -85,16 +110,37 @@ def resume_run(
             f"resume={target}: the data changed (fingerprint {source.fingerprint[:12]}, "
             f"the run used {recipe.data_fingerprint[:12]})"
         )
-    baseline = manifest["baseline"]
     plan = Plan(
         config=config,
         recipe=replace(recipe, dataset_path=source.path),
-        spaces=tuple(SearchSpace.from_dict(space) for space in manifest["spaces"]),
-        baseline=SearchSpace.from_dict(baseline) if baseline else None,
+        spaces=spaces,
+        baseline=baseline,
         delta_ref=manifest["delta_ref"],
         source=source,
     )
+    _check_trainable(target, plan)
     return plan, run_dir
+
+
+def _check_trainable(target: str, plan: Plan) -> None:
+    """What is planned can be trained: every arm has a schedule, in the middle of its ranges."""
+    config, recipe = plan.config, plan.recipe
+    told = make_recipe(config, plan.source)
+    odd = [name for name in TOLD_TWICE if getattr(recipe, name) != getattr(told, name)]
+    odd += ["precision"] if recipe.precision not in ("fp32", "bf16") else []
+    if odd:
+        which = ", ".join(f"recipe.{name}={show(getattr(recipe, name))}" for name in odd)
+        raise ConfigError(
+            f"resume={target}: {MANIFEST_NAME} says {which}, which is not what {CONFIG_NAME} says"
+        )
+    names = [space.name for space in plan.spaces]
+    if len({*names}) < len(names):
+        raise ConfigError(f"resume={target}: {MANIFEST_NAME} has two spaces of one name")
+    for space in (*plan.spaces, *([plan.baseline] if plan.baseline else [])):
+        middle = {name: axis.from_unit(0.5) for name, axis in space.ranges.items()}
+        kinds = (ValueError, TypeError, KeyError, ArithmeticError)
+        with refusing(f"resume={target}: {MANIFEST_NAME}: space {show(space.name)}: ", kinds):
+            _ = make_trial(config, recipe, space, middle).schedule
 
 
 def _check_code(target: str, config: Config, manifest: Mapping[str, Any]) -> None:
@@ -108,23 +154,71 @@ def _check_code(target: str, config: Config, manifest: Mapping[str, Any]) -> Non
         )
 
 
-def _find(target: str) -> Path:
-    for candidate in (Path(target), Path("runs") / target):
-        if (candidate / "manifest.json").is_file():
+def _find(target: str, runs_dir: Any) -> Path:
+    """The run's folder: in the runs_dir that is named, or where the target says, or in runs/."""
+    place = convert("runs_dir", KEYS["runs_dir"], runs_dir or KEYS["runs_dir"].default)
+    places = [Path(target), Path(place) / target]
+    for candidate in reversed(places) if runs_dir else places:
+        if (candidate / MANIFEST_NAME).is_file():
             return candidate.resolve()
-    raise ConfigError(f"resume={target}: no run there (manifest.json is missing)")
+        if (candidate / CONFIG_NAME).is_file():
+            raise ConfigError(f"resume={target}: {MANIFEST_NAME} is missing{_cure(candidate)}")
+    raise ConfigError(
+        f"resume={show(target)}: no run there or in {show(place)} (manifest.json is missing)"
+    )
+
+
+def _planned(
+    stored: Config, manifest: Mapping[str, Any]
+) -> tuple[Recipe, tuple[SearchSpace, ...], SearchSpace | None]:
+    """What was planned: recipe, arms, baseline.
+
+    Raises:
+        DamagedFile: a field is not there, or not as a run writes it.
+    """
+    if missing := [name for name in PLANNED if name not in manifest]:
+        raise DamagedFile(f"{MANIFEST_NAME} lacks {', '.join(missing)}")
+    if restore(manifest["config"]).space != stored.space:
+        raise DamagedFile(f"{MANIFEST_NAME}: config.space is not what {CONFIG_NAME} says")
+    if "seeds" not in manifest["config"].get("confirm", {}):
+        raise DamagedFile(f"{MANIFEST_NAME} lacks config.confirm.seeds")
+    if set(manifest["slots"]) != set(Slots.__dataclass_fields__):
+        raise DamagedFile(f"{MANIFEST_NAME}: slots is {manifest['slots']}")
+    if not manifest["spaces"] or not all(space.get("ranges") for space in manifest["spaces"]):
+        raise DamagedFile(f"{MANIFEST_NAME}: no spaces")
+    try:
+        recipe = Recipe(**manifest["recipe"])
+    except TypeError as error:
+        raise DamagedFile(f"{MANIFEST_NAME}: recipe: {error}") from error
+    spaces = [SearchSpace.from_dict(space) for space in manifest["spaces"]]
+    baseline = manifest["baseline"]
+    return recipe, tuple(spaces), SearchSpace.from_dict(baseline) if baseline else None
+
+
+def _cure(run_dir: Path) -> str:
+    command = f"python -m results verify {shlex.quote(str(run_dir))} repair=true"
+    return f"; {command} mends what can be mended"
 
 
 def _load(run_dir: Path) -> tuple[Config, dict[str, Any]]:
     """The run's configuration as extended so far, and its manifest."""
-    manifest = read_manifest(run_dir)
-    stored = read_yaml((run_dir / "config.yaml").read_text())
+    try:
+        manifest = read_manifest(run_dir)
+    except DamagedFile as error:
+        raise DamagedFile(f"{MANIFEST_NAME}: {error}") from error
+    try:
+        stored = read_yaml(read_config(run_dir, manifest))
+    except DamagedFile as error:
+        raise DamagedFile(f"{CONFIG_NAME}: {error}") from error
     # Earlier extensions are in the manifest; config.yaml is as the run began.
     now = manifest.get("config", {})
     stored["trials"] = now.get("trials") or stored["trials"]
     stored["confirm"] = {**stored["confirm"], **now.get("confirm", {})}
     stored["search"] = {**stored["search"], "hours": now.get("search", {}).get("hours")}
-    return restore(stored), manifest
+    config = restore(stored)
+    for key in EXTENDED:
+        check_value(key, value_of(config, key))
+    return config, manifest
 
 
 def _given(stored: Config, given: Mapping[str, Any]) -> dict[str, Any]:

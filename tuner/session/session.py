@@ -28,7 +28,7 @@ from tuner.campaign.campaign import Campaign
 from tuner.config.schema import ConfigError
 from tuner.display.phrases import describe_path, point
 from tuner.display.streams import settle
-from tuner.display.summary import API, print_summary, resume_command
+from tuner.display.summary import print_summary, resume_command
 from tuner.plan.plan import Plan
 from tuner.recording.recorder import Recorder
 from tuner.recording.tracking import Destination, make_trackers
@@ -81,13 +81,15 @@ class Session:
             try:
                 with lifeline:
                     self.train()
+            except KeyboardInterrupt:  # a second signal, where the process is not ours
+                self.store.event("left")
             except Exception as error:
                 if dead := lifeline.verdict():
                     self._leave(dead)
                 problem = error_line(str(error)) or repr(error)
                 self.store.event("problem", traceback=traceback.format_exc())
             finally:
-                self.interrupts.loop_ended(may_exit=self.program != API)
+                self.interrupts.loop_ended()
                 self.recorder.show("stop")
         return self.end(problem)
 
@@ -219,7 +221,7 @@ class Session:
             "max_failures": config.max_failures,
         }
         if config.trainable_function is not None:
-            # As bytes: what reads it is neither the driver nor a worker of Ray's.
+            # Pickled by us: what reads it is neither the driver nor a worker of Ray's.
             constants["function"] = ray.put(trainable.pickled(config.trainable_function))
         return tune.TuneConfig(
             search_alg=CampaignSearcher(
@@ -274,6 +276,9 @@ class Session:
 
         Whoever comes second waits here, until the process has ended.
         """
+        if problem is None and not self.interrupts.may_exit:
+            self.interrupts.repeat()
+            return
         LEAVING.acquire()
         self.recorder.show("stop")
         code = self.end(problem)

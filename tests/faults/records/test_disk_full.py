@@ -20,8 +20,8 @@ from results.records import store as store_module
 from tests.commands.command import SMALL, Command, reproducible
 from tests.fakes.tune_loop import Inline
 from tests.faults.counts import count
-from tests.faults.disk import Disk
 from tests.faults.drivers import TINY
+from tests.faults.records.disk import Disk
 from trainables.trainable import ScheduledTrainable
 from tuner.recording import recorder as recorder_module
 
