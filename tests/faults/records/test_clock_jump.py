@@ -25,7 +25,7 @@ def test_a_clock_that_jumps_makes_no_absurd_duration(tmp_path: Path, seconds: in
     if compiler is None:
         pytest.skip("no C compiler")
     library, jump = tmp_path / "jump.so", tmp_path / "jump"
-    source = str(ROOT / "tests" / "faults" / "jumping_clock.c")
+    source = str(ROOT / "tests" / "faults" / "records" / "jumping_clock.c")
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     jump.write_text("0")
     driver = Driver(tmp_path, LD_PRELOAD=str(library), JUMP=str(jump))
