@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -14,6 +15,12 @@ OPEN = ("running", "interrupted")  # not ended: a resume goes on with them
 LOST = ("failed", "oom")  # the machinery's fault, not the schedule's
 MEASURED = ("completed", "diverged")  # to the end of their schedule, or of sense
 ENDED_WELL = (*MEASURED, "paused")  # paused: on a rung, until it is promoted
+
+MAX_ERROR_BYTES = 2048  # of an error's text, where it is kept
+MAX_LINE = 300  # characters of a line of it, where it is shown
+# Escapes of a terminal, and what is no letter but acts on one; line ends and tabs are text.
+ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,3 +163,49 @@ def so_far(records: Sequence[EpochRecord], metric: Metric) -> dict[str, Any]:
         "train_seconds": sum(record.seconds for record in records),
         "wall_seconds": wall_seconds(records),
     }
+
+
+def plain_text(text: str) -> str:
+    """A text of somebody else's, harmless to show and to store.
+
+    Line ends and tabs stay; escapes of a terminal and other control characters go, and half of a
+    character outside the 16-bit range (a lone surrogate), which no file takes, becomes "?".
+
+    Example:
+        >>> plain_text("\\x1b[31mred\\x1b[0m\\x00\\r\\nand \\ud800")
+        'red\\nand ?'
+    """
+    text = ESCAPES.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return CONTROLS.sub("", text).encode("utf-8", "replace").decode("utf-8")
+
+
+def error_text(text: str) -> str:
+    """An error as it is recorded: plain, no line longer than MAX_LINE, and in MAX_ERROR_BYTES.
+
+    What is too long keeps its first line and its end.
+    """
+    data = "\n".join(map(_shortened, plain_text(text).splitlines())).encode()
+    if len(data) <= MAX_ERROR_BYTES:
+        return data.decode()
+    head = data.partition(b"\n")[0] + b"\n[...]\n"
+    end = data[-max(0, MAX_ERROR_BYTES - len(head)) :]
+    return (head + end).decode("utf-8", "ignore")
+
+
+def error_line(text: str) -> str:
+    """An error in one line, of at most MAX_LINE characters: its last that is not empty.
+
+    Example:
+        >>> error_line("Traceback\\n  deep inside\\nValueError: no such file\\n")
+        'ValueError: no such file'
+    """
+    lines = (line.strip() for line in reversed(plain_text(text).splitlines()))
+    return _shortened(next(filter(None, lines), ""))
+
+
+def _shortened(line: str) -> str:
+    """Its beginning and its end, where it is too long."""
+    if len(line) <= MAX_LINE:
+        return line
+    gap, end = " [...] ", MAX_LINE // 3
+    return line[: MAX_LINE - end - len(gap)] + gap + line[-end:]

@@ -58,10 +58,10 @@ MAP = {
     "tuner.campaign": "tuner.plan results.records results.statistics results.study",
     "tuner.display": "tuner.config tuner.plan results results.records results.statistics "
     "results.arms",
-    "tuner.recording": "tuner.config tuner.display results.records",
+    "tuner.recording": "tuner.config tuner.display trainables results.records",
     "tuner.session": "tuner.version tuner.config tuner.plan tuner.campaign tuner.display "
     "tuner.recording trainables results results.records results.statistics results.report",
-    "tuner.run": "tuner.config tuner.plan tuner.session",
+    "tuner.run": "tuner.config tuner.plan tuner.display tuner.session",
     # Of a cluster.
     "tuner.jobs": "tuner.version tuner.config tuner.session",
     "tuner.stop": "tuner.config tuner.run tuner.jobs results.options",

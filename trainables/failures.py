@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 # Errors that every process would raise again.
 MISTAKES = (ValueError, TypeError, AttributeError, ImportError)
 USUAL_TIMES, MIN_SECONDS = 20.0, 600.0  # of a report, before its training counts as hanging
+FIRST_SECONDS = 4 * 3600.0  # the same, while no usual time of a report is known
 NUM_REMEMBERED = 100  # reports
 Lost = Literal["failed", "oom"]
 
@@ -43,6 +44,10 @@ class ProcessError(Exception):
         self.log = log
 
 
+class OutOfMemoryError(RuntimeError):
+    """A training did not fit into memory: another process may have room, and tries once more."""
+
+
 def lasting(error: BaseException, *, is_users: bool = False) -> Lost | None:
     """What to call a training that ended so; None where a new process may do better.
 
@@ -59,18 +64,19 @@ def lasting(error: BaseException, *, is_users: bool = False) -> Lost | None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """CUDA has a class of its own, the CPU allocator a RuntimeError."""
-    texts = ("not enough memory", "can't allocate memory", "out of memory")
-    return isinstance(error, MemoryError) or any(text in str(error) for text in texts)
+    """torch has a class of its own for GPUs, its libraries and the CPU's a RuntimeError."""
+    texts = ("not enough memory", "can't allocate memory", "out of memory", "ALLOC_FAILED")
+    is_named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    return is_named or isinstance(error, MemoryError) or any(t in str(error) for t in texts)
 
 
 class Patience:
     """How long a training may take to its next report.
 
     Args:
-        seconds: the limit; None = USUAL_TIMES the median time of a report, of this training or
-            else of those before it in this process, at least MIN_SECONDS. Before any report
-            there is no usual time, and no limit.
+        seconds: the limit; None = USUAL_TIMES the usual time of a report, at least MIN_SECONDS:
+            the median of this training's, or else the longest of those before it in this
+            process. FIRST_SECONDS before any report.
     """
 
     before: ClassVar[deque[float]] = deque(maxlen=NUM_REMEMBERED)
@@ -83,7 +89,7 @@ class Patience:
         self.before.append(seconds)
 
     def limit(self, own: Sequence[float] = ()) -> float | None:
-        """Seconds; None = no limit.
+        """Seconds; None = no limit, which only an infinite one asks for.
 
         Args:
             own: how long the newest reports of this training took, in seconds.
@@ -92,8 +98,13 @@ class Patience:
             return self.seconds if math.isfinite(self.seconds) else None
         known = own or self.before
         if not known:
-            return None
-        is_short = USUAL_TIMES * max(known) <= MIN_SECONDS  # asked at each report: no median then
-        return (
-            MIN_SECONDS if is_short else max(MIN_SECONDS, USUAL_TIMES * statistics.median(known))
-        )
+            return FIRST_SECONDS
+        if USUAL_TIMES * max(known) <= MIN_SECONDS:  # asked at each report: no median then
+            return MIN_SECONDS
+        usual = statistics.median(own) if own else max(self.before)
+        return max(MIN_SECONDS, USUAL_TIMES * usual)
+
+
+def hang_text(seconds: float) -> str:
+    """What is said of a training that was ended for its silence."""
+    return f"no report for {seconds:.0f} s (max_report_seconds): the training was ended"

@@ -22,11 +22,17 @@ import numpy as np
 import ray
 from ray import cloudpickle, tune
 
-from search_spaces.records import score_on_test, so_far, wall_seconds
+from search_spaces.records import error_line, error_text, score_on_test, so_far, wall_seconds
 from search_spaces.registry import lookup
 from search_spaces.trial import TrialConfig
 from trainables import REPORT_SECONDS, REPORTS_AHEAD, TRAINERS
-from trainables.failures import FunctionError, Patience, ProcessError, lasting
+from trainables.failures import (
+    FunctionError,
+    OutOfMemoryError,
+    Patience,
+    ProcessError,
+    lasting,
+)
 from trainables.user.handed import Bytes, Handed, lay_out, tensor_apart
 
 if TYPE_CHECKING:  # both import torch
@@ -69,6 +75,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         self.warning: str | None = None
         self.fallen_back: str | None = None
         self.num_lost = 0
+        self.raised: Exception | None = None
         self.saved_at, self.save_seconds = time.monotonic(), 0.0
         self.noted_at = time.monotonic()
 
@@ -108,7 +115,13 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
 
         What a new process would not cure is reported as failed; a training whose process is lost
         begins again here, in another.
+
+        Raises:
+            OutOfMemoryError: it does not fit, for now: whoever drives this decides what then, and
+                this process is not used again.
         """
+        if self.raised is not None:
+            raise self.raised
         try:
             training = self.training or self._take_up()
             begun = time.monotonic()
@@ -128,14 +141,23 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         except FunctionError as error:
             if error.status is None:
                 return self._lose(error, error.line)
+            if error.status == "oom":
+                return self._raise(OutOfMemoryError(self._describe(error)))
             return self._fail(error, error.status)
         except Exception as error:
             status = lasting(error)
-            if status is None:
-                raise
-            return self._fail(error, status)
+            if status == "oom":
+                return self._raise(OutOfMemoryError(self._describe(error)))
+            return self._raise(error) if status is None else self._fail(error, status)
         told, self.fallen_back = self.fallen_back, None
         return self._report(outcome=outcome, is_paused=self._is_paused(training), lost=told)
+
+    def _raise(self, error: Exception) -> dict[str, Any]:
+        """Raise it, in the next step where epochs of this one are not reported yet."""
+        self.raised = error
+        if self.training is None or len(self.training.records) == self.num_reported:
+            raise error
+        return self._report()
 
     def _lose(self, error: ProcessError | FunctionError, why: str) -> dict[str, Any]:
         """Begin again from the newest state, max_failures times."""
@@ -144,16 +166,19 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         if self.num_lost > retries:
             return self._fail(error, "failed")
         log = f"; log: {error.log}" if error.log else ""
-        result = self._report(lost=f"{why} (retry {self.num_lost} of {retries}){log}")
+        why = f"{error_line(why)} (retry {self.num_lost} of {retries}){log}"
+        result = self._report(lost=why)
         self.training, self.num_reported = None, 0
         return result
 
     def _fail(self, error: Exception, status: str) -> dict[str, Any]:
+        return self._report(failure={"status": status, "error": self._describe(error)})
+
+    def _describe(self, error: Exception) -> str:
         """What is recorded begins with the log, and ends with the exception's own line."""
         if not isinstance(error, ProcessError | FunctionError):
-            return self._report(failure={"status": status, "error": traceback.format_exc()})
-        text = f"log: {error.log}\n{error}" if error.log else str(error)
-        return self._report(failure={"status": status, "error": text})
+            return error_text(traceback.format_exc())
+        return error_text(f"log: {error.log}\n{error}" if error.log else str(error))
 
     def _is_paused(self, training: Training) -> bool:
         """True when the training has passed the report that it is to stop after for now.
@@ -177,11 +202,16 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             from trainables.checkpoints import Checkpoints, read_good, read_newest
 
             folder = Path(self.config["checkpoints"])
-            if not folder.parent.is_dir():  # of a node that came after all were looked at
-                where = f"{folder.parent} is not on {socket.gethostname()}"
-                self.warning = f"{where}: states saved there are lost with that node"
-            self.checkpoints = Checkpoints(folder / self.trial.trial_key)
-            state, lost = read_good(self.checkpoints.directory)
+            directory = folder / self.trial.trial_key
+            try:
+                if not folder.parent.is_dir():  # of a node that came after all were looked at
+                    where = f"{folder.parent} is not on {socket.gethostname()}"
+                    self.warning = f"{where}: states saved there are lost with that node"
+                self.checkpoints = Checkpoints(directory)
+            except OSError as error:  # a full disk costs the state, not the training
+                self.checkpoints = None
+                self.warning = f"no state of {self.trial.trial_key} can be saved: {error}"
+            state, lost = read_good(directory)
             if lost:
                 begin = f"report {len(state['records'])}" if state else "its start"
                 self.fallen_back = f"{', '.join(lost)}; it goes on from {begin}"

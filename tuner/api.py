@@ -18,7 +18,7 @@ from tuner.run import make_request
 from tuner.session import cluster
 from tuner.session.execution import execute, run_id
 
-INTERRUPTED = (130, 143)
+LAST_OWN_CODE = 128  # beyond: 128 + the number of the signal that ended it
 TRAINABLE = ("trainable", "train")  # the key, and its earlier name
 NULL_IS_UNSAID = ("space", *TRAINABLE)
 
@@ -94,7 +94,7 @@ def search(
             summary=summary,
         )
     run_dir = request.run_dir or Path(config.runs_dir).resolve() / str(config.name)
-    if code in INTERRUPTED:
+    if code > LAST_OWN_CODE:
         (manifest,) = load(run_dir).manifests.values()
         go_on = resume_command(run_dir, manifest, API)
         raise KeyboardInterrupt(f"everything finished is kept in {run_dir}; go on with {go_on}")

@@ -11,7 +11,6 @@ import platform
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -264,8 +263,8 @@ def _epoch_differences(
 def _outcome_differences(row: Mapping[str, Any], training: Training) -> list[Difference]:
     from results.records.schema import TRIALS, trial_from_row, trial_row
     from results.records.segments import to_batch
+    from results.records.wall_time import now
 
-    now = datetime.now(UTC)
     if not training.finished:
         return [Difference(epoch=None, column="status", recorded=row["status"], now="running")]
     outcome = training.outcome()
@@ -277,7 +276,7 @@ def _outcome_differences(row: Mapping[str, Any], training: Training) -> list[Dif
         outcome=outcome,
         epochs_done=len(training.records),
         host=row["host"],
-        started_at=row["started_at"] or now,
+        started_at=row["started_at"] or now(),
         ended_at=row["ended_at"],
         error=row["error"],
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,9 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.config.compose import compose
-from tuner.config.schema import Config, ConfigError, check_text, plain, refusing_paths
+from tuner.config.schema import (
+    Config,
+    ConfigError,
+    StorageError,
+    check_text,
+    plain,
+    refusing_paths,
+)
 from tuner.config.words import parse_words
 from tuner.config.yamltext import write_yaml
+from tuner.display.streams import drop, settle
 
 if TYPE_CHECKING:  # pyarrow
     from tuner.plan.plan import Plan
@@ -42,7 +52,8 @@ PROGRAM = "python -m tuner.run"
 def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
     """Run the command line; returns the exit code.
 
-    0 ok, 1 some trials failed, 2 bad input, 4 storage lost, 130 and 143 interrupted.
+    0 ok, 1 some trials failed, 2 bad input, 4 storage lost, 128 + its number after a signal (130
+    and 143 are Ctrl-C and SIGTERM).
 
     Args:
         program: what was typed before the words.
@@ -69,12 +80,18 @@ def exit_code(work: Callable[[], int]) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except StorageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 4
     except BrokenPipeError:  # e.g. `--help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop(sys.stdout)
         return 0
-    except KeyboardInterrupt:
-        print("\ninterrupted before anything started", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:  # Interrupted, or Python's own for Ctrl-C
+        with contextlib.suppress(OSError):  # the terminal may be what has ended
+            print("\ninterrupted before anything started", file=sys.stderr, flush=True)
+        return 128 + getattr(error, "number", signal.SIGINT)
+    finally:
+        settle()
 
 
 def _main(words: list[str], program: str) -> int:

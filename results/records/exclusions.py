@@ -6,11 +6,11 @@ removed; undoing is a line too, and of one trial the last line holds.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 from results.records.sealing import read_lines, sealed_line
 from results.records.segments import DamagedFile, refuse_links, write_atomically
+from results.records.wall_time import now
 
 EXCLUSIONS_NAME = "exclusions.jsonl"
 MAX_WHY = 300  # characters
@@ -68,7 +68,7 @@ def include(run_dir: Path, trial_key: str) -> None:
 def _append(run_dir: Path, trial_key: str, why: str | None) -> None:
     refuse_links(run_dir)
     path = run_dir / EXCLUSIONS_NAME
-    line = {"time": datetime.now(UTC).isoformat(), "trial_key": trial_key, "why": why}
+    line = {"time": now().isoformat(), "trial_key": trial_key, "why": why}
     before = path.read_bytes() if path.exists() else b""
     after = before + sealed_line(line, before.count(b"\n") + 1)
     write_atomically(path, lambda file: file.write(after))

@@ -10,7 +10,6 @@ import functools
 import json
 import os
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -38,6 +37,7 @@ from results.records.segments import (
     write_manifest,
     write_twice,
 )
+from results.records.wall_time import now
 
 QUARANTINE = "quarantine"  # folder of a run
 CHECKS = ("n", "check")  # of a line
@@ -219,6 +219,6 @@ def _tell_manifest(run_dir: Path) -> Iterator[str]:
 def _note(run_dir: Path, lines: list[str]) -> None:
     """An event says what was done."""
     before = len(read_events(run_dir)[0])
-    event = {"time": datetime.now(UTC).isoformat(), "kind": "repaired", "what": lines}
+    event = {"time": now().isoformat(), "kind": "repaired", "what": lines}
     with (run_dir / EVENTS_NAME).open("ab") as file:
         file.write(sealed_line(event, before + 1))

@@ -16,11 +16,10 @@ from typing import Any, get_args
 import pyarrow as pa
 
 from search_spaces.families import CURVE_PARAMETERS
-from search_spaces.records import EpochRecord, Outcome, Status
+from search_spaces.records import EpochRecord, Outcome, Status, error_text
 from search_spaces.trial import Recipe, TrialConfig, canonical_json
 
 SCHEMA_VERSION = 2
-MAX_ERROR_BYTES = 2048
 # One row of a table: column name -> plain Python value (the Arrow edge).
 Row = dict[str, Any]
 
@@ -156,7 +155,7 @@ TRIALS = _schema(
         ("host", TEXT, "", "machine that trained"),
         ("started_at", TIME, "UTC", "start of this attempt"),
         ("ended_at", TIME, "UTC", "end of this attempt; null while running"),
-        ("error", TEXT, "", "last 2 kB of the error text"),
+        ("error", TEXT, "", "the error's text, shortened to 2 kB: its first line and its end"),
         ("momentum_share", FLOAT, "fraction", "share of the decay done by momentum"),
         ("radius0", FLOAT, "", "initial radius of the explicit smoothing of the weights"),
         ("sharpness_loss", FLOAT, "nats", "largest increase of the loss near the weights"),
@@ -219,7 +218,7 @@ def trial_row(
         outcome: None leaves the measurements null.
         so_far: columns of a training that is paused, where there is no outcome yet.
         started_at, ended_at: with time zone.
-        error: cut to its last 2 kB; unencodable characters become "?".
+        error: see `error_text`.
     """
     curve = trial.curve_params
     params = {k: v for k, v in trial.params.items() if k in PARAMS} | curve
@@ -238,7 +237,7 @@ def trial_row(
         "host": host,
         "started_at": started_at,
         "ended_at": ended_at,
-        "error": None if error is None else _tail(error),
+        "error": None if error is None else error_text(error),
         **{name: getattr(trial, name) for name in of_trial},
         **{name: params.get(name) for name in PARAMS},
         **{name: recipe[name] for name in RECIPE_COLUMNS},
@@ -272,7 +271,3 @@ def trial_from_row(row: Mapping[str, Any]) -> TrialConfig:
 @functools.lru_cache(maxsize=10_000)
 def _trial_from_json(text: str) -> TrialConfig:
     return TrialConfig.from_dict(json.loads(text))
-
-
-def _tail(text: str) -> str:
-    return text.encode("utf-8", "replace")[-MAX_ERROR_BYTES:].decode("utf-8", "ignore")

@@ -24,7 +24,15 @@ MANIFEST_NAME, CONFIG_NAME = "manifest.json", "config.yaml"
 COPIES = "copies"
 # Whatever of a run folder is written by us; of the folders all that lies in them.
 OUR_FILES = (
-    *(".lock", MANIFEST_NAME, CONFIG_NAME, "events.jsonl", "exclusions.jsonl", "report.html"),
+    *(
+        ".lock",
+        ".lock.taking",
+        MANIFEST_NAME,
+        CONFIG_NAME,
+        "events.jsonl",
+        "exclusions.jsonl",
+        "report.html",
+    ),
 )
 OUR_FOLDERS = (*TABLES, COPIES, "checkpoints", "logs", "plots", "export", "quarantine", "tracking")
 FOREIGN_FOLDERS = ("tracking",)  # what lies in them, trackers write

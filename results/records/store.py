@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from results.records.events import EVENTS_NAME
-from results.records.lock import RunLock
+from results.records.lock import LOCK_NAME, TAKING_NAME, RunLock
 from results.records.schema import KEYS, SCHEMA_VERSION, SCHEMAS, Row
 from results.records.sealing import digest, sealed_line
 from results.records.segments import (
@@ -36,9 +37,10 @@ from results.records.segments import (
     write_segment,
     write_twice,
 )
+from results.records.wall_time import now
 
 FLUSH_SECONDS = 0.5  # a finished epoch is durable within 1 s
-MAX_RETRY_SECONDS = 30.0
+MAX_RETRY_SECONDS = 5.0
 SEGMENT_ROWS = 5000  # one rewrite then takes about 10 ms
 APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -53,6 +55,80 @@ def check_run_name(name: str) -> None:
         )
 
 
+def describe_failure(error: OSError, path: Path) -> str:
+    """What a storage that fails is told as: "no space left on /data/runs/x"."""
+    if is_full(error):
+        return f"no space left on {path}"
+    return f"cannot write {path}: {error.strerror or error}"
+
+
+def is_full(error: OSError) -> bool:
+    """True where space, or the right to more of it, has run out."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def reserve(run_dir: Path) -> RunLock:
+    """The lock of a new run: its folder is made, parents included, and nobody else's.
+
+    A folder that a start left behind, which failed before it was a run, is taken as it is.
+
+    Raises:
+        ValueError: bad name, the run exists, or another process begins it (RunBusy).
+        OSError: the storage refused; nothing is left behind.
+    """
+    check_run_name(run_dir.name)
+    run_dir.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        run_dir.mkdir()
+    if not is_unused(run_dir):
+        raise _exists(run_dir)
+    try:
+        lock = RunLock(run_dir)
+    except OSError:
+        with suppress(OSError):
+            run_dir.rmdir()
+        raise
+    if not is_unused(run_dir):  # another process has begun it just now
+        lock.release()
+        raise _exists(run_dir)
+    return lock
+
+
+def abandon(lock: RunLock) -> None:
+    """Give a run free whose start has failed: its name too, unless it has become a run."""
+    run_dir = lock.run_dir
+    with suppress(OSError):
+        if is_unused(run_dir):
+            sweep_temporary(run_dir)
+            for folder in (run_dir, run_dir / COPIES):
+                (folder / CONFIG_NAME).unlink(missing_ok=True)
+            for name in _visible(run_dir) & {*TABLES, COPIES}:
+                (run_dir / name).rmdir()
+    lock.release()
+    with suppress(OSError):  # it is a run, or another start holds it
+        run_dir.rmdir()
+
+
+def is_unused(run_dir: Path) -> bool:
+    """True of a folder that can become a run: there is none, it is empty, or was left by a start
+    that failed before the run had a manifest.
+    """
+    if not run_dir.is_dir():
+        return not os.path.lexists(run_dir)
+    names = _visible(run_dir) - {LOCK_NAME, TAKING_NAME}
+    tables = names & {*TABLES}
+    copies = _visible(run_dir / COPIES) if COPIES in names else set()
+    others = names - tables - {COPIES}
+    is_begun = tables == {*TABLES} and others == {CONFIG_NAME}  # no file of somebody else's
+    is_known = (not others and not copies) or (is_begun and copies <= {CONFIG_NAME})
+    return is_known and not any(_visible(run_dir / name) for name in tables)
+
+
+def _visible(folder: Path) -> set[str]:
+    """What is in it, but for files that a killed writer left behind."""
+    return {path.name for path in folder.iterdir()} - {path.name for path in folder.glob(".*.tmp")}
+
+
 class RunStore:
     """One run's folder, open for writing by this process alone.
 
@@ -64,10 +140,10 @@ class RunStore:
         error: the OSError of the last attempt to write; None when it succeeded.
     """
 
-    def __init__(self, run_dir: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, run_dir: Path, manifest: dict[str, Any], lock: RunLock) -> None:
         self.run_dir = run_dir
         self.error: OSError | None = None
-        self._lock = RunLock(run_dir)
+        self._lock = lock
         sweep_temporary(run_dir)
         self._manifest = manifest
         self._manifest_dirty = False
@@ -85,58 +161,72 @@ class RunStore:
 
     @classmethod
     def create(
-        cls, run_dir: Path | str, manifest: Mapping[str, Any], config_yaml: str
+        cls,
+        run_dir: Path | str,
+        manifest: Mapping[str, Any],
+        config_yaml: str,
+        lock: RunLock | None = None,
     ) -> RunStore:
         """A new run; makes its folder, parents included.
 
         Args:
             run_dir: its last part is the run_id (see `check_run_name`).
             manifest: plain JSON; schema_version and run_id are added.
+            lock: of the folder, where it is reserved already.
 
         Raises:
-            ValueError: bad name, or the folder exists.
+            ValueError: see `reserve`.
+            OSError: the storage refused; the name is free again.
         """
         run_dir = Path(run_dir)
-        check_run_name(run_dir.name)
-        run_dir.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            run_dir.mkdir()
-        except FileExistsError:
-            raise _exists(run_dir) from None
-        for table in TABLES:
-            (run_dir / table).mkdir()
-        sync_directory(run_dir.parent)
+        lock = lock or reserve(run_dir)
         config = config_yaml.encode()
         known = {"schema_version": SCHEMA_VERSION, "run_id": run_dir.name}
-        store = cls(run_dir, {**manifest, **known, "files": {CONFIG_NAME: digest(config)}})
+        known |= {"files": {CONFIG_NAME: digest(config)}, "segments": {t: {} for t in TABLES}}
+        manifest = {**manifest, **known}
         try:
+            sync_directory(run_dir.parent)
+            for table in TABLES:
+                (run_dir / table).mkdir(exist_ok=True)
             write_twice(run_dir, CONFIG_NAME, config)
-            store._write_manifest()
+            # Last: with it the folder is a run.
+            write_manifest(run_dir, manifest | {"events": 0})
+            return cls(run_dir, manifest, lock)
         except OSError:
-            store.close()
+            with suppress(OSError):  # its copy may be what failed
+                (run_dir / MANIFEST_NAME).unlink(missing_ok=True)
+            abandon(lock)
             raise
-        return store
 
     @classmethod
-    def open(cls, run_dir: Path | str) -> RunStore:
+    def open(cls, run_dir: Path | str, lock: RunLock | None = None) -> RunStore:
         """An existing run, to be continued in new segments.
+
+        Args:
+            lock: of the run, where it is held already; released where this fails.
 
         Raises:
             ValueError: no such run, unreadable or newer manifest, a symbolic link in the folder,
                 or another process writes it.
+            OSError: the storage refused.
         """
         run_dir = Path(run_dir)
         refuse_links(run_dir)
         path = run_dir / MANIFEST_NAME
         if not path.exists():
             raise ValueError(f"no run in {str(run_dir)!r}: {path.name} is missing.")
+        lock = lock or RunLock(run_dir)
         try:
             manifest = read_manifest(run_dir)
+            for table in TABLES:
+                (run_dir / table).mkdir(exist_ok=True)
+            return cls(run_dir, manifest, lock)
         except DamagedFile as error:
+            lock.release()
             raise ValueError(f"cannot read {path}: {error}") from error
-        for table in TABLES:
-            (run_dir / table).mkdir(exist_ok=True)
-        return cls(run_dir, manifest)
+        except (OSError, ValueError):
+            lock.release()
+            raise
 
     @property
     def run_id(self) -> str:
@@ -163,7 +253,7 @@ class RunStore:
 
     def event(self, kind: str, **fields: object) -> None:
         """Append one line {time, kind, ...} to events.jsonl, at once."""
-        line = {"time": datetime.now(UTC).isoformat(), "kind": kind, **fields}
+        line = {"time": now().isoformat(), "kind": kind, **fields}
         with self._telling:
             self._num_events += 1
             self._events += sealed_line(line, self._num_events)
@@ -183,6 +273,20 @@ class RunStore:
                 return False
         self.error = None
         return True
+
+    def rescue(self, folder: Path) -> int:
+        """Write what the storage has not taken to another folder.
+
+        Its files can be copied into the run's own at any time: they replace none.
+
+        Returns:
+            How many rows were saved that are nowhere else.
+
+        Raises:
+            OSError: there is no space either.
+        """
+        with self._writing:
+            return sum(segment.rescue(folder) for segment in self._segments.values())
 
     def close(self) -> None:
         """Write what is buffered and let the run go. Closing twice is harmless.
@@ -219,6 +323,7 @@ class RunStore:
 
     def _try(self, write: Callable[[], None]) -> bool:
         try:
+            self._lock.check()
             write()
             return True
         except OSError as error:
@@ -233,8 +338,7 @@ class RunStore:
             return self._try(self._write_manifest)
 
     def _write_all(self) -> None:
-        with self._telling:
-            self._write_events()
+        """Rows first: where they do not fit, no manifest tells that they are there."""
         # Epochs of a trial are added before its end, so they are taken after and written before.
         for table in reversed(TABLES):
             self._segments[table].collect()
@@ -242,13 +346,13 @@ class RunStore:
             self._manifest_dirty |= self._segments[table].write()
         if self._manifest_dirty:
             self._write_manifest()
+        with self._telling:
+            self._write_events()
 
     def _write_events(self) -> None:
         if self._events:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-            with open(
-                os.open(self.run_dir / EVENTS_NAME, flags, 0o666), "ab", buffering=0
-            ) as file:
+            fd = os.open(self.run_dir / EVENTS_NAME, APPENDING, 0o666)
+            with open(fd, "ab", buffering=0) as file:
                 while self._events:
                     self._events = self._events[file.write(self._events) :]
 
@@ -279,6 +383,7 @@ class _Segment:
         self._number = number
         self._digest = ""
         self._rows = self._schema.empty_table()
+        self._num_fresh = 0  # rows that are not on disk
         # key -> (row number, attempt), in order of first appearance
         self._index: dict[tuple[object, ...], tuple[int, int]] = {}
         self._dirty = False
@@ -297,12 +402,21 @@ class _Segment:
         with self._guard:
             self._waiting.append((rows, batch))
 
+    def rescue(self, folder: Path) -> int:
+        self.collect()
+        if self._dirty:
+            path = folder / self._table / f"{self._path.stem}-rescued.parquet"
+            path.parent.mkdir(exist_ok=True)
+            write_segment(path, self._rows, run_id=self._run_id)
+        return self._num_fresh
+
     def collect(self) -> None:
         """Take what is waiting to the rows of the next rewrite."""
         with self._guard:
             waiting, self._waiting = self._waiting, []
         if waiting:
             self._merge(waiting)
+            self._num_fresh += sum(len(rows) for rows, _ in waiting)
 
     def write(self) -> bool:
         """Bring the rows to the disk; True where the manifest has to tell of another segment."""
@@ -310,7 +424,7 @@ class _Segment:
             copy = segment_path(self._run_dir / COPIES, self._table, self._number)
             data = write_segment(self._path, self._rows, run_id=self._run_id, copy=copy)
             self._digest = digest(data)
-            self._dirty = False
+            self._dirty, self._num_fresh = False, 0
         is_full = self._rows.num_rows >= SEGMENT_ROWS
         is_news = bool(self._digest) and (is_full or str(self._number) not in self.known)
         if is_news:
@@ -342,6 +456,8 @@ class _Segment:
 
 
 def _exists(run_dir: Path) -> ValueError:
+    if not (run_dir / MANIFEST_NAME).exists():
+        return ValueError(f"{str(run_dir)!r} is there and holds no run; use another name.")
     keys = set()
     for path in list_segments(run_dir, "trials"):
         try:

@@ -12,6 +12,7 @@ from tests.docs.test_any_training import PAGE
 
 HERE = "tests/docs/test_any_training.py"
 USER, RUN = "tests/trainables/user/test_user_training.py", "tests/commands/test_user_run.py"
+MEMORY = "tests/faults/test_memory.py"
 PROCESS, ISOLATED = "tests/trainables/user/test_process.py", "tests/commands/test_isolated_run.py"
 LOSS, API = "tests/commands/test_objective_run.py", "tests/tuner/test_api.py"
 PARCEL = "tests/tuner/session/test_parcel.py"
@@ -193,7 +194,18 @@ ELSEWHERE = {
     "`max_failures` times; then it counts as failed": DEATH,
     "The same happens to a training that hangs": DEATH,
     "by default 20 times its usual time between reports": (
-        f"{PROCESS}::test_usual_times_are_this_trainings_or_those_before_and_at_least_ten_minutes"
+        f"{PROCESS}::"
+        "test_usual_times_are_this_trainings_or_the_longest_before_and_at_least_ten_minutes"
+    ),
+    "One that runs out of memory is tried again once": (
+        f"{MEMORY}::test_a_training_of_the_users_own_is_tried_again_once_too"
+    ),
+    "on a GPU that it shared with others alone": (
+        "tests/tuner/session/test_retries.py::"
+        "test_out_of_memory_is_tried_again_once_and_alone_on_a_shared_gpu"
+    ),
+    "which `batch.max` fitted": (
+        f"{MEMORY}::test_large_batches_that_do_not_fit_are_marked_and_the_plan_that_fits_is_told"
     ),
     "Where a training crashed or hung is in its log": (
         f"{PROCESS}::test_a_hang_is_ended_after_the_seconds_given_and_its_log_says_where"

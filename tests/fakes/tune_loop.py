@@ -11,6 +11,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 import ray
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune.search import Searcher
 
 from tests.conftest import ROOT
@@ -26,36 +27,92 @@ from tuner import run as run_command
 from tuner.session import cluster, nodes
 
 
+class TuneTrial(SimpleNamespace):
+    """What ours reads of Tune's trial."""
+
+    __hash__ = object.__hash__
+
+
+def tune_trial(number: int, config: dict[str, Any], max_failures: int = 0) -> TuneTrial:
+    """A trial that has not begun."""
+    return TuneTrial(
+        trial_id=str(number),
+        config=config,
+        error_file=None,
+        pickled_error_file=None,
+        max_failures=max_failures,
+        run_metadata=SimpleNamespace(num_failures=0),
+        placement_group_factory=SimpleNamespace(required_resources={"CPU": 1.0}),
+        temporary_state=SimpleNamespace(ray_actor=None),
+    )
+
+
 class OneWorker:
     """Stands for `tune.Tuner`."""
 
     def __init__(self, trainable: type[tune.Trainable], *, tune_config: Any, run_config: Any):
         self.trainable, self.searcher = trainable, tune_config.search_alg
+        self.scheduler = tune_config.scheduler
         self.callbacks, self.stopper = run_config.callbacks, run_config.stop
+        self.max_failures = run_config.failure_config.max_failures
+        self.folder = Path(run_config.storage_path)
+        self.worker: tune.Trainable | None = None
 
     def fit(self) -> None:
         """Until the searcher has no more, or everything is to stop."""
-        worker = None
+        for callback in self.callbacks:
+            callback.setup()
         for number, config in enumerate(self._suggestions()):
-            trial = SimpleNamespace(trial_id=str(number), config=config, error_file=None)
-            if worker is None:
-                worker = self.trainable(config=config)
+            trial = tune_trial(number, config, self.max_failures)
+            while not self._train(trial):
+                pass
+
+    def _train(self, trial: TuneTrial) -> bool:
+        """True when that was all of it; False where its worker was lost and it begins again."""
+        result: dict[str, Any] = {"done": False}
+        try:
+            if self.worker is None:
+                self.worker = self.trainable(config=trial.config)
             else:
-                worker.reset(config)
-            self._call("on_trial_start", trial=trial)
-            result: dict[str, Any] = {"done": False}
-            while not result["done"] and not self.stopper.stop_all():
-                result = worker.train()
-                self.searcher.on_trial_result(trial.trial_id, result)
-                self._call("on_trial_result", trial=trial, result=result)
-            if result["done"]:
-                self.searcher.on_trial_complete(trial.trial_id, result=result)
+                self.worker.reset(trial.config)
+        except Exception as error:
+            return self._lose(trial, error)
+        self._call("on_trial_start", trial=trial)
+        while not result["done"] and not self.stopper.stop_all():
+            try:
+                result = self.worker.train()
+            except Exception as error:
+                return self._lose(trial, error)
+            self.searcher.on_trial_result(trial.trial_id, result)
+            self._call("on_trial_result", trial=trial, result=result)
+            self._call("on_step_end")
+        if result["done"]:
+            self.searcher.on_trial_complete(trial.trial_id, result=result)
+            self._call("on_trial_complete", trial=trial)
+        return True
+
+    def _lose(self, trial: TuneTrial, error: Exception) -> bool:
+        self.worker = None
+        trial.pickled_error_file = str(self.folder / f"{trial.trial_id}.pkl")
+        Path(trial.pickled_error_file).write_bytes(cloudpickle.dumps(error))
+        trial.run_metadata.num_failures += 1
+        begins_again = bool(trial.run_metadata.num_failures <= trial.max_failures)
+        self.scheduler.on_trial_error(SimpleNamespace(_resetting_trials=set()), trial)
+        if begins_again:
+            self._call("on_trial_recover", trial=trial)
+            return False
+        self.searcher.on_trial_complete(trial.trial_id, error=True)
+        self._call("on_trial_error", trial=trial)
+        return True
 
     def _suggestions(self) -> Iterator[dict[str, Any]]:
         number = 0
         while not self.stopper.stop_all():
             config = self.searcher.suggest(str(number))
-            assert config is not None, "nothing runs that could be waited for"
+            if config is None:
+                assert self.searcher.waiting(), "nothing runs that could be waited for"
+                time.sleep(0.05)
+                continue
             if config == Searcher.FINISHED:
                 return
             yield config

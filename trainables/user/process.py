@@ -26,7 +26,7 @@ from typing import Protocol
 
 from search_spaces.metric import Metric
 from search_spaces.schedule import Schedule
-from trainables.failures import ProcessError
+from trainables.failures import ProcessError, hang_text
 from trainables.user.answers import End, EpochReport, Ready
 from trainables.user.handed import Handed
 
@@ -197,12 +197,13 @@ class Child:
     def _hangs(self, seconds: float | None) -> str:
         """SIGABRT makes it write to its log where it is."""
         assert self.pid is not None
+        assert seconds is not None, "without a limit nothing hangs"
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGABRT)
         wait([self.status], DUMP_SECONDS)
         self._kill()
         self._forget()
-        return f"no report for {seconds:.0f} s (max_report_seconds): the training was ended"
+        return hang_text(seconds)
 
     def _forget(self) -> None:
         self.is_running = self.is_kept = False

@@ -179,7 +179,7 @@ def _number(name: str, value: Any) -> float | None:
         if isinstance(value, bool | str | bytes):
             raise TypeError
         return float(value)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         raise TypeError(
             f"report: {name} must be a number, but got {type(value).__name__}."
         ) from None

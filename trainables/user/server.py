@@ -9,8 +9,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import errno
 import faulthandler
 import importlib
+import io
 import os
 import random
 import select
@@ -24,6 +26,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,8 +102,7 @@ def _live(connection: Connection) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.stdout, sys.stderr = map(_text_stream, (1, 2))
     faulthandler.enable()
     while True:
         try:
@@ -117,14 +119,48 @@ def _live(connection: Connection) -> None:
 
 def _write_to(path: Path, order: Order) -> None:
     """Everything that is printed from now on, by whatever library."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
-    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a symbolic link
+            raise
+        return  # a full disk costs the log, not the training
     for stream in (1, 2):
         os.dup2(number, stream)
     os.close(number)
     after = f" after report {order.report}" if order.report else ""
     print(f"[{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC] seed {order.seed}{after}")
+
+
+class Output(io.RawIOBase):
+    """A file descriptor that takes what it can: a full disk costs the log, not the training."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self.number
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """All of it, as far as one can tell."""
+        with contextlib.suppress(OSError):
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self.number, rest) :]
+        return memoryview(data).nbytes
+
+
+def _text_stream(number: int) -> io.TextIOWrapper:
+    """What prints to it fails neither on a full disk nor on letters that it lacks."""
+    raw = io.BufferedWriter(Output(number))
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def _exit() -> None:

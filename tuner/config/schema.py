@@ -66,6 +66,10 @@ class ConfigError(ValueError):
         super().__init__(ENDLESS.sub(r"\1...\2", line))
 
 
+class StorageError(RuntimeError):
+    """The disk of a run is full or gone; its text is one line: what, and where."""
+
+
 @contextlib.contextmanager
 def refusing(
     where: str = "", kinds: tuple[type[Exception], ...] = (ValueError,)
@@ -410,12 +414,13 @@ class Config:
     max_concurrent: int | None = _key(None, "trials", _at_least(1),
         "trained at once; null = what fits, as nodes come and go; given, a cluster that scales "
         "brings nodes for so many")
-    max_failures: int = _key(3, "retries", _at_least(0), "of a trial whose process died or hung")
+    max_failures: int = _key(3, "retries", _at_least(0),
+        "of a trial whose process died or hung; one, where it ran out of memory")
     isolate: bool | None = _key(None, "", SWITCH,
         "a fresh process for each training; null = true for trainable=, else false")
     max_report_seconds: float | None = _key(None, "s", _above(0),
         "without a report, after which a training counts as hanging; null = 20 x its usual time, "
-        "at least 600 s")
+        "at least 600 s; 4 h before the first report of all")
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     track: list[str] = field(default_factory=list,

@@ -19,7 +19,16 @@ from rich.text import Text
 
 from results.statistics.wording import screen_text, short_words
 from search_spaces.metric import VAL_ACCURACY, Metric
-from search_spaces.records import ENDED_WELL, EpochRecord, Outcome, Status, score_on_test
+from search_spaces.records import (
+    ENDED_WELL,
+    EpochRecord,
+    Outcome,
+    Status,
+    error_line,
+    error_text,
+    plain_text,
+    score_on_test,
+)
 from search_spaces.trial import TrialConfig
 from tuner.display.outlook import Outlook
 from tuner.display.phrases import describe_params, describe_seconds, point, say_at_once
@@ -74,6 +83,7 @@ class Display:
         self.failures: Counter[str] = Counter()
         self.metric = VAL_ACCURACY  # what the search ranks by, as the trials say
         self.logs: Path | None = None  # where the last lines to be shown are
+        self.problem: Exception | None = None  # that the drawing, in a thread of its own, has met
 
     def start(self) -> None:
         """Begin to draw."""
@@ -146,7 +156,7 @@ class Display:
         try:
             with open(self.logs / f"{trial.trial_key}.txt", "rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
-                lines = log.read().decode(errors="replace").splitlines()
+                lines = plain_text(log.read().decode(errors="replace")).splitlines()
         except OSError:
             return ""
         return next((line.strip() for line in reversed(lines) if line.strip()), "")[-SHOWN:]
@@ -172,11 +182,11 @@ class Display:
 
     def _say_failure(self, trial: TrialConfig, status: str, error: str) -> None:
         """The first failure of a kind in full, later ones counted."""
-        kind = error.strip().splitlines()[-1] if error.strip() else status
+        kind = error_line(error) or status
         self.failures[kind] += 1
         who = f"{trial.space} trial {trial.trial_key} {status}"
         if self.failures[kind] == 1:
-            self.say(f"{who} with {describe_params(trial.params)}:\n{error.strip()}")
+            self.say(f"{who} with {describe_params(trial.params)}:\n{error_text(error).strip()}")
         else:
             self.say(f"{who}: {kind} ({self.failures[kind]} times)")
 
@@ -323,9 +333,14 @@ class RichDisplay(Display):
             super().notice(text)
 
     def render(self) -> RenderableType:
-        """The screen: arms, running trials, time."""
-        last = [Text(self.last_words, style="bold")] if self.last_words else []
-        return Group(self.arm_table(), self.trial_table(), self.time_line(), *last)
+        """The screen: arms, running trials, time; the last words alone once it has failed."""
+        try:
+            if self.problem is None:
+                last = [Text(self.last_words, style="bold")] if self.last_words else []
+                return Group(self.arm_table(), self.trial_table(), self.time_line(), *last)
+        except Exception as error:  # in a thread, where it would end the drawing without a word
+            self.problem = error
+        return Text(self.last_words)
 
     def time_line(self) -> Text:
         """Time and cost, so far and to come."""
@@ -395,7 +410,7 @@ def make_display(kind: str, planned: Mapping[str, int], num_samples: int, **cost
     if kind == "auto" and in_kernel():
         return NotebookDisplay(planned, num_samples, **cost)
     if kind == "auto":
-        kind = "rich" if sys.stdout.isatty() else "plain"
+        kind = "rich" if sys.stdout is not None and sys.stdout.isatty() else "plain"
     return classes[kind](planned, num_samples, **cost)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from search_spaces.schedule import Schedule
@@ -51,8 +52,9 @@ def describe_path(path: Path) -> str:
 
 
 def say_at_once(text: str) -> None:
-    """Past all buffers and locks: out of a signal's handler."""
-    os.write(2, f"\n{text}\n".encode())
+    """Past all buffers and locks: out of a signal's handler. The terminal may be gone."""
+    with suppress(OSError):
+        os.write(2, f"\n{text}\n".encode())
 
 
 def stage_lines(schedule: Schedule) -> list[str]:

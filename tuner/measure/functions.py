@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import secrets
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import results
 from results.measurements.functions import functions_table, solved
+from results.records.wall_time import now
 from search_spaces.registry import unknown_name
 from trainables.functions.benchmark import FUNCTIONS
 from tuner.config.compose import compose
@@ -40,7 +40,7 @@ def measure_functions(words: list[str]) -> int:
     # The mistakes in every run's words are found before the first one starts.
     plans = [make_plan(compose([*preset, *words, f"workload={name}"])) for name in names]
     config = plans[0].config
-    stem = config.name or f"functions-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    stem = config.name or f"functions-{now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     words = [word for word in words if not word.startswith("name=")]
     folders = {name: Path(config.runs_dir) / f"{stem[:NAME_LENGTH]}-{name}" for name in names}
     begun = {name for name in names if (folders[name] / "manifest.json").exists()}

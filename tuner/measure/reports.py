@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import results
 from results.records.schema import trial_from_row
+from results.records.wall_time import now
 from results.run import Run
 from search_spaces.registry import is_import_path
 from search_spaces.space import is_baseline
@@ -57,7 +57,7 @@ def write_workload(run_dir: Path, directory: Path) -> Path:
     interval = "" if constant.low is None else f" [{constant.low:.4g}, {constant.high:.4g}]"
     head = (
         f"# C^2 = {constant.c2:.4g}{interval}, measured by run {run_dir.name} "
-        f"on {datetime.now(UTC):%Y-%m-%d}, {constant.num_seeds} seeds, "
+        f"on {now():%Y-%m-%d}, {constant.num_seeds} seeds, "
         f"{constant.num_measurements} measurements each.\n"
     )
     path = directory / "workload" / f"{name.removesuffix('_measured')}_measured.yaml"

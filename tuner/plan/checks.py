@@ -5,13 +5,15 @@ What needs the schedules themselves is checked in plan.py.
 
 from __future__ import annotations
 
+import errno
 import operator
 import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from results.records.store import check_run_name
+from results.records.segments import MANIFEST_NAME
+from results.records.store import check_run_name, describe_failure, is_full, is_unused
 from search_spaces import FAMILIES
 from search_spaces.metric import NAME, goal_of, make_metric
 from search_spaces.records import RECORDED, REPORTED
@@ -24,6 +26,7 @@ from tuner.config.schema import (
     KEYS,
     Config,
     ConfigError,
+    StorageError,
     check_text,
     check_value,
     refusing,
@@ -35,6 +38,7 @@ from tuner.plan.usercode import check_trainable, code_digest
 from tuner.version import is_of_job
 
 ANSWER_SECONDS = 8.0  # of a cluster's head
+PROBE_BYTES = 4096  # a block; a name alone fits on a full disk
 RELATIONS = {"below": operator.lt, "at most": operator.le, "at least": operator.ge}
 # What only our training of a network has, and what a user's own function decides besides.
 OF_NETWORKS = (
@@ -52,31 +56,55 @@ def check_surroundings(config: Config, run_dir: Path | None) -> None:
 
     Args:
         run_dir: the run to be resumed; None makes a new one in runs_dir.
+
+    Raises:
+        StorageError: the disk is full.
     """
     address = cluster_address(config)
     if address is not None:
         check_address(address, "cluster.address" if config.cluster.address else "RAY_ADDRESS")
     else:
         find_ray_folder()
-    folder = run_dir or Path(config.runs_dir)
+    key, folder = ("resume", run_dir) if run_dir else ("runs_dir", Path(config.runs_dir))
     check_text("runs_dir", str(folder.absolute()))
     if is_of_job(folder):
         raise ConfigError(
             f"runs_dir={config.runs_dir}: lies in Ray's copy of your folder, which goes with the "
             "job; give a folder that all nodes share, for example runs_dir=/shared/runs"
         )
+    try:
+        _probe(folder)
+        _check_name(config.name if run_dir is None else None, folder)
+    except OSError as error:
+        if is_full(error):
+            raise StorageError(describe_failure(error, folder.absolute())) from None
+        why = "is no folder" if error.errno == errno.EEXIST else error.strerror
+        cure = "" if run_dir else "; runs_dir=DIR names another"
+        raise ConfigError(f"{key}={folder}: not writable: {why}{cure}") from None
+
+
+def _probe(folder: Path) -> None:
+    """Make the folder and write a block there."""
+    folder.mkdir(parents=True, exist_ok=True)
     probe = folder / f".probe-{os.getpid()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(f"runs_dir={folder}: not writable: {error.strerror}") from None
-    if run_dir is None and config.name is not None and (folder / config.name).exists():
+        with open(probe, "xb") as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _check_name(name: str | None, folder: Path) -> None:
+    if name is None or is_unused(folder / name):
+        return
+    if (folder / name / MANIFEST_NAME).exists():
         raise ConfigError(
-            f"name={config.name}: this run exists; use "
-            f"{shell_word('resume', str(folder / config.name))} or another name"
+            f"name={name}: this run exists; use "
+            f"{shell_word('resume', str(folder / name))} or another name"
         )
+    raise ConfigError(f"name={name}: {folder / name} holds no run; use another name")
 
 
 def cluster_address(config: Config) -> str | None:

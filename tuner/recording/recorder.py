@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import re
 import shutil
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
 from ray import tune
 
+from results.records.lock import TakenOver
 from results.records.schema import epoch_row, trial_row
-from results.records.store import RunStore
-from search_spaces.records import EpochRecord, Outcome, Status
+from results.records.store import RunStore, describe_failure
+from results.records.wall_time import now
+from search_spaces.records import EpochRecord, Outcome, Status, error_line
 from search_spaces.trial import TrialConfig
 from tuner.display.live import Display
+from tuner.display.memory import MemoryUse
+from tuner.recording.losses import Loss, loss_of
 from tuner.recording.tracking import trial_of
 
 # What a paused training has taken so far: it stays taken, whatever becomes of the next rung.
@@ -29,7 +31,7 @@ SPENT = ("samples_seen", "optimizer_steps", "train_seconds", "wall_seconds")
 LOGS = "logs"  # folder of a run
 # The run ends (exit 4) when nothing could be written for this long.
 STORAGE_PATIENCE_SECONDS = 60.0
-ANSI = re.compile(r"\x1b\[[0-9;]*m")
+RETRY_SECONDS = 0.5  # at the end, where nothing else is waited for
 
 
 def _guarded(method: Callable[..., None]) -> Callable[..., None]:
@@ -40,7 +42,7 @@ def _guarded(method: Callable[..., None]) -> Callable[..., None]:
         try:
             method(self, *args, **kwargs)
         except Exception as error:
-            self.problems.append(f"recorder: {type(error).__name__}: {error}")
+            self.problems.append(f"recorder: {type(error).__name__}: {error_line(str(error))}")
             print(f"error: {self.problems[-1]}", file=sys.stderr)
 
     return call
@@ -54,7 +56,7 @@ class TrialState:
     epochs_done: int = 0
     host: str = ""
     spent: dict[str, Any] = field(default_factory=dict)
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started_at: datetime = field(default_factory=now)
 
 
 class Recorder(tune.Callback):  # type: ignore[misc]
@@ -68,9 +70,14 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self.warned = False
         self.open: dict[str, TrialConfig] = {}
         self.state: dict[str, TrialState] = {}
-        self.failing_since: float | None = None
+        self.failing_since: float | None = None  # of the storage
+        self.lost: str | None = None  # why the storage was given up
+        self.ended: list[str] = []  # trials whose state is needed until their row is durable
+        self.is_blind = False  # the display has failed
         self.shared_samples: dict[str, int] = {}  # not trained again, by trial
         self.first_error = ""  # last line of the first failed trial's
+        self.causes: dict[str, str] = {}  # why we ended the worker of a trial, by its key
+        self.memory = MemoryUse()
 
     def remember(self, rows: Iterable[Mapping[str, Any]], shared_samples: int = 0) -> None:
         """Take up an earlier run: attempts go on counting, epochs stay done."""
@@ -107,22 +114,51 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             shutil.rmtree(self.checkpoints / f"shared-{key}", ignore_errors=True)
 
     @property
-    def storage_lost(self) -> bool:
-        """True when nothing could be written for STORAGE_PATIENCE_SECONDS."""
-        if self.store.error is None:
-            self.failing_since = None
-            return False
-        self.failing_since = self.failing_since or time.monotonic()
-        return time.monotonic() - self.failing_since > STORAGE_PATIENCE_SECONDS
+    def storage_fails(self) -> bool:
+        """True while nothing can be written: rows wait in memory."""
+        return self.failing_since is not None
+
+    def watch_storage(self) -> str | None:
+        """Why the run has to end: nothing could be written for STORAGE_PATIENCE_SECONDS.
+
+        When it begins to fail, and when it works again, the person is told at once.
+        """
+        error = self.store.error
+        if self.lost is not None:
+            return self.lost
+        if error is None:
+            if self.failing_since is not None:
+                self.failing_since = None
+                self.say(f"{self.store.run_dir} can be written again; nothing is lost")
+                self.clean()
+            return None
+        if isinstance(error, TakenOver):
+            self.lost = error.strerror
+            return self.lost
+        why = describe_failure(error, self.store.run_dir)
+        if self.failing_since is None:
+            self.failing_since = time.monotonic()
+            self.store.event("storage failed", why=why)
+            self.say(
+                f"warning: {why}: what ends is kept in memory and no training begins until it "
+                f"can be written, for {STORAGE_PATIENCE_SECONDS:.0f} s"
+            )
+        lasts = time.monotonic() - self.failing_since
+        if lasts > STORAGE_PATIENCE_SECONDS / 2:
+            self.make_room()
+        if lasts > STORAGE_PATIENCE_SECONDS:
+            self.lost = why
+        return self.lost
 
     @_guarded
     def on_trial_start(self, **event: Any) -> None:
         """A training begins, or begins again after its worker died."""
         trial = trial_of(event["trial"])
         self.open[trial.trial_key] = trial
-        self._state(trial).started_at = datetime.now(UTC)
+        self.causes.pop(trial.trial_key, None)
+        self._state(trial).started_at = now()
         self._write(trial, "running")
-        self._show("trial_started", trial)
+        self.show("trial_started", trial)
 
     @_guarded
     def on_trial_result(self, **event: Any) -> None:
@@ -136,28 +172,43 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self.store.add_epochs([epoch_row(run_id, trial, attempt, record) for record in records])
         for record in records:
             state.epochs_done = record.epoch
-            self._show("epoch_ended", trial, record)
+            self.show("epoch_ended", trial, record)
+            self.memory.fitted(trial, record.batch_size)
         if result["shared_samples"] and trial.trial_key not in self.shared_samples:
             self.shared_samples[trial.trial_key] = result["shared_samples"]
             self.store.update_manifest(shared_samples=self.num_shared_samples)
         if result["warning"] and not self.warned:
             self.warned = True
-            self._show("say", f"warning: {result['warning']}; trained on without")
+            self.say(f"warning: {result['warning']}; trained on without")
         if result["lost"]:
             self.store.event("lost", trial=trial.trial_key, why=result["lost"])
-            self._show("say", f"{trial.space} trial {trial.trial_key}: {result['lost']}")
+            self.say(f"{trial.space} trial {trial.trial_key}: {result['lost']}")
         if result["done"]:
             outcome = Outcome(**result["outcome"]) if result["outcome"] else None
             error, so_far = (result["failure"] or {}).get("error"), result["so_far"]
             self._end(trial, result["status"], outcome=outcome, so_far=so_far, error=error)
 
     @_guarded
+    def on_trial_recover(self, **event: Any) -> None:
+        """A training whose worker was lost begins again from its newest state."""
+        tune_trial, trial = event["trial"], trial_of(event["trial"])
+        loss = self._loss(tune_trial, trial)
+        retry = f"retry {tune_trial.run_metadata.num_failures} of {tune_trial.max_failures}"
+        self.store.event("lost", trial=trial.trial_key, why=loss.line, text=loss.text)
+        self.say(f"{trial.space} trial {trial.trial_key}: {loss.line} ({retry})")
+
+    @_guarded
     def on_trial_error(self, **event: Any) -> None:
-        """A training whose worker died or raised more often than max_failures."""
-        file, error = event["trial"].error_file, "the worker died"
-        if file and Path(file).exists():  # the traceback that Tune kept
-            error = ANSI.sub("", Path(file).read_text(errors="replace"))
-        self._end(trial_of(event["trial"]), "failed", error=error)
+        """A training whose worker was lost more often than max_failures."""
+        trial = trial_of(event["trial"])
+        loss = self._loss(event["trial"], trial)
+        self._end(trial, loss.status, error=loss.text)
+
+    def _loss(self, tune_trial: Any, trial: TrialConfig) -> Loss:
+        loss = loss_of(tune_trial, self.causes.pop(trial.trial_key, None))
+        if loss.status == "oom":
+            self.memory.exceeded(trial, self._state(trial).epochs_done)
+        return loss
 
     @_guarded
     def interrupt(self) -> None:
@@ -176,15 +227,36 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     ) -> None:
         self._write(trial, status, outcome=outcome, so_far=so_far, error=error)
         if error and not self.first_error:
-            self.first_error = error.strip().splitlines()[-1][:300]
+            self.first_error = error_line(error)
         self.open.pop(trial.trial_key, None)
-        self._show("trial_ended", trial, status, outcome, error)
-        durable = self.store.flush()
+        self.show("trial_ended", trial, status, outcome, error)
         if outcome is not None:
-            # On a full disk too: the row needs the space more than the state of an ended trial.
-            shutil.rmtree(self.checkpoints / trial.trial_key, ignore_errors=True)
-            if not durable:
-                self.store.flush()
+            self.ended.append(trial.trial_key)
+        self.clean()
+
+    def settle(self, *, in_a_hurry: Callable[[], bool]) -> str | None:
+        """Wait until everything is written, or the storage is given up: see `watch_storage`."""
+        self.clean()
+        while (lost := self.watch_storage()) is None and self.storage_fails and not in_a_hurry():
+            time.sleep(RETRY_SECONDS)
+            self.clean()
+        return lost
+
+    def clean(self) -> None:
+        """Write what waits, and remove the states of trainings whose rows are durable."""
+        if not self.store.flush():
+            return
+        for key in self.ended:
+            shutil.rmtree(self.checkpoints / key, ignore_errors=True)
+        self.ended.clear()
+
+    def make_room(self) -> None:
+        """Rows need the space more than the states of trainings that have ended."""
+        folders = [self.checkpoints / key for key in self.ended]
+        for folder in (there := [folder for folder in folders if folder.exists()]):
+            shutil.rmtree(folder, ignore_errors=True)
+        if there:
+            self.clean()
 
     def _write(
         self,
@@ -209,7 +281,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
                 epochs_done=state.epochs_done,
                 host=state.host,
                 started_at=state.started_at,
-                ended_at=None if status == "running" else datetime.now(UTC),
+                ended_at=None if status == "running" else now(),
                 error=error,
             )
         )
@@ -217,14 +289,27 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def _state(self, trial: TrialConfig) -> TrialState:
         return self.state.setdefault(trial.trial_key, TrialState())
 
-    def _show(self, method: str, *args: Any) -> None:
-        """A display that fails costs the sight, not the record or the run; it is said once."""
+    def say(self, text: str) -> None:
+        """A message for the person, also of a run whose display has failed."""
+        if self.is_blind:
+            print(text, file=sys.stderr)
+        else:
+            self.show("say", text)
+
+    def show(self, method: str, *args: Any) -> None:
+        """Call this of the display's; one that fails costs the sight, not the run."""
         try:
             getattr(self.display, method)(*args)
+            if self.display.problem is not None:
+                raise self.display.problem
         except Exception as error:
-            failed, self.display = self.display, Display({}, 1)
-            self.store.event("display failed", method=method, traceback=traceback.format_exc())
-            with contextlib.suppress(Exception):  # a closed pipe, where nothing can be shown
+            failed, self.display, self.is_blind = self.display, Display({}, 1), True
+            self.store.event("display failed", method=method, traceback=_text_of(error))
+            with contextlib.suppress(Exception):
                 failed.stop()
-                text = f"{type(error).__name__}: {error}"
-                print(f"warning: nothing more is shown ({text}); the run goes on", file=sys.stderr)
+            text = f"{type(error).__name__}: {error_line(str(error))}"
+            print(f"warning: nothing more is shown ({text}); the run goes on", file=sys.stderr)
+
+
+def _text_of(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))

@@ -7,15 +7,16 @@ import platform
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import ray
 
 from results import load
+from results.records.lock import RunLock
 from results.records.schema import trial_from_row
 from results.records.store import RunStore
+from results.records.wall_time import now
 from results.statistics.cost import devices_of, seconds_of
 from tuner.campaign.campaign import Campaign
 from tuner.config.presets import scale_of
@@ -30,38 +31,38 @@ from tuner.session.cluster import Slots
 from tuner.version import changed_versions, git_state, revision, versions
 
 
-def begin(plan: Plan, slots: Slots, command: str, run_dir: Path) -> tuple[Campaign, Recorder]:
-    """A new run: who decides, and who records in `run_dir`.
+def begin(plan: Plan, slots: Slots, command: str, lock: RunLock) -> tuple[Campaign, Recorder]:
+    """A new run: who decides, and who records in the folder of the lock.
 
     Raises:
-        ConfigError: there can be no such folder.
+        OSError: the storage refused.
     """
     manifest, config = make_manifest(plan, slots, command), write_yaml(plain(plan.config))
-    try:
-        store = RunStore.create(run_dir, manifest, config)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    store = RunStore.create(lock.run_dir, manifest, config, lock)
     campaign = Campaign(plan, devices_of(asdict(slots)))
-    return campaign, Recorder(store, _display(plan, slots, run_dir))
+    return campaign, Recorder(store, _display(plan, slots, lock.run_dir))
 
 
-def take_up(plan: Plan, slots: Slots, run_dir: Path) -> tuple[Campaign, Recorder]:
+def take_up(plan: Plan, slots: Slots, lock: RunLock) -> tuple[Campaign, Recorder]:
     """An earlier run: the campaign as its records left it, and who records on.
 
     Raises:
         ConfigError: the records cannot be read or continued, or are not of this plan.
+        OSError: the storage refused.
     """
+    run_dir = lock.run_dir
     campaign, display = Campaign(plan, devices_of(asdict(slots))), _display(plan, slots, run_dir)
     try:
         rows = load(run_dir).search_rows()
-        store = RunStore.open(run_dir)
+        store = RunStore.open(run_dir, lock)
         campaign.replay(rows)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    recorder = Recorder(store, display)
     for row in filter(campaign.counts, rows):
         num_rungs = campaign.num_rungs(row)
         trial, ending = trial_from_row(row), (row["status"], row["objective"])
-        display.resumed(trial, *ending, num_rungs=num_rungs, seconds=seconds_of(row))
+        recorder.show("resumed", trial, *ending, num_rungs, seconds_of(row))
     before = store.manifest
     looked = has_looked(plan, before, rows)
     store.update_manifest(
@@ -72,7 +73,6 @@ def take_up(plan: Plan, slots: Slots, run_dir: Path) -> tuple[Campaign, Recorder
         code_changes=_code_changes(plan.config, before),
         version_changes=_version_changes(before),
     )
-    recorder = Recorder(store, display)
     recorder.remember(rows, before.get("shared_samples", 0))
     campaign.sharing.states |= recorder.kept_for_others()
     return campaign, recorder
@@ -85,8 +85,8 @@ def _code_changes(config: Config, manifest: Mapping[str, Any]) -> list[dict[str,
     is_known = bool(before) and before[-1]["code"] == code_parts(config)
     if not files or is_known:
         return before
-    now = {"at": datetime.now(UTC).isoformat(), "files": files, "code": code_parts(config)}
-    return [*before, now]
+    change = {"at": now().isoformat(), "files": files, "code": code_parts(config)}
+    return [*before, change]
 
 
 def _version_changes(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -95,9 +95,9 @@ def _version_changes(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     changes = changed_versions(manifest)
     if not changes:
         return before
-    listed = ", ".join(f"{name} {then} -> {now}" for name, (then, now) in changes.items())
+    listed = ", ".join(f"{name} {then} -> {here}" for name, (then, here) in changes.items())
     print(f"note: not as when the run began or last went on: {listed}", file=sys.stderr)
-    return [*before, {"at": datetime.now(UTC).isoformat(), "versions": changes}]
+    return [*before, {"at": now().isoformat(), "versions": changes}]
 
 
 def has_looked(plan: Plan, manifest: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> bool:
@@ -117,7 +117,7 @@ def make_manifest(plan: Plan, slots: Slots, command: str) -> dict[str, Any]:
     return {
         "command": command,
         "status": "running",
-        "started_at": datetime.now(UTC).isoformat(),
+        "started_at": now().isoformat(),
         "seed": plan.config.seed,
         "scale": scale_of(plan.config),
         "recipe": asdict(plan.recipe),

@@ -33,6 +33,8 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # How many trials wait for a worker is the searcher's to say (`Room`).
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",
+    # A worker that does not end holds its CPUs, and a GPU's memory, for ten minutes.
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "60",
 }
 NUM_STARTS = 3
 BUSY_LOAD = 3.0  # processes that want to run, for each CPU
@@ -115,6 +117,8 @@ def start(address: str | None) -> None:
     set_environment()
     import ray
 
+    # What Ray's node says of each worker that has died, in colour: our recorder tells it.
+    ray._private.worker._worker_logs_enabled = False
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address is None:
         folder = settle_temporary()

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from results.records.lock import RunLock
 from results.records.segments import TABLES, read_manifest
+from results.records.store import abandon, describe_failure, is_full, reserve
+from results.records.wall_time import now
 from results.statistics.cost import devices_of
-from tuner.config.schema import ConfigError
+from tuner.config.schema import ConfigError, StorageError, refusing
 from tuner.display.phrases import describe_path
+from tuner.display.streams import Streams
 from tuner.plan.checks import cluster_address
 from tuner.plan.plan import Plan
 from tuner.session import cluster
 from tuner.session.interrupts import JOB_VARIABLE, OK, Interrupts
+
+if TYPE_CHECKING:  # both import ray, before its variables are set
+    from tuner.campaign.campaign import Campaign
+    from tuner.recording.recorder import Recorder
 
 MAX_NAME_LENGTH = 30  # of the arms' names in a run's name
 # Imported in a helper thread while Ray starts in the main one (3 s on two cores).
@@ -49,7 +58,9 @@ def execute(
         summary: prints what a finished run found; None = the best schedule and the verdict.
 
     Raises:
-        ConfigError: the cluster cannot be used like this; nothing has been written.
+        ConfigError: the cluster cannot be used like this, or another process writes the run;
+            nothing has been written.
+        StorageError: the disk is full; a new run's name is free again.
     """
     if resume is not None:
         _mend(resume)
@@ -59,73 +70,103 @@ def execute(
         (summary or print_summary)(resume)
         print(describe_path(resume))
         return OK
-    if plan.config.display != "none":
-        print("starting Ray ...", flush=True)
-    here = os.getcwd() if JOB_VARIABLE in os.environ else ""
-    address = cluster_address(plan.config)
+    with Streams() as streams, _claimed(plan, resume) as lock:
+        from tuner.display.summary import API, print_summary
+
+        here = os.getcwd() if JOB_VARIABLE in os.environ else ""
+        address = cluster_address(plan.config)
+        interrupts = Interrupts(may_exit=program != API)
+        try:
+            with interrupts.before_anything():
+                _start_ray(plan, address, lock.notes)
+                _tell_parcel(plan)
+                slots = cluster.lay_out(plan.config, lambda: address is not None)
+            from tuner.session.nodes import check_nodes
+            from tuner.session.session import Session
+
+            plan = cluster.settle(plan, slots.device)
+            if resume is not None:
+                _check_device(slots, resume)
+            if address is not None:
+                check_nodes(plan, lock.run_dir.parent)
+            # A job's working directory is Ray's copy of what was sent. Every node unpacks it when
+            # it is first used there, on one machine into one place: what was there is removed.
+            if here:
+                os.chdir(here)
+            campaign, recorder = _open_books(plan, slots, command, lock, is_new=resume is None)
+            store = recorder.store
+            if here:  # nothing more is looked for there
+                os.chdir(lock.run_dir / TABLES[0])
+            store.event("start", command=command, slots=asdict(slots), lock=lock.notes)
+            streams.tell(lambda failure: store.event("display failed", why=failure))
+            return Session(
+                plan=plan,
+                slots=slots,
+                campaign=campaign,
+                recorder=recorder,
+                interrupts=interrupts,
+                program=program,
+                summary=summary or print_summary,
+            ).run()
+        finally:
+            import ray
+
+            interrupts.is_closing = False
+            ray.shutdown()
+            interrupts.restore()
+
+
+@contextlib.contextmanager
+def _claimed(plan: Plan, resume: Path | None) -> Iterator[RunLock]:
+    """The right to write the run, before anything slow begins: another driver hears it at once.
+
+    A start that fails leaves nothing behind.
+    """
+    runs_dir, name = Path(plan.config.runs_dir).resolve(), plan.config.name
+    run_dir = resume or runs_dir / (name or run_id(plan))
+    while not (resume or name) and run_dir.exists():  # begun in the same second
+        run_dir = runs_dir / run_id(plan)
+    try:
+        with refusing(f"resume={resume}: " if resume else f"name={name}: " if name else ""):
+            lock = RunLock(run_dir) if resume else reserve(run_dir)
+    except OSError as error:
+        raise StorageError(describe_failure(error, run_dir)) from None
+    try:
+        yield lock
+    finally:
+        abandon(lock)
+
+
+def _open_books(
+    plan: Plan, slots: cluster.Slots, command: str, lock: RunLock, *, is_new: bool
+) -> tuple[Campaign, Recorder]:
+    """Those of a new run, or of an earlier one."""
+    from tuner.session.books import begin, take_up
+
+    try:
+        if is_new:
+            return begin(plan, slots, command, lock)
+        return take_up(plan, slots, lock)
+    except OSError as error:
+        raise StorageError(describe_failure(error, lock.run_dir)) from None
+
+
+def _start_ray(plan: Plan, address: str | None, notes: Iterable[str]) -> None:
+    """Start or join it, and import meanwhile what the run needs; `notes` are told before."""
+    for line in [*notes, "starting Ray ..."] if plan.config.display != "none" else ():
+        print(line, flush=True)
     cluster.set_environment(is_own=address is None)
     helper = threading.Thread(target=lambda: [*map(importlib.import_module, HEAVY)], daemon=True)
     helper.start()
     cluster.start(address)
     helper.join()
-    from tuner.display.summary import API, print_summary
-    from tuner.session.books import begin, take_up
-    from tuner.session.nodes import check_nodes
-    from tuner.session.session import Session
-
-    interrupts = Interrupts(may_exit=program != API)
-    interrupts.install()
-    try:
-        _tell_parcel(plan)
-        try:
-            slots = cluster.lay_out(
-                plan.config, lambda: address is not None and interrupts.received is None
-            )
-        except ConfigError:
-            if interrupts.received is None:
-                raise
-            print("interrupted before anything started", file=sys.stderr)
-            return interrupts.exit_code
-        plan = cluster.settle(plan, slots.device)
-        run_dir = resume or Path(plan.config.runs_dir).resolve() / (
-            plan.config.name or run_id(plan)
-        )
-        if address is not None:
-            check_nodes(plan, run_dir.parent)
-        # A job's working directory is Ray's copy of what was sent. Every node unpacks it when it
-        # is first used there, on one machine into one place: what was there before is removed.
-        if here:
-            os.chdir(here)
-        if resume is None:
-            campaign, recorder = begin(plan, slots, command, run_dir)
-        else:
-            _check_device(slots, resume)
-            campaign, recorder = take_up(plan, slots, resume)
-        if here:  # nothing more is looked for there
-            os.chdir(recorder.checkpoints.parent / TABLES[0])
-        recorder.store.event("start", command=command, slots=asdict(slots))
-        return Session(
-            plan=plan,
-            slots=slots,
-            campaign=campaign,
-            recorder=recorder,
-            interrupts=interrupts,
-            program=program,
-            summary=summary or print_summary,
-        ).run()
-    finally:
-        import ray
-
-        interrupts.is_closing = False
-        ray.shutdown()
-        interrupts.restore()
 
 
 def _mend(run_dir: Path) -> None:
     """Damaged records cost what is damaged, and nothing else; each is told in a line.
 
     Raises:
-        ConfigError: they cannot be mended.
+        ConfigError: they cannot be mended. StorageError: the disk is full.
     """
     from results.records.audit import audit
     from results.records.repair import repair
@@ -136,6 +177,8 @@ def _mend(run_dir: Path) -> None:
     try:
         mended = repair(run_dir, with_states=False)
     except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and is_full(error):
+            raise StorageError(describe_failure(error, run_dir)) from None
         raise ConfigError(f"resume={run_dir}: {error}") from None
     for line in filter(None, [*mended, audit(run_dir, with_states=False).lost]):
         print(f"note: {line}", file=sys.stderr, flush=True)
@@ -161,7 +204,7 @@ def made_up_name(preset: str, arms: Iterable[str]) -> str:
     """The same of these arms; "none" is no preset."""
     name = "-".join(arms)[:MAX_NAME_LENGTH].strip("-") if preset == "none" else preset
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{safe}-{secrets.token_hex(2)}"
+    return f"{now():%Y%m%dT%H%M%SZ}-{safe}-{secrets.token_hex(2)}"
 
 
 def _is_finished(plan: Plan, run_dir: Path) -> bool:

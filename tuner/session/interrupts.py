@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tuner.display.phrases import say_at_once
 
 # Exit codes; that of an interrupt is 128 + its signal.
 OK, SOME_FAILED, STORAGE_LOST = 0, 1, 4
+# What asks a process to end: Ctrl-C, kill, schedulers of jobs (USR1, USR2, XCPU), a closed
+# terminal, Ctrl-\. All end a process that does not handle them.
+STOPS = (
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU),
+)
 STOPPING = "stopping: keeping everything (again to leave at once)"
 PATIENCE_SECONDS = 6.0  # for Tune's loop to stop after a signal; usually 0.4 s
 # After `ray job stop` Ray kills the job; the loop and Ray's shutdown may each use this share.
@@ -35,8 +42,16 @@ def patience_seconds(environ: Mapping[str, str]) -> float:
     return min(PATIENCE_SECONDS, SHARE_OF_JOB * waits)
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal came before there was anything to keep."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
 class Interrupts:
-    """Notes SIGINT, SIGTERM, SIGUSR1: the first stops the run in order, the second at once.
+    """Notes the signals of STOPS: the first stops the run in order, the second at once.
 
     A signal to the whole process group (timeout, systemd, SLURM) also ends Ray's processes, and
     Tune's loop, or Ray's shutdown after it, then waits for them without end: `leave` is called
@@ -53,15 +68,41 @@ class Interrupts:
         self.received: int | None = None
         self.notice: Callable[[str], None] = say_at_once
         self.before: dict[int, Any] = {}
+        self.may_keep = True  # False: nothing has begun, and a signal raises Interrupted
         self.leave: Callable[[], None] | None = None
         self.watchdog: threading.Timer | None = None
 
     def install(self) -> None:
-        """Take over the signals; after ray.init, which sets its own. Other threads have none."""
+        """Take over the signals, also again: Ray and Tune set their own. Other threads have none.
+
+        Under nohup a closed terminal stays ignored.
+        """
         if threading.current_thread() is not threading.main_thread():
             return
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-            self.before.setdefault(number, signal.signal(number, self._handle))
+        for number in STOPS:
+            before = signal.getsignal(number)
+            if number != signal.SIGHUP or before != signal.SIG_IGN:
+                self.before.setdefault(number, before)
+                signal.signal(number, self._handle)
+
+    @contextlib.contextmanager
+    def before_anything(self) -> Iterator[None]:
+        """Within, nothing has begun that could be kept: a signal ends the block at once.
+
+        Raises:
+            Interrupted: a signal came.
+        """
+        self.install()
+        self.may_keep = False
+        try:
+            yield
+        except BaseException as error:
+            self.restore()
+            if isinstance(error, SystemExit):  # Ray's own way to end at SIGTERM, while it starts
+                raise Interrupted(int(error.code or signal.SIGTERM)) from None
+            raise
+        self.may_keep = True
+        self.install()
 
     def restore(self) -> None:
         """Give the signals back and call off `leave`: a notebook goes on after the run."""
@@ -103,6 +144,8 @@ class Interrupts:
                 return
             raise KeyboardInterrupt
         self.received = number
+        if not self.may_keep:
+            raise Interrupted(number)
         if self.leave is not None:
             self._watch(self.leave)
         self.notice(STOPPING)

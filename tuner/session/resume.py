@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from results.records.lock import lock_holder
+from results.records.lock import check_free
 from results.records.segments import (
     CONFIG_NAME,
     MANIFEST_NAME,
@@ -94,9 +94,8 @@ def resume_run(
     except (DamagedFile, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         cure = _cure(run_dir) if isinstance(error, DamagedFile) else ""
         raise ConfigError(f"resume={target}: unreadable run folder: {show(error)}{cure}") from None
-    holder = lock_holder(run_dir)
-    if holder is not None and holder.alive:
-        raise ConfigError(f"resume={target}: process {holder.pid} is still writing this run")
+    with refusing(f"resume={target}: "):
+        check_free(run_dir)
     given = _given(stored, given)
     config = _changed(stored, given)
     _check_foreign(stored, manifest, given, _user_families(stored, given, config_dir))

@@ -18,6 +18,7 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
     Args:
         constants: keys that every trial's config holds besides `trial` and `schedule`.
         stopping: True once the run is to end; no trial is started from then on.
+        waiting: True while no trial is to be started.
         forget: removes states that no training begins from any more, by their keys.
         room: how many trials may be handed out at once, now.
     """
@@ -28,11 +29,12 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
         constants: dict[str, Any],
         stopping: Callable[[], bool],
         forget: Callable[[Iterable[str]], None] = lambda keys: None,
+        waiting: Callable[[], bool] = lambda: False,
         room: Callable[[], int] = lambda: 1,
     ) -> None:
         super().__init__()
         self.campaign, self.constants, self.stopping = campaign, constants, stopping
-        self.forget, self.room = forget, room
+        self.forget, self.waiting, self.room = forget, waiting, room
         self.live: dict[str, TrialConfig] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -49,7 +51,7 @@ class CampaignSearcher(Searcher):  # type: ignore[misc]
         """The next trial's config, None to wait for a running one, or FINISHED."""
         if self.stopping():
             return Searcher.FINISHED
-        if len(self.live) >= self.room():
+        if self.waiting() or len(self.live) >= self.room():
             return None
         trial = self.campaign.next()
         if trial is None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import shutil
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,15 @@ import ray
 from ray import tune
 
 from results import load
-from results.records.store import RunStore
-from search_spaces.records import ENDED_WELL, LOST
+from results.records.lock import TakenOver
+from results.records.store import RunStore, describe_failure
+from results.records.wall_time import now
+from search_spaces.records import ENDED_WELL, LOST, error_line
 from trainables import trainable
 from tuner.campaign.campaign import Campaign
+from tuner.config.schema import ConfigError
 from tuner.display.phrases import describe_path, point
+from tuner.display.streams import settle
 from tuner.display.summary import print_summary, resume_command
 from tuner.plan.checks import cluster_address
 from tuner.plan.plan import Plan
@@ -30,7 +35,12 @@ from tuner.recording.recorder import Recorder
 from tuner.recording.tracking import Destination, make_trackers
 from tuner.session.cluster import Room, Slots
 from tuner.session.interrupts import OK, SOME_FAILED, STORAGE_LOST, Interrupts
+from tuner.session.lifeline import Lifeline, addresses_of_ray
+from tuner.session.retries import Retries, losses_cost_one_training
 from tuner.session.searcher import CampaignSearcher
+from tuner.session.watch import Watch
+
+LEAVING = threading.Lock()  # never given back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +65,7 @@ class Session:
         """True once no further training is to begin."""
         return (
             self.interrupts.received is not None
-            or self.recorder.storage_lost
+            or self.recorder.watch_storage() is not None
             or self.campaign.given_up is not None
         )
 
@@ -63,21 +73,25 @@ class Session:
         """Train what is left, close the books; returns the exit code."""
         problem = None
         if not self.campaign.finished:
-            self.recorder.display.start()
+            self.recorder.show("start")
             for line in self.campaign.forecast.lines() if self.campaign.forecast else ():
-                self.recorder.display.say(line)
-            self.interrupts.notice = self.recorder.display.notice
+                self.recorder.say(line)
+            self.interrupts.notice = lambda text: self.recorder.display.notice(text)
             self.interrupts.leave = self._leave
+            lifeline = Lifeline(addresses_of_ray(), self._leave)
             try:
-                self.train()
+                with lifeline:
+                    self.train()
             except KeyboardInterrupt:  # a second signal, where the process is not ours
                 self.store.event("left")
             except Exception as error:
-                problem = [repr(error), *str(error).strip().splitlines()][-1]
+                if dead := lifeline.verdict():
+                    self._leave(dead)
+                problem = error_line(str(error)) or repr(error)
                 self.store.event("problem", traceback=traceback.format_exc())
             finally:
                 self.interrupts.loop_ended()
-                self.recorder.display.stop()
+                self.recorder.show("stop")
         return self.end(problem)
 
     def train(self) -> None:
@@ -85,21 +99,22 @@ class Session:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         scratch = tempfile.mkdtemp(prefix="gradtune-")
         resources = {"cpu": self.slots.cpus_per_trial, "gpu": self.slots.gpus_per_trial}
-        self.interrupts.install()  # again: Tune takes SIGUSR1
         try:
-            tune.Tuner(
-                tune.with_resources(trainable.ScheduledTrainable, resources),
-                tune_config=self._tune_config(),
-                run_config=self._run_config(scratch),
-            ).fit()
+            with losses_cost_one_training():
+                tune.Tuner(
+                    tune.with_resources(trainable.ScheduledTrainable, resources),
+                    tune_config=self._tune_config(),
+                    run_config=self._run_config(scratch),
+                ).fit()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def end(self, problem: str | None = None) -> int:
         """Close the books, tell the person how it ended, and return the exit code."""
         campaign, recorder, run_dir = self.campaign, self.recorder, self.store.run_dir
+        lost = recorder.settle(in_a_hurry=lambda: self.interrupts.received is not None)
         interrupted = self.interrupts.received is not None
-        problem = problem or campaign.given_up or next(iter(recorder.problems), None)
+        problem = lost or problem or campaign.given_up or next(iter(recorder.problems), None)
         if not campaign.finished and not interrupted:
             problem = problem or "the run ended before its trials did"
         if not campaign.finished or interrupted or problem:
@@ -115,8 +130,7 @@ class Session:
         try:
             self._close_books(status, problem)
         except OSError as error:
-            print(f"error: cannot write {run_dir}: {error}", file=sys.stderr)
-            print(f"what was written before is intact; go on with: {go_on}", file=sys.stderr)
+            self._tell_lost(error, go_on)
             return STORAGE_LOST
         if interrupted:
             print(f"interrupted; everything finished is kept. Go on with: {go_on}", flush=True)
@@ -126,20 +140,62 @@ class Session:
             if diverged:
                 print(f"every epoch is kept: {describe_path(run_dir)}", file=sys.stderr)
                 return SOME_FAILED
-            kept = "nothing has finished; mend it and start anew, or with the same code go on with"
+            if advice := recorder.memory.advice():
+                print(advice, file=sys.stderr)
+            kept = "nothing has finished. Go on with"
             if any(campaign.num_ended[status] for status in ENDED_WELL):
                 kept = "everything finished is kept. Go on with"
+            elif failed:
+                kept = "nothing has finished; mend it and start anew, or with the same code "
+                kept += "go on with"
             print(f"{kept}: {go_on}", file=sys.stderr)
-            return SOME_FAILED
+            return STORAGE_LOST if lost else SOME_FAILED
         recorder.forget_shared()
-        self.summary(run_dir)
+        self._summarize()
         if self.plan.config.report:
             print(_report_line(run_dir))
         if failed:
             print(f"{failed} of {num_ended} trials failed; the first with:")
             print(f"  {recorder.first_error}")
+        if advice := recorder.memory.advice():
+            print(advice)
         print(describe_path(run_dir))
         return SOME_FAILED if failed else OK
+
+    def _tell_lost(self, error: OSError, go_on: str) -> None:
+        """What the storage has not taken is put beside it, where there is space."""
+        run_dir = self.store.run_dir
+        if isinstance(error, TakenOver):
+            print(f"error: {error.strerror}; this one ends", file=sys.stderr)
+            return
+        print(f"error: {describe_failure(error, run_dir)}", file=sys.stderr)
+        print(f"what was written before is intact{self._rescue()}", file=sys.stderr)
+        print(f"when there is space again, go on with: {go_on}", file=sys.stderr)
+
+    def _rescue(self) -> str:
+        """Keep the rows that the storage has not taken; what to say of it."""
+        folder = None
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=f"{self.store.run_id}-"))
+            if num_rows := self.store.rescue(folder):
+                copy = shlex.join(["cp", "-r", f"{folder}/.", str(self.store.run_dir)])
+                return f", and the last {num_rows} rows are kept beside it: {copy}"
+        except OSError as error:
+            told = f"; its last rows are lost ({error_line(str(error))})"
+        else:
+            told = ""
+        shutil.rmtree(folder or "", ignore_errors=True)
+        return told
+
+    def _summarize(self) -> None:
+        """A finished run whose summary fails is still a finished run."""
+        try:
+            self.summary(self.store.run_dir)
+        except ConfigError:  # of what was asked for besides
+            raise
+        except Exception as error:
+            text = error_line(f"{type(error).__name__}: {error}")
+            print(f"warning: no summary could be printed ({text})", file=sys.stderr)
 
     def _all_diverged(self) -> str | None:
         """What to say where every training that was not lost has diverged: nothing was found."""
@@ -172,10 +228,12 @@ class Session:
             search_alg=CampaignSearcher(
                 self.campaign,
                 constants,
-                lambda: self.stopping,
-                self.recorder.forget_shared,
-                self._room(),
+                stopping=lambda: self.stopping,
+                waiting=lambda: self.recorder.storage_fails,
+                forget=self.recorder.forget_shared,
+                room=self._room(),
             ),
+            scheduler=Retries(),
             num_samples=-1,
             # A training of the user's own has a process besides; see trainables/user/process.py.
             reuse_actors=config.trainer == "user" or not config.isolates,
@@ -212,25 +270,51 @@ class Session:
             verbose=0,
             progress_reporter=Silence(),
             stop=StopAll(self),
-            callbacks=[self.recorder, *make_trackers(self.plan.config.track, destination)],
+            callbacks=[
+                self._watch(),
+                self.recorder,
+                *make_trackers(self.plan.config.track, destination),
+            ],
             failure_config=tune.FailureConfig(max_failures=self.plan.config.max_failures),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         )
 
-    def _leave(self) -> None:
-        """The loop does not stop after a signal: go without it."""
-        if not self.interrupts.may_exit:
+    def _watch(self) -> Watch:
+        config = self.plan.config
+        return Watch(
+            self.recorder,
+            self.slots,
+            max_report_seconds=config.max_report_seconds,
+            is_own=config.trainer == "user",
+            ready=self.interrupts.install,  # Tune has taken SIGUSR1
+        )
+
+    def _leave(self, problem: str | None = None) -> None:
+        """The loop does not stop after a signal, or Ray has died: go without it.
+
+        Whoever comes second waits here, until the process has ended.
+        """
+        if problem is None and not self.interrupts.may_exit:
             self.interrupts.repeat()
             return
-        self.recorder.display.stop()
-        os._exit(self.end())
+        LEAVING.acquire()
+        self.recorder.show("stop")
+        code = self.end(problem)
+        settle()
+        os._exit(code)
 
     def _close_books(self, status: str, problem: str | None) -> None:
         arms = self.campaign.arms
+        self.recorder.clean()
+        if self.store.error is not None:
+            self.recorder.make_room()
+        if self.store.error is not None:  # then the rows are not there that it would tell of
+            problem = describe_failure(self.store.error, self.store.run_dir)
+            status = "failed"
         self.store.update_manifest(
             status=status,
             problem=problem,
-            ended_at=datetime.now(UTC).isoformat(),
+            ended_at=max(now().isoformat(), str(self.store.manifest.get("started_at") or "")),
             model_based=self.campaign.num_model_based,
             chosen={name: arm.chosen.config_key for name, arm in arms.items() if arm.chosen},
             shared_samples=self.recorder.num_shared_samples,
@@ -278,4 +362,5 @@ def _report_line(run_dir: Path) -> str:
     try:
         return f"report: {describe_path(write_report(load(run_dir), run_dir / REPORT_NAME))}"
     except Exception as error:  # of figures, in any version of their library
-        return f"note: no report could be written ({type(error).__name__}: {error})"
+        text = error_line(f"{type(error).__name__}: {error}")
+        return f"note: no report could be written ({text})"

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from results.records.schema import (
     EPOCHS,
     LATER_PARAMS,
-    MAX_ERROR_BYTES,
     SCHEMAS,
     TRIALS,
     epoch_row,
@@ -22,7 +21,7 @@ from results.records.schema import (
     trial_row,
 )
 from results.records.segments import read_segment, to_batch, write_segment
-from search_spaces.records import EpochRecord, Outcome
+from search_spaces.records import MAX_ERROR_BYTES, EpochRecord, Outcome
 from tests.fakes.results import START, make_epochs, make_outcome, make_recipe, make_trial
 
 # The contract: columns are only ever added at the end.

@@ -333,6 +333,105 @@ def test_a_manifest_that_is_no_object_is_one_sentence(tmp_path, text):
         RunStore.open(tmp_path)
 
 
+def leftovers(run_dir: Path) -> None:
+    (run_dir / "epochs").mkdir(parents=True)
+
+
+def killed_later(run_dir: Path) -> None:
+    for table in ("epochs", "trials"):
+        (run_dir / table).mkdir(parents=True)
+    (run_dir / "config.yaml").write_text("half")
+    (run_dir / ".manifest.json.77.tmp").write_text("half")
+    dead = {"pid": 4194305, "host": os.uname().nodename}
+    (run_dir / ".lock").write_text(json.dumps(dead))
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, leftovers, killed_later])
+def test_the_folder_of_a_start_that_failed_is_used_again(tmp_path, make):
+    make(tmp_path / "run")
+    assert store_module.is_unused(tmp_path / "run")
+    with RunStore.create(tmp_path / "run", {}, "epochs: 6\n") as store:
+        assert (store.run_dir / "config.yaml").read_text() == "epochs: 6\n"
+    assert results.verify(tmp_path / "run") == []
+    assert not store_module.is_unused(tmp_path / "run")
+
+
+def of_somebody(run_dir: Path) -> None:
+    run_dir.mkdir()
+    (run_dir / "config.yaml").write_text("mine")
+
+
+def with_rows(run_dir: Path) -> None:
+    write_run(run_dir, trials=1, seeds=0)
+    (run_dir / "manifest.json").unlink()
+
+
+@pytest.mark.parametrize("make", [of_somebody, with_rows, Path.touch])
+def test_a_folder_with_something_in_it_becomes_no_run(tmp_path, make):
+    make(tmp_path / "run")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=r"is there and holds no run; use another name\.$"):
+        RunStore.create(tmp_path / "run", {}, "")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_start_that_is_given_up_gives_its_name_free(tmp_path):
+    lock = store_module.reserve(tmp_path / "run")
+    with pytest.raises(ValueError, match="is being written by"):
+        store_module.reserve(tmp_path / "run")
+    store_module.abandon(lock)
+    assert list(tmp_path.iterdir()) == []
+    store_module.abandon(lock)
+    RunStore.create(tmp_path / "run", {}, "").close()
+
+
+def test_giving_up_a_run_that_has_begun_removes_nothing(tmp_path):
+    lock = store_module.reserve(tmp_path / "run")
+    store = RunStore.create(tmp_path / "run", {}, "", lock)
+    store.add_epoch(some_epoch(1))
+    store.close()
+    store_module.abandon(lock)
+    assert results.load(tmp_path / "run").epochs.num_rows == 1
+
+
+def test_who_was_taken_for_dead_writes_nothing_more(store):
+    store.add_epoch(some_epoch(1))
+    assert store.flush()
+    newer = {"pid": 1, "host": "node7", "token": "newer"}
+    (store.run_dir / ".lock").write_text(json.dumps(newer))
+    store.add_epoch(some_epoch(2))
+    assert not store.flush()
+    assert "taken over by process 1 on node7" in str(store.error)
+    store.update_manifest(status="completed")
+    assert json.loads((store.run_dir / "manifest.json").read_text())["status"] == "running"
+    assert results.load(store.run_dir).epochs.num_rows == 1
+    (store.run_dir / ".lock").unlink()  # lets the fixture close it
+
+
+def test_rows_that_the_storage_does_not_take_are_rescued_beside_what_is_there(tmp_path):
+    store = RunStore.create(tmp_path / "run", {}, "")
+    store.add_epoch(some_epoch(1))
+    assert store.flush()
+    (tmp_path / "run" / "epochs").rename(tmp_path / "away")
+    store.add_epoch(some_epoch(2))
+    store.add_epoch(some_epoch(3))
+    with pytest.raises(OSError, match="epochs"):
+        store.close()
+    (tmp_path / "rescue").mkdir()
+    assert store.rescue(tmp_path / "rescue") == 2
+    (tmp_path / "away").rename(tmp_path / "run" / "epochs")
+    # Also when a resume has written files of its own since.
+    with RunStore.open(tmp_path / "run") as resumed:
+        resumed.add_epoch(some_epoch(4))
+    for path in (tmp_path / "rescue").rglob("*.parquet"):
+        target = tmp_path / "run" / path.relative_to(tmp_path / "rescue")
+        assert not target.exists()
+        path.rename(target)
+    loaded = results.load(tmp_path / "run")
+    assert sorted(loaded.epochs["epoch"].to_pylist()) == [1, 2, 3, 4]
+    assert results.verify(tmp_path / "run") == []
+
+
 def test_rows_that_come_together_are_those_that_come_one_by_one(tmp_path):
     one, many = (RunStore.create(tmp_path / name, {}, "") for name in ("one", "many"))
     for epoch in (1, 2, 3):

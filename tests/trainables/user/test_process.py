@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -21,7 +22,14 @@ from tests.conftest import ROOT
 from tests.fakes.losses import descend
 from tests.trainables.user.test_user_training import measured, user_trial
 from tests.trainables.user.test_user_training import train as in_thread
-from trainables.failures import MIN_SECONDS, USUAL_TIMES, FunctionError, Patience, ProcessError
+from trainables.failures import (
+    FIRST_SECONDS,
+    MIN_SECONDS,
+    USUAL_TIMES,
+    FunctionError,
+    Patience,
+    ProcessError,
+)
 from trainables.trainable import pickled
 from trainables.user.adapter import UserTraining
 from trainables.user.handed import Handed, lay_out
@@ -282,16 +290,18 @@ def test_a_hang_that_takes_no_signal_is_ended_too(make: Make) -> None:
     assert not is_there(int(pid))
 
 
-def test_usual_times_are_this_trainings_or_those_before_and_at_least_ten_minutes(
+def test_usual_times_are_this_trainings_or_the_longest_before_and_at_least_ten_minutes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Patience, "before", [])
-    assert Patience().limit() is None
+    assert Patience().limit() == FIRST_SECONDS  # nothing is known, and yet it ends
+    assert Patience(math.inf).limit([1.0]) is None
     assert Patience(2.5).limit([100.0]) == 2.5
     assert Patience().limit([1.0, 100.0, 50.0]) == USUAL_TIMES * 50
     assert Patience().limit([1.0]) == MIN_SECONDS == 600
-    Patience().note(60.0)
-    assert Patience().limit() == USUAL_TIMES * 60
+    for seconds in (60.0, 90.0, 1.0):  # another config may be slow
+        Patience().note(seconds)
+    assert Patience().limit() == USUAL_TIMES * 90
 
 
 @pytest.mark.parametrize("isolate", [True, False])

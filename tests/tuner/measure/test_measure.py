@@ -108,9 +108,10 @@ def test_a_second_function_whose_run_exists_is_refused_before_the_first_starts(
     tmp_path: Path, capsys: Captured
 ) -> None:
     (tmp_path / "mine-sphere").mkdir()
+    (tmp_path / "mine-sphere" / "notes.txt").touch()
     words = ["functions", "functions=ackley,sphere", "name=mine", f"runs_dir={tmp_path}"]
     assert main(words) == 2
-    assert "name=mine-sphere: this run exists" in capsys.readouterr().err
+    assert "mine-sphere holds no run; use another name" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine-sphere"]
 
 

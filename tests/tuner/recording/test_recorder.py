@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import RenderableType
 
 from results.records.store import RunStore
 from search_spaces.trial import TrialConfig
 from tests.fakes.trials import small_trial
-from tuner.display.live import Display
+from tests.fakes.tune_loop import tune_trial as fake_trial
+from tuner.display.live import Display, RichDisplay
+from tuner.recording import recorder as recorder_module
 from tuner.recording.recorder import Recorder
 
 
@@ -25,7 +29,7 @@ class BrokenDisplay(Display):
 
 def tune_trial(trial: TrialConfig) -> Any:
     """What a callback reads of Tune's trial."""
-    return SimpleNamespace(config={"trial": json.dumps(trial.to_dict())}, error_file=None)
+    return fake_trial(0, {"trial": json.dumps(trial.to_dict())})
 
 
 def events(store: RunStore) -> list[dict[str, Any]]:
@@ -70,3 +74,112 @@ def test_a_trial_is_decoded_once_for_all_its_reports(
     recorder.on_trial_error(iteration=1, trials=[], trial=reported)
     assert decoded == ["poly"]
     store.close()
+
+
+class Spoken(Display):
+    """Keeps what it is to say."""
+
+    def __init__(self) -> None:
+        super().__init__({}, 1)
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture
+def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
+    """A recorder whose storage has just failed, and its second of patience."""
+    monkeypatch.setattr(recorder_module, "STORAGE_PATIENCE_SECONDS", 1.0)
+    store = RunStore.create(tmp_path / "run", {"command": ""}, "")
+    recorder = Recorder(store, Spoken())
+    assert recorder.watch_storage() is None
+    (tmp_path / "run" / "trials").rename(tmp_path / "away")
+    recorder.on_trial_start(iteration=1, trials=[], trial=tune_trial(small_trial()))
+    assert not store.flush()
+    yield recorder
+    if (tmp_path / "away").exists():
+        (tmp_path / "away").rename(tmp_path / "run" / "trials")
+    store.close()
+
+
+def test_a_storage_that_fails_is_told_once_and_so_is_its_return(
+    failing: Recorder, tmp_path: Path
+) -> None:
+    assert not failing.storage_fails
+    for _ in range(3):
+        assert failing.watch_storage() is None
+    assert failing.storage_fails
+    (warning,) = failing.display.said
+    assert warning.startswith(f"warning: cannot write {tmp_path / 'run'}: No such file")
+    (tmp_path / "away").rename(tmp_path / "run" / "trials")
+    assert failing.store.flush()
+    assert failing.watch_storage() is None
+    assert not failing.storage_fails
+    assert failing.display.said[1:] == [
+        f"{tmp_path / 'run'} can be written again; nothing is lost"
+    ]
+
+
+def test_a_storage_that_stays_away_is_given_up_for_good(failing: Recorder, tmp_path: Path) -> None:
+    failing.watch_storage()
+    time.sleep(1.1)
+    lost = failing.watch_storage()
+    assert lost is not None
+    assert lost.startswith(f"cannot write {tmp_path / 'run'}")
+    (tmp_path / "away").rename(tmp_path / "run" / "trials")
+    assert failing.store.flush()
+    assert failing.watch_storage() == lost
+
+
+def test_a_state_stays_until_the_row_of_its_training_is_durable(
+    failing: Recorder, tmp_path: Path
+) -> None:
+    state = failing.checkpoints / "key" / "00003.pt"
+    state.parent.mkdir(parents=True)
+    state.touch()
+    failing.ended.append("key")
+    failing.clean()
+    assert state.exists()
+    (tmp_path / "away").rename(tmp_path / "run" / "trials")
+    failing.clean()
+    assert not state.exists()
+    assert failing.ended == []
+
+
+def test_a_run_that_another_driver_took_over_ends_at_once(tmp_path: Path) -> None:
+    store = RunStore.create(tmp_path / "run", {"command": ""}, "")
+    recorder = Recorder(store, Display({}, 1))
+    newer = {"pid": 1, "host": "node7", "token": "newer"}
+    (tmp_path / "run" / ".lock").write_text(json.dumps(newer))
+    recorder.on_trial_start(iteration=1, trials=[], trial=tune_trial(small_trial()))
+    assert not store.flush()
+    assert recorder.watch_storage() == "the run was taken over by process 1 on node7"
+    with pytest.raises(OSError, match="taken over"):
+        store.close()
+
+
+class Unpaintable(RichDisplay):
+    """Fails while it draws, in the thread that does so."""
+
+    def _screen(self) -> RenderableType:
+        raise ZeroDivisionError("no width")
+
+
+def test_a_screen_that_cannot_be_drawn_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = RunStore.create(tmp_path / "run", {"command": ""}, "")
+    display = Unpaintable({"poly": 2}, 1)
+    recorder = Recorder(store, display)
+    recorder.show("start")
+    display.view.refresh()
+    for number in (0, 1):
+        trial = tune_trial(small_trial(space="poly", replicate=number))
+        recorder.on_trial_start(iteration=1, trials=[], trial=trial)
+    recorder.say("still heard")
+    store.close()
+    err = capsys.readouterr().err
+    assert err.count("nothing more is shown (ZeroDivisionError: no width)") == 1
+    assert err.endswith("still heard\n")
+    assert recorder.problems == []

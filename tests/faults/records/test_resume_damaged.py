@@ -16,7 +16,7 @@ from results.records.segments import COPIES
 from tests.commands.command import SMALL, reproducible
 from tests.fakes.tune_loop import Inline
 from tests.faults.counts import count
-from tests.faults.damage import DAMAGES
+from tests.faults.records.damage import DAMAGES
 from trainables import trainable
 from trainables.checkpoints import Checkpoints
 

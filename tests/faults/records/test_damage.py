@@ -13,7 +13,14 @@ import results
 from results.records.audit import audit
 from results.records.segments import COPIES, read_manifest
 from tests.faults.counts import count
-from tests.faults.damage import DAMAGES, FILES, NUM_TRIALS, file_of, missing, write_small_run
+from tests.faults.records.damage import (
+    DAMAGES,
+    FILES,
+    NUM_TRIALS,
+    file_of,
+    missing,
+    write_small_run,
+)
 
 SEEDS = range(3)
 RESTORED = [kind for kind in FILES if kind not in ("events", "state")]

@@ -12,7 +12,7 @@ from results.records.audit import audit
 from results.records.store import RunStore
 from tests.fakes.results import make_recipe, make_trial, write_trial
 from tests.faults.counts import count
-from tests.faults.failing_disk import failing_disk
+from tests.faults.records.failing_disk import failing_disk
 from trainables.checkpoints import Checkpoints, read_newest
 
 TRIALS = [make_trial(params={"p": p}, recipe=make_recipe(epochs=2)) for p in (0.5, 2.0)]

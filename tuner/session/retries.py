@@ -1,0 +1,63 @@
+"""Which training is tried again after its worker was lost, and with what? Tune's scheduler, ours.
+
+Tune tries any again, max_failures times. One that ran out of memory is tried again once: on a
+GPU that it shared, alone, for the neighbours may have taken what it lacked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ray.air.execution._internal import RayActorManager
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.tune.schedulers import FIFOScheduler
+
+from tuner.recording.losses import WorkerLostError, lost_memory
+
+# Where the manager of Ray's actors hears of a failure.
+TELLS = ("_actor_task_failed", "_actor_start_failed")
+
+
+class Retries(FIFOScheduler):  # type: ignore[misc]
+    """Trials in the order of their suggestion; see this module for those that were lost."""
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Before it is tried again, or when it is given up."""
+        # Tune forgets a worker that dies before its next trial has begun, but not that it is to
+        # begin there: it would wait without end.
+        tune_controller._resetting_trials.discard(trial)
+        if trial.run_metadata.num_failures > trial.max_failures or not lost_memory(trial):
+            return
+        trial.max_failures = trial.run_metadata.num_failures
+        resources = trial.placement_group_factory.required_resources
+        if 0 < resources.get("GPU", 0) < 1:
+            trial.update_resources({"cpu": resources.get("CPU", 0), "gpu": 1})
+
+
+@contextlib.contextmanager
+def losses_cost_one_training() -> Iterator[None]:
+    """Within, whatever ends a worker is a failure of its trial.
+
+    Tune raises where an exception of Ray's is neither of an actor nor of a task, and so does Ray's
+    out of memory: the whole search ended with it.
+    """
+    before = {name: getattr(RayActorManager, name) for name in TELLS}
+    for name, tell in before.items():
+        setattr(RayActorManager, name, _translating(tell))
+    try:
+        yield
+    finally:
+        for name, tell in before.items():
+            setattr(RayActorManager, name, tell)
+
+
+def _translating(tell: Callable[..., None]) -> Callable[..., None]:
+    def translated(manager: RayActorManager, *, exception: Exception, **about: Any) -> None:
+        if not isinstance(exception, RayActorError | RayTaskError):
+            text = f"{type(exception).__name__}: {exception}"
+            exception = WorkerLostError(text, isinstance(exception, OutOfMemoryError))
+        tell(manager, exception=exception, **about)
+
+    return translated
