@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from results.arms.choice import spaces_of
 from results.records.exclusions import EXCLUSIONS_NAME, read_exclusions
+from results.records.redaction import TO_LOOK_AT, redact_all, visible, visible_all
 from results.records.schema import SCHEMAS
 from results.records.segments import (
     MANIFEST_NAME,
@@ -62,13 +64,15 @@ class RunFiles:
 def read_run(run_dir: Path) -> RunFiles:
     """What is there; what cannot be read is named in `damage`.
 
+    Names and errors may be a stranger's: what a terminal would obey is written out in them.
+
     Raises:
         ValueError: written by a newer GradTune.
     """
     files = RunFiles(run_dir=run_dir, manifest={}, tables={})
     _read_manifest(files)
     try:
-        files.excluded = read_exclusions(run_dir)
+        files.excluded = visible_all(read_exclusions(run_dir))
     except DamagedFile as error:
         files.damage.append(_skipped(run_dir / EXCLUSIONS_NAME, error))
     for table in TABLES:
@@ -78,8 +82,28 @@ def read_run(run_dir: Path) -> RunFiles:
                 parts.append(read_segment(path, SCHEMAS[table]))
             except DamagedFile as error:
                 files.damage.append(_skipped(path, error))
-        files.tables[table] = pa.concat_tables(parts)
+        files.tables[table] = _visible(pa.concat_tables(parts))
     return files
+
+
+def _visible(table: pa.Table) -> pa.Table:
+    """The same rows, with visible texts; an error keeps its lines."""
+    for place, about in enumerate(table.schema):
+        column = table.column(place)
+        if pa.types.is_map(about.type):
+            if _is_odd(pa.chunked_array([part.keys for part in column.chunks], pa.string())):
+                maps = (None if m is None else visible_all(dict(m)) for m in column.to_pylist())
+                values = [None if m is None else [*m.items()] for m in maps]
+                table = table.set_column(place, about, pa.array(values, about.type))
+        elif pa.types.is_string(about.type) and _is_odd(column):
+            texts, is_name = column.to_pylist(), about.name != "error"
+            values = [None if t is None else visible(t, in_a_line=is_name) for t in texts]
+            table = table.set_column(place, about, pa.array(values, about.type))
+    return table
+
+
+def _is_odd(texts: pa.ChunkedArray) -> bool:
+    return bool(pc.any(pc.match_substring_regex(texts, TO_LOOK_AT)).as_py())
 
 
 def _runs_at(path: str) -> list[Path]:
@@ -100,7 +124,8 @@ def _is_run(path: Path) -> bool:
 
 def _read_manifest(files: RunFiles) -> None:
     try:
-        files.manifest = read_manifest(files.run_dir)
+        # Of runs written before secrets were left out, too.
+        files.manifest = visible_all(redact_all(read_manifest(files.run_dir)))
     except DamagedFile as error:
         files.damage.append(_skipped(files.run_dir / MANIFEST_NAME, error))
     try:

@@ -52,19 +52,21 @@ MAP = {
     "results.plots results.report",
     # Who decides, runs and records.
     "tuner.version": "",
-    "tuner.config": "trainables",
+    "tuner.config": "trainables results.records",
     "tuner.plan": "tuner.config trainables results.records results.statistics",
     "tuner.campaign": "tuner.plan results.records results.statistics results.study",
-    "tuner.display": "tuner.config tuner.plan results results.statistics results.arms",
+    "tuner.display": "tuner.config tuner.plan results results.records results.statistics "
+    "results.arms",
     "tuner.recording": "tuner.config tuner.display results.records",
     "tuner.session": "tuner.version tuner.config tuner.plan tuner.campaign tuner.display "
     "tuner.recording trainables results results.records results.statistics results.report",
-    "tuner.run": "tuner.config tuner.plan tuner.session",
+    "tuner.run": "tuner.config tuner.plan tuner.session results.records",
     "tuner.reproduce": "tuner.version tuner.config tuner.plan tuner.session tuner.run trainables "
     "results results.records results.run",
     "tuner.measure": "tuner.config tuner.plan tuner.run trainables results results.tables "
     "results.records results.statistics results.run results.measurements results.plots",
-    "tuner.api": "tuner.config tuner.plan tuner.display tuner.session tuner.run results",
+    "tuner.api": "tuner.config tuner.plan tuner.display tuner.session tuner.run results "
+    "results.records",
     "tuner.command": "tuner.version tuner.config tuner.run tuner.reproduce tuner.measure"
     " results.__main__ results.measurements",
     "tuner": "tuner.api",

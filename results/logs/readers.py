@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from results.records.redaction import visible
 from search_spaces.registry import nearest
 
 # "cosine/seed0", "cosine_s0", "cosine-0": the name's last number is the seed.
@@ -87,7 +88,8 @@ def read_logs(path: Path, columns: Columns) -> Logs:
         raise _no_column("value", value, table.column_names, path)
     cells = [table.column(name).to_pylist() for name in (names.arm, names.seed, names.step, value)]
     rows = ((f"row {n}", *row) for n, row in enumerate(zip(*cells, strict=True), start=1))
-    return Logs(values=_gather(_records(rows, value, path), path), value=value)
+    values = _gather(_records(rows, value, path), path)
+    return Logs(values=values, value=visible(value, in_a_line=True))
 
 
 def _read_table(path: Path) -> pa.Table:
@@ -132,7 +134,8 @@ def _records(rows: Iterable[tuple[Any, ...]], value: str, path: Path) -> Iterato
             lacking = "arm" if arm is None else "seed" if seed is None else "step"
             raise ValueError(f"{path.name}, {where}: a value without its {lacking}.")
         of = f"{path.name}, {where} (arm {arm}, seed {seed}, step {step})"
-        yield str(arm), _label(seed), _number(step, "the step", of), _number(number, value, of)
+        arm, seed = (visible(text, in_a_line=True) for text in (str(arm), _label(seed)))
+        yield arm, seed, _number(step, "the step", of), _number(number, value, of)
 
 
 def _number(cell: Any, name: str, of: str) -> float:
@@ -197,7 +200,8 @@ def _read_chart(
         for at, number in zip(steps, table.column(name).to_pylist(), strict=True)
     )
     values = _gather(_records(rows, value, path), path)
-    return Logs(values=values, value=value, note=_told(runs[next(iter(runs))][0], columns.runs))
+    note = _told(runs[next(iter(runs))][0], columns.runs)
+    return Logs(values=values, value=visible(value, in_a_line=True), note=note)
 
 
 def _read_events(folder: Path, columns: Columns) -> Logs:
@@ -261,7 +265,8 @@ def _arm_and_seed(run: str, pattern: str) -> tuple[str, str]:
 
 def _told(run: str, pattern: str) -> str:
     arm, seed = _arm_and_seed(run, pattern)
-    return f"arms and seeds are read from the names of runs: {run!r} is arm {arm}, seed {seed}."
+    told = f"arms and seeds are read from the names of runs: {run!r} is arm {arm}, seed {seed}."
+    return visible(told, in_a_line=True)
 
 
 def _no_column(key: str, name: str, known: Iterable[str], path: Path) -> ValueError:

@@ -42,7 +42,7 @@ class RunLock:
 
     def __init__(self, run_dir: Path) -> None:
         path = run_dir / LOCK_NAME
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             flocked = self._flock(run_dir)
             holder = lock_holder(run_dir)

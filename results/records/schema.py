@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 import pyarrow as pa
 
+from results.records.redaction import visible_all
 from search_spaces.families import CURVE_PARAMETERS
 from search_spaces.records import EpochRecord, Outcome, Status
 from search_spaces.trial import Recipe, TrialConfig, canonical_json
@@ -271,7 +272,7 @@ def trial_from_row(row: Mapping[str, Any]) -> TrialConfig:
 
 @functools.lru_cache(maxsize=10_000)
 def _trial_from_json(text: str) -> TrialConfig:
-    return TrialConfig.from_dict(json.loads(text))
+    return TrialConfig.from_dict(visible_all(json.loads(text)))
 
 
 def _tail(text: str) -> str:

@@ -12,11 +12,13 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from results.records.redaction import redact, visible
 from results.records.schema import LATER_COLUMNS, SCHEMA_VERSION, SCHEMAS, Row
 
 TABLES = tuple(SCHEMAS)
 MANIFEST_NAME = "manifest.json"
 EVENTS_NAME = "events.jsonl"
+FOLDERS = ("checkpoints", "logs")  # besides the tables, of a run
 UNCHANGING = ("resume", "display", "max_concurrent", "report", "track")  # keys of a resume
 
 
@@ -44,7 +46,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a hidden temporary file, then put it durably in the place of `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)  # of an earlier process of this number
+        with open(temporary, "xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -74,6 +77,20 @@ def sweep_temporary(run_dir: Path) -> None:
     for directory in (run_dir, *(run_dir / table for table in TABLES)):
         for path in directory.glob(".*.tmp"):
             path.unlink(missing_ok=True)
+
+
+def check_links(run_dir: Path) -> None:
+    """Raise ValueError where a link would make a writer of this run write or delete elsewhere.
+
+    Nothing of ours makes links; what trackers keep below tracking/ may hold some.
+    """
+    folders = (run_dir / name for name in (*TABLES, *FOLDERS))
+    for folder in (run_dir, *(folder for folder in folders if folder.is_dir())):
+        for path in folder.iterdir():
+            if path.is_symlink():
+                raise ValueError(
+                    f"{path} is a symbolic link: a run goes on only in files of its own."
+                )
 
 
 def write_segment(path: Path, table: pa.Table) -> None:
@@ -146,7 +163,7 @@ def read_commands(run_dir: Path) -> list[str]:
         except (ValueError, AttributeError):  # half a line, of a crash
             continue
         if isinstance(told, str) and (not commands or _changes(told)):
-            commands.append(told)
+            commands.append(visible(redact(told), in_a_line=True))
     return list(dict.fromkeys(commands))
 
 

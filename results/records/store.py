@@ -13,11 +13,13 @@ from typing import Any
 import pyarrow as pa
 
 from results.records.lock import RunLock
+from results.records.redaction import error_text, redact_all
 from results.records.schema import KEYS, SCHEMA_VERSION, SCHEMAS, Row
 from results.records.segments import (
     MANIFEST_NAME,
     TABLES,
     DamagedFile,
+    check_links,
     list_segments,
     read_manifest,
     read_segment,
@@ -49,6 +51,8 @@ def check_run_name(name: str) -> None:
 class RunStore:
     """One run's folder, open for writing by this process alone.
 
+    What it is given loses its secrets (see redaction.py) before it is written; config.yaml is
+    redacted by whoever makes it.
     Rows are buffered and written by a background thread within a second. When the storage
     fails, rows stay in memory, the thread tries again, and `error` says why until it succeeds.
     Safe to call from several threads, but not from a signal handler (it takes locks).
@@ -62,7 +66,7 @@ class RunStore:
         self.error: OSError | None = None
         self._lock = RunLock(run_dir)
         sweep_temporary(run_dir)
-        self._manifest = manifest
+        self._manifest = redact_all(manifest)
         self._manifest_dirty = False
         self._segments = {table: _Segment(run_dir, table) for table in TABLES}
         self._events = b"" if _ends_with_newline(run_dir / "events.jsonl") else b"\n"
@@ -81,6 +85,7 @@ class RunStore:
         Args:
             run_dir: its last part is the run_id (see `check_run_name`).
             manifest: plain JSON; schema_version and run_id are added.
+            config_yaml: without secrets.
 
         Raises:
             ValueError: bad name, or the folder exists.
@@ -110,7 +115,8 @@ class RunStore:
         """An existing run, to be continued in new segments.
 
         Raises:
-            ValueError: no such run, unreadable or newer manifest, or another process writes it.
+            ValueError: no such run, unreadable or newer manifest, a link among its files, or
+                another process writes it.
         """
         run_dir = Path(run_dir)
         path = run_dir / MANIFEST_NAME
@@ -120,6 +126,7 @@ class RunStore:
             manifest = read_manifest(run_dir)
         except DamagedFile as error:
             raise ValueError(f"cannot read {path}: {error}") from error
+        check_links(run_dir)
         for table in TABLES:
             (run_dir / table).mkdir(exist_ok=True)
         return cls(run_dir, manifest)
@@ -141,19 +148,20 @@ class RunStore:
 
     def add_trial(self, row: Row) -> None:
         """Record a trial's state in place of its earlier row; ValueError if it does not fit."""
-        self._add("trials", row)
+        error = row.get("error")
+        self._add("trials", {**row, "error": error_text(error)} if error else row)
 
     def event(self, kind: str, **fields: object) -> None:
         """Append one line {time, kind, ...} to events.jsonl, at once."""
         line = {"time": datetime.now(UTC).isoformat(), "kind": kind, **fields}
         with self._telling:
-            self._events += json.dumps(line, default=str).encode() + b"\n"
+            self._events += json.dumps(redact_all(line), default=str).encode() + b"\n"
             self._try(self._write_events)
 
     def update_manifest(self, **fields: object) -> None:
         """Set these top-level fields of manifest.json, atomically, at once."""
         with self._writing:
-            self._manifest |= fields
+            self._manifest |= redact_all(fields)
             self._manifest_dirty = True
             self._try(self._write_manifest)
 

@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from results.records.redaction import redact, visible
 from results.statistics.wording import screen_text, short_words
 from search_spaces.metric import VAL_ACCURACY, Metric
 from search_spaces.records import ENDED_WELL, EpochRecord, Outcome, Status, score_on_test
@@ -149,7 +150,8 @@ class Display:
                 lines = log.read().decode(errors="replace").splitlines()
         except OSError:
             return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")[-SHOWN:]
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return visible(redact(last), in_a_line=True)[-SHOWN:]
 
     def _count(self, trial: TrialConfig, status: str, objective: float | None) -> None:
         """The best of the search alone: other roles have other seeds. Longer trainings first."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from ray import tune
 
+from results.records.redaction import error_text
 from results.records.schema import epoch_row, trial_row
 from results.records.store import RunStore
 from search_spaces.records import EpochRecord, Outcome, Status
@@ -40,7 +41,7 @@ def _guarded(method: Callable[..., None]) -> Callable[..., None]:
         try:
             method(self, *args, **kwargs)
         except Exception as error:
-            self.problems.append(f"recorder: {type(error).__name__}: {error}")
+            self.problems.append(error_text(f"recorder: {type(error).__name__}: {error}"))
             print(f"error: {self.problems[-1]}", file=sys.stderr)
 
     return call
@@ -143,8 +144,9 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             self.warned = True
             self._show("say", f"warning: {result['warning']}; trained on without")
         if result["lost"]:
-            self.store.event("lost", trial=trial.trial_key, why=result["lost"])
-            self._show("say", f"{trial.space} trial {trial.trial_key}: {result['lost']}")
+            why = error_text(result["lost"])
+            self.store.event("lost", trial=trial.trial_key, why=why)
+            self._show("say", f"{trial.space} trial {trial.trial_key}: {why}")
         if result["done"]:
             outcome = Outcome(**result["outcome"]) if result["outcome"] else None
             error, so_far = (result["failure"] or {}).get("error"), result["so_far"]
@@ -173,6 +175,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         so_far: Mapping[str, Any] | None = None,
         error: str | None = None,
     ) -> None:
+        error = error_text(error) if error else error
         self._write(trial, status, outcome=outcome, so_far=so_far, error=error)
         if error and not self.first_error:
             self.first_error = error.strip().splitlines()[-1][:300]

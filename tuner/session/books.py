@@ -14,6 +14,7 @@ from typing import Any
 import ray
 
 from results import load
+from results.records.redaction import redact_all
 from results.records.schema import trial_from_row
 from results.records.store import RunStore
 from results.statistics.cost import devices_of, seconds_of
@@ -40,7 +41,8 @@ def begin(plan: Plan, slots: Slots, command: str, run_dir: Path) -> tuple[Campai
     Raises:
         ConfigError: there can be no such folder.
     """
-    manifest, config = make_manifest(plan, slots, command), write_yaml(plain(plan.config))
+    manifest = make_manifest(plan, slots, command)
+    config = write_yaml(redact_all(plain(plan.config), by_name=True))
     try:
         store = RunStore.create(run_dir, manifest, config)
     except ValueError as error:
