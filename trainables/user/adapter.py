@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import torch
 
 from search_spaces.records import EpochRecord, Outcome, so_far
+from search_spaces.registry import check_allowed
 from search_spaces.schedule import Schedule
 from search_spaces.space import OF_TABLE
 from search_spaces.trial import TrialConfig
@@ -67,6 +68,8 @@ class UserTraining:
         self.schedule = schedule or trial.schedule
         self.device = torch.device(device)
         self.trainable = trainable or trial.recipe.model
+        if trainable is None:
+            check_allowed(trial.recipe.model)
         self.log, self.patience = log, patience or Patience(math.inf)
         if start is None:
             server(preload_of(self.trainable))  # it imports torch meanwhile

@@ -18,8 +18,10 @@ import ray
 from ray import tune
 
 from results import load
+from results.records.redaction import error_text
 from results.records.store import RunStore
 from search_spaces.records import ENDED_WELL, LOST
+from search_spaces.registry import allowed_imports
 from trainables import trainable
 from tuner.campaign.campaign import Campaign
 from tuner.display.phrases import describe_path, point
@@ -27,7 +29,7 @@ from tuner.display.summary import API, print_summary, resume_command
 from tuner.plan.plan import Plan
 from tuner.recording.recorder import Recorder
 from tuner.recording.tracking import Destination, make_trackers
-from tuner.session.cluster import Slots
+from tuner.session.cluster import Slots, keep_secrets
 from tuner.session.interrupts import OK, SOME_FAILED, STORAGE_LOST, Interrupts
 from tuner.session.searcher import CampaignSearcher
 
@@ -83,6 +85,7 @@ class Session:
         scratch = tempfile.mkdtemp(prefix="gradtune-")
         resources = {"cpu": self.slots.cpus_per_trial, "gpu": self.slots.gpus_per_trial}
         self.interrupts.install()  # again: Tune takes SIGUSR1
+        keep_secrets()
         try:
             tune.Tuner(
                 tune.with_resources(trainable.ScheduledTrainable, resources),
@@ -106,7 +109,7 @@ class Session:
         if failed and failed == num_ended:
             problem = problem or f"all {failed} trials failed: {recorder.first_error}"
         diverged = None if problem or interrupted else self._all_diverged()
-        problem = problem or diverged
+        problem = error_text(problem or diverged or "") or None
         status = "interrupted" if interrupted else "failed" if problem else "completed"
         go_on = resume_command(run_dir, self.store.manifest, self.program)
         try:
@@ -156,6 +159,7 @@ class Session:
         config = self.plan.config
         constants = {
             "device": self.slots.device,
+            "imports": allowed_imports(),
             "checkpoints": str(self.recorder.checkpoints),
             "logs": str(self.recorder.logs),
             "isolate": config.isolates,

@@ -1,0 +1,193 @@
+"""A run folder of a stranger's: whatever it names, nothing of it runs unless it is named again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import tune
+
+from results.__main__ import main as results_main
+from results.records.schema import SCHEMAS
+from results.records.segments import list_segments, read_segment, write_segment
+from search_spaces.trial import Recipe
+from tests.fakes.tune_loop import Inline, do_without_ray
+from trainables.trainable import ScheduledTrainable
+from tuner.config.schema import Config, flatten, plain
+from tuner.config.yamltext import read_yaml, write_yaml
+from tuner.reproduce import main as reproduce_main
+from tuner.run import main as run_main
+
+# Runs when anything imports it; offers whatever might be looked up in it.
+EVIL = """
+import pathlib
+pathlib.Path(__file__).with_name("RAN").touch()
+def payload(*args, **kwargs):
+    raise SystemExit("the payload was called")
+def __getattr__(name):
+    return payload
+"""
+SMALL = (
+    *("space=[poly,cosine]", "trials=1", "confirm.seeds=1", "epochs=1", "model.width=4"),
+    *("dataset.train_examples=200", "display=none", "name=victim"),
+)
+
+
+class OneStep:
+    """Stands for `tune.Tuner`: the first trial is taken up as a worker does, and not trained."""
+
+    def __init__(self, trainable: type[tune.Trainable], *, tune_config: Any, run_config: Any):
+        self.searcher = tune_config.search_alg
+
+    def fit(self) -> None:
+        worker = ScheduledTrainable(config=self.searcher.suggest("0"))
+        worker.make_training(worker.config)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of this version, with nothing foreign in it."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        done = Inline(folder, monkeypatch).run(*SMALL)
+    assert done.returncode == 0, done.stderr
+    return folder / "victim"
+
+
+@pytest.fixture
+def victim(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    do_without_ray(monkeypatch)
+    monkeypatch.setattr(tune, "Tuner", OneStep)
+    folder = Path(shutil.copytree(finished, tmp_path / "victim"))
+    (folder / "evil.py").write_text(EVIL)
+    return folder
+
+
+def paths_of(data: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where in nested data every value is, groups of values included."""
+    items: Any = data.items() if isinstance(data, dict) else ()
+    items = enumerate(data) if isinstance(data, list) else items
+    for name, value in items:
+        yield (*before, name)
+        yield from paths_of(value, (*before, name))
+
+
+def replaced(data: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """The data with this value there, and all groups on the way."""
+    name, *rest = path
+    inner = replaced(data[name], tuple(rest), value) if rest else value
+    if isinstance(data, list):
+        return [*data[:name], inner, *data[name + 1 :]]
+    return {**data, name: inner}
+
+
+def outcome(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Exit code and what was told of a resume."""
+    code = run_main([*words, "display=none", "report=false"])
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    return code, told
+
+
+def test_the_unchanged_run_goes_on(victim: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Or nothing below would show anything: the first trial is made, then the loop ends.
+    code, told = outcome(f"resume={victim}", "trials=2", capsys=capsys)
+    assert (code, "the run ended before its trials did" in told) == (1, True)
+
+
+def test_no_field_of_the_manifest_runs_code(
+    victim: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = json.loads((victim / "manifest.json").read_text())
+    whole = before | {"recipe": {item.name: None for item in fields(Recipe)} | before["recipe"]}
+    paths = [path for path in paths_of(whole) if path[0] != "schema_version"]
+    assert ("recipe", "trainer") in paths
+    assert ("spaces", 0, "optimizer") not in paths  # left out where an arm has none of its own
+    paths += [("spaces", 0, "optimizer"), ("baseline", "optimizer"), ("evil",)]
+    assert_nothing_runs(victim, "manifest.json", json.dumps, before, paths, capsys)
+
+
+def test_no_key_of_the_configuration_runs_code(
+    victim: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = read_yaml((victim / "config.yaml").read_text())
+    assert {key for key, _ in flatten(plain(Config()))} <= {key for key, _ in flatten(stored)}
+    assert_nothing_runs(victim, "config.yaml", write_yaml, stored, [*paths_of(stored)], capsys)
+
+
+def assert_nothing_runs(
+    victim: Path,
+    name: str,
+    write: Any,
+    before: Any,
+    paths: list[tuple[Any, ...]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    evil = f"{victim / 'evil.py'}:payload"
+    kept = {file: (victim / file).read_bytes() for file in ("manifest.json", "config.yaml")}
+    for path in paths:
+        for value in (evil, [evil], {evil: {}}):
+            for file, content in kept.items():
+                (victim / file).write_bytes(content)
+            (victim / name).write_text(write(replaced(before, path, value)))
+            code, told = outcome(f"resume={victim}", "trials=2", capsys=capsys)
+            assert not (victim / "RAN").exists(), path
+            assert code in (0, 1, 2), (path, told)
+
+
+ROWS = ("space", "family", "recipe")
+
+
+def test_no_row_of_the_records_runs_code(victim: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evil = f"{victim / 'evil.py'}:payload"
+    (path,) = list_segments(victim, "trials")
+    table = read_segment(path, SCHEMAS["trials"])
+    rows = table.to_pylist()
+    texts = [name for name in table.column_names if isinstance(rows[0][name], str)]
+    assert {"trial_key", "space"} <= {*texts}
+    key = rows[0]["trial_key"]
+    for name in texts:
+        for value in payloads(rows[0][name], evil):
+            changed = [{**row, name: value} for row in rows]
+            write_segment(path, table.from_pylist(changed, schema=table.schema))
+            outcome(f"resume={victim}", "trials=2", capsys=capsys)
+            reproduce_main([str(victim), key[:8]])
+            for words in COMMANDS:
+                results_main([words[0], str(victim), *words[1:]])
+            assert not (victim / "RAN").exists(), (name, value)
+
+
+# Each reads every row in its own way.
+COMMANDS = (
+    *(["show"], ["compare", "--no-plots"], ["compare", "--paragraph"], ["verify"]),
+    ["export", "--schedule", "best", "--tables", "csv,latex", "--paragraph", "--journal"],
+)
+
+
+def payloads(text: str, evil: str) -> Iterator[str]:
+    """In the place of the text, and of each value of the JSON that it is."""
+    yield evil
+    if text.startswith("{"):
+        data = json.loads(text)
+        yield from (json.dumps(replaced(data, path, evil)) for path in paths_of(data))
+
+
+def test_code_named_again_is_imported(victim: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # The gate opens for whoever types the name; what then fails is the payload's affair.
+    evil = f"{victim / 'evil.py'}:payload"
+    for name, path in (("manifest.json", ("recipe", "model")), ("config.yaml", ("model", "name"))):
+        read, write = (
+            (read_yaml, write_yaml) if name == "config.yaml" else (json.loads, json.dumps)
+        )
+        data = read((victim / name).read_text())
+        (victim / name).write_text(write(replaced(data, path, evil)))
+    code, told = outcome(f"resume={victim}", "trials=2", capsys=capsys)
+    assert (code, f"repeat model={evil} to allow it" in told) == (2, True)
+    assert not (victim / "RAN").exists()
+    run_main([f"resume={victim}", "trials=2", f"model={evil}", "code=accept", "display=none"])
+    assert (victim / "RAN").exists()
