@@ -5,11 +5,13 @@ What needs the schedules themselves is checked in plan.py.
 
 from __future__ import annotations
 
+import ipaddress
 import operator
 import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from results.records.store import check_run_name
 from search_spaces import FAMILIES
@@ -43,7 +45,7 @@ def check_surroundings(config: Config, run_dir: Path | None) -> None:
         run_dir: the run to be resumed; None makes a new one in runs_dir.
     """
     if config.cluster.address is not None:
-        check_address(config.cluster.address)
+        check_address(config.cluster.address, is_open_allowed=config.cluster.auth == "disabled")
     folder = run_dir or Path(config.runs_dir)
     probe = folder / f".probe-{os.getpid()}"
     try:
@@ -59,13 +61,21 @@ def check_surroundings(config: Config, run_dir: Path | None) -> None:
         )
 
 
-def check_address(address: str) -> None:
-    """Raise ConfigError unless something answers at this address of a cluster's head."""
+def check_address(address: str, *, is_open_allowed: bool = False) -> None:
+    """Raise ConfigError unless a cluster's head answers at this address, and asks for a token.
+
+    is_open_allowed: it need not ask; on this machine's loopback it never need.
+    """
     if address == "auto":
         note = Path("/tmp/ray/ray_current_cluster")  # left there by `ray start`
         address = os.environ.get("RAY_ADDRESS") or (note.read_text() if note.exists() else "")
         if not address:
             raise ConfigError("cluster.address=auto: no running Ray cluster found on this machine")
+    if "@" in address:
+        raise ConfigError(
+            "cluster.address: write host:port alone; the token comes from RAY_AUTH_TOKEN or "
+            "~/.ray/auth_token"
+        )
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdigit():
         raise ConfigError(
@@ -85,6 +95,32 @@ def check_address(address: str) -> None:
         except grpc.FutureTimeoutError:
             problem = f"cluster.address={address}: what answers there is no Ray head"
             raise ConfigError(problem) from None
+        if not is_open_allowed and not _is_loopback(host) and _answers_anybody(channel):
+            raise ConfigError(
+                f"cluster.address={address}: this cluster asks for no token: whoever reaches it "
+                "can run code there, also as you. Start its nodes with RAY_AUTH_MODE=token, or "
+                "say that you accept it: cluster.auth=disabled"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    """True of an address that only this machine reaches."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _answers_anybody(channel: Any) -> bool:
+    """True where the head answers a question that comes without a token."""
+    import grpc
+
+    ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
+    try:
+        ask(b"", timeout=ANSWER_SECONDS)
+    except grpc.RpcError:  # unauthenticated, as it should be
+        return False
+    return True
 
 
 def check_values(config: Config) -> None:

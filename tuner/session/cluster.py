@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
+import secrets
 import sys
 import threading
 import time
@@ -68,11 +70,17 @@ def check_ray() -> None:
         raise ConfigError("Ray is already running in this process: call ray.shutdown() first")
 
 
-def set_environment() -> None:
+def set_environment(auth: str = "token") -> None:
     """Must come before the first import of ray, in any thread: ray reads its variables once.
 
     A driver that imported it earlier has no token, and its own cluster turns it away.
+
+    Args:
+        auth: disabled = the user has accepted a cluster that asks for no token; a variable of the
+            environment alone is no consent, for it outlives what it was set for.
     """
+    if auth == "disabled" or os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
+        os.environ["RAY_AUTH_MODE"] = auth
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # In a notebook Ray and tqdm ask for widgets, which nobody uses here.
@@ -80,23 +88,25 @@ def set_environment() -> None:
     warnings.filterwarnings("ignore", message="IProgress not found")
 
 
-def start(address: str | None) -> None:
+def start(address: str | None, auth: str = "token") -> None:
     """Start Ray on this machine, or join the cluster whose head is at `address`.
+
+    auth: see `set_environment`.
 
     Must run in the main thread: Ray's processes die with the thread that started them.
 
     Raises:
         ConfigError: the cluster does not let us in.
     """
-    set_environment()
+    set_environment(auth)
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address is None:
+        keep_token()
         _start_here(options)
-        token = Path.home() / ".ray" / "auth_token"
-        if token.exists():  # readable by everyone on the machine, as Ray writes it
-            token.chmod(0o600)
+        # Sockets, logs and code of the workers, which Ray lets everyone on the machine write to.
+        Path(ray._private.worker.global_worker.node.get_session_dir_path()).chmod(0o700)
         return
     watchdog = threading.Timer(JOIN_SECONDS, _give_up, [address])
     watchdog.daemon = True
@@ -109,6 +119,35 @@ def start(address: str | None) -> None:
         ) from None
     finally:
         watchdog.cancel()
+
+
+def keep_token() -> None:
+    """A token of the user's own for Ray, readable by nobody else; Ray would write one for all."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    path = Path.home() / ".ray" / "auth_token"
+    draft = path.with_name(f".auth_token.{os.getpid()}")
+    with contextlib.suppress(OSError):  # a home that cannot be written: Ray says so
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            draft.unlink(missing_ok=True)
+            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_hex(32))
+            with contextlib.suppress(FileExistsError):  # another run was faster
+                os.link(draft, path)
+            draft.unlink()
+        path.chmod(0o600)  # one of Ray's own
+
+
+def keep_secrets() -> None:
+    """Tune sends AWS keys of the driver to its workers in a text that Ray writes into its logs.
+
+    Here workers have the environment of the driver; on a cluster nodes have their own.
+    """
+    from ray.tune.execution import class_cache
+
+    sent = class_cache.ENV_VARS_TO_PROPAGATE
+    sent.difference_update({name for name in sent if name.startswith("AWS_")})
 
 
 def _start_here(options: dict[str, Any]) -> None:

@@ -57,10 +57,10 @@ def execute(
         return OK
     if plan.config.display != "none":
         print("starting Ray ...", flush=True)
-    cluster.set_environment()
+    cluster.set_environment(plan.config.cluster.auth)
     helper = threading.Thread(target=lambda: [*map(importlib.import_module, HEAVY)], daemon=True)
     helper.start()
-    cluster.start(plan.config.cluster.address)
+    cluster.start(plan.config.cluster.address, plan.config.cluster.auth)
     helper.join()
     from tuner.display.summary import print_summary
     from tuner.session.books import begin, take_up
