@@ -58,7 +58,7 @@ class RunFiles:
         if isinstance(manifest_id, str):
             return manifest_id
         recorded = (str(t["run_id"][0].as_py()) for t in self.tables.values() if t.num_rows)
-        return next(recorded, self.run_dir.resolve().name)
+        return next(recorded, visible(self.run_dir.resolve().name, in_a_line=True))
 
 
 def read_run(run_dir: Path) -> RunFiles:
@@ -136,7 +136,7 @@ def _read_manifest(files: RunFiles) -> None:
 
 
 def _skipped(path: Path, error: Exception) -> str:
-    return f"{path} was skipped: {str(error).rstrip('.')}."
+    return visible(f"{path} was skipped: {str(error).rstrip('.')}.", in_a_line=True)
 
 
 def missing_segments(run_dir: Path) -> list[str]:

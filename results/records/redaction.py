@@ -41,9 +41,7 @@ def redact(text: str) -> str:
         >>> redact("cannot reach http://me:pw@host/path?sig=1")
         'cannot reach http://***@host/path?***'
     """
-    for value in _secrets():
-        text = text.replace(value, HIDDEN)
-    return PAIR.sub(_hide_pair, URI.sub(_hide_in_uri, text))
+    return _redact(text, _secrets())
 
 
 def redact_word(word: str) -> str:
@@ -59,16 +57,7 @@ def redact_all(value: Any, *, by_name: bool = False) -> Any:
 
     by_name: texts whose key is a secret's are hidden too; for settings, whose keys are ours.
     """
-    if isinstance(value, Mapping):
-        return {
-            redact(key) if isinstance(key, str) else key: HIDDEN
-            if by_name and isinstance(inner, str) and SECRET_NAME.search(str(key))
-            else redact_all(inner, by_name=by_name or key == "config")
-            for key, inner in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [redact_all(inner, by_name=by_name) for inner in value]
-    return redact(value) if isinstance(value, str) else value
+    return _redact_all(value, _secrets(), by_name)
 
 
 def is_redacted(value: Any) -> bool:
@@ -106,6 +95,25 @@ def error_text(text: str) -> str:
         return text
     left_out = f"\n... ({len(text) - MAX_HEAD - MAX_TAIL:,} characters left out)\n"
     return text[:MAX_HEAD] + left_out + text[-MAX_TAIL:]
+
+
+def _redact(text: str, secrets: list[str]) -> str:
+    for value in secrets:
+        text = text.replace(value, HIDDEN)
+    return PAIR.sub(_hide_pair, URI.sub(_hide_in_uri, text))
+
+
+def _redact_all(value: Any, secrets: list[str], by_name: bool) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            _redact(key, secrets) if isinstance(key, str) else key: HIDDEN
+            if by_name and isinstance(inner, str) and SECRET_NAME.search(str(key))
+            else _redact_all(inner, secrets, by_name or key == "config")
+            for key, inner in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_redact_all(inner, secrets, by_name) for inner in value]
+    return _redact(value, secrets) if isinstance(value, str) else value
 
 
 def _secrets() -> list[str]:

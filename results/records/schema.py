@@ -272,7 +272,9 @@ def trial_from_row(row: Mapping[str, Any]) -> TrialConfig:
 
 @functools.lru_cache(maxsize=10_000)
 def _trial_from_json(text: str) -> TrialConfig:
-    return TrialConfig.from_dict(visible_all(json.loads(text)))
+    data = json.loads(text)
+    is_plain = text.isascii() and "\\" not in text and "\x7f" not in text  # as all of ours are
+    return TrialConfig.from_dict(data if is_plain else visible_all(data))
 
 
 def _tail(text: str) -> str:

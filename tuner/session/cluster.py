@@ -8,6 +8,7 @@ import os
 import random
 import secrets
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -126,16 +127,15 @@ def keep_token() -> None:
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return
     path = Path.home() / ".ray" / "auth_token"
-    draft = path.with_name(f".auth_token.{os.getpid()}")
     with contextlib.suppress(OSError):  # a home that cannot be written: Ray says so
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            draft.unlink(missing_ok=True)
-            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            number, draft = tempfile.mkstemp(prefix=".auth_token.", dir=path.parent)  # mode 600
+            with open(number, "w") as file:
                 file.write(secrets.token_hex(32))
             with contextlib.suppress(FileExistsError):  # another run was faster
                 os.link(draft, path)
-            draft.unlink()
+            os.unlink(draft)
         path.chmod(0o600)  # one of Ray's own
 
 
