@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import results
 from results.__main__ import main
@@ -21,6 +22,7 @@ from results.tables import Table
 from search_spaces.trial import derive_seed
 from tests.fakes.logs import write_log
 from tests.fakes.results import make_trial, write_trial
+from tuner.display.live import RichDisplay
 
 # What pages, spreadsheets, papers, terminals, pull requests and templates would obey.
 PAYLOADS = (
@@ -216,3 +218,11 @@ def test_a_cell_is_text_in_every_form(payload: str) -> None:
         *("div", "table", "caption", "span", "thead", "tr", "th", "tbody", "td"),
     }
     assert r"\input" not in table.latex()
+
+
+def test_a_live_table_shows_markup_as_text() -> None:
+    display = RichDisplay({"[/]": 3, "[bold red]x": 1, "[link=file:///x]y": 1}, 10)
+    console = Console(file=io.StringIO(), width=200)
+    console.print(display.render())
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(name in shown for name in ("[/]", "[bold red]x", "[link=file:///x]y"))

@@ -7,10 +7,14 @@ import hashlib
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from results.records.store import RunStore
@@ -198,6 +202,47 @@ def test_a_pickle_among_the_states_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "states" / f"00001-a0001-{digest}.pt").write_bytes(data)
     with pytest.raises(pickle.UnpicklingError):
         read_newest(tmp_path / "states")
+    assert not (tmp_path / "ran").exists()
+
+
+# Types of columns that ray.data reads, and whose parameters it took from a pickle before 2.55.
+ARROW_TYPES = ("arrow_tensor", "arrow_tensor_v2", "arrow_variable_shaped_tensor", "arrow_object")
+READ = """
+import sys
+import ray.data
+import results
+from results.logs.readers import Columns, read_logs
+from pathlib import Path
+for path in map(Path, sys.argv[1:]):
+    print(path, results.load(path).notes if path.is_dir() else "")
+    try:
+        if path.is_file():
+            read_logs(path, Columns())
+    except ValueError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_column_of_a_type_of_rays_runs_nothing(run_dir: Path, tmp_path: Path) -> None:
+    segment = run_dir / "trials" / "00000.parquet"
+    table = pq.read_table(segment)
+    for number, name in enumerate(ARROW_TYPES):
+        about = {
+            b"ARROW:extension:name": f"ray.data.{name}".encode(),
+            b"ARROW:extension:metadata": pickle.dumps(Payload(tmp_path / "ran")),
+        }
+        field = pa.field(f"x{number}", pa.list_(pa.float64()), metadata=about)
+        column = pa.array([[1.0]] * table.num_rows, field.type)
+        table = table.append_column(field, column)
+        logs = pa.table([column], schema=pa.schema([field]))
+        pq.write_table(logs, tmp_path / f"logs{number}.parquet")
+    pq.write_table(table, segment)
+    paths = [str(run_dir), *(str(path) for path in tmp_path.glob("logs*.parquet"))]
+    done = subprocess.run(
+        [sys.executable, "-c", READ, *paths], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
     assert not (tmp_path / "ran").exists()
 
 

@@ -336,7 +336,7 @@ class RichDisplay(Display):
             done = sum(arm.counts[s] for s in ENDED_WELL)
             failed, diverged = sum(arm.counts.values()) - done, arm.counts["diverged"]
             table.add_row(
-                name,
+                Text(name),  # or [bold] in a name would be markup
                 f"{done}/{max(arm.planned, done + running[name])}",
                 str(running[name]),
                 *([_alarming(diverged)] if has_diverged else []),
@@ -356,11 +356,13 @@ class RichDisplay(Display):
             reports = trial.num_reports
             if record is None:
                 dashes = ["-"] * 5
-                table.add_row(trial.space, trial.role, f"0/{reports}", *dashes, *self._says(trial))
+                table.add_row(
+                    Text(trial.space), trial.role, f"0/{reports}", *dashes, *self._says(trial)
+                )
                 continue
             pace = (time.monotonic() - live.started) / record.epoch
             table.add_row(
-                trial.space,
+                Text(trial.space),
                 trial.role,
                 f"{record.epoch}/{reports}",
                 f"{record.lr:.4g}",

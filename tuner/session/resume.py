@@ -109,12 +109,16 @@ def _plan_of(
             f"resume={target}: the data changed (fingerprint {source.fingerprint[:12]}, "
             f"the run used {recipe.data_fingerprint[:12]})"
         )
-    baseline = manifest["baseline"]
+    spaces = tuple(SearchSpace.from_dict(space) for space in manifest["spaces"])
+    baseline = SearchSpace.from_dict(manifest["baseline"]) if manifest["baseline"] else None
+    for arm in (*spaces, *([baseline] if baseline else [])):
+        if not arm.name.isprintable():  # of a stranger's, for the terminal
+            raise ConfigError(f"resume={target}: unreadable run folder: an arm is {arm.name!a}")
     return Plan(
         config=config,
         recipe=replace(recipe, dataset_path=source.path),
-        spaces=tuple(SearchSpace.from_dict(space) for space in manifest["spaces"]),
-        baseline=SearchSpace.from_dict(baseline) if baseline else None,
+        spaces=spaces,
+        baseline=baseline,
         delta_ref=manifest["delta_ref"],
         source=source,
     )
