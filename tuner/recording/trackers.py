@@ -6,7 +6,6 @@ import importlib
 import io
 import json
 import os
-import re
 import signal
 import sys
 import threading
@@ -157,7 +156,7 @@ class _Tensorboard:
 
     def start(self, trial: str, name: str, config: dict[str, Any]) -> None:
         # The name of an arm may hold a slash: nothing is written outside the folder.
-        self.writers[trial] = self.make_writer(str(self.folder / re.sub(r"[^\w.-]", "_", name)))
+        self.writers[trial] = self.make_writer(str(self.folder / name.replace("/", "_")))
         rows = "".join(f"\n| {key} | {value} |" for key, value in config.items())
         self.writers[trial].add_text("config", f"| key | value |\n|-|-|{rows}")
 
