@@ -56,6 +56,8 @@ def _stored_names(stored: Config, manifest: Mapping[str, Any]) -> Iterator[tuple
     spaces = [*manifest["spaces"], *([manifest["baseline"]] if manifest["baseline"] else [])]
     for space in spaces:
         arm = SearchSpace.from_dict(space)
+        if not all(isinstance(text, str) for text in (arm.name, arm.family, arm.optimizer or "")):
+            raise TypeError(f"an arm's name, family and optimizer are texts, not {space!r}")
         yield from ((REPEAT_SPACE, name) for name in (arm.family, arm.optimizer or ""))
 
 
