@@ -93,8 +93,8 @@ def _visible(table: pa.Table) -> pa.Table:
         if pa.types.is_map(about.type):
             if _is_odd(pa.chunked_array([part.keys for part in column.chunks], pa.string())):
                 maps = (None if m is None else visible_all(dict(m)) for m in column.to_pylist())
-                values = [None if m is None else [*m.items()] for m in maps]
-                table = table.set_column(place, about, pa.array(values, about.type))
+                pairs = [None if m is None else [*m.items()] for m in maps]
+                table = table.set_column(place, about, pa.array(pairs, about.type))
         elif pa.types.is_string(about.type) and _is_odd(column):
             texts, is_name = column.to_pylist(), about.name != "error"
             values = [None if t is None else visible(t, in_a_line=is_name) for t in texts]

@@ -126,8 +126,8 @@ def restore(stored: Mapping[str, Any]) -> Config:
 def read_given(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What whoever starts the run has given: the code that it names may run in this process."""
     values = read_keys(settings)
-    names = (values.get(key) for key in NAMES_OF_CODE)
-    allow_import(*(name for name in names if is_import_path(name or "")))
+    names = (str(values.get(key) or "") for key in NAMES_OF_CODE)
+    allow_import(*filter(is_import_path, names))
     return values
 
 

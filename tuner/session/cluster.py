@@ -106,7 +106,6 @@ def start(address: str | None, auth: str = "token") -> None:
     if address is None:
         keep_token()
         _start_here(options)
-        close_session()
         return
     watchdog = threading.Timer(JOIN_SECONDS, _give_up, [address])
     watchdog.daemon = True
@@ -136,15 +135,6 @@ def keep_token() -> None:
                 os.link(draft, path)
             os.unlink(draft)
         path.chmod(0o600)  # one of Ray's own
-
-
-def close_session() -> None:
-    """Sockets, logs and code of the workers of our own Ray, which lets everybody write there."""
-    import ray
-
-    with contextlib.suppress(AttributeError, OSError):  # of Ray's private parts; a test looks
-        node = ray._private.worker.global_worker.node
-        Path(node.get_session_dir_path()).chmod(0o700)
 
 
 def keep_secrets() -> None:
