@@ -12,11 +12,11 @@ from pathlib import Path
 import grpc
 import pytest
 
+from tests.conftest import ClusterProcess
 from tuner.config.schema import ConfigError
 from tuner.plan import checks
 from tuner.plan.checks import check_address
-from tuner.session import cluster
-from tuner.session.cluster import keep_secrets, keep_token, set_environment
+from tuner.session.cluster import ENVIRONMENT, keep_secrets, keep_token, set_environment
 
 
 class Head(grpc.GenericRpcHandler):
@@ -66,6 +66,17 @@ def test_elsewhere_a_head_must_ask_for_a_token(
     assert handler.tokens == []  # nobody is sent one to find that out
 
 
+@pytest.mark.slow
+def test_a_head_of_rays_asks_for_a_token(cluster: ClusterProcess) -> None:
+    with grpc.insecure_channel(cluster.address) as channel:
+        grpc.channel_ready_future(channel).result(timeout=20)
+        ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
+        with pytest.raises(grpc.RpcError) as caught:
+            ask(b"", timeout=20)
+        assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        assert not checks._answers_anybody(channel)
+
+
 @pytest.mark.parametrize(
     ("host", "expected"),
     [
@@ -99,7 +110,7 @@ def test_an_address_holds_no_password(capsys: pytest.CaptureFixture[str]) -> Non
 def test_the_environment_alone_opens_nothing(
     monkeypatch: pytest.MonkeyPatch, before: str | None, auth: str, after: str
 ) -> None:
-    for name in cluster.ENVIRONMENT:
+    for name in ENVIRONMENT:
         monkeypatch.setenv(name, "x")  # restored afterwards
         monkeypatch.delenv(name)
     if before is not None:
