@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from results.pictures import DRAWERS
-from results.run import Run, load, verify
+from results.run import Run, load
+from results.verification import repair, verify
 
-__all__ = ["Run", "load", "verify"]
+__all__ = ["Run", "load", "repair", "verify"]
 
 
 def _draw(value: Any) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import functools
+import io
 import math
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,10 +17,10 @@ import results
 from results.options import BAD_INPUT, Parser, as_options, kinds_of, names_of, number_of, truth_of
 from results.records.redaction import redact, visible
 from results.records.schema import trial_from_row
-from results.records.segments import DamagedFile
+from results.records.segments import DamagedFile, refuse_links
 from results.run import Run, describe, find_trial
 from results.tables import Table
-from search_spaces.registry import allow_import, is_import_path
+from search_spaces.registry import allow_import, is_import_path, unknown_name
 from search_spaces.trial import TrialConfig
 
 MAX_STAGES = 12
@@ -29,6 +31,8 @@ TABLE_KINDS, FIGURE_KINDS = ("csv", "latex"), ("png", "svg", "pdf")
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run one command; returns the exit code (0 ok, 1 damage under --strict, 2 bad input)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding lacks: as its code
+        sys.stdout.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["reproduce"]:  # needs torch, which nothing here imports
         print("error: reproduce trains: python -m tuner.reproduce RUN TRIAL", file=sys.stderr)
@@ -37,6 +41,8 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     try:
         if words and words[0] in commands:
             words[1:] = as_options(words[1:], commands[words[0]])
+        elif words and not words[0].startswith("-"):
+            raise unknown_name("command", words[0], commands)
         args = parser.parse_args(words)
         return COMMANDS[args.command](args)
     except BrokenPipeError:  # e.g. `| head`
@@ -68,6 +74,8 @@ def make_parser(program: str = PROGRAM) -> tuple[Parser, dict[str, Parser]]:
     verify = commands.add_parser("verify", help="list damaged or missing records")
     verify.add_argument("paths", nargs="+", metavar="PATH")
     verify.add_argument("--strict", action="store_true", help="exit 1 when there are any")
+    told = "move what is damaged to quarantine/, bring back what can be"
+    verify.add_argument("--repair", metavar="true", help=told)
 
     profile = commands.add_parser("profile", help="arms over several workloads, figure")
     profile.add_argument("paths", nargs="+", metavar="PATH", help="runs of 2 or more workloads")
@@ -166,7 +174,7 @@ def compare_command(args: argparse.Namespace) -> int:
     if not args.no_plots:
         from results.plots import save_curves, save_plots
 
-        directory = run.dirs[0] / "plots"
+        directory = place_in(run, "plots")
         written = save_plots(run, directory)
         written += save_curves(run, args.metric, directory) if args.metric else []
         names = ", ".join(path.name for path in written)
@@ -194,7 +202,7 @@ def profile_command(args: argparse.Namespace) -> int:
     table.show()
     print(f"\n{table.caption}")
     print_each("note", run.notes)
-    path = Path(args.out) if args.out else run.dirs[0] / "plots" / "profiles.png"
+    path = Path(args.out) if args.out else place_in(run, "plots") / "profiles.png"
     save_figure(functools.partial(draw_profiles, profiles), path)
     print(f"\nfigure: {path}")
     return 0
@@ -215,7 +223,7 @@ def show_command(args: argparse.Namespace) -> int:
 
 def judge_command(args: argparse.Namespace) -> int:
     """Print what logs say about their arms, and write it as a page."""
-    from results.logs import judge
+    from results.logs import judge, paragraph_of
     from results.logs.judgment_page import write_judgment
 
     source = Path(args.path)
@@ -239,6 +247,7 @@ def judge_command(args: argparse.Namespace) -> int:
     print(judgment.verdict)
     print_each("note", (judgment.pairing, *judgment.notes))
     print_each("warning", judgment.warnings)
+    print(f"\nfor a pull request or a paper:\n{paragraph_of(judgment)}")
     page = Path(args.out or f"{source.name.partition('.')[0] or 'logs'}_report.html")
     print(f"\nreport: {write_judgment(judgment, page)}")
     return 0
@@ -263,10 +272,17 @@ def exclude_command(args: argparse.Namespace) -> int:
 
 
 def verify_command(args: argparse.Namespace) -> int:
-    """Print every problem of the records."""
-    problems = results.verify(args.paths)
+    """Print every problem of the records, and what is lost with them; repair=true mends first."""
+    from results.verification import examine, repair
+
+    if truth_of("repair", args.repair):
+        print_each("repaired", repair(args.paths))
+    audits = examine(args.paths)
+    problems = [sentence for found in audits for sentence in found.sentences()]
     for problem in problems:
         print(problem)
+    for line in filter(None, (found.lost for found in audits)):
+        print(line)
     print("no problems found" if not problems else f"{len(problems)} problem(s) found")
     return 1 if problems and args.strict else 0
 
@@ -278,7 +294,7 @@ def report_command(args: argparse.Namespace) -> int:
     run = asked_run(args)
     if args.out is None and len(run.dirs) > 1:
         raise ValueError(f"say where to write the report of {len(run.dirs)} runs: --out FILE.")
-    print(write_report(run, args.out or run.dirs[0] / REPORT_NAME))
+    print(write_report(run, args.out or place_in(run, REPORT_NAME)))
     return 0
 
 
@@ -286,7 +302,7 @@ def export_command(args: argparse.Namespace) -> int:
     """Write what was asked for, and print every path."""
     exports = make_exports(args)
     run = results.load(args.path)
-    out = Path(args.out) if args.out else run.dirs[0] / "export"
+    out = Path(args.out) if args.out else place_in(run, "export")
     for export in exports:
         for path in export(run, out):
             print(path)
@@ -351,7 +367,7 @@ def read_length(epochs: str | None, steps: str | None) -> dict[str, Any]:
         return {}
     try:
         length = float(text) if steps is None else int(text)
-    except ValueError:
+    except (ValueError, TypeError):  # argparse makes a list of `--`
         length = math.nan
     if not 0 < length < math.inf:
         kind = "number" if steps is None else "whole number"
@@ -372,11 +388,21 @@ def asked_trial(args: argparse.Namespace, run: Run) -> TrialConfig:
     if is_import_path(trial.family) and args.family != trial.family:
         raise ValueError(
             f"this schedule runs the code of {trial.family!r}; to allow it, add "
-            f"--family {trial.family}."
+            f"--family {shlex.quote(trial.family)}."
         )
     if is_import_path(trial.family):
         allow_import(trial.family)
     return trial
+
+
+def place_in(run: Run, name: str) -> Path:
+    """Where something of this name goes in the run's own folder.
+
+    Raises:
+        ValueError: it would be written through a symbolic link.
+    """
+    refuse_links(run.dirs[0])
+    return run.dirs[0] / name
 
 
 def file_at(out: Path, name: str) -> Path:

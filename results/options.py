@@ -7,7 +7,8 @@ import csv
 import math
 import os
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from search_spaces.registry import nearest
@@ -39,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and leave with code 2."""
-        self.exit(BAD_INPUT, f"error: {message}\n")
+        self.exit(BAD_INPUT, f"error: {' '.join(message.split())}\n")
 
 
 def as_options(words: Sequence[str], parser: Parser) -> list[str]:
@@ -56,7 +57,9 @@ def as_options(words: Sequence[str], parser: Parser) -> list[str]:
         # As argparse takes it: also the beginning of an option.
         is_value = word.startswith("--") and any(o.startswith(word) for o in parser.valued)
         if match is not None and match[1] in keys:
-            options.append(f"--{match[1].replace('_', '-')}={match[2]}")
+            # No shell replaces a ~ after an equals sign.
+            value = os.path.expanduser(match[2]) if match[1] == "out" else match[2]
+            options.append(f"--{match[1].replace('_', '-')}={value}")
         elif match is None or os.path.lexists(word):
             options.append(word)
         else:
@@ -111,3 +114,28 @@ def kinds_of(flag: str, text: str | None, known: Sequence[str]) -> tuple[str, ..
         if kind not in known:
             raise ValueError(f"{flag} takes {', '.join(known)}, but got {kind!r}.")
     return kinds
+
+
+def typed(words: Sequence[str], given: Mapping[str, Any]) -> str:
+    """The command line of these words and keys; a key that is None was not given.
+
+    Example:
+        >>> typed(["judge", "my logs.csv"], {"arms": ["a", "b,c"], "paired": False, "at": None})
+        "judge 'my logs.csv' 'arms=[a,'\"'\"'b,c'\"'\"']' paired=false"
+    """
+    keys = [f"{key}={_as_typed(value)}" for key, value in given.items() if value is not None]
+    return shlex.join([*words, *keys])
+
+
+def _as_typed(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(_in_list(name) for name in value)}]"
+    is_short = isinstance(value, float) and float(f"{value:g}") == value
+    return f"{value:g}" if is_short else str(value)
+
+
+def _in_list(name: str) -> str:
+    """As `names_of` reads it."""
+    return f"'{name}'" if "," in name else name

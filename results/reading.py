@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from results.arms.choice import spaces_of
+from results.records.audit import skipped
 from results.records.exclusions import EXCLUSIONS_NAME, read_exclusions
 from results.records.redaction import TO_LOOK_AT, redact_all, visible, visible_all
 from results.records.schema import SCHEMAS
@@ -22,7 +23,6 @@ from results.records.segments import (
     list_segments,
     read_manifest,
     read_segment,
-    segment_numbers,
 )
 
 
@@ -74,14 +74,14 @@ def read_run(run_dir: Path) -> RunFiles:
     try:
         files.excluded = visible_all(read_exclusions(run_dir))
     except DamagedFile as error:
-        files.damage.append(_skipped(run_dir / EXCLUSIONS_NAME, error))
-    for table in TABLES:
+        files.damage.append(skipped(run_dir / EXCLUSIONS_NAME, error))
+    for table in reversed(TABLES):  # trials first: a writer brings their epochs before them
         parts = [SCHEMAS[table].empty_table()]
         for path in list_segments(run_dir, table):
             try:
                 parts.append(read_segment(path, SCHEMAS[table]))
             except DamagedFile as error:
-                files.damage.append(_skipped(path, error))
+                files.damage.append(skipped(path, error))
         files.tables[table] = _visible(pa.concat_tables(parts))
     return files
 
@@ -107,8 +107,9 @@ def _is_odd(texts: pa.ChunkedArray) -> bool:
 
 
 def _runs_at(path: str) -> list[Path]:
+    path = os.path.expanduser(path)  # no shell does, in a notebook or after an equals sign
     exists = Path(path).exists()
-    candidates = [Path(path)] if exists else [Path(p) for p in sorted(glob.glob(path))]
+    candidates = [Path(path)] if exists else [Path(p) for p in sorted(glob.glob(_pattern(path)))]
     runs = [candidate for candidate in candidates if _is_run(candidate)]
     if not runs and Path(path).is_dir():
         runs = [child for child in sorted(Path(path).iterdir()) if _is_run(child)]
@@ -116,6 +117,15 @@ def _runs_at(path: str) -> list[Path]:
         why = "holds no run" if exists else "does not exist"
         raise ValueError(f"{path!r} {why} (a run is a folder with manifest.json).")
     return runs
+
+
+def _pattern(path: str) -> str:
+    """A glob whose beginning is taken literally as far as it exists: `runs [1]/*`."""
+    parts = Path(path).parts
+    beginnings = (Path(*parts[:count]) for count in range(len(parts), 0, -1))
+    literal = next((str(path) for path in beginnings if path.exists()), "")
+    rest = parts[len(Path(literal).parts) :]
+    return os.path.join(glob.escape(literal), *rest)
 
 
 def _is_run(path: Path) -> bool:
@@ -127,23 +137,4 @@ def _read_manifest(files: RunFiles) -> None:
         # Of runs written before secrets were left out, too.
         files.manifest = visible_all(redact_all(read_manifest(files.run_dir)))
     except DamagedFile as error:
-        files.damage.append(_skipped(files.run_dir / MANIFEST_NAME, error))
-    try:
-        spaces_of(files.manifest)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        files.manifest = {}
-        files.damage.append(_skipped(files.run_dir / MANIFEST_NAME, error))
-
-
-def _skipped(path: Path, error: Exception) -> str:
-    return visible(f"{path} was skipped: {str(error).rstrip('.')}.", in_a_line=True)
-
-
-def missing_segments(run_dir: Path) -> list[str]:
-    """A sentence a gap in the numbers of the files."""
-    numbers = {table: segment_numbers(run_dir, table) for table in TABLES}
-    return [
-        f"{run_dir / table}: segment {number:05d} is missing."
-        for table, present in numbers.items()
-        for number in sorted(set(range(max(present, default=-1))) - present)
-    ]
+        files.damage.append(skipped(files.run_dir / MANIFEST_NAME, error))

@@ -16,11 +16,13 @@ import pyarrow.compute as pc
 from results.arms.choice import objective_of, spaces_of, unit_of
 from results.arms.selection import Place, comparable_runs, place_of, places_of_arms, with_excluded
 from results.pictures import pictures_of
-from results.reading import RunFiles, find_runs, missing_segments, read_run
+from results.reading import RunFiles, find_runs, read_run
+from results.records.audit import lost_epochs
+from results.records.events import read_commands
 from results.records.lock import lock_holder
 from results.records.plain import as_plain
 from results.records.schema import KEYS, trial_from_row, with_own_params
-from results.records.segments import TABLES, read_commands
+from results.records.segments import TABLES
 from search_spaces.metric import VAL_ACCURACY, Metric
 from search_spaces.records import OPEN, named_value
 from search_spaces.registry import unknown_name
@@ -343,20 +345,6 @@ def load(path: str | Path | Iterable[str | Path]) -> Run:
     return replace(whole, notes=[*whole.notes, *left_out])
 
 
-def verify(path: str | Path | Iterable[str | Path]) -> list[str]:
-    """Every problem of these runs' records: damaged or missing files, lost epochs.
-
-    Raises:
-        ValueError: nothing there, or written by a newer GradTune.
-    """
-    problems = []
-    for run_dir in find_runs(path):
-        read = read_run(run_dir)
-        problems += read.damage + missing_segments(run_dir)
-        problems += _lost_epochs(_assemble([read]))
-    return problems
-
-
 def describe(row: Mapping[str, Any]) -> str:
     """What a trial is, in words: "poly confirm 2"."""
     return f"{row['space']} {row['role']} {row['replicate']}"
@@ -369,7 +357,11 @@ def find_trial(run: Run, key: str) -> dict[str, Any]:
         ValueError: none, or several.
     """
     rows: dict[str, dict[str, Any]] = {row["trial_key"]: row for row in run.trials.to_pylist()}
-    keys = [trial_key for trial_key in rows if trial_key.startswith(key)] if key else []
+    if not key:
+        raise ValueError(
+            f"name a trial by its key or the beginning of it, such as {next(iter(rows), 'a1b2')}."
+        )
+    keys = [trial_key for trial_key in rows if trial_key.startswith(key)]
     if len(keys) != 1:
         raise ValueError(f"{len(keys)} trials have a key that begins with {key!r}.")
     return rows[keys[0]]
@@ -413,7 +405,7 @@ def _gone(run: Run) -> list[str]:
         for run_id, manifest in run.manifests.items()
         if manifest.get("status") == "completed" and run_id not in recorded
     ]
-    lost = len(_lost_epochs(run))
+    lost = len(lost_epochs(run.trials, run.epochs))
     if lost:
         notes.append(f"{lost} trials lack epochs; python -m results verify tells which.")
     return notes
@@ -440,15 +432,3 @@ def _progress(run: RunFiles, trials: pa.Table) -> str | None:
         return None
     state = "is still running" if holder and holder.alive else "was interrupted"
     return f"run {run.run_id} {state}: {unfinished} trials unfinished."
-
-
-def _lost_epochs(run: Run) -> list[str]:
-    names = ["run_id", "trial_key"]
-    counts = run.epochs.group_by(names).aggregate([("epoch", "count")]).to_pylist()
-    recorded = {(row["run_id"], row["trial_key"]): row["epoch_count"] for row in counts}
-    return [
-        f"run {row['run_id']}: trial {row['trial_key']} has {count} "
-        f"of its {row['epochs_done']} epochs."
-        for row in run.trials.select([*names, "epochs_done"]).to_pylist()
-        if (count := recorded.get((row["run_id"], row["trial_key"]), 0)) < row["epochs_done"]
-    ]

@@ -68,6 +68,9 @@ def find_source(name: str) -> Path | None:
         spec = importlib.util.find_spec(source) if source and attribute else None
     except (ImportError, ValueError):
         spec = None
+    except (Exception, SystemExit) as error:  # of the package around it, which is imported
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"cannot import {name!r}: {line}") from None
     if spec is None:
         raise ValueError(f"cannot import {name!r}: write package.module:callable")
     path = Path(spec.origin or "")

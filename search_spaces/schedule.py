@@ -94,7 +94,7 @@ class Schedule:
         """
         return len(self._report_ends)
 
-    @property
+    @functools.cached_property
     def decay_rate_S(self) -> NDArray[np.float64]:
         """delta of each stage over that of the stage before it; 1 in stage 0."""
         return np.concatenate([[1.0], self.delta_S[1:] / self.delta_S[:-1]])

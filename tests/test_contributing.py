@@ -197,7 +197,7 @@ training = NetworkTraining(trial)
 while not training.finished:
     training.run_epoch()
 rows = [epoch_row("run", trial, 1, record) for record in training.records]
-batches = [to_batch(row, EPOCHS) for row in rows]
+batches = [to_batch([row], EPOCHS) for row in rows]
 write_segment(Path("epochs.parquet"), pa.Table.from_batches(batches))
 row = trial_row(
     "run", trial, status="completed", attempt=1, outcome=training.outcome(), epochs_done=2,
@@ -249,7 +249,7 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "run", make_trial(), status="running", attempt=0, outcome=None, epochs_done=0, host="",
         started_at=START, ended_at=None, error=None,
     )  # fmt: skip
-    write_segment(root / "old.parquet", pa.Table.from_batches([to_batch(row, TRIALS)]))
+    write_segment(root / "old.parquet", pa.Table.from_batches([to_batch([row], TRIALS)]))
     return ask(ASK, root)
 
 

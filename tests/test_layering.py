@@ -34,9 +34,10 @@ MAP = {
     "results.arms": "results.tables results.records results.statistics",
     "results.study": "results.records results.statistics",
     "results.reading": "results.records results.arms",
+    "results.verification": "results.reading results.records",
     "results.run": "results.reading results.records results.statistics results.arms results.study "
     "results.tables results.pictures",
-    "results": "results.run results.pictures results.plots",
+    "results": "results.run results.verification results.pictures results.plots",
     "results.measurements": "results.tables results.records results.statistics results.arms "
     "results.study results.run",
     "results.exports": "results.tables results.records results.statistics results.arms "
@@ -45,11 +46,11 @@ MAP = {
     "results.study results.run results.measurements",
     "results.report": "results.tables results.records results.statistics results.arms results.run "
     "results.measurements results.exports results.plots",
-    "results.logs": "results.tables results.records results.statistics results.plots "
-    "results.report",
+    "results.logs": "results.tables results.options results.records results.statistics "
+    "results.arms results.plots results.report",
     "results.__main__": "results results.tables results.options results.logs results.records "
-    "results.statistics results.arms results.run results.measurements results.exports "
-    "results.plots results.report",
+    "results.statistics results.arms results.run results.verification results.measurements "
+    "results.exports results.plots results.report",
     # Who decides, runs and records.
     "tuner.version": "",
     "tuner.config": "trainables results.records",

@@ -48,6 +48,8 @@ TRAINERS: dict[str, str] = {
 
 # Reports that come within so many seconds travel to the driver together.
 REPORT_SECONDS = 0.1
+# So many a function of the user's may make while the worker saves, or speaks with the driver.
+REPORTS_AHEAD = 1000
 
 # Distribution of explicit smoothing: unit ball, N(0, I), N(0, I/P) in P dimensions.
 SMOOTHINGS = ("ball", "gaussian", "gaussian_scaled")

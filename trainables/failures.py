@@ -91,4 +91,9 @@ class Patience:
         if self.seconds is not None:
             return self.seconds if math.isfinite(self.seconds) else None
         known = own or self.before
-        return max(MIN_SECONDS, USUAL_TIMES * statistics.median(known)) if known else None
+        if not known:
+            return None
+        is_short = USUAL_TIMES * max(known) <= MIN_SECONDS  # asked at each report: no median then
+        return (
+            MIN_SECONDS if is_short else max(MIN_SECONDS, USUAL_TIMES * statistics.median(known))
+        )

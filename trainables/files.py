@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def write_atomically(file: Path, write: Callable[[BinaryIO], object]) -> None:
-    """What `write` writes, durably, under its name only once it is complete.
+def write_atomically(
+    file: Path, write: Callable[[BinaryIO], object], *, durably: bool = True
+) -> None:
+    """What `write` writes, under its name only once it is complete.
+
+    durably: False leaves it to the system when it survives a loss of power.
 
     Raises:
         OSError: no space, no permission; nothing is left behind.
     """
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        with temporary.open("wb") as stream:
+        with temporary.open("xb") as stream:
             write(stream)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durably:
+                os.fsync(stream.fileno())
         temporary.replace(file)
     except OSError:
         temporary.unlink(missing_ok=True)

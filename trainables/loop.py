@@ -11,7 +11,7 @@ import functools
 import math
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -217,7 +217,7 @@ class NetworkTraining:
             "num_steps": self.num_steps,
             "diverged": self.diverged,
             "measurements": self.probes.state_dict(),
-            "records": [asdict(r) for r in self.records],
+            "records": [record.as_dict() for record in self.records],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -32,8 +32,8 @@ def group_factors(
             it needs no group that trains at it.
 
     Raises:
-        ValueError: no group trains at the optimizer's own lr, so that nothing says which lr the
-            schedule's takes the place of.
+        ValueError: no group trains at the optimizer's own lr, which of 0 none does, so that
+            nothing says which lr the schedule's takes the place of.
 
     Example:
         >>> groups = [{"params": head}, {"params": backbone, "lr": 0.01}]
@@ -47,10 +47,11 @@ def group_factors(
         return scale_G
     base = float(optimizer.defaults.get("lr", 0.0)) if base_lr is None else base_lr
     if base <= 0 or (base_lr is None and base not in (asked_lr, *base_G)):
+        trained = ", ".join(str(lr) for lr in dict.fromkeys(base_G) if lr > 0)
         raise ValueError(
-            f"no parameter group trains at the optimizer's own lr ({base}), but at "
-            f"{', '.join(map(str, dict.fromkeys(base_G)))}: give the lr that the schedule takes "
-            "the place of to the optimizer itself, SGD(groups, lr=0.1), or base_lr= to an adapter."
+            f"no parameter group trains at the optimizer's own lr ({base}), but at {trained}: "
+            "give the lr that the schedule takes the place of to the optimizer itself, "
+            "SGD(groups, lr=0.1), or base_lr= to an adapter."
         )
     return [lr / base * scale for lr, scale in zip(base_G, scale_G, strict=True)]
 

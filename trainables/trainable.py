@@ -6,7 +6,9 @@ torch is imported by the worker that takes up a trial, not by the driver that na
 from __future__ import annotations
 
 import functools
+import io
 import json
+import pickle
 import socket
 import time
 import traceback
@@ -15,14 +17,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import ray
 from ray import cloudpickle, tune
 
 from search_spaces.records import score_on_test, so_far, wall_seconds
 from search_spaces.registry import allow_import, lookup
 from search_spaces.trial import TrialConfig
-from trainables import REPORT_SECONDS, TRAINERS
+from trainables import REPORT_SECONDS, REPORTS_AHEAD, TRAINERS
 from trainables.failures import FunctionError, Patience, ProcessError, lasting
+from trainables.user.handed import Bytes, Handed, lay_out, tensor_apart
 
 if TYPE_CHECKING:  # both import torch
     from trainables.checkpoints import Checkpoints
@@ -47,10 +51,11 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
     paused after that epoch, and goes on from its state when it is handed out with a later one.
     `share` in its config: after which epochs to keep the state for others, and which to begin
     from; `shared_samples` came from there, `kept` are the keys of those it has kept. `warning`: a
-    state could not be saved. `lost`: why the training begins again from its newest state.
+    state could not be saved. `lost`: why the training begins again from its newest state, or goes
+    on from an older one.
     """
 
-    report_seconds = REPORT_SECONDS
+    report_seconds, reports_ahead = REPORT_SECONDS, REPORTS_AHEAD
 
     def setup(self, config: dict[str, Any]) -> None:
         """Make ready for the trial that the config describes; the first step takes it up."""
@@ -62,6 +67,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         self.shared_samples = 0
         self.kept: list[str] = []
         self.warning: str | None = None
+        self.fallen_back: str | None = None
         self.num_lost = 0
         self.saved_at, self.save_seconds = time.monotonic(), 0.0
         self.noted_at = time.monotonic()
@@ -78,6 +84,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
                 "log": f"{logs}/{self.trial.trial_key}.txt" if logs else None,
                 "patience": Patience(config.get("max_report_seconds")),
                 "trainable": _fetch(function) if function else None,
+                "ahead": self.reports_ahead,
             }
         training: Training = train(self.trial, **options)
         return training
@@ -119,7 +126,8 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             if status is None:
                 raise
             return self._fail(error, status)
-        return self._report(outcome=outcome, is_paused=self._is_paused(training))
+        told, self.fallen_back = self.fallen_back, None
+        return self._report(outcome=outcome, is_paused=self._is_paused(training), lost=told)
 
     def _lose(self, error: ProcessError | FunctionError, why: str) -> dict[str, Any]:
         """Begin again from the newest state, max_failures times."""
@@ -158,10 +166,13 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         """
         self.training = self.make_training(self.config)
         if self.config.get("checkpoints"):
-            from trainables.checkpoints import Checkpoints, read_newest
+            from trainables.checkpoints import Checkpoints, read_good, read_newest
 
             self.checkpoints = Checkpoints(Path(self.config["checkpoints"]) / self.trial.trial_key)
-            state = read_newest(self.checkpoints.directory)
+            state, lost = read_good(self.checkpoints.directory)
+            if lost:
+                begin = f"report {len(state['records'])}" if state else "its start"
+                self.fallen_back = f"{', '.join(lost)}; it goes on from {begin}"
             if state is None and self._share.get("begin"):
                 state = read_newest(self._shared_states(self._share["begin"]))
                 self._relabel(state["records"] if state else [])
@@ -244,7 +255,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         if failure is not None:
             seconds = self._time_spent(self.training)
         return {
-            "records": [asdict(record) for record in fresh],
+            "records": [record.as_dict() for record in fresh],
             "attempt": self.checkpoints.attempt if self.checkpoints else 1,
             "host": socket.gethostname(),
             "status": ending["status"],
@@ -264,13 +275,27 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         }
 
 
-def pickled(function: Callable[..., object]) -> bytes:
-    """A function that cannot be imported, with the globals it refers to, for any process."""
-    data: bytes = cloudpickle.dumps(function)
-    return data
+class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
+    """cloudpickle's, with the bytes of large tensors apart, as NumPy keeps those of arrays."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """How the value is pickled."""
+        apart = tensor_apart(value)
+        return super().reducer_override(value) if apart is None else apart
+
+
+def pickled(function: Callable[..., object]) -> list[Bytes]:
+    """A function that cannot be imported, with the globals it refers to, for any process.
+
+    The pickle, then the bytes of its arrays and tensors, not copied; see `lay_out`.
+    """
+    stream, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
+    Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(function)
+    parts = (stream.getbuffer(), *(buffer.raw() for buffer in buffers))
+    return [np.frombuffer(part, dtype=np.uint8) for part in parts]
 
 
 @functools.cache
-def _fetch(reference: ray.ObjectRef) -> Any:
+def _fetch(reference: ray.ObjectRef) -> Handed:
     """The pickled function; it may hold much, and is fetched once per process."""
-    return ray.get(reference)
+    return lay_out(ray.get(reference))

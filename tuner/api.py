@@ -55,7 +55,7 @@ def search(
         RuntimeError: the run failed; what was finished is kept.
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; `resume=` goes on.
     """
-    from tuner.display.summary import print_summary  # scipy
+    from tuner.display.summary import API, print_summary, resume_command  # scipy
 
     cluster.check_ray()
     given = {"space": space, "trainable": trainable, **(settings or {}), **keys}
@@ -90,14 +90,16 @@ def search(
     with contextlib.redirect_stdout(None if config.display == "none" else sys.stdout):
         code = execute(
             plan,
-            program="tuner.search",
+            program=API,
             command=f"tuner.search: {shlex.join(map(redact_word, words))}",
             resume=request.run_dir,
             summary=summary,
         )
     run_dir = request.run_dir or Path(config.runs_dir).resolve() / str(config.name)
     if code in INTERRUPTED:
-        raise KeyboardInterrupt(f"everything finished is kept in {run_dir}")
+        (manifest,) = load(run_dir).manifests.values()
+        go_on = resume_command(run_dir, manifest, API)
+        raise KeyboardInterrupt(f"everything finished is kept in {run_dir}; go on with {go_on}")
     run = load(run_dir)
     if not ended:
         problem = next(iter(run.manifests.values())).get("problem") or f"exit code {code}"

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +109,8 @@ def _main(words: list[str], program: str) -> int:
     if "--help" in words or "-h" in words:
         print(USAGE.replace(PROGRAM, program), end="")
         return SAME
-    if len(words) < 2 or any("=" in word or word.startswith("-") for word in words[:2]):
+    names = [word for word in words[:2] if not Path(word).is_dir()]  # a folder may be named a=b
+    if len(words) < 2 or any("=" in word or word.startswith("-") for word in names):
         raise ConfigError(f"name a run and a trial: {program} RUN TRIAL")
     command = read_command(words[2:])
     reproduction = reproduce(words[0], words[1], command.given, config_dir=command.config_dir)
@@ -223,8 +223,9 @@ def _training(
     if trainable is not None:
         set_environment()  # before ray is imported
         from trainables.trainable import pickled
+        from trainables.user.handed import lay_out
 
-        options = {"trainable": pickled(trainable)}
+        options = {"trainable": lay_out(pickled(trainable))}
     make = lookup("trainer", trial.recipe.trainer, TRAINERS)
     training: Training = make(trial, device=device, **options)
     return training
@@ -255,7 +256,7 @@ def _epoch_differences(
     for then in sorted(recorded, key=lambda epoch: int(epoch["epoch"])):
         record = training.records[then["epoch"] - 1]
         again = epoch_row(row["run_id"], trial, then["attempt"], record)
-        now = to_batch(again, EPOCHS).to_pylist()[0]  # as it would be read again
+        now = to_batch([again], EPOCHS).to_pylist()[0]  # as it would be read again
         differences += _differing(then, now, EPOCHS, then["epoch"])
     return differences
 
@@ -280,7 +281,7 @@ def _outcome_differences(row: Mapping[str, Any], training: Training) -> list[Dif
         ended_at=row["ended_at"],
         error=row["error"],
     )
-    return _differing(row, to_batch(again, TRIALS).to_pylist()[0], TRIALS, None)
+    return _differing(row, to_batch([again], TRIALS).to_pylist()[0], TRIALS, None)
 
 
 def _differing(
@@ -311,28 +312,15 @@ def _surroundings(
     row: Mapping[str, Any], manifest: Mapping[str, Any]
 ) -> dict[str, tuple[str, str]]:
     """What may explain a difference, where it is not as it was."""
-    from tuner.version import revision
+    from tuner.version import changed_versions
 
-    pairs = {
-        name: (then, platform.python_version() if name == "python" else _version(name))
-        for name, then in (manifest.get("versions") or {}).items()
-    }
     hardware = manifest.get("hardware") or {}
-    pairs["machine"] = str(hardware.get("machine")), platform.machine()
-    pairs["host"] = str(row["host"]), platform.node()
-    pairs["GradTune"] = _revision(manifest.get("git") or {}), _revision(revision())
-    return {name: both for name, both in pairs.items() if both[0] != both[1]}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _revision(git: Mapping[str, Any]) -> str:
-    return f"git {git['sha'][:7]}{' changed' if git.get('dirty') else ''}" if git else "unknown"
+    pairs = {
+        "machine": (str(hardware.get("machine")), platform.machine()),
+        "host": (str(row["host"]), platform.node()),
+    }
+    differing = {name: both for name, both in pairs.items() if both[0] != both[1]}
+    return changed_versions(manifest) | differing
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.config.compose import compose
-from tuner.config.schema import Config, ConfigError, plain
+from tuner.config.schema import Config, ConfigError, check_text, plain, refusing_paths
 from tuner.config.words import parse_words
 from tuner.config.yamltext import write_yaml
 
@@ -52,6 +53,13 @@ def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
 
 def exit_code(work: Callable[[], int]) -> int:
     """The exit code of this work, or of what ended it before anything started."""
+    for number in range(3):  # a closed stream's number would go to the next file or socket
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding lacks: as its code
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return work()
     except ConfigError as error:
@@ -104,7 +112,8 @@ class Request:
         """The plan: of the earlier run, or a new one (see `tuner.plan.plan.make_plan`)."""
         from tuner.plan.plan import make_plan
 
-        return self.stored or make_plan(self.config)
+        with refusing_paths():
+            return self.stored or make_plan(self.config)
 
 
 def run_command(
@@ -160,6 +169,13 @@ def make_request(
     Args:
         config_dir, function: see `compose`.
     """
+    with refusing_paths():
+        return _request(given, config_dir, function)
+
+
+def _request(
+    given: Mapping[str, Any], config_dir: str | None, function: Callable[..., object] | None
+) -> Request:
     rest = {key: value for key, value in given.items() if key != "resume"}
     target = given.get("resume")
     if target is None:
@@ -170,7 +186,7 @@ def make_request(
         raise ConfigError("resume=: may not be empty")
     from tuner.session.resume import left_behind, resume_run
 
-    plan, run_dir = resume_run(str(target), rest, config_dir, function)
+    plan, run_dir = resume_run(target, rest, config_dir, function)
     for line in left_behind(plan.config, run_dir):
         print(f"note: {line}", file=sys.stderr)
     return Request(config=plan.config, run_dir=run_dir, stored=plan)
@@ -189,6 +205,8 @@ def read_command(words: list[str]) -> Command:
             config_dir = value if equals else next(queue, None)
             if not config_dir:
                 raise ConfigError("--config-dir needs a folder")
+            check_text("--config-dir", config_dir)
+            config_dir = os.path.expanduser(config_dir)
             where = ["--config-dir", config_dir]
         elif word.startswith("-"):
             raise ConfigError(f"unknown option {word!r} (known: --config-dir, --cfg, --help)")

@@ -13,6 +13,8 @@ from results.statistics.wording import arm_label, counted
 from search_spaces.space import SearchSpace, is_baseline
 
 UNEQUAL = 0.1  # relative difference of samples or steps that is worth telling
+# Packages whose versions move no number of a training.
+NOT_OF_TRAININGS = ("ray", "optuna", "pyarrow", "PyYAML", "scipy")
 SPENT = {
     "samples_seen": "saw unequal samples",
     "optimizer_steps": "took unequal optimizer steps (larger batches take fewer)",
@@ -84,13 +86,26 @@ def budget_warnings(searched: Mapping[str, int], confirmed: Mapping[str, list[Ro
 
 
 def code_warnings(manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Runs that went on with other code than they began with (code=accept)."""
-    return [
-        f"{run_id}: your code changed on {str(change.get('at'))[:10]} while it ran "
-        f"({', '.join(change.get('files', []))}); trainings before and after are compared."
-        for run_id, manifest in manifests.items()
-        for change in manifest.get("code_changes") or []
-    ]
+    """Runs that went on with other code than they began with: yours (code=accept), or others'."""
+    warnings = []
+    for run_id, manifest in manifests.items():
+        for change in manifest.get("code_changes") or []:
+            warnings.append(
+                f"{run_id}: your code changed on {str(change.get('at'))[:10]} while it ran "
+                f"({', '.join(change.get('files', []))}); trainings before and after are compared."
+            )
+        for change in manifest.get("version_changes") or []:
+            changed = [
+                f"{name} {then} -> {now}"
+                for name, (then, now) in change.get("versions", {}).items()
+                if name not in NOT_OF_TRAININGS
+            ]
+            if changed:
+                warnings.append(
+                    f"{run_id}: {', '.join(changed)} on {str(change.get('at'))[:10]} while it "
+                    "ran; trainings before and after are compared."
+                )
+    return warnings
 
 
 def seed_warnings(pairs: Iterable[Difference]) -> list[str]:

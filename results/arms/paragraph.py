@@ -112,15 +112,15 @@ def write_paragraph(
         _training(rows, manifests, comparison.unit),
         _tuning(arms, manifests, comparison, metric_words(metric)),
         _scores(comparison, arms),
-        _result(comparison, left_out),
-        _intervals(comparison),
+        result_sentence(comparison, left_out),
+        intervals_sentence(comparison),
         _counts(rows),
         *(f"Note: {warning}" for warning in (*comparison.warnings, *notes)),
         _versions(manifests),
         "Reproduced by:" if commands else "",
     ]
     return Paragraph(
-        sentences=tuple(_for_others(part) for part in parts if part), commands=tuple(commands)
+        sentences=tuple(for_others(part) for part in parts if part), commands=tuple(commands)
     )
 
 
@@ -208,11 +208,11 @@ def _tuning(
         f"budget {s['hours']:g} device-hours in all" for s in search if s.get("hours")
     )
     how = ", ".join(filter(None, [samplers, kinds, hours]))
-    what = f"Tuning: {_by_arm(configs, lambda n: counted(n, 'config'))}"
+    what = f"Tuning: {by_arm(configs, lambda n: counted(n, 'config'))}"
     what += (f" ({how})" if how else "") + f", chosen by {judged}{_selected(manifests)}"
     costs = {name: comparison.details[name].search for name in configs}
-    samples = _by_arm({n: c.samples_seen for n, c in costs.items()}, lambda n: f"{n:,}")
-    times = _by_arm({name: _spent(arms[name], manifests) for name in configs}, str)
+    samples = by_arm({n: c.samples_seen for n, c in costs.items()}, lambda n: f"{n:,}")
+    times = by_arm({name: _spent(arms[name], manifests) for name in configs}, str)
     time = f"; time: {times}" if any(cost.train_seconds for cost in costs.values()) else ""
     return f"{what}; {comparison.unit}: {samples}{time}."
 
@@ -244,7 +244,7 @@ def _scores(comparison: Comparison, arms: Mapping[str, list[Row]]) -> str:
     )
     if not scored:
         return ""
-    seeds = _by_arm({arm.name: arm.n for arm in scored}, lambda n: counted(n, "seed"))
+    seeds = by_arm({arm.name: arm.n for arm in scored}, lambda n: counted(n, "seed"))
     seen = {
         row["samples_seen"]
         for arm in scored
@@ -274,7 +274,7 @@ def _score(arm: ArmSummary, comparison: Comparison) -> str:
     return f"{arm_label(arm.name)} {value}{chosen}"
 
 
-def _result(comparison: Comparison, left_out: str) -> str:
+def result_sentence(comparison: Comparison, left_out: str) -> str:
     """The verdict; of a lone arm that there is none."""
     if len(comparison.arms) > 1:
         return _capital(comparison.verdict)
@@ -282,7 +282,7 @@ def _result(comparison: Comparison, left_out: str) -> str:
     return f"It was compared with no other schedule. {diverged} {left_out}".rstrip()
 
 
-def _intervals(comparison: Comparison) -> str:
+def intervals_sentence(comparison: Comparison) -> str:
     """Of which kind the intervals are."""
     compared = [difference for difference in comparison.pairs.values() if difference.n]
     kinds = sorted({d.interval_kind for d in compared if d.low is not None})
@@ -342,7 +342,7 @@ def _each(manifests: Manifests, tell: Callable[[Mapping[str, Any]], Any]) -> str
     return " and ".join(dict.fromkeys(said))
 
 
-def _by_arm(values: Mapping[str, Any], text: Callable[[Any], str]) -> str:
+def by_arm(values: Mapping[str, Any], text: Callable[[Any], str]) -> str:
     """ "8 configs an arm", or of each arm where they differ; of one arm the value alone."""
     texts = {name: text(value) for name, value in values.items()}
     if len(set(texts.values())) == 1:
@@ -377,7 +377,8 @@ def _capital(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:] if sentence.startswith(begins) else sentence
 
 
-def _for_others(sentence: str) -> str:
+def for_others(sentence: str) -> str:
+    """The sentence as others read it, who do not own the run."""
     for ours, theirs in FOR_OTHERS.items():
         sentence = sentence.replace(ours, theirs).replace(ours.capitalize(), theirs.capitalize())
     return sentence

@@ -53,13 +53,18 @@ def settings_at(samples_seen):
 
 def set_step(optimizer, lr, momentum):
     """A group that was given an lr of its own (or lr_scale) keeps its share of the optimizer's."""
-    own = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
-    base = own[0] if len(set(own)) == 1 else optimizer.defaults["lr"]
-    if base not in own:
+    own = [float(group.setdefault("initial_lr", float(group["lr"])))
+           for group in optimizer.param_groups]
+    base = own[0] if len(set(own)) == 1 else float(optimizer.defaults["lr"])
+    if len(set(own)) > 1 and (base <= 0 or base not in own):
         raise ValueError("no group trains at the optimizer's lr: SGD(groups, lr=...)")
     for group, start in zip(optimizer.param_groups, own):
         share = start / base if base else 1.0
-        group["lr"] = lr * share * group.get("lr_scale", 1.0)
+        value = lr * (share * group.get("lr_scale", 1.0))
+        if torch.is_tensor(group["lr"]):
+            group["lr"].fill_(value)
+        else:
+            group["lr"] = value
         if HAS_MOMENTUM and "momentum" in group:
             group["momentum"] = momentum
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from results.logs.judged_paragraph import paragraph_of
 from results.logs.judgment import Judgment, judge
 
-__all__ = ["Judgment", "judge"]
+__all__ = ["Judgment", "judge", "paragraph_of"]

@@ -12,6 +12,7 @@ import numpy as np
 from results.logs.readers import RUN_NAME, Columns, read_logs
 from results.logs.trainings import (
     Curve,
+    check_size,
     choose_arms,
     curve_of,
     find_arm,
@@ -20,6 +21,7 @@ from results.logs.trainings import (
     pairing_of,
     values_at,
 )
+from results.options import typed
 from results.statistics.claims import FEW_SEEDS
 from results.statistics.compare import Comparison, compare, pair_level
 from results.statistics.paired import CONFIDENCE_SEQUENCE, Scores, paired_scores
@@ -71,7 +73,8 @@ class Judgment:
     """What the logs say.
 
     Attributes:
-        source: file or folder.
+        source: file or folder. value: the column or tag that is judged. command: what is typed
+            to have this judgment again.
         at: where each training was looked at, in words. pairing: how seeds are used, and why.
         scores: by arm and replicate. curves: by arm. looks: by pair of arms.
         coverage: of Welch's intervals on these seeds, by pair; empty of paired or few seeds.
@@ -79,6 +82,8 @@ class Judgment:
     """
 
     source: Path
+    value: str
+    command: str
     comparison: Comparison
     scores: Mapping[str, Scores]
     at: str
@@ -154,10 +159,22 @@ def judge(
     Example:
         >>> judge("logs.csv", value="val_loss", target=3.28).verdict  # doctest: +SKIP
     """
+    asked = {
+        **{
+            "value": value,
+            "goal": goal,
+            "arm": _unless(arm, "arm"),
+            "seed": _unless(seed, "seed"),
+        },
+        **{"step": _unless(step, "step"), "runs": _unless(runs, RUN_NAME), "at": at},
+        **{"paired": paired, "looks": looks or None, "target": target, "min_effect": min_effect},
+        **{"reference": reference, "arms": arms},
+    }
     logs = read_logs(Path(path), Columns(arm=arm, seed=seed, step=step, value=value, runs=runs))
-    values = choose_arms(logs.values, arms)
+    values = choose_arms(logs.values, arms, logs.note)
     metric = metric_of(logs.value, goal, values)
     finals, where, warnings = values_at(values, at)
+    check_size(finals, logs.value)
     is_paired, pairing = pairing_of(finals, paired)
     scores = numbered(finals, is_paired)
     comparison = compare(
@@ -176,6 +193,8 @@ def judge(
         pairing += " To hold at any number of seeds they are compared one by one, in their order."
     return Judgment(
         source=Path(path),
+        value=logs.value,
+        command=f"python -m results {typed(['judge', str(path)], asked)}",
         comparison=comparison,
         scores=scores,
         at=where,
@@ -205,8 +224,8 @@ def steps_table(arrivals: Mapping[str, Arrival], target: float, metric: Metric) 
                 name,
                 "never"
                 if arrival_of_arm.step is None
-                else _steps(arrival_of_arm.step, arrival_of_arm.low, arrival_of_arm.high),
-                UNKNOWN if extra is None else _steps(*extra),
+                else steps_text(arrival_of_arm.step, arrival_of_arm.low, arrival_of_arm.high),
+                UNKNOWN if extra is None else steps_text(*extra),
                 UNKNOWN
                 if arrival_of_arm.first_sure is None
                 else number(arrival_of_arm.first_sure),
@@ -325,11 +344,16 @@ def _scattered(arrivals: Mapping[str, Arrival], target: float | None) -> list[st
     ]
 
 
+def _unless(given: str, usual: str) -> str | None:
+    return None if given == usual else given
+
+
 def _small_p(p_value: float | None) -> str:
     is_small = p_value is not None and 0 < p_value < FINE_P
     return f"{p_value:.1e}" if is_small else p_text(p_value)
 
 
-def _steps(step: float, low: float | None, high: float | None) -> str:
+def steps_text(step: float, low: float | None, high: float | None) -> str:
+    """ "3,214 [3,199, 3,236]"; an end beyond the log as OPEN_END."""
     ends = (OPEN_END if end is None else f"{end:,.0f}" for end in (low, high))
     return f"{step:,.0f} [{', '.join(ends)}]"

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from results.logs.judged_paragraph import paragraph_of
 from results.logs.judgment import Judgment
 from results.plots.arms.curves import mean_band
 from results.plots.arms.differences import DIFFERENCES, compared_info
@@ -63,7 +64,7 @@ def render_judgment(judgment: Judgment) -> str:
     return render_page(
         title=judgment.source.name,
         trained=f"{metric_words(judgment.metric)} {judgment.at}",
-        paragraph="",
+        paragraph=paragraph_of(judgment).text(),
         notes=[sentence_of(note) for note in (judgment.pairing, *judgment.notes)],
         verdict=verdict,
         claims=[claim for claim in claims if claim != verdict],
@@ -85,22 +86,26 @@ def draw_logged(info: LoggedCurves, figure: Figure) -> None:
     axes = subplots(figure, 4.8)
     scale = info.metric.scale
     looks = arm_looks([arm.name for arm in info.arms])
-    last = max(float(arm.step_S[-1]) for arm in info.arms)
+    first = min(float(arm.step_S[0]) for arm in info.arms)
+    length = max(float(arm.step_S[-1]) for arm in info.arms) - first
+    marker = "" if length else "o"
     late: list[float] = []
     for arm in info.arms:
-        is_late_S = arm.step_S >= LATE_SHARE * arm.step_S[-1]
+        passed_S = arm.step_S - first
+        is_late_S = passed_S >= LATE_SHARE * passed_S[-1]
         late += (scale * arm.value_RS[:, is_late_S]).ravel().tolist()
-        place_S = _some(np.flatnonzero(arm.step_S >= LATE_SHARE * LATE_SHARE * last))
+        place_S = _some(np.flatnonzero(passed_S >= LATE_SHARE * LATE_SHARE * length))
         step_S, bands = arm.step_S[place_S], mean_band(scale * arm.value_RS[:, place_S])
         color = looks[arm.name].color
-        axes.plot(step_S, bands[0], color=color, linewidth=2.0, label=arm.name)
+        axes.plot(step_S, bands[0], color=color, linewidth=2.0, marker=marker, label=arm.name)
         axes.fill_between(step_S, *bands[1:], color=color, alpha=BAND_ALPHA, linewidth=0)
     if info.target is not None:
         axes.axhline(scale * info.target, color="#404040", linewidth=1.0, linestyle=":")
         late.append(scale * info.target)
     room = 0.05 * (max(late) - min(late)) or 1.0
     axes.set_ylim(min(late) - room, max(late) + room)
-    axes.set_xlim(LATE_SHARE * last, 1.01 * last)
+    shown = (LATE_SHARE * length, 1.01 * length) if length else (-1.0, 1.0)
+    axes.set_xlim(first + shown[0], first + shown[1])
     axes.set_xlabel("step")
     axes.set_ylabel(axis_title(metric_words(info.metric), info.metric))
     axes.legend(frameon=False)

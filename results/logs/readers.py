@@ -19,15 +19,21 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from results.records.redaction import visible
+from results.records.segments import MANIFEST_NAME
 from search_spaces.registry import nearest
 
 # "cosine/seed0", "cosine_s0", "cosine-0": the name's last number is the seed.
 RUN_NAME = r"(?P<arm>.+?)[-_/ .,]+(?:seed|s)?[-_= ]?(?P<seed>\d+)"
 EVENT_FILES = "*tfevents*"
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
+TEXT_FILES = (".csv", ".tsv")
+DELIMITERS = ",;\t"  # which of them a file has its header tells
+DECIMAL_COMMA = re.compile(r"(?:^|;)\s*[-+]?\d+,\d+\s*(?:;|$)", re.M)  # beside semicolons
+SAMPLE_BYTES = 100_000  # of a file, to see how it is written
 CHART = " - "  # in a column of a W&B chart: "run name - val_loss"
 CHART_EXTRAS = ("__MIN", "__MAX", "__STDERR")  # beside the value itself
 CHART_STEPS = ("Step", "step", "_step", "trainer/global_step")
+NO_VALUE = "leave that training out, or say in the log what it counts as"
+NO_STEP = "steps are plain numbers, without marks of thousands (another column: step=COLUMN)"
 Record = tuple[str, str, float, float]  # arm, seed, step, value
 Values = dict[str, dict[str, dict[float, float]]]  # arm -> seed -> step -> value
 
@@ -97,63 +103,102 @@ def _read_table(path: Path) -> pa.Table:
     kind = path.suffixes[-2] if path.suffix == ".gz" and path.suffixes[1:] else path.suffix
     try:
         if kind.lower() in (".parquet", ".pq"):
-            return pq.read_table(path)
-        if kind.lower() in DELIMITERS:
-            parse = pa_csv.ParseOptions(
-                delimiter=DELIMITERS[kind.lower()], newlines_in_values=True
+            table = pq.read_table(path)
+        elif kind.lower() in TEXT_FILES:
+            table = _read_text(path)
+        else:
+            raise ValueError(
+                f"{str(path)!r}: logs are a .csv, .tsv or .parquet file, or a folder of "
+                "TensorBoard files."
             )
-            # Only an empty cell is nothing: "nan" is a value, and a wrong one.
-            convert = pa_csv.ConvertOptions(null_values=[""], strings_can_be_null=True)
-            return pa_csv.read_csv(path, parse_options=parse, convert_options=convert)
+        names = [name.strip() for name in table.column_names]
+    except UnicodeError:
+        raise _not_utf8(path) from None
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"cannot read {str(path)!r}: {_first_line(error)}") from None
-    raise ValueError(
-        f"{str(path)!r}: logs are a .csv, .tsv or .parquet file, or a folder of TensorBoard files."
+    # A column without a name is the index that pandas writes.
+    return table.rename_columns(names).select([i for i, name in enumerate(names) if name])
+
+
+def _read_text(path: Path) -> pa.Table:
+    """A table as text; semicolons go with decimal commas, as spreadsheets of half the world write.
+
+    Raises:
+        UnicodeError: it is no UTF-8.
+    """
+    opened = pa.input_stream(path, compression="detect")
+    with opened:
+        sample = opened.read(SAMPLE_BYTES)
+    text = sample.decode("utf-8-sig", errors="ignore" if len(sample) == SAMPLE_BYTES else "strict")
+    header = text.partition("\n")[0]
+    delimiter = max(DELIMITERS, key=header.count)
+    has_commas = delimiter == ";" and DECIMAL_COMMA.search(text) is not None
+    # Only an empty cell is nothing: "nan" is a value, and a wrong one.
+    return pa_csv.read_csv(
+        path,
+        parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=pa_csv.ConvertOptions(
+            null_values=[""],
+            strings_can_be_null=True,
+            decimal_point="," if has_commas else ".",
+        ),
     )
 
 
 def _only_numbers(table: pa.Table, others: Sequence[str], path: Path) -> str:
-    candidates = [
-        field.name
-        for field in table.schema
-        if field.name not in others
-        and (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
-    ]
+    """The column of numbers besides these; or the only column at all, whose cells then tell."""
+    rest = [field for field in table.schema if field.name not in others]
+    candidates = [field.name for field in rest if _is_number(field.type)]
+    if not candidates and len(rest) == 1:
+        candidates = [rest[0].name]
     if len(candidates) != 1:
         what = ", ".join(candidates) or "none holds numbers"
         raise ValueError(f"value=: name the column of {path.name} to judge by ({what}).")
     return str(candidates[0])
 
 
+def _is_number(kind: pa.DataType) -> bool:
+    is_kind = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal)
+    return any(test(kind) for test in is_kind)
+
+
 def _records(rows: Iterable[tuple[Any, ...]], value: str, path: Path) -> Iterator[Record]:
     """Rows (where, arm, seed, step, value) as what they mean; those without a value left out."""
-    for where, arm, seed, step, number in rows:
+    for where, *cells, number in rows:
         if number is None:
             continue
+        arm, seed, step = (_label(cell, path) for cell in cells)
         if arm is None or seed is None or step is None:
             lacking = "arm" if arm is None else "seed" if seed is None else "step"
             raise ValueError(f"{path.name}, {where}: a value without its {lacking}.")
-        of = f"{path.name}, {where} (arm {arm}, seed {seed}, step {step})"
-        arm, seed = (visible(text, in_a_line=True) for text in (str(arm), _label(seed)))
-        yield arm, seed, _number(step, "the step", of), _number(number, value, of)
+        arm, seed = (visible(text, in_a_line=True) for text in (arm, seed))
+        of = f"{path.name}, {where} (arm {arm}, seed {seed}, step {cells[2]})"
+        at = _number(cells[2], "the step", of, NO_STEP)
+        yield arm, seed, at, _number(number, value, of, NO_VALUE)
 
 
-def _number(cell: Any, name: str, of: str) -> float:
+def _label(cell: Any, path: Path) -> str | None:
+    """3 for 3.0: a column of whole numbers with a gap is one of floats; None for no cell."""
+    if isinstance(cell, bytes):
+        try:
+            cell = cell.decode()
+        except UnicodeError:
+            raise _not_utf8(path) from None
+    if isinstance(cell, float):
+        if math.isnan(cell):
+            return None
+        return str(int(cell)) if cell.is_integer() else str(cell)
+    return None if cell is None else str(cell).strip() or None
+
+
+def _number(cell: Any, name: str, of: str, advice: str) -> float:
     try:
-        number = float(cell)
+        number = math.nan if isinstance(cell, bool) else float(cell)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(
-            f"{of}: {name} must be a finite number, but got {cell}; leave that training out, or "
-            "say in the log what it counts as."
-        )
+        raise ValueError(f"{of}: {name} must be a finite number, but got {cell}; {advice}.")
     return number
-
-
-def _label(seed: Any) -> str:
-    """3 for 3.0: a column of whole numbers with a gap is one of floats."""
-    return str(int(seed)) if isinstance(seed, float) and seed.is_integer() else str(seed)
 
 
 def _gather(records: Iterable[Record], path: Path) -> Values:
@@ -208,7 +253,13 @@ def _read_events(folder: Path, columns: Columns) -> Logs:
     """Scalars by TensorBoard's own reader; of a step that was written twice the later one."""
     directories = sorted({file.parent for file in folder.rglob(EVENT_FILES)})
     if not directories:
-        raise ValueError(f"{str(folder)!r} holds no TensorBoard event files.")
+        is_run = (folder / MANIFEST_NAME).exists()
+        why = (
+            "is a run of GradTune's: results compare"
+            if is_run
+            else "holds no TensorBoard event files"
+        )
+        raise ValueError(f"{str(folder)!r} {why}.")
     try:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
         from tensorboard.util.tensor_util import make_ndarray
@@ -275,6 +326,10 @@ def _no_column(key: str, name: str, known: Iterable[str], path: Path) -> ValueEr
     return ValueError(
         f"{key}={name}: {path.name} has no such column{hint} (has: {', '.join(names)})"
     )
+
+
+def _not_utf8(path: Path) -> ValueError:
+    return ValueError(f"{path.name} is not UTF-8 text: save it with that encoding.")
 
 
 def _first_line(error: Exception) -> str:

@@ -19,6 +19,7 @@ from search_spaces.space import is_baseline
 
 MIN_SEEDS = 2  # of each arm: one says nothing about the spread
 END = "end"  # of each training, wherever it is
+SMALLEST, LARGEST = 1e-9, 1e100  # what rounding and squares leave comparable
 MAX_LABELS = 4  # seeds named in a sentence
 Labelled = Mapping[str, Mapping[str, float]]  # arm -> seed -> value
 
@@ -31,8 +32,8 @@ class Curve:
     value_RS: NDArray[np.float64]
 
 
-def choose_arms(values: Values, arms: Sequence[str] | None) -> Values:
-    """These arms, None = all, each with two seeds or more.
+def choose_arms(values: Values, arms: Sequence[str] | None, note: str = "") -> Values:
+    """These arms, None = all, each with two seeds or more; note: how they were found.
 
     Raises:
         ValueError: an unknown arm, fewer than two arms, or an arm with one seed.
@@ -43,14 +44,18 @@ def choose_arms(values: Values, arms: Sequence[str] | None) -> Values:
         values = {name: values[name] for name in (find_arm("arms", arm, values) for arm in arms)}
     if len(values) < 2:
         only = f"one ({next(iter(values))})" if values else "none"
-        raise ValueError(f"two arms or more are compared, but there is {only}.")
+        raise ValueError(f"two arms or more are compared, but there is {only}.{_aside(note)}")
     for name, seeds in values.items():
         if len(seeds) < MIN_SEEDS:
             raise ValueError(
                 f"arm {name} has one seed ({next(iter(seeds))}): without a second one nobody "
-                "knows how much seeds differ."
+                f"knows how much seeds differ.{_aside(note)}"
             )
     return values
+
+
+def _aside(note: str) -> str:
+    return f" ({note.rstrip('.')}; runs=PATTERN reads them otherwise)" if note else ""
 
 
 def quoted(name: str) -> str:
@@ -71,6 +76,8 @@ def metric_of(name: str, goal: str | None, values: Values) -> Metric:
     Raises:
         ValueError: nobody says which way is better.
     """
+    if goal not in (None, "min", "max"):
+        raise ValueError(f"goal={goal}: min or max.")
     word = re.sub(r"\W+", "_", name).strip("_")
     if goal is None and goal_of(word) is None:
         raise ValueError(f"goal=: is a lower or a higher {name} better? Add goal=min or goal=max.")
@@ -170,6 +177,17 @@ def numbered(finals: Labelled, is_paired: bool) -> dict[str, Scores]:
         name: {number[s] if is_paired else i: v for i, (s, v) in enumerate(by_seed.items())}
         for name, by_seed in finals.items()
     }
+
+
+def check_size(finals: Labelled, name: str) -> None:
+    """Refuse values so small or large that their spread is rounding, or overflows."""
+    largest = max(abs(value) for by_seed in finals.values() for value in by_seed.values())
+    if largest and not SMALLEST <= largest <= LARGEST:
+        small = "small" if largest < SMALLEST else "large"
+        raise ValueError(
+            f"{name} is {largest:g} at most, too {small} to compare: log it in another unit, or "
+            "its logarithm."
+        )
 
 
 def curve_of(seeds: Mapping[str, Mapping[float, float]]) -> Curve:

@@ -6,11 +6,11 @@ removed; undoing is a line too, and of one trial the last line holds.
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from results.records.segments import DamagedFile, write_text
+from results.records.sealing import read_lines, sealed_line
+from results.records.segments import DamagedFile, refuse_links, write_atomically
 
 EXCLUSIONS_NAME = "exclusions.jsonl"
 MAX_WHY = 300  # characters
@@ -25,8 +25,10 @@ def read_exclusions(run_dir: Path) -> dict[str, str]:
     path = run_dir / EXCLUSIONS_NAME
     excluded: dict[str, str] = {}
     try:
-        lines = path.read_text().splitlines() if path.exists() else []
-        for line in map(json.loads, lines):
+        lines, problems = read_lines(path.read_bytes() if path.exists() else b"")
+        if problems:
+            raise DamagedFile(f"{EXCLUSIONS_NAME}: {problems[0]}")
+        for line in lines:
             excluded.pop(line["trial_key"], None)
             if line["why"] is not None:
                 excluded[line["trial_key"]] = str(line["why"])
@@ -64,7 +66,9 @@ def include(run_dir: Path, trial_key: str) -> None:
 
 
 def _append(run_dir: Path, trial_key: str, why: str | None) -> None:
+    refuse_links(run_dir)
     path = run_dir / EXCLUSIONS_NAME
     line = {"time": datetime.now(UTC).isoformat(), "trial_key": trial_key, "why": why}
-    before = path.read_text() if path.exists() else ""
-    write_text(path, f"{before}{json.dumps(line)}\n")
+    before = path.read_bytes() if path.exists() else b""
+    after = before + sealed_line(line, before.count(b"\n") + 1)
+    write_atomically(path, lambda file: file.write(after))

@@ -196,7 +196,7 @@ def epoch_row(run_id: str, trial: TrialConfig, attempt: int, record: EpochRecord
     """The row of `epochs` for one finished epoch."""
     identity = {name: getattr(trial, name) for name in IDENTITY_COLUMNS}
     seen = {"epochs_seen": record.samples_seen / trial.recipe.train_examples}
-    return {"run_id": run_id, **identity, "attempt": attempt, **asdict(record), **seen}
+    return {"run_id": run_id, **identity, "attempt": attempt, **record.as_dict(), **seen}
 
 
 def trial_row(

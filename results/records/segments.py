@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import shlex
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from results.records.redaction import redact, visible
+from results.records.manifest import odd_field
 from results.records.schema import LATER_COLUMNS, SCHEMA_VERSION, SCHEMAS, Row
+from results.records.sealing import BLANK, digest, is_as_sealed, seal
 
 TABLES = tuple(SCHEMAS)
-MANIFEST_NAME = "manifest.json"
-EVENTS_NAME = "events.jsonl"
-FOLDERS = ("checkpoints", "logs")  # besides the tables, of a run
-UNCHANGING = ("resume", "display", "max_concurrent", "report", "track")  # keys of a resume
+MANIFEST_NAME, CONFIG_NAME = "manifest.json", "config.yaml"
+# The folder where manifest, configuration and segments are written a second time.
+COPIES = "copies"
+# Whatever of a run folder is written by us; of the folders all that lies in them.
+OUR_FILES = (
+    *(".lock", MANIFEST_NAME, CONFIG_NAME, "events.jsonl", "exclusions.jsonl", "report.html"),
+)
+OUR_FOLDERS = (*TABLES, COPIES, "checkpoints", "logs", "plots", "export", "quarantine", "tracking")
+FOREIGN_FOLDERS = ("tracking",)  # what lies in them, trackers write
+# Where a manifest holds its checksum: a line of its own, which no text inside can look like.
+SEAL_LINE = re.compile(rb'^  "seal": "(sha256:[0-9a-f]{64})",?$', re.MULTILINE)
+# What files may tell of themselves; before there were checksums, the first two alone.
+SEALED = {"segments", "seal"}  # a manifest with one of these has a checksum
+ABOUT = {b"ARROW:schema", b"schema_version", b"seal", b"segment", b"run_id"}
 
 
 class DamagedFile(Exception):
@@ -42,20 +55,27 @@ def segment_numbers(run_dir: Path, table: str) -> set[int]:
     return {int(path.stem) for path in list_segments(run_dir, table) if path.stem.isdigit()}
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let `write` fill a hidden temporary file, then put it durably in the place of `path`."""
+def write_atomically(
+    path: Path, write: Callable[[IO[bytes]], object], *, durably: bool = True
+) -> None:
+    """Let `write` fill a hidden temporary file, then put it durably in the place of `path`.
+
+    durably: False leaves it to the system when it survives a loss of power.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.unlink(missing_ok=True)  # of an earlier process of this number
-        with open(temporary, "xb") as file:
+        temporary.unlink(missing_ok=True)  # of a process that had this number before
+        with open(temporary, "xb") as file:  # whatever link has taken its place, it is refused
             write(file)
             file.flush()
-            os.fsync(file.fileno())
+            if durably:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    if durably:
+        sync_directory(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -72,33 +92,89 @@ def sync_directory(directory: Path) -> None:
         os.close(fd)
 
 
+def write_twice(run_dir: Path, name: str, data: bytes) -> None:
+    """Replace this file of the run durably, and its copy."""
+    write_atomically(run_dir / name, lambda file: file.write(data))
+    copy = run_dir / COPIES / name
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(copy, lambda file: file.write(data), durably=False)
+
+
+def links_in(run_dir: Path) -> Iterator[Path]:
+    """The symbolic links that stand where something of ours is written."""
+    for name in (*OUR_FILES, *OUR_FOLDERS):
+        path = run_dir / name
+        if path.is_symlink():
+            yield path
+        elif name in OUR_FOLDERS and name not in FOREIGN_FOLDERS:
+            for folder, folders, files in os.walk(path):
+                inside = (Path(folder, entry) for entry in sorted((*folders, *files)))
+                yield from filter(Path.is_symlink, inside)
+
+
+def refuse_links(run_dir: Path) -> None:
+    """Raise ValueError where something would be written through a symbolic link."""
+    if link := next(links_in(run_dir), None):
+        raise ValueError(
+            f"{link} is a symbolic link, and nothing in a run folder is written through one. "
+            "Remove it."
+        )
+
+
 def sweep_temporary(run_dir: Path) -> None:
     """Remove what a killed writer left behind."""
-    for directory in (run_dir, *(run_dir / table for table in TABLES)):
+    copies = run_dir / COPIES
+    for directory in (f / table for f in (run_dir, copies) for table in ("", *TABLES)):
         for path in directory.glob(".*.tmp"):
             path.unlink(missing_ok=True)
 
 
-def check_links(run_dir: Path) -> None:
-    """Raise ValueError where a link would make a writer of this run write or delete elsewhere.
+def write_segment(
+    path: Path, table: pa.Table, *, run_id: str = "", copy: Path | None = None
+) -> bytes:
+    """Replace a segment by this table: zstd, checksums of pages and file, atomic and durable.
 
-    Nothing of ours makes links; what trackers keep below tracking/ may hold some.
+    Args:
+        run_id: of the run whose segment it is.
+        copy: a second place for the same file.
+
+    Returns:
+        The content of the file.
     """
-    folders = (run_dir / name for name in (*TABLES, *FOLDERS))
-    for folder in (run_dir, *(folder for folder in folders if folder.is_dir())):
-        for path in folder.iterdir():
-            if path.is_symlink():
-                raise ValueError(
-                    f"{path} is a symbolic link: a run goes on only in files of its own."
-                )
+    buffer = io.BytesIO()
+    options = {"compression": "zstd", "write_page_checksum": True}
+    with pq.ParquetWriter(buffer, table.schema, **options) as writer:
+        writer.write_table(table)
+        about = {"run_id": run_id, "segment": name_of(path), "seal": BLANK.decode()}
+        writer.add_key_value_metadata(about)
+    data = buffer.getvalue()
+    data = seal(data, data.rfind(BLANK))
+    write_atomically(path, lambda file: file.write(data))
+    if copy is not None:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(copy, lambda file: file.write(data), durably=False)
+    return data
 
 
-def write_segment(path: Path, table: pa.Table) -> None:
-    """Replace a segment by this table: zstd, page checksums, atomic and durable."""
-    write_atomically(
-        path,
-        lambda file: pq.write_table(table, file, compression="zstd", write_page_checksum=True),
-    )
+def name_of(path: Path) -> str:
+    """What a segment is called: epochs/00003."""
+    return f"{path.parent.name}/{path.stem}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segment:
+    """The content of one segment.
+
+    Attributes:
+        table: its rows in the current schema.
+        name, run_id: as they were when it was written; "" in files of before.
+        digest: SHA-256 of the file.
+    """
+
+    table: pa.Table
+    name: str
+    run_id: str
+    digest: str
 
 
 def read_segment(path: Path, schema: pa.Schema) -> pa.Table:
@@ -108,8 +184,16 @@ def read_segment(path: Path, schema: pa.Schema) -> pa.Table:
         DamagedFile: truncated, empty, foreign or altered content.
         ValueError: written by a newer GradTune.
     """
+    return open_segment(path, schema).table
+
+
+def open_segment(path: Path, schema: pa.Schema) -> Segment:
+    """The same, with what the file tells of itself."""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        data = path.read_bytes()
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+            about = file.metadata.metadata or {}
+            _check_about(data, about)
             version = _version(file.schema_arrow)
             if version > SCHEMA_VERSION:
                 raise _newer_version(path, version)
@@ -117,64 +201,80 @@ def read_segment(path: Path, schema: pa.Schema) -> pa.Table:
             table.validate(full=True)
     except (pa.ArrowException, OSError, UnicodeError) as error:
         raise DamagedFile(_first_line(error)) from error
-    return _conform(table, schema, version)
+    return Segment(
+        table=_conform(table, schema, version),
+        name=about.get(b"segment", b"").decode(),
+        run_id=about.get(b"run_id", b"").decode(),
+        digest=digest(data),
+    )
 
 
-def read_manifest(run_dir: Path) -> dict[str, Any]:
-    """What a run is: the content of its manifest.json.
+def _check_about(data: bytes, about: Mapping[bytes, bytes]) -> None:
+    """A file with a checksum must be as it was written, and one without must look like it."""
+    if not about.keys() <= ABOUT or (b"seal" in about) != (b"segment" in about):
+        raise DamagedFile("altered: it tells odd things of itself")
+    if b"seal" in about and not is_as_sealed(data, data.rfind(about[b"seal"])):
+        raise DamagedFile("altered since it was written: its checksum differs")
+
+
+def read_manifest(run_dir: Path, name: str = MANIFEST_NAME) -> dict[str, Any]:
+    """What a run is: the content of its manifest.json (or of a copy), without the checksum.
 
     Raises:
-        DamagedFile: missing, or no JSON object.
+        DamagedFile: missing, no JSON object, altered, or a field is not what a run writes there.
         ValueError: written by a newer GradTune.
     """
-    path = run_dir / MANIFEST_NAME
+    path = run_dir / name
     try:
-        manifest = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        data = path.read_bytes()
+        manifest = json.loads(data)
+    except FileNotFoundError:
+        raise DamagedFile("it is missing") from None
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedFile(_first_line(error)) from error
     if not isinstance(manifest, dict):
         raise DamagedFile("no JSON object")
+    match = SEAL_LINE.search(data)
+    is_whole = is_as_sealed(data, match.start(1)) if match else not manifest.keys() & SEALED
+    if not is_whole:
+        raise DamagedFile("altered since it was written: its checksum differs")
     version = manifest.get("schema_version", SCHEMA_VERSION)
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise _newer_version(path, version)
+    if odd := odd_field(manifest):
+        raise DamagedFile(odd)
+    manifest.pop("seal", None)
     return manifest
 
 
 def write_manifest(run_dir: Path, manifest: Mapping[str, Any]) -> None:
-    """Replace a run's manifest.json, atomically and durably."""
-    text = json.dumps(manifest, indent=2, sort_keys=True, default=str) + "\n"
-    write_text(run_dir / MANIFEST_NAME, text)
+    """Replace a run's manifest.json and its copy, atomically and durably, with a checksum."""
+    sealed = {"segments": {}} | dict(manifest) | {"seal": BLANK.decode()}
+    data = (json.dumps(sealed, indent=2, sort_keys=True, default=str) + "\n").encode()
+    match = SEAL_LINE.search(data)
+    assert match is not None, "the seal has a line of its own"
+    write_twice(run_dir, MANIFEST_NAME, seal(data, match.start(1)))
 
 
-def read_commands(run_dir: Path) -> list[str]:
-    """What was typed to train a run: how it began, then what it went on with and changed.
+def read_config(run_dir: Path, manifest: Mapping[str, Any]) -> str:
+    """The text of a run's config.yaml.
 
-    A resume that only finished what was begun is left out. Empty where it is not recorded.
+    Raises:
+        DamagedFile: missing, or not as the manifest knows it.
     """
     try:
-        lines = (run_dir / EVENTS_NAME).read_text().splitlines()
-    except (OSError, UnicodeError):
-        return []
-    commands: list[str] = []
-    for line in lines:
-        try:
-            event = json.loads(line)
-            told = event.get("command") if event.get("kind") == "start" else None
-        except (ValueError, AttributeError):  # half a line, of a crash
-            continue
-        if isinstance(told, str) and (not commands or _changes(told)):
-            commands.append(visible(redact(told), in_a_line=True))
-    return list(dict.fromkeys(commands))
-
-
-def _changes(command: str) -> bool:
-    """True of a resume that asks for something else; code is named again to allow its import."""
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return True
-    pairs = [word.partition("=") for word in words if "=" in word and not word.startswith("--")]
-    return any(key not in UNCHANGING and ":" not in value for key, _, value in pairs)
+        data = (run_dir / CONFIG_NAME).read_bytes()
+        text = data.decode()
+    except FileNotFoundError:
+        raise DamagedFile("it is missing") from None
+    except (OSError, UnicodeError) as error:
+        raise DamagedFile(_first_line(error)) from error
+    known = manifest.get("files", {}).get(CONFIG_NAME)
+    if known is not None and known != digest(data):
+        raise DamagedFile("altered since it was written: its checksum differs")
+    if known is None and ("\0" in text or not text.endswith("\n")):  # of a run of before
+        raise DamagedFile("truncated or overwritten")
+    return text
 
 
 def _newer_version(path: Path, version: int) -> ValueError:
@@ -184,17 +284,19 @@ def _newer_version(path: Path, version: int) -> ValueError:
     )
 
 
-def to_batch(row: Row, schema: pa.Schema) -> pa.RecordBatch:
-    """One row as Arrow.
+def to_batch(rows: Sequence[Row], schema: pa.Schema) -> pa.RecordBatch:
+    """These rows as Arrow, at once: one by one each would take half a millisecond.
 
     Raises:
         ValueError: a missing or unknown column, or a value of the wrong type.
     """
-    if row.keys() != set(schema.names):
-        odd = sorted(row.keys() ^ set(schema.names))
-        raise ValueError(f"a row must hold every column, but got (differing: {', '.join(odd)}).")
+    names = set(schema.names)
+    for row in rows:
+        if row.keys() != names:
+            odd = ", ".join(sorted(row.keys() ^ names))
+            raise ValueError(f"a row must hold every column, but got (differing: {odd}).")
     try:
-        return pa.RecordBatch.from_pylist([row], schema=schema)
+        return pa.RecordBatch.from_pylist([*rows], schema=schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeError) as error:
         raise ValueError(f"a row does not fit its table: {error}") from error
 

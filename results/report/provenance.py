@@ -175,6 +175,6 @@ def _time(text: str | None) -> str | None:
 
 def _config(run_dir: Path) -> str:
     try:
-        return redact(visible((run_dir / "config.yaml").read_text()))
+        return redact(visible((run_dir / "config.yaml").read_text(encoding="utf-8")))
     except (OSError, UnicodeError):
         return ""

@@ -22,6 +22,7 @@ SCRIPTS: dict[str, list[str]] = {
     "benchmarks.published": ["{}", "--replays", "2", "--draws", "2"],
     "benchmarks.table": ["--steps", "2000"],
     "benchmarks.throughput": ["--images", "128", "--pairs", "1", "--model", "resnet8"],
+    "benchmarks.isolation": ["--trials", "2", "--fits", "1"],
     "benchmarks.reports": ["--reports", "20", "--fits", "1"],
     "benchmarks.search_efficiency.collect": [
         *("--seeds", "1", "--configs", "3", "--workers", "1", "digits"),
@@ -46,7 +47,10 @@ FILES: dict[str, list[str]] = {
 # Scripts that read data which is not here -> what writes the like of it into the folder.
 PREPARED: dict[str, Callable[[Path], None]] = {"benchmarks.published": write_published}
 # What the others import.
-HELPERS = {"measure", "noop", "plain_loop", "trials", "cifar16", "methods", "pool", "score"}
+HELPERS = {
+    *("measure", "noop", "plain_loop", "trainings", "trials", "cifar16", "methods"),
+    *("pool", "score"),
+}
 
 
 def test_every_script_has_its_smallest_form_here() -> None:

@@ -67,6 +67,17 @@ def test_a_network_comes_out_the_same_and_one_number_off_is_found(
     assert told_apart["gone"] == ("2.0", "not installed")
 
 
+def test_a_run_may_lie_in_a_folder_with_an_equals_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b").mkdir()
+    assert main(["a=b", "3f9c"]) == 2
+    assert "a=b: no run there" in capsys.readouterr().err
+    assert main(["trials=3", "3f9c"]) == 2
+    assert "name a run and a trial" in capsys.readouterr().err
+
+
 def test_a_training_of_ones_own_is_named_again_and_comes_out_the_same(
     inline: Inline, capsys: pytest.CaptureFixture[str]
 ) -> None:

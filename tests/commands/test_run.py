@@ -5,6 +5,7 @@ What does not need Ray's processes to be seen runs in this one (tests/fakes/tune
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -158,6 +159,28 @@ def test_a_killed_worker_costs_no_row(
     hurt, unhurt = (results.load(command.folder / name) for name in ("hurt", "whole"))
     assert max(hurt.trials["attempt"].to_pylist()) == 2
     assert reproducible(hurt) == reproducible(unhurt)
+
+
+@pytest.mark.slow
+def test_other_versions_are_told_once_on_resume_and_in_every_verdict(inline: Inline) -> None:
+    run_dir = inline.folder / "run"
+    assert inline.run("space=poly", *SMALL, "name=run", "trials=2").returncode == 0
+    manifest = json.loads((run_dir / "manifest.json").read_text())
+    now = dict(manifest["versions"])
+    manifest["versions"] |= {"torch": "1.0", "ray": "1.0"}
+    (run_dir / "manifest.json").write_text(json.dumps(manifest))
+    more = inline.run(f"resume={run_dir}", "trials=+1")
+    note = (
+        "note: not as when the run began or last went on: "
+        f"ray 1.0 -> {now['ray']}, torch 1.0 -> {now['torch']}\n"
+    )
+    assert more.stderr == note
+    again = inline.run(f"resume={run_dir}", "trials=+1")
+    assert again.stderr == ""
+    warning = f"run: torch 1.0 -> {now['torch']} on "
+    for done in (more, again):
+        assert done.returncode == 0
+        assert warning in " ".join(done.stdout.split())
 
 
 @pytest.mark.slow

@@ -91,6 +91,7 @@ ADAPTERS = {
     ),
 }
 LEAK = f"{PROCESS}::test_a_global_of_the_users_module_leaks_only_where_trainings_share_a_process"
+SHARED = f"{PROCESS}::test_trainings_share_large_data_until_they_change_it"
 DEATH = f"{ISOLATED}::test_deaths_and_hangs_are_tried_again_counted_and_the_search_goes_on"
 # Words of sentences that `says` quotes nowhere -> the test that runs them.
 ELSEWHERE = {
@@ -106,7 +107,9 @@ ELSEWHERE = {
     "a variable that cannot be copied is refused by its name": (
         f"{PARCEL}::test_what_cannot_travel_is_named_before_anything_starts"
     ),
-    "Each training has a copy of its own, which it may change": (
+    "The trainings of a worker share the memory of its arrays and tensors": SHARED,
+    "what it changes becomes a copy of its own": SHARED,
+    "Anything else (lists, strings) each training unpickles for itself": (
         f"{API}::test_a_function_of_a_script_is_searched_and_the_run_returned"
     ),
     "Call it before `import ray`": (
@@ -151,9 +154,11 @@ ELSEWHERE = {
     "Where testing is dear": f"{USER}::test_a_function_may_ask_whether_it_must_test",
     "a dict of tensors and plain values": NEWEST,
     "`squeezed` does not": f"{RUN}::test_shorter_trainings_of_the_users_own_are_searched_first",
-    "`report` returns when the next one is asked for": (
-        f"{USER}::test_an_epoch_begins_only_when_it_is_asked_for"
+    "`report` returns at once": f"{PROCESS}::test_a_function_runs_ahead_as_far_as_it_is_let",
+    "only where a training is to pause": (
+        f"{PROCESS}::test_a_function_waits_at_the_report_where_its_trial_pauses"
     ),
+    "or it has diverged, it raises": f"{PROCESS}::test_a_diverged_function_does_not_run_on",
     "`finally` runs, `except Exception` does not see it": ABANDONED,
     "An exception of yours, a value out of range": BROKEN,
     "those that come within 0.1 s of each other travel together": (

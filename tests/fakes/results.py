@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from results.records.schema import epoch_row, trial_row
+from results.records.segments import read_manifest, write_manifest
 from results.records.store import RunStore
 from search_spaces import SPACES
 from search_spaces.records import EpochRecord, Outcome, Status
@@ -146,6 +147,11 @@ def make_outcome(
         peak_memory_bytes=150_000_000,
         device="cpu",
     )
+
+
+def edit_manifest(run_dir: Path, **changes: object) -> None:
+    """Other fields in a run's manifest, as if it had been written with them."""
+    write_manifest(run_dir, read_manifest(run_dir) | changes)
 
 
 def write_trial(

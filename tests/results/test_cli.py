@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -27,6 +28,25 @@ from tests.fakes.results import make_recipe, make_trial, write_run, write_trial
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory) -> Path:
     return write_run(tmp_path_factory.mktemp("runs") / "run")
+
+
+def test_a_home_is_found_after_an_equals_sign(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    _, commands = make_parser()
+    assert as_options(["out=~/x", "~/run"], commands["report"]) == ["--out=/home/me/x", "~/run"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_names_that_the_terminal_lacks_are_printed_as_codes(tmp_path, encoding):
+    run_dir = write_run(tmp_path / "\u4e2d" / "run", trials=2, seeds=1)
+    done = subprocess.run(
+        [sys.executable, "-m", "results", "report", str(run_dir)],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        check=True,
+    )
+    name = "\u4e2d" if encoding == "utf-8" else r"\u4e2d"
+    assert done.stdout.decode(encoding) == f"{tmp_path}/{name}/run/report.html\n"
 
 
 @pytest.mark.slow
@@ -87,6 +107,8 @@ def test_verify_is_strict_only_when_asked(tmp_path, capsys):
         ["export", "RUN", "--schedule", "best", "--space", "pol"],
         ["export", "RUN"],
         ["compare", "RUN", "metrik=test_loss"],
+        ["export", "RUN", "steps=--"],
+        ["compare", "RUN", "two\nlines"],
         ["explode"],
         ["reproduce", "RUN", "abc"],
         [],
@@ -100,6 +122,11 @@ def test_bad_input_is_one_line_and_code_2(run_dir, capsys, arguments):
     assert out == ""
     assert err.startswith("error: ")
     assert err.count("\n") == 1
+
+
+def test_a_command_that_does_not_exist_is_told_with_the_nearest(capsys):
+    assert main(["comparee", "nowhere"]) == 2
+    assert "unknown command 'comparee'; did you mean 'compare'?" in capsys.readouterr().err
 
 
 def test_the_process_ends_with_code_2_and_no_traceback():

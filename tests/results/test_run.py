@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -14,12 +13,20 @@ import pytest
 
 import results
 from results.records.schema import EPOCHS, TRIALS
-from results.records.segments import DamagedFile, list_segments, read_segment, write_segment
+from results.records.segments import (
+    DamagedFile,
+    list_segments,
+    read_manifest,
+    read_segment,
+    write_manifest,
+    write_segment,
+)
 from results.records.store import RunStore
 from results.report.provenance import provenance
 from tests.fakes.results import (
     NUM_TEST_IMAGES,
     RECIPE,
+    edit_manifest,
     make_recipe,
     make_space,
     make_trial,
@@ -70,7 +77,17 @@ def test_a_path_may_be_a_run_a_folder_a_glob_or_a_list(run_dir, form):
     assert results.load(path).trials.num_rows == 25
 
 
-@pytest.mark.parametrize("path", ["nowhere", "runs/*nothing*", ".github", []])
+@pytest.mark.parametrize("name", ["runs [1]", "runs*", "it's ~ (a=b)?", "\u00e9\u4e2d"])
+def test_what_exists_is_no_pattern(tmp_path, monkeypatch, name):
+    write_run(tmp_path / name / "one", trials=2, seeds=1)
+    write_run(tmp_path / "runs 1" / "two", trials=2, seeds=1)
+    for path in (tmp_path / name, str(tmp_path / name / "one"), f"{tmp_path}/{name}/o*"):
+        assert list(results.load(path).manifests) == ["one"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert list(results.load(f"~/{name}/*").manifests) == ["one"]
+
+
+@pytest.mark.parametrize("path", ["nowhere", "runs/*nothing*", ".github", "~nobody/x", []])
 def test_a_path_without_runs_is_one_line(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".github").mkdir()
@@ -132,9 +149,9 @@ def test_a_damaged_manifest_is_noted(tmp_path):
 
 def test_a_note_ends_in_one_full_stop(tmp_path):
     run_dir = write_run(tmp_path / "run", trials=1, seeds=1)
-    manifest = json.loads((run_dir / "manifest.json").read_text())
-    manifest["spaces"][0]["ranges"]["p"] |= {"low": 4.0, "high": 1.0}
-    (run_dir / "manifest.json").write_text(json.dumps(manifest))
+    spaces = read_manifest(run_dir)["spaces"]
+    spaces[0]["ranges"]["p"] |= {"low": 4.0, "high": 1.0}
+    edit_manifest(run_dir, spaces=spaces)
     (note,) = results.load(run_dir).notes
     assert note.endswith(").")
 
@@ -156,9 +173,9 @@ def write_chosen(run_dir: Path) -> str:
 
 
 def without_run_id(run_dir: Path) -> None:
-    manifest = json.loads((run_dir / "manifest.json").read_text())
+    manifest = read_manifest(run_dir)
     del manifest["run_id"]
-    (run_dir / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(run_dir, manifest)
 
 
 @pytest.mark.parametrize("age", [lambda run_dir: None, without_run_id], ids=["now", "no run_id"])
@@ -199,9 +216,12 @@ def test_a_copy_beside_its_run_is_counted_once(tmp_path):
 def test_verify_finds_missing_segments_and_lost_epochs(tmp_path):
     run_dir = write_run(tmp_path / "run", trials=1, seeds=1)
     (run_dir / "epochs" / "00000.parquet").rename(run_dir / "epochs" / "00001.parquet")
-    assert results.verify(run_dir) == [f"{run_dir / 'epochs'}: segment 00000 is missing."]
+    moved = f"{run_dir / 'epochs' / '00001.parquet'} was written as epochs/00000."
+    missing = f"{run_dir / 'epochs'}: segment 00000 is missing (30 rows)."
+    assert results.verify(run_dir) == [moved, missing]
     (run_dir / "epochs" / "00001.parquet").unlink()
-    problems = results.verify(run_dir)
+    first, *problems = results.verify(run_dir)
+    assert first == missing
     assert len(problems) == 5
     assert all("has 0 of its 6 epochs." in problem for problem in problems)
 
@@ -426,9 +446,9 @@ def test_importing_results_stays_cheap():
 
 def test_comparing_needs_no_manifest_for_costs(tmp_path):
     run_dir = write_run(tmp_path / "run", trials=2, seeds=2)
-    manifest = json.loads((run_dir / "manifest.json").read_text())
+    manifest = read_manifest(run_dir)
     del manifest["spaces"]
-    (run_dir / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(run_dir, manifest)
     comparison = results.load(run_dir).compare()
     assert comparison.details["poly"].search.samples_seen == 2 * 6 * RECIPE.train_examples
 

@@ -129,3 +129,20 @@ def test_the_source_of_a_name_is_found_without_running_it(name: str, source: Pat
 def test_a_source_that_is_none_is_refused(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         find_source(name)
+
+
+def test_a_package_that_cannot_be_imported_is_told_with_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, text in {
+        "raises_at_import": "1 / 0",
+        "exits_at_import": "import sys; sys.exit('no\\nway')",
+        "unreadable_at_import": "def f(:",
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(text)
+        with pytest.raises(ValueError, match=rf"^cannot import '{name}\.mod:f': \w+: [^\n]*$"):
+            find_source(f"{name}.mod:f")
+    with pytest.raises(ValueError, match="RecursionError"):
+        find_source(f"{'numpy.' * 2000}x:f")

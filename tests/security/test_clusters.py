@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent import futures
@@ -115,6 +116,7 @@ def test_the_environment_alone_opens_nothing(
         monkeypatch.delenv(name)
     if before is not None:
         monkeypatch.setenv("RAY_AUTH_MODE", before)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
     set_environment(auth)
     assert os.environ["RAY_AUTH_MODE"] == after
 

@@ -154,7 +154,7 @@ def test_a_link_in_a_run_folder_is_not_followed(run_dir: Path, tmp_path: Path, n
     link.parent.mkdir(exist_ok=True)
     link.unlink(missing_ok=True)
     link.symlink_to(target)
-    with pytest.raises(ConfigError, match=rf"{link.name} is a symbolic link: a run goes on only"):
+    with pytest.raises(ConfigError, match=rf"{link.name} is a symbolic link, and nothing"):
         resume_run(str(run_dir), {})
     with pytest.raises(ValueError, match="symbolic link"):
         RunStore.open(run_dir)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import runpy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from results.exports.snippet import export_schedule
 from tests.fakes.trials import small_trial
 from tests.trainables.test_loop import assert_equal, train
 from trainables.adapters import ScheduleLR
+from trainables.adapters.group_rates import GroupRates
 from trainables.loop import NetworkTraining
 from trainables.parameter_groups import group_factors, set_lrs, set_momentum
 
@@ -90,6 +91,67 @@ def test_momentum_goes_into_groups_that_have_one() -> None:
     adam = torch.optim.AdamW(weights(1))
     set_momentum(adam, 0.5)
     assert "momentum" not in adam.param_groups[0]
+
+
+FROZEN, OTHER = {"lr": 0.0}, {"lr": 0.04}
+CLEAR: dict[str, Callable[[], torch.optim.Optimizer]] = {
+    "one lr": lambda: sgd({}, {}),
+    "one lr of 0": lambda: sgd({}, {}, lr=0.0),
+    "one lr beside the optimizer's": lambda: sgd(OTHER, OTHER, lr=0.0),
+    "head and body": lambda: sgd({}, OTHER),
+    "a frozen group": lambda: sgd({}, FROZEN),
+    "layer decay": lambda: sgd({"lr_scale": 0.7}, {"lr": 0.03, "lr_scale": 0.9}, {}),
+    "a tensor": lambda: torch.optim.SGD(weights(1), lr=torch.tensor(0.1)),
+    "tensors": lambda: torch.optim.SGD(
+        [{"params": weights(1)}, {"params": weights(1), "lr": torch.tensor(0.05)}],
+        lr=torch.tensor(0.1),
+    ),
+}
+UNCLEAR: dict[str, Callable[[], torch.optim.Optimizer]] = {
+    "a frozen group at the optimizer's lr of 0": lambda: sgd({}, OTHER, lr=0.0),
+    "none at the optimizer's": lambda: sgd(OTHER, {"lr": 0.2}),
+    "none at the optimizer's of 0": lambda: sgd(OTHER, {"lr": 0.2}, lr=0.0),
+}
+
+
+@pytest.fixture(scope="module")
+def set_step(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
+    """Of an exported snippet."""
+    *_, snippet = export_schedule(small_trial(), tmp_path_factory.mktemp("export"))
+    found: Callable[..., None] = runpy.run_path(str(snippet))["set_step"]
+    return found
+
+
+@pytest.mark.parametrize("name", CLEAR)
+def test_a_snippet_and_an_adapter_set_the_same_lr(
+    name: str, set_step: Callable[..., None]
+) -> None:
+    schedule, stepped, followed = small_trial().schedule, CLEAR[name](), CLEAR[name]()
+    rates, kept = GroupRates(schedule, followed), [g["lr"] for g in stepped.param_groups]
+    for number in (0, schedule.num_steps() - 1):
+        rates.set(number)
+        set_step(stepped, float(schedule.lr_S[schedule.step_at(number).stage]), 0.0)
+        first, second = (
+            [float(group["lr"]) for group in optimizer.param_groups]
+            for optimizer in (stepped, followed)
+        )
+        assert first == second
+        assert first[0] > 0
+    assert all(
+        group["lr"] is lr
+        for lr, group in zip(kept, stepped.param_groups, strict=True)
+        if isinstance(lr, torch.Tensor)
+    )
+
+
+@pytest.mark.parametrize("name", UNCLEAR)
+def test_a_snippet_and_an_adapter_refuse_the_same_optimizers(
+    name: str, set_step: Callable[..., None]
+) -> None:
+    with pytest.raises(ValueError, match="no group trains at the optimizer's lr"):
+        set_step(UNCLEAR[name](), 0.5, 0.0)
+    with pytest.raises(ValueError, match="no parameter group trains at the optimizer's own lr"):
+        GroupRates(small_trial().schedule, UNCLEAR[name]())
 
 
 # Optimizers as a user writes them.

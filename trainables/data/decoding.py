@@ -25,6 +25,8 @@ from trainables.data.stream import Samples
 
 RESIZE_RATIO = 256 / 224  # shorter side before the central crop, as for ImageNet
 MAX_DEFAULT_WORKERS = 4
+# That this process may use, where its system tells (Linux).
+NUM_CPUS = len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +129,7 @@ class FolderImages:
     labels_N: Tensor
     normalization: Normalization
     image_size: int = 224
-    num_workers: int = min(MAX_DEFAULT_WORKERS, (os.cpu_count() or 1) - 1)
+    num_workers: int = min(MAX_DEFAULT_WORKERS, NUM_CPUS - 1)
     device: torch.device = CPU
     memory_format: torch.memory_format = torch.channels_last
 

@@ -100,7 +100,8 @@ def _fingerprint(directory: Path, files: list[str]) -> str:
     digest = hashlib.blake2b(digest_size=HASH_BYTES)
     for file in files:
         name = os.path.relpath(file, directory)
-        digest.update(f"{name} {os.path.getsize(file)};".encode())
+        line = f"{name} {os.path.getsize(file)};"
+        digest.update(line.encode(errors="surrogateescape"))  # a name in another encoding
     return digest.hexdigest()
 
 

@@ -117,7 +117,7 @@ def image_directory(name: str, path: str | None) -> Path:
     """
     if path is None:
         raise ValueError(f"dataset {name} needs dataset.path, the directory of its images.")
-    directory = Path(path).expanduser()
+    directory = Path(os.path.expanduser(path))
     if not directory.is_dir():
         problem = "is a file" if directory.exists() else "does not exist"
         raise ValueError(f"dataset.path must be a directory, but {path} {problem}.")

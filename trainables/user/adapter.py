@@ -1,7 +1,8 @@
 """How does the user's own trainable become a `Training`? It reports, we ask.
 
 `trainable(schedule, seed, report)` runs in the main thread of a process of its own (`process.py`):
-it follows the table and calls `report(...)` at the end of each epoch. An error of the function is
+it follows the table and calls `report(...)` at the end of each epoch. It may run ahead of what we
+have heard, up to where the training is to pause. An error of the function is
 an error of `run_epoch`, and a training that nobody wants any more ends inside `report`. What is
 recorded of lr, batch and momentum is the table's; that the function uses it is its side of the
 contract.
@@ -9,10 +10,11 @@ contract.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import math
-import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, NoReturn
@@ -27,6 +29,7 @@ from search_spaces.trial import TrialConfig
 from trainables.failures import NUM_REMEMBERED, FunctionError, Patience, ProcessError
 from trainables.training import hardware, planned
 from trainables.user.answers import End, EpochReport
+from trainables.user.handed import Handed
 from trainables.user.process import Order, Player, Start, preload_of, server, start_child
 
 
@@ -37,15 +40,17 @@ class UserTraining:
     gives to the training besides a schedule is its argument `params`, by name.
     Losses and accuracies that it does not report are nan; val_accuracy as the objective counts as
     chance in a diverged epoch.
-    `seconds` is all the time between two reports, the function's own evaluation included.
+    `seconds` is the function's time between two reports, its own evaluation included.
     A training interrupted without a `state=` begins anew.
 
     Arguments as of NetworkTraining, and:
-        trainable: a function that cannot be imported, pickled; None = what the recipe's model
+        trainable: where a function lies that cannot be imported; None = what the recipe's model
             names.
         isolate: a fresh process for this training; False = the one of the training before.
         log: the file that what the function prints is appended to; None = printed as it is.
         patience: how long a report may take; None = as long as it likes.
+        ahead: reports that the function may make before they are asked for, never beyond where
+            the trial pauses; 0 = exactly one is in flight.
         start: how the function gets its process; None = as above.
 
     Attributes:
@@ -58,10 +63,11 @@ class UserTraining:
         *,
         schedule: Schedule | None = None,
         device: str = "cpu",
-        trainable: bytes | Callable[..., object] | None = None,
+        trainable: Handed | Callable[..., object] | None = None,
         isolate: bool = True,
         log: str | None = None,
         patience: Patience | None = None,
+        ahead: int = 0,
         start: Start | None = None,
     ) -> None:
         self.trial = trial
@@ -71,6 +77,7 @@ class UserTraining:
         if trainable is None:
             check_allowed(trial.recipe.model)
         self.log, self.patience = log, patience or Patience(math.inf)
+        self.ahead = ahead
         if start is None:
             server(preload_of(self.trainable))  # it imports torch meanwhile
         self.start: Start = start or functools.partial(start_child, isolate=isolate)
@@ -80,6 +87,7 @@ class UserTraining:
         self.last: EpochReport | None = None  # what the newest epoch told
         self.saved: bytes | None = None  # the newest state that the function gave, ...
         self.num_saved = 0  # ... and the epochs done by then
+        self._usual: deque[float] = deque(maxlen=NUM_REMEMBERED)  # seconds of the newest reports
         self._ended: dict[str, Any] = {}  # what its process told of itself at the end
         self.player: Player | None = None
         self.stop: Callable[[], object] = lambda: None
@@ -97,15 +105,14 @@ class UserTraining:
             ProcessError: its process has died, or told nothing for too long.
         """
         player = self.player or self._begin()
-        start = time.perf_counter()
         answer = self._ask(player)
         if isinstance(answer, End):
             self._fail(answer, f"after {len(self.records)} of")
-        seconds = time.perf_counter() - start
-        self.patience.note(seconds)
+        self.patience.note(answer.seconds)
+        self._usual.append(answer.seconds)
         self.last = answer
         self.diverged = not answer.is_finite(self.trial.recipe.objective)
-        record = self._record(answer, seconds)
+        record = self._record(answer)
         self.records.append(record)
         if answer.state is not None:
             self.saved, self.num_saved = answer.state, len(self.records)
@@ -142,7 +149,8 @@ class UserTraining:
     def _ask(self, player: Player) -> EpochReport | End:
         try:
             answer = player.ask(
-                self.patience.limit([r.seconds for r in self.records[-NUM_REMEMBERED:]])
+                self.patience.limit(self._usual),
+                max(0, min(self.ahead, self._num_until_pause - len(self.records) - 1)),
             )
         except ProcessError:
             self.stop()
@@ -151,6 +159,17 @@ class UserTraining:
         if isinstance(answer, End):
             self._ended.update(answer.hardware)
         return answer
+
+    @functools.cached_property
+    def _num_until_pause(self) -> int:
+        """Reports at which the trial is to pause; beyond the last where it goes to its end."""
+        until, reports = self.trial.until, range(1, self.schedule.num_reports + 1)
+        if until is None:
+            return len(reports) + 1
+        samples = self.trial.recipe.samples_at(until)
+        return 1 + bisect.bisect_left(
+            reports, samples, key=lambda report: _samples_seen(self.schedule, report)
+        )
 
     def _finish(self, player: Player) -> None:
         """After its last epoch the function has to return, or say what is wrong."""
@@ -182,7 +201,7 @@ class UserTraining:
             log=self.log,
         )
 
-    def _record(self, report: EpochReport, seconds: float) -> EpochRecord:
+    def _record(self, report: EpochReport) -> EpochRecord:
         """Schedule values are the table's at the epoch's last step."""
         epoch = len(self.records) + 1
         steps = self.schedule.report_steps(epoch)
@@ -199,9 +218,9 @@ class UserTraining:
             train_accuracy=_or_nan(report.train_accuracy),
             val_loss=_or_nan(report.val_loss),
             val_accuracy=recipe.chance if is_chance else accuracy,
-            seconds=seconds,
+            seconds=report.seconds,
             eval_seconds=0.0,
-            images_per_second=num_samples / seconds,
+            images_per_second=num_samples / report.seconds,
             metrics=named or None,
         )
 
@@ -230,7 +249,7 @@ class UserTraining:
         """The function's newest state with the records up to it; all records once finished."""
         num_kept = len(self.records) if self.finished else self.num_saved
         return {
-            "records": [asdict(r) for r in self.records[:num_kept]],
+            "records": [record.as_dict() for record in self.records[:num_kept]],
             "diverged": self.diverged,
             "last": asdict(self.last) | {"state": None} if self.finished and self.last else None,
             "saved": self.saved,
@@ -240,6 +259,7 @@ class UserTraining:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()` of the same trial; from the start where it holds no state."""
         self.records = [EpochRecord(**r) for r in state["records"]]
+        self._usual.extend(record.seconds for record in self.records)
         self.diverged = state["diverged"]
         self.last = None if state["last"] is None else EpochReport(**state["last"])
         self.saved = state["saved"]
@@ -251,6 +271,11 @@ def _leave(player: Player, ended: dict[str, Any]) -> None:
     """End the function, and keep what its process tells of itself."""
     end = player.leave()
     ended |= end.hardware if end else {}
+
+
+def _samples_seen(schedule: Schedule, report: int) -> int:
+    last = schedule.report_steps(report)[-1]
+    return last.first_sample + last.batch_size
 
 
 def _or_nan(value: float | None) -> float:

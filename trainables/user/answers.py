@@ -18,7 +18,8 @@ class Abandoned(BaseException):
 class EpochReport:
     """What one call of `report` told, checked; `state` serialized, `correct` as a bitmap.
 
-    metrics: the numbers that have no column of their own, test_* included.
+    metrics: the numbers that have no column of their own, test_* included. seconds: that the
+    function took since its report before, or its start; nan of one that did not tell.
     """
 
     val_accuracy: float | None
@@ -30,6 +31,7 @@ class EpochReport:
     test_correct: bytes | None
     state: bytes | None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = math.nan
 
     def value(self, name: str) -> float | None:
         """The number of this name; None where it was not told."""
@@ -71,7 +73,7 @@ class End:
 
 
 class Turns(Protocol):
-    """How the function's side takes turns with ours: exactly one report is in flight."""
+    """How the function's side takes turns with ours: it runs ahead as far as it is let."""
 
     is_over: bool
 
@@ -80,5 +82,5 @@ class Turns(Protocol):
         ...
 
     def wait(self) -> None:
-        """Until the next report is asked for; raises Abandoned if it never will be."""
+        """Until the next report may be made; raises Abandoned if it never may."""
         ...

@@ -28,6 +28,7 @@ from search_spaces.metric import Metric
 from search_spaces.schedule import Schedule
 from trainables.failures import ProcessError
 from trainables.user.answers import End, EpochReport, Ready
+from trainables.user.handed import Handed
 
 STOP_SECONDS = 5.0  # an abandoned function has to leave `report` and clean up
 DUMP_SECONDS = 2.0  # to write where it hangs
@@ -41,13 +42,13 @@ class Order:
     """What a child is to run; see `Report` for the fields that it hands on.
 
     Attributes:
-        function: `package.module:function`, or one that cannot be imported, pickled (or itself,
-            for a player in this process).
+        function: `package.module:function`, or where one lies that cannot be imported (or
+            itself, for a player in this process).
         state: as the function gave it, serialized. log: where its output goes; None = nowhere
             else. path: where modules are found.
     """
 
-    function: str | bytes | Callable[..., object]
+    function: str | Handed | Callable[..., object]
     schedule: Schedule
     seed: int
     report: int
@@ -69,8 +70,11 @@ class Player(Protocol):
 
     start_seconds: float
 
-    def ask(self, seconds: float | None) -> EpochReport | End:
-        """The next report; ProcessError where none comes within the seconds."""
+    def ask(self, seconds: float | None, ahead: int = 0) -> EpochReport | End:
+        """The next report; ProcessError where none comes within the seconds.
+
+        ahead: further reports that the function may make meanwhile, without being asked.
+        """
         ...
 
     def leave(self) -> End | None:
@@ -109,20 +113,22 @@ class Child:
     def begin(self, order: Order, seconds: float | None) -> None:
         """Let it import the function; returns when that is done."""
         self.log, self.is_running, begun = order.log, True, time.perf_counter()
+        self.num_asked = self.num_allowed = 0
         with contextlib.suppress(OSError):  # a death is told below
             self.connection.send(order)
         ready = self._answer(seconds)
         assert isinstance(ready, Ready), "a child says first that it is ready"
         self.start_seconds = time.perf_counter() - begun
 
-    def ask(self, seconds: float | None) -> EpochReport | End:
-        """Let the function go on to its next report, or end.
+    def ask(self, seconds: float | None, ahead: int = 0) -> EpochReport | End:
+        """Let the function go on to its next report, or end; and `ahead` reports beyond.
 
         Raises:
             ProcessError: the child has died; or it had said nothing for so long, and was ended.
         """
-        with contextlib.suppress(OSError):
-            self.connection.send(True)
+        self.num_asked += 1
+        if self.num_allowed <= self.num_asked + ahead // 2:
+            self._allow(self.num_asked + ahead)
         answer = self._answer(seconds)
         assert not isinstance(answer, Ready), "said once, at the start"
         if isinstance(answer, End):
@@ -130,12 +136,20 @@ class Child:
             self.is_kept = self.is_kept and answer.failure is None
         return answer
 
+    def _allow(self, num_reports: int) -> None:
+        """So many in all; a word for each report would cost more than the report."""
+        more = num_reports - self.num_allowed
+        if more > 0:
+            self.num_allowed = num_reports
+            with contextlib.suppress(OSError):
+                self.connection.send(more)
+
     def leave(self) -> End | None:
         """Make the function leave `report`; then it waits for the next order, or it ends."""
         end = None
         if self.is_running and self.is_alive:
             with contextlib.suppress(OSError, EOFError):
-                self.connection.send(False)
+                self.connection.send(0)
                 end = self._last_words()
         self.is_running = False
         if end is not None and end.failure is not None:
@@ -233,7 +247,7 @@ def start_child(order: Order, seconds: float | None, *, isolate: bool = True) ->
 
 def preload_of(function: object) -> tuple[str, ...]:
     """Modules, none of the user's, that its server imports beforehand."""
-    return (PICKLED,) if isinstance(function, bytes) else ()
+    return (PICKLED,) if isinstance(function, Handed) else ()
 
 
 class Server:

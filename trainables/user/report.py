@@ -1,7 +1,7 @@
 """What may a user's training loop report, and how does it take turns with us?
 
 `report(...)` checks what it is given where it is given, hands it over, and returns when the next
-epoch is asked for: exactly one epoch is in flight.
+one may be made: at once, but where a training is to pause.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import functools
 import io
 import math
 import pickle
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,6 +56,7 @@ class Report:
         self._confirms = confirms
         self._knows_needs_test = False
         self._is_state_checked = False
+        self._returned_at = time.perf_counter()
 
     @property
     def epoch(self) -> int:
@@ -80,7 +82,7 @@ class Report:
         state: dict[str, Any] | None = None,
         **metrics: float | None,
     ) -> None:
-        """End an epoch; returns when the next one is asked for.
+        """End an epoch; returns at once, but where the training is to pause there.
 
         Accuracies lie in [0, 1], higher is better. A loss or an objective that is not finite
         ends the training as diverged. What the search ranks by (`objective=`, val_accuracy unless
@@ -97,6 +99,7 @@ class Report:
         Raises:
             TypeError, ValueError: an argument that is not allowed, or one epoch too many.
         """
+        seconds = time.perf_counter() - self._returned_at
         if self._turns.is_over:
             raise Abandoned
         correct_N = _correct(test_correct)
@@ -111,6 +114,7 @@ class Report:
             test_correct=None if correct_N is None else np.packbits(correct_N).tobytes(),
             state=None if state is None else self._serialize(state),
             metrics=_named(metrics, objective),
+            seconds=seconds,
         )
         if checked.value(objective) is None:
             given = [n for n in ("val_accuracy", "val_loss") if checked.value(n) is not None]
@@ -118,7 +122,11 @@ class Report:
         self._check_epoch(checked)
         self.report += 1
         self._turns.tell(checked)
+        if not checked.is_finite(objective):  # diverged: nobody asks for more
+            self._turns.is_over = True
+            raise Abandoned
         self._turns.wait()
+        self._returned_at = time.perf_counter()
 
     def _check_epoch(self, checked: EpochReport) -> None:
         if self.report == self._num_reports:

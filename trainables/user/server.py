@@ -10,10 +10,8 @@ import atexit
 import contextlib
 import ctypes
 import faulthandler
-import functools
 import importlib
 import os
-import pickle
 import random
 import select
 import signal
@@ -35,6 +33,7 @@ from trainables.failures import lasting
 from trainables.training import hardware
 from trainables.user import extra_arguments
 from trainables.user.answers import Abandoned, End, EpochReport, Failure, Ready, Turns
+from trainables.user.handed import Handed, load
 from trainables.user.process import STATUS, Order
 from trainables.user.report import Report, load_state
 
@@ -102,9 +101,11 @@ def _live(connection: Connection) -> None:
     faulthandler.enable()
     while True:
         try:
-            order: Order = connection.recv()
+            order = connection.recv()
         except (EOFError, OSError):
             return
+        if not isinstance(order, Order):  # meant for a function that had ended
+            continue
         if order.log is not None:
             _write_to(Path(order.log), order)
         sys.path[:] = order.path
@@ -115,7 +116,7 @@ def _write_to(path: Path, order: Order) -> None:
     """Everything that is printed from now on, by whatever library."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
-    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
     for stream in (1, 2):
         os.dup2(number, stream)
     os.close(number)
@@ -140,6 +141,7 @@ class Line:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.is_over = False
+        self.num_allowed = 0  # reports that may be made without another word
 
     def tell(self, answer: EpochReport | End | Ready) -> None:
         """Answer what was asked."""
@@ -147,14 +149,17 @@ class Line:
             self.connection.send(answer)
 
     def wait(self) -> None:
-        """Until the next report is asked for."""
-        if not self.is_over:
-            try:
-                self.is_over = not self.connection.recv()
-            except (EOFError, OSError):
-                self.is_over = True
+        """Until the next report may be made; what was said meanwhile is heard."""
+        try:
+            while not self.is_over and (not self.num_allowed or self.connection.poll()):
+                more = self.connection.recv()
+                self.num_allowed += more
+                self.is_over = more == 0
+        except (EOFError, OSError):
+            self.is_over = True
         if self.is_over:
             raise Abandoned
+        self.num_allowed -= 1
 
 
 def run(order: Order, turns: Turns) -> None:
@@ -194,21 +199,14 @@ def run(order: Order, turns: Turns) -> None:
     turns.tell(End(failure=failure, hardware=hardware(torch.device(order.device))))
 
 
-def load_function(function: str | bytes | Callable[..., object]) -> Callable[..., object]:
-    """The function that is named, pickled or given."""
-    if isinstance(function, bytes):
-        return _unpickle(function)
+def load_function(function: str | Handed | Callable[..., object]) -> Callable[..., object]:
+    """The function that is named, handed over or given."""
+    if isinstance(function, Handed):
+        return load(function)
     if not isinstance(function, str):
         return function
     allow_import(function)  # whoever sent the order has asked: see UserTraining
     return import_callable(function)
-
-
-@functools.lru_cache(maxsize=1)
-def _unpickle(function: bytes) -> Callable[..., object]:
-    """Once per process, so that what a function keeps (its data) stays."""
-    loaded: Callable[..., object] = pickle.loads(function)
-    return loaded
 
 
 def describe(error: BaseException) -> Failure:

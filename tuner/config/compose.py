@@ -7,6 +7,7 @@ is one line. Neither torch nor ray is imported here.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -54,6 +55,7 @@ DESTINATIONS = {
     key: KEYS[key].default
     for key in ("cluster.address", "cluster.auth", "tracking.uri", "tracking.entity")
 }
+NUMBER = RANGE_KEYS["value"]._replace(optional=False)
 # Keys that a user's own file of this kind may not set.
 NOT_IN_FILE = {
     "workload": ("workload", "preset", "space", "resume", *DESTINATIONS),
@@ -159,7 +161,7 @@ def _recipe_params(
     for key, value in values.items():
         name = key.partition(".")[2]
         if known is None or name in known:
-            params[name] = convert(key, RANGE_KEYS["value"], value)
+            params[name] = convert(key, NUMBER, value)
         elif key in asked or "recipe.family" not in asked:
             keys = [*KEYS, *(f"recipe.{param}" for param in known)]
             raise ConfigError(f"unknown key {key!r}{nearest(key, keys)}")
@@ -228,7 +230,8 @@ def find_spaces(
     options = SPACES | {arm.name: arm for arm in _arms(preset)}
     spaces = []
     for name in names:
-        path = Path(name) if name.endswith(SPACE_FILES) else files.get(name)
+        is_file = name.endswith(SPACE_FILES)
+        path = Path(os.path.expanduser(name)) if is_file else files.get(name)
         if path is None:
             _check_known("space", name, [*options, *files])
         spaces.append(options[name] if path is None else load_space(path, trainer))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -47,11 +48,22 @@ TRACKERS = {
     "tensorboard": ("tensorboardX", "tuner.recording.trackers:_Tensorboard"),
 }
 MAX_LENGTH = 100  # characters of a value in a message
+ENDLESS = re.compile(r"(\S{100})\S{300,}(\S{100})")  # longer than a path is
+MAX_BITS = 2048  # of a whole number; Python refuses to write one of 4,300 digits as text
 YES, NO = ("true", "yes", "on", "y", "1"), ("false", "no", "off", "n", "0")
 
 
 class ConfigError(ValueError):
-    """A mistake in the user's input; its text is one line: what, where, what is allowed."""
+    """A mistake in the user's input; its text is one line: what, where, what is allowed.
+
+    Whatever a name in it holds, the line ends, is printable, and leaves out the middle of what
+    nobody would read.
+    """
+
+    def __init__(self, text: str) -> None:
+        line = re.sub(r"\s*\n\s*", " ", text)
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+        super().__init__(ENDLESS.sub(r"\1...\2", line))
 
 
 @contextlib.contextmanager
@@ -63,6 +75,16 @@ def refusing(
         yield
     except kinds as error:
         raise ConfigError(f"{where}{error}") from None
+
+
+@contextlib.contextmanager
+def refusing_paths() -> Iterator[None]:
+    """Makes a ConfigError of a path that the system refuses: too long, no permission."""
+    try:
+        yield
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise ConfigError(f"{where}{error.strerror or error}") from None
 
 
 class Allowed(NamedTuple):
@@ -470,12 +492,35 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield SHORTHANDS.get(key, key), value
 
 
+def check_text(what: str, text: object) -> None:
+    """Raise ConfigError for a text that no file, table or other process can hold.
+
+    Args:
+        what: it is, as in key=value. text: anything that is no text is none of this.
+    """
+    if isinstance(text, str) and ("\0" in text or not _is_unicode(text)):
+        raise ConfigError(f"{what}={ascii(text)[:MAX_LENGTH]}: is no UTF-8 text; rename it")
+
+
+def _is_unicode(text: str) -> bool:
+    """False of a file name in another encoding, whose bytes Python hides in its text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def convert(name: str, key: Key, value: Any) -> Any:
     """The value as the key's type, from what was typed, given in Python or read from YAML."""
     if value is None and key.optional:
         return None
     if value == "" and "str" in key.kind:
         raise ConfigError(f"{name}=: may not be empty")
+    for text in value if isinstance(value, list | tuple) else [value]:
+        check_text(name, text)
+    if key.unit == "path" and isinstance(value, str | os.PathLike):
+        value = os.path.expanduser(str(value))  # no shell does, after an equals sign
     if YES[0] in key.allowed.names and str(value).lower() in (*YES, *NO):
         value = YES[0] if str(value).lower() in YES else NO[0]
     try:
@@ -501,6 +546,8 @@ def _converted(kind: str, value: Any) -> Any:
         return str(value)
     if isinstance(value, bool) or (kind == "int" and isinstance(value, float)):
         raise TypeError
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise OverflowError
     if kind == "Interval":
         return tidy_interval(read_interval(value))
     return int(value) if kind == "int" else float(value)
@@ -517,7 +564,8 @@ def check_value(name: str, value: Any) -> None:
 def _nearest(key: Key, value: Any) -> str:
     names = YES[:1] + NO[:1] if key.kind == "bool" else key.allowed.names
     items = value if isinstance(value, list | tuple) else [value]
-    hints = (nearest(str(item), names) for item in items if item not in names)
+    texts = (item for item in items if isinstance(item, str) and item not in names)
+    hints = (nearest(text, names) for text in texts)
     return next(filter(None, hints), "")
 
 
@@ -527,6 +575,8 @@ def show(value: Any) -> str:
 
     if isinstance(value, list | tuple):
         value = f"[{','.join(map(show, value))}]"
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        value = f"a number of {value.bit_length():,} bits"
     text = "null" if value is None else redact(" ".join(str(value).split()))
     text = text.lower() if isinstance(value, bool) else text
     text = text if text.isprintable() else ascii(text)

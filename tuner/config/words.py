@@ -7,6 +7,7 @@ text is a number is up to the key (schema.py). Nothing in a value is looked up o
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 
 from tuner.config.schema import KEYS, ConfigError, show
@@ -14,6 +15,7 @@ from tuner.config.schema import KEYS, ConfigError, show
 Value = str | list[str] | None
 QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 ITEM = rf"""\s*(?:{QUOTED})\s*|(?:[^,'"\[\]{{}}\\]|\\.)+"""
+PLAIN = re.compile(r"[\w./:~@%+-]+")  # an item that needs no quotes
 LIST = re.compile(rf"\[(?:(?:{ITEM})(?:,(?:{ITEM}))*)?\]", re.DOTALL)
 
 
@@ -66,4 +68,30 @@ def _unquoted(text: str) -> str:
     if not _is_quoted(text):
         return re.sub(r"\\([,=\[\]{}():\\ ])", r"\1", text)
     quote = text[0]
-    return re.sub(rf"(\\+)({quote}|$)", lambda m: m[1][: len(m[1]) // 2] + m[2], text[1:-1])
+    return re.sub(rf"(\\+)({quote}|\Z)", lambda m: m[1][: len(m[1]) // 2] + m[2], text[1:-1])
+
+
+def write_word(key: str, value: Value) -> str:
+    """The word that `parse_words` reads as this value of this key; a shell needs quotes besides.
+
+    Example: `name=a b`, `space=[poly,'two words, and a comma.yaml']`, `name='null'`.
+    """
+    if isinstance(value, list):
+        items = (item if PLAIN.fullmatch(item) else _quoted(item) for item in value)
+        return f"{key}=[{','.join(items)}]"
+    word = f"{key}={'null' if value is None else value}"
+    try:
+        return word if parse_words([word]) == {key: value} else f"{key}={_quoted(str(value))}"
+    except ConfigError:
+        return f"{key}={_quoted(str(value))}"
+
+
+def _quoted(text: str) -> str:
+    """The text in quotes: a backslash before one protects it, and is itself doubled there."""
+    inner = re.sub(r"(\\*)('|\Z)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), text)
+    return f"'{inner}'"
+
+
+def shell_word(key: str, value: Value) -> str:
+    """As `write_word`, ready to be pasted into a shell."""
+    return shlex.quote(write_word(key, value))

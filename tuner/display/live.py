@@ -238,6 +238,7 @@ class NotebookDisplay(Display):
     """One line in a notebook's cell, redrawn at most twice a second; messages follow below it."""
 
     handle: Any = None  # IPython's, of the line
+    last_words = ""
     drawn_at = -math.inf  # by the clock of time.monotonic
 
     def start(self) -> None:
@@ -254,6 +255,10 @@ class NotebookDisplay(Display):
     def say(self, text: str) -> None:
         """Print it below."""
         print(text, flush=True)
+
+    def notice(self, text: str) -> None:
+        """In the line, when it moves next: a cell does not show what goes past all buffers."""
+        self.last_words, self.drawn_at = text, -math.inf
 
     def epoch_ended(self, trial: TrialConfig, record: EpochRecord) -> None:
         """Move the line."""
@@ -287,6 +292,8 @@ class NotebookDisplay(Display):
             parts.append(f"best {best} ({name})")
         if is_over:
             parts[1] = describe_seconds(time.monotonic() - self.begun)
+        elif self.last_words:
+            parts.append(self.last_words)
         return {"text/plain": "; ".join(parts)}
 
 

@@ -38,8 +38,12 @@ def describe_seconds(seconds: float) -> str:
 
 
 def describe_path(path: Path) -> str:
-    """Relative to the working directory where it lies below."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    """Relative to the working directory where it lies below, and never what a command reads else.
+
+    `-x` would be an option, `~x` a home folder, and `out=x` a key.
+    """
+    text = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    return f"./{text}" if text.startswith(("-", "~")) or "=" in text.partition("/")[0] else text
 
 
 def say_at_once(text: str) -> None:

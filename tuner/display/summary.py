@@ -21,10 +21,12 @@ from search_spaces.space import is_baseline
 from search_spaces.trial import Role, TrialConfig
 from tuner.config.compose import DESTINATIONS
 from tuner.config.schema import NAMED
+from tuner.config.words import write_word
 from tuner.display.phrases import describe_params, describe_path, stage_lines
 from tuner.plan.usercode import MAIN
 
 PROGRAM, API = "python -m tuner.run", "tuner.search"
+IN_PYTHON = (*NAMED, "trainable")  # keys that name code of the user's
 
 
 def print_summary(run_dir: Path) -> None:
@@ -146,13 +148,23 @@ def resume_command(
     searched = [space for space in manifest["spaces"] if not is_baseline(space.get("name", ""))]
     has_families = any(is_import_path(space["family"]) for space in searched)
     if program == API or str(words.get("trainable")).startswith(f"{MAIN}:"):
-        space = ", space=..." if has_families else ""
-        more = "".join(f", {key}={value!r}" for key, value in keys.items())
-        more += f", settings={places!r}" if places else ""
-        return f"{API}(resume={where!r}{space}, trainable=...{more})"
-    line = [*program.split(), *(f"{key}={value}" for key, value in words.items())]
+        told = [f"resume={where!r}", *(["space=..."] if has_families else [])]
+        told += [f"{key}={_in_python(words[key])}" for key in words if key in IN_PYTHON]
+        dotted = {key: value for key, value in words.items() if "." in key}
+        told += [f"settings={dotted}"] if dotted else []
+        told += [f"{key}={value!r}" for key, value in keys.items()]
+        return f"{API}({', '.join(told)})"
+    line = [*program.split(), *(write_word(key, value) for key, value in words.items())]
     line += _space_words(manifest) if has_families else []
-    return shlex.join([*line, *(f"{key}={value}" for key, value in keys.items())])
+    return shlex.join([*line, *(write_word(key, value) for key, value in keys.items())])
+
+
+def _in_python(value: str) -> str:
+    """A function of the script or notebook by its name there; what has none is left open."""
+    module, _, name = value.partition(":")
+    if module != MAIN:
+        return repr(value)
+    return name if name.isidentifier() else "..."
 
 
 def _space_words(manifest: Mapping[str, Any]) -> list[str]:
@@ -163,7 +175,7 @@ def _space_words(manifest: Mapping[str, Any]) -> list[str]:
         typed = manifest["command"].split()
     folder = typed.index("--config-dir") if "--config-dir" in typed else len(typed)
     named = [word for word in typed if word.startswith("space=")][-1:]
-    named = named or [f"space=[{','.join(manifest['config']['space'])}]"]
+    named = named or [write_word("space", manifest["config"]["space"])]
     return [*named, *typed[folder : folder + 2]]
 
 

@@ -117,6 +117,7 @@ def _take(words: list[str], option: str) -> tuple[list[str], str | None]:
             value = value if equals else next(queue, "")
             if re.match(r"$|-|[\w.]+=", value):  # forgotten: the next option or key=value
                 raise ConfigError(f"{option} needs a folder")
+            value = os.path.expanduser(value)
         else:
             rest.append(word)
     return rest, value

@@ -63,7 +63,7 @@ def write_workload(run_dir: Path, directory: Path) -> Path:
     path = directory / "workload" / f"{name.removesuffix('_measured')}_measured.yaml"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(head + write_yaml(settings))
+        path.write_text(head + write_yaml(settings), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"--write {directory}: {error.strerror}") from None
     return path

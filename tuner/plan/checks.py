@@ -22,7 +22,17 @@ from trainables import DATASETS, MEASUREMENTS, MODELS, OPTIMIZERS, SOLVERS
 from trainables.data.sources import SourceInfo, describe, describe_function
 from trainables.functions.benchmark import FUNCTIONS
 from tuner.config.effects import check_effects, check_trackers
-from tuner.config.schema import KEYS, Config, ConfigError, check_value, refusing, value_of
+from tuner.config.schema import (
+    KEYS,
+    Config,
+    ConfigError,
+    check_text,
+    check_value,
+    refusing,
+    value_of,
+)
+from tuner.config.words import shell_word
+from tuner.plan.host import PLACES, WISHES, find_ray_folder
 from tuner.plan.usercode import check_trainable, code_digest
 
 ANSWER_SECONDS = 8.0  # of a cluster's head
@@ -46,7 +56,10 @@ def check_surroundings(config: Config, run_dir: Path | None) -> None:
     """
     if config.cluster.address is not None:
         check_address(config.cluster.address, is_open_allowed=config.cluster.auth == "disabled")
+    else:
+        find_ray_folder()
     folder = run_dir or Path(config.runs_dir)
+    check_text("runs_dir", str(folder.absolute()))
     probe = folder / f".probe-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,8 +69,8 @@ def check_surroundings(config: Config, run_dir: Path | None) -> None:
         raise ConfigError(f"runs_dir={folder}: not writable: {error.strerror}") from None
     if run_dir is None and config.name is not None and (folder / config.name).exists():
         raise ConfigError(
-            f"name={config.name}: this run exists; use resume={folder / config.name} "
-            "or another name"
+            f"name={config.name}: this run exists; use "
+            f"{shell_word('resume', str(folder / config.name))} or another name"
         )
 
 
@@ -67,7 +80,8 @@ def check_address(address: str, *, is_open_allowed: bool = False) -> None:
     is_open_allowed: it need not ask; on this machine's loopback it never need.
     """
     if address == "auto":
-        note = Path("/tmp/ray/ray_current_cluster")  # left there by `ray start`
+        places = filter(None, map(os.environ.get, WISHES))
+        note = Path(next(places, PLACES[0])) / "ray" / "ray_current_cluster"  # of `ray start`
         address = os.environ.get("RAY_ADDRESS") or (note.read_text() if note.exists() else "")
         if not address:
             raise ConfigError("cluster.address=auto: no running Ray cluster found on this machine")
@@ -88,8 +102,9 @@ def check_address(address: str, *, is_open_allowed: bool = False) -> None:
         raise ConfigError(f"cluster.address={address}: does not answer ({error})") from None
     import grpc
 
-    # ray.init would wait without end for a port that accepts and stays silent.
-    with grpc.insecure_channel(address) as channel:
+    # ray.init would wait without end for a port that accepts and stays silent. As Ray does, past
+    # any proxy.
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=ANSWER_SECONDS)
         except grpc.FutureTimeoutError:

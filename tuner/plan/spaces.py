@@ -65,7 +65,10 @@ def make_baseline(config: Config, delta_ref: float) -> SearchSpace:
     known = family if isinstance(family, Family) else Family(curve=family, source="")
     values = {"split": 1.0, **({} if is_tuned else {"delta0": delta_ref, **known.recipe})}
     values |= recipe.params
-    ranges = {name: Range(value=value) for name, value in values.items()}
+    ranges = {}
+    for name, value in values.items():
+        with refusing(f"recipe.{name}={value}: "):
+            ranges[name] = Range(value=value)
     if is_tuned:
         if config.search.sampler == "grid":
             raise ConfigError("baseline=tuned: needs another search.sampler than grid")

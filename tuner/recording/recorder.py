@@ -132,9 +132,10 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         state = self._state(trial)
         state.attempt, state.host = max(state.attempt, result["attempt"]), result["host"]
         state.spent["wall_seconds"] = result["wall_seconds"]
-        for fields in result["records"]:
-            record = EpochRecord(**fields)
-            self.store.add_epoch(epoch_row(self.store.run_id, trial, result["attempt"], record))
+        records = [EpochRecord(**fields) for fields in result["records"]]
+        run_id, attempt = self.store.run_id, result["attempt"]
+        self.store.add_epochs([epoch_row(run_id, trial, attempt, record) for record in records])
+        for record in records:
             state.epochs_done = record.epoch
             self._show("epoch_ended", trial, record)
         if result["shared_samples"] and trial.trial_key not in self.shared_samples:

@@ -125,7 +125,8 @@ class Tracker:
     def _run(self) -> None:
         try:
             self.log.parent.mkdir(exist_ok=True)
-            with self.log.open("w") as log, self._start(log) as process:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+            with open(os.open(self.log, flags, 0o666), "w") as log, self._start(log) as process:
                 assert process.stdin is not None, "it is a pipe"
                 with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
                     pipe.write(json.dumps(asdict(self.to)) + "\n")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,7 @@ from tuner.plan.plan import Plan
 from tuner.plan.usercode import changed_parts, code_folder, code_parts
 from tuner.recording.recorder import LOGS, Recorder
 from tuner.session.cluster import Slots
-from tuner.version import git_state, revision
-
-PACKAGES = (
-    *("gradtune", "torch", "torchvision", "ray", "optuna", "pyarrow", "PyYAML", "numpy", "scipy"),
-)
+from tuner.version import changed_versions, git_state, revision, versions
 
 
 def begin(plan: Plan, slots: Slots, command: str, run_dir: Path) -> tuple[Campaign, Recorder]:
@@ -75,6 +71,7 @@ def take_up(plan: Plan, slots: Slots, run_dir: Path) -> tuple[Campaign, Recorder
         config=plain(plan.config),
         looked=looked,
         code_changes=_code_changes(plan.config, before),
+        version_changes=_version_changes(before),
     )
     recorder = Recorder(store, display)
     recorder.remember(rows, before.get("shared_samples", 0))
@@ -91,6 +88,17 @@ def _code_changes(config: Config, manifest: Mapping[str, Any]) -> list[dict[str,
         return before
     now = {"at": datetime.now(UTC).isoformat(), "files": files, "code": code_parts(config)}
     return [*before, now]
+
+
+def _version_changes(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every time that the run went on with other versions; what is new is told."""
+    before = list(manifest.get("version_changes") or [])
+    changes = changed_versions(manifest)
+    if not changes:
+        return before
+    listed = ", ".join(f"{name} {then} -> {now}" for name, (then, now) in changes.items())
+    print(f"note: not as when the run began or last went on: {listed}", file=sys.stderr)
+    return [*before, {"at": datetime.now(UTC).isoformat(), "versions": changes}]
 
 
 def has_looked(plan: Plan, manifest: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> bool:
@@ -121,7 +129,7 @@ def make_manifest(plan: Plan, slots: Slots, command: str) -> dict[str, Any]:
         "config": plain(plan.config),
         "looked": plan.config.confirm.until == "decided",
         "slots": asdict(slots),
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "versions": versions(),
         "git": revision(),
         "code": describe_code(plan.config),
         "hardware": {"machine": platform.machine(), "cpus": os.cpu_count(), **gpus},

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from tuner.config.schema import Config, ConfigError
+from tuner.plan.host import num_cpus, settle_home, settle_temporary, settle_token
 from tuner.plan.plan import Plan
 
 # Quiet Tune, our own signals, no worker before it is needed; token authentication always.
+TOKEN = "token"
 ENVIRONMENT = {
-    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_MODE": TOKEN,
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -31,6 +33,7 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 NUM_STARTS = 3
+BUSY_LOAD = 3.0  # processes that want to run, for each CPU
 MAX_PAUSE_SECONDS = 2.0  # between them, at random
 JOIN_SECONDS = 22.0  # ray.init itself may wait for minutes
 JOIN_HINT = "every node and the driver need RAY_AUTH_MODE=token and the same ~/.ray/auth_token"
@@ -71,25 +74,39 @@ def check_ray() -> None:
         raise ConfigError("Ray is already running in this process: call ray.shutdown() first")
 
 
-def set_environment(auth: str = "token") -> None:
+def set_environment(auth: str = TOKEN, *, is_own: bool = False) -> None:
     """Must come before the first import of ray, in any thread: ray reads its variables once.
 
     A driver that imported it earlier has no token, and its own cluster turns it away.
 
+    RAY_AUTH_MODE=disabled of the environment is no consent, for it outlives what it was set for.
+
     Args:
-        auth: disabled = the user has accepted a cluster that asks for no token; a variable of the
-            environment alone is no consent, for it outlives what it was set for.
+        auth: disabled = the user has accepted a cluster that asks for no token.
+        is_own: the cluster is to be one of our own, which never does without its token: whoever
+            reaches its ports could run code here.
+
+    Raises:
+        ConfigError: ray was imported with a mode that is not followed.
     """
-    if auth == "disabled" or os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
+    mode = os.environ.get("RAY_AUTH_MODE", TOKEN)
+    if not is_own and auth == "disabled":
         os.environ["RAY_AUTH_MODE"] = auth
+    elif mode.lower() == "disabled" or (is_own and mode.lower() != TOKEN):
+        if "ray" in sys.modules:  # which has read it
+            raise ConfigError(f"RAY_AUTH_MODE={mode}: unset it and restart Python")
+        why = "a run's own cluster asks for its token" if is_own else "cluster.auth=disabled is"
+        print(f"note: RAY_AUTH_MODE={mode}: not followed, {why}", file=sys.stderr)
+        os.environ["RAY_AUTH_MODE"] = TOKEN
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    settle_home()
     # In a notebook Ray and tqdm ask for widgets, which nobody uses here.
     logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message="IProgress not found")
 
 
-def start(address: str | None, auth: str = "token") -> None:
+def start(address: str | None, auth: str = TOKEN) -> None:
     """Start Ray on this machine, or join the cluster whose head is at `address`.
 
     auth: see `set_environment`.
@@ -99,13 +116,15 @@ def start(address: str | None, auth: str = "token") -> None:
     Raises:
         ConfigError: the cluster does not let us in.
     """
-    set_environment(auth)
+    set_environment(auth, is_own=address is None)
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address is None:
+        folder = settle_temporary()
+        settle_token(folder)
         keep_token()
-        _start_here(options)
+        _start_here(options | {"num_cpus": num_cpus(), "_temp_dir": str(folder)})
         return
     watchdog = threading.Timer(JOIN_SECONDS, _give_up, [address])
     watchdog.daemon = True
@@ -160,11 +179,19 @@ def _start_here(options: dict[str, Any]) -> None:
             ray.shutdown()
             if attempt + 1 == NUM_STARTS:
                 raise ConfigError(
-                    f"Ray did not start on this machine: {_first_line(error)}"
+                    f"Ray did not start on this machine: {_first_line(error)}{_busy()}"
                 ) from None
             time.sleep(random.uniform(0.0, MAX_PAUSE_SECONDS))
         else:
             return
+
+
+def _busy() -> str:
+    """The likely cause where much more wants to run here than can; Ray gives itself 30 s."""
+    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    if load < BUSY_LOAD * cpus:
+        return ""
+    return f" (load {load:.0f} on {cpus} CPUs: start again when less runs on this machine)"
 
 
 def _first_line(error: Exception) -> str:

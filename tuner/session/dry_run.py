@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from tuner.campaign.campaign import Campaign
 from tuner.campaign.forecast import Forecast
 from tuner.config.schema import ConfigError
 from tuner.display.phrases import describe_params, describe_seconds, stage_lines
+from tuner.plan.host import num_cpus
 from tuner.plan.plan import Plan
 from tuner.session.cluster import settle
 
@@ -80,7 +80,7 @@ def print_plan(plan: Plan) -> None:
             console.print(f"  {line}")
     seconds, num_timed, start_seconds = _time_one_training(plan, device)
     seconds += start_seconds
-    fits = max(1, int((os.cpu_count() or 1) / config.resources.cpus_per_trial))
+    fits = max(1, int(num_cpus() / config.resources.cpus_per_trial))
     workers = min(fits, config.max_concurrent or fits)
     spent = _wall_seconds(plan, seconds, num_shared, devices)
     in_all = sum(spent.values())

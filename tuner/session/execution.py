@@ -49,6 +49,8 @@ def execute(
     Raises:
         ConfigError: the cluster cannot be used like this; nothing has been written.
     """
+    if resume is not None:
+        _mend(resume)
     if resume is not None and _is_finished(plan, resume):
         from tuner.display.summary import print_summary
 
@@ -57,16 +59,17 @@ def execute(
         return OK
     if plan.config.display != "none":
         print("starting Ray ...", flush=True)
-    cluster.set_environment(plan.config.cluster.auth)
+    address, auth = plan.config.cluster.address, plan.config.cluster.auth
+    cluster.set_environment(auth, is_own=address is None)
     helper = threading.Thread(target=lambda: [*map(importlib.import_module, HEAVY)], daemon=True)
     helper.start()
-    cluster.start(plan.config.cluster.address, plan.config.cluster.auth)
+    cluster.start(address, auth)
     helper.join()
-    from tuner.display.summary import print_summary
+    from tuner.display.summary import API, print_summary
     from tuner.session.books import begin, take_up
     from tuner.session.session import Session
 
-    interrupts = Interrupts()
+    interrupts = Interrupts(may_exit=program != API)
     interrupts.install()
     try:
         _tell_parcel(plan)
@@ -91,8 +94,29 @@ def execute(
     finally:
         import ray
 
+        interrupts.is_closing = False
         ray.shutdown()
         interrupts.restore()
+
+
+def _mend(run_dir: Path) -> None:
+    """Damaged records cost what is damaged, and nothing else; each is told in a line.
+
+    Raises:
+        ConfigError: they cannot be mended.
+    """
+    from results.records.audit import audit
+    from results.records.repair import repair
+
+    found = audit(run_dir, with_states=False)  # a worker looks at these when it takes them up
+    if not found.problems:
+        return
+    try:
+        mended = repair(run_dir, with_states=False)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"resume={run_dir}: {error}") from None
+    for line in filter(None, [*mended, audit(run_dir, with_states=False).lost]):
+        print(f"note: {line}", file=sys.stderr, flush=True)
 
 
 def _tell_parcel(plan: Plan) -> None:

@@ -22,9 +22,15 @@ class Interrupts:
     A signal to the whole process group (timeout, systemd, SLURM) also ends Ray's processes, and
     Tune's loop, or Ray's shutdown after it, then waits for them without end: `leave` is called
     when all has not stopped soon. `notice` tells the person, out of the signal's handler.
+
+    Args:
+        may_exit: the process is ours to end. In that of a script or notebook the second signal is
+            a KeyboardInterrupt, and so is what has not stopped soon; while the books are closed
+            no signal is heard.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_exit: bool = True) -> None:
+        self.may_exit, self.is_closing = may_exit, False
         self.received: int | None = None
         self.notice: Callable[[str], None] = say_at_once
         self.before: dict[int, Any] = {}
@@ -45,16 +51,19 @@ class Interrupts:
         for number, handler in self.before.items():
             signal.signal(number, handler or signal.SIG_DFL)
 
-    def loop_ended(self, *, may_exit: bool) -> None:
-        """Tune's loop has stopped: from now on only Ray's shutdown may be waited for in vain.
-
-        `may_exit`: the process is ours to end; a notebook's is not.
-        """
-        self.leave = None
+    def loop_ended(self) -> None:
+        """Tune's loop has stopped: from now on only Ray's shutdown may be waited for in vain."""
+        self.leave, self.is_closing = None, True
         if self.watchdog is not None:
             self.watchdog.cancel()
-            if may_exit:
+            if self.may_exit:
                 self._watch(lambda: os._exit(self.exit_code))
+
+    def repeat(self) -> None:
+        """As if the person had pressed again; from another thread."""
+        main = threading.main_thread().ident
+        if main is not None:
+            signal.pthread_kill(main, signal.SIGINT)
 
     def _watch(self, leave: Callable[[], None]) -> None:
         self.watchdog = threading.Timer(PATIENCE_SECONDS, leave)
@@ -68,8 +77,12 @@ class Interrupts:
         return 128 + self.received
 
     def _handle(self, number: int, frame: Any) -> None:
-        if self.received is not None:
+        if self.received is not None and self.may_exit:
             os._exit(128 + number)
+        if self.received is not None:
+            if self.is_closing:
+                return
+            raise KeyboardInterrupt
         self.received = number
         if self.leave is not None:
             self._watch(self.leave)

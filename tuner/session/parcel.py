@@ -47,7 +47,8 @@ def check_parcel(name: str, function: Callable[..., object]) -> str:
     listed = ", ".join(f"{variable} {_told(sizes[variable])}" for variable in largest)
     return (
         f"note: {name} refers to {_told(sum(sizes.values()))} ({listed}), copied once to Ray and "
-        "from there to each training; data that the function loads itself is not copied"
+        "once to each worker, whose trainings share arrays and tensors until they change them; "
+        "data that the function loads itself is not copied"
     )
 
 

@@ -6,6 +6,7 @@ manifest.json and config.yaml, never from a pickle, and refuses to become anothe
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,14 @@ from typing import Any
 
 from results.records.lock import lock_holder
 from results.records.redaction import is_redacted
-from results.records.segments import DamagedFile, check_links, read_manifest
+from results.records.segments import (
+    CONFIG_NAME,
+    MANIFEST_NAME,
+    DamagedFile,
+    read_config,
+    read_manifest,
+    refuse_links,
+)
 from search_spaces import SPACES
 from search_spaces.space import SearchSpace
 from search_spaces.trial import Recipe
@@ -25,6 +33,7 @@ from tuner.config.schema import (
     Config,
     ConfigError,
     check_value,
+    convert,
     plain,
     refusing,
     show,
@@ -35,7 +44,9 @@ from tuner.config.yamltext import read_yaml
 from tuner.plan.checks import check_confirm, check_hours, describe_data
 from tuner.plan.imports import check_stored_names
 from tuner.plan.plan import Plan
+from tuner.plan.recipe import make_recipe, make_trial
 from tuner.plan.usercode import changed_parts, check_trainable, code_parts
+from tuner.session.cluster import Slots
 
 # What may differ from the first part of the run; nothing here changes a trial.
 RESUMABLE = (
@@ -49,6 +60,15 @@ RESUMABLE = (
 )
 # Names that may be repeated, which allows their import, but not changed.
 REPEATABLE = (*(f"{key}.name" for key in NAMED), "trainable", "recipe.family")
+# What a manifest must tell for its run to go on.
+PLANNED = ("recipe", "spaces", "baseline", "delta_ref", "config", "slots")
+EXTENDED = ("trials", "search.hours", "confirm.seeds", "confirm.max_seeds", "confirm.hours")
+# What of its recipe follows from its configuration alone, in every version.
+TOLD_TWICE = (
+    *("workload", "dataset", "pool_examples", "train_examples", "num_classes", "model", "width"),
+    *("optimizer", "momentum", "nesterov", "weight_decay", "clip_norm", "label_smoothing"),
+    *("epochs", "warmup_epochs", "batch0", "batch_max", "trainer", "reports", "objective", "goal"),
+)
 
 
 def resume_run(
@@ -60,20 +80,23 @@ def resume_run(
     """The plan of an earlier run, with what was given now, and its folder.
 
     Args:
-        target: the run's folder, or its name in runs/.
+        target: the run's folder, or its name in runs_dir (as given now; default: runs).
         given: values by key; only RESUMABLE ones may differ from the run's.
         config_dir, function: see `compose`.
 
     Raises:
         ConfigError: no such run, or it cannot go on like this.
     """
-    run_dir = _find(target)
-    with refusing(f"resume={target}: ", (ValueError, OSError)):
-        check_links(run_dir)
+    target, given = convert("resume", KEYS["resume"], target), dict(given)
+    run_dir = _find(target, given.pop("runs_dir", None))
+    with refusing(f"resume={target}: "):
+        refuse_links(run_dir)
     try:
         stored, manifest = _load(run_dir)
+        _planned(stored, manifest)
     except (DamagedFile, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"resume={target}: unreadable run folder: {show(error)}") from None
+        cure = _cure(run_dir) if isinstance(error, DamagedFile) else ""
+        raise ConfigError(f"resume={target}: unreadable run folder: {show(error)}{cure}") from None
     holder = lock_holder(run_dir)
     if holder is not None and holder.alive:
         raise ConfigError(f"resume={target}: process {holder.pid} is still writing this run")
@@ -94,12 +117,12 @@ def _plan_of(
     function: Callable[..., object] | None,
 ) -> Plan:
     """What the folder says, with what was given now."""
+    recipe, spaces, baseline = _planned(stored, manifest)
     given = _given(stored, given)
     config = _changed(stored, given)
     check_stored_names(stored, manifest, given, _names_in_files(stored, given, config_dir))
     config.trainable_function = function
     check_trainable(config)
-    recipe = Recipe(**manifest["recipe"])
     _check_code(target, config, manifest)
     source = describe_data(config)
     if recipe.trainer == "user":  # whose data only the code knows
@@ -109,12 +132,10 @@ def _plan_of(
             f"resume={target}: the data changed (fingerprint {source.fingerprint[:12]}, "
             f"the run used {recipe.data_fingerprint[:12]})"
         )
-    spaces = tuple(SearchSpace.from_dict(space) for space in manifest["spaces"])
-    baseline = SearchSpace.from_dict(manifest["baseline"]) if manifest["baseline"] else None
     for arm in (*spaces, *([baseline] if baseline else [])):
         if not arm.name.isprintable():  # of a stranger's, for the terminal
             raise ConfigError(f"resume={target}: unreadable run folder: an arm is {arm.name!a}")
-    return Plan(
+    plan = Plan(
         config=config,
         recipe=replace(recipe, dataset_path=source.path),
         spaces=spaces,
@@ -122,6 +143,8 @@ def _plan_of(
         delta_ref=manifest["delta_ref"],
         source=source,
     )
+    _check_trainable(target, plan)
+    return plan
 
 
 def left_behind(config: Config, run_dir: Path) -> list[str]:
@@ -138,6 +161,27 @@ def left_behind(config: Config, run_dir: Path) -> list[str]:
     ]
 
 
+def _check_trainable(target: str, plan: Plan) -> None:
+    """What is planned can be trained: every arm has a schedule, in the middle of its ranges."""
+    config, recipe = plan.config, plan.recipe
+    told = make_recipe(config, plan.source)
+    odd = [name for name in TOLD_TWICE if getattr(recipe, name) != getattr(told, name)]
+    odd += ["precision"] if recipe.precision not in ("fp32", "bf16") else []
+    if odd:
+        which = ", ".join(f"recipe.{name}={show(getattr(recipe, name))}" for name in odd)
+        raise ConfigError(
+            f"resume={target}: {MANIFEST_NAME} says {which}, which is not what {CONFIG_NAME} says"
+        )
+    names = [space.name for space in plan.spaces]
+    if len({*names}) < len(names):
+        raise ConfigError(f"resume={target}: {MANIFEST_NAME} has two spaces of one name")
+    for space in (*plan.spaces, *([plan.baseline] if plan.baseline else [])):
+        middle = {name: axis.from_unit(0.5) for name, axis in space.ranges.items()}
+        kinds = (ValueError, TypeError, KeyError, ArithmeticError)
+        with refusing(f"resume={target}: {MANIFEST_NAME}: space {show(space.name)}: ", kinds):
+            _ = make_trial(config, recipe, space, middle).schedule
+
+
 def _check_code(target: str, config: Config, manifest: Mapping[str, Any]) -> None:
     """Other code than the run began with is used only when told to, once for each change."""
     changed = changed_parts(config, manifest)
@@ -149,23 +193,71 @@ def _check_code(target: str, config: Config, manifest: Mapping[str, Any]) -> Non
         )
 
 
-def _find(target: str) -> Path:
-    for candidate in (Path(target), Path("runs") / target):
-        if (candidate / "manifest.json").is_file():
+def _find(target: str, runs_dir: Any) -> Path:
+    """The run's folder: in the runs_dir that is named, or where the target says, or in runs/."""
+    place = convert("runs_dir", KEYS["runs_dir"], runs_dir or KEYS["runs_dir"].default)
+    places = [Path(target), Path(place) / target]
+    for candidate in reversed(places) if runs_dir else places:
+        if (candidate / MANIFEST_NAME).is_file():
             return candidate.resolve()
-    raise ConfigError(f"resume={target}: no run there (manifest.json is missing)")
+        if (candidate / CONFIG_NAME).is_file():
+            raise ConfigError(f"resume={target}: {MANIFEST_NAME} is missing{_cure(candidate)}")
+    raise ConfigError(
+        f"resume={show(target)}: no run there or in {show(place)} (manifest.json is missing)"
+    )
+
+
+def _planned(
+    stored: Config, manifest: Mapping[str, Any]
+) -> tuple[Recipe, tuple[SearchSpace, ...], SearchSpace | None]:
+    """What was planned: recipe, arms, baseline.
+
+    Raises:
+        DamagedFile: a field is not there, or not as a run writes it.
+    """
+    if missing := [name for name in PLANNED if name not in manifest]:
+        raise DamagedFile(f"{MANIFEST_NAME} lacks {', '.join(missing)}")
+    if restore(manifest["config"]).space != stored.space:
+        raise DamagedFile(f"{MANIFEST_NAME}: config.space is not what {CONFIG_NAME} says")
+    if "seeds" not in manifest["config"].get("confirm", {}):
+        raise DamagedFile(f"{MANIFEST_NAME} lacks config.confirm.seeds")
+    if set(manifest["slots"]) != set(Slots.__dataclass_fields__):
+        raise DamagedFile(f"{MANIFEST_NAME}: slots is {manifest['slots']}")
+    if not manifest["spaces"] or not all(space.get("ranges") for space in manifest["spaces"]):
+        raise DamagedFile(f"{MANIFEST_NAME}: no spaces")
+    try:
+        recipe = Recipe(**manifest["recipe"])
+    except TypeError as error:
+        raise DamagedFile(f"{MANIFEST_NAME}: recipe: {error}") from error
+    spaces = [SearchSpace.from_dict(space) for space in manifest["spaces"]]
+    baseline = manifest["baseline"]
+    return recipe, tuple(spaces), SearchSpace.from_dict(baseline) if baseline else None
+
+
+def _cure(run_dir: Path) -> str:
+    command = f"python -m results verify {shlex.quote(str(run_dir))} repair=true"
+    return f"; {command} mends what can be mended"
 
 
 def _load(run_dir: Path) -> tuple[Config, dict[str, Any]]:
     """The run's configuration as extended so far, and its manifest."""
-    manifest = read_manifest(run_dir)
-    stored = read_yaml((run_dir / "config.yaml").read_text())
+    try:
+        manifest = read_manifest(run_dir)
+    except DamagedFile as error:
+        raise DamagedFile(f"{MANIFEST_NAME}: {error}") from error
+    try:
+        stored = read_yaml(read_config(run_dir, manifest))
+    except DamagedFile as error:
+        raise DamagedFile(f"{CONFIG_NAME}: {error}") from error
     # Earlier extensions are in the manifest; config.yaml is as the run began.
     now = manifest.get("config", {})
     stored["trials"] = now.get("trials") or stored["trials"]
     stored["confirm"] = {**stored["confirm"], **now.get("confirm", {})}
     stored["search"] = {**stored["search"], "hours": now.get("search", {}).get("hours")}
-    return restore(stored), manifest
+    config = restore(stored)
+    for key in EXTENDED:
+        check_value(key, value_of(config, key))
+    return config, manifest
 
 
 def _given(stored: Config, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from search_spaces.registry import allowed_imports
 from trainables import trainable
 from tuner.campaign.campaign import Campaign
 from tuner.display.phrases import describe_path, point
-from tuner.display.summary import API, print_summary, resume_command
+from tuner.display.summary import print_summary, resume_command
 from tuner.plan.plan import Plan
 from tuner.recording.recorder import Recorder
 from tuner.recording.tracking import Destination, make_trackers
@@ -71,11 +71,13 @@ class Session:
             self.interrupts.leave = self._leave
             try:
                 self.train()
+            except KeyboardInterrupt:  # a second signal, where the process is not ours
+                self.store.event("left")
             except Exception as error:
                 problem = [repr(error), *str(error).strip().splitlines()][-1]
                 self.store.event("problem", traceback=traceback.format_exc())
             finally:
-                self.interrupts.loop_ended(may_exit=self.program != API)
+                self.interrupts.loop_ended()
                 self.recorder.display.stop()
         return self.end(problem)
 
@@ -167,7 +169,7 @@ class Session:
             "max_failures": config.max_failures,
         }
         if config.trainable_function is not None:
-            # As bytes: what reads it is neither the driver nor a worker of Ray's.
+            # Pickled by us: what reads it is neither the driver nor a worker of Ray's.
             constants["function"] = ray.put(trainable.pickled(config.trainable_function))
         return tune.TuneConfig(
             search_alg=CampaignSearcher(
@@ -200,6 +202,9 @@ class Session:
 
     def _leave(self) -> None:
         """The loop does not stop after a signal: go without it."""
+        if not self.interrupts.may_exit:
+            self.interrupts.repeat()
+            return
         self.recorder.display.stop()
         os._exit(self.end())
 

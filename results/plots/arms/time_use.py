@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from results.arms.choice import group_by_arm
 from results.plots.figure import Plot
 from results.plots.style import BLUE, ORANGE, subplots
+from results.records.events import read_events
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.wording import arm_label, counts, duration, number, short_number
@@ -163,8 +163,10 @@ def _slot_seconds(run_dir: Path) -> float:
     """Of one run, its pauses left out; nan where its events do not tell start and end."""
     seconds, begin = 0.0, None
     try:
-        for line in (run_dir / "events.jsonl").read_text().splitlines():
-            event = json.loads(line)
+        events, problems = read_events(run_dir)
+        if problems:
+            return math.nan
+        for event in events:
             time = datetime.fromisoformat(event["time"])
             if event["kind"] == "start":
                 if begin is not None:  # killed before it could note its end
@@ -173,7 +175,7 @@ def _slot_seconds(run_dir: Path) -> float:
             elif event["kind"] == "end" and begin is not None:
                 seconds += (time - begin).total_seconds() * slots
                 begin = None
-    except (OSError, ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError):
         return math.nan
     return seconds if seconds and begin is None else math.nan
 

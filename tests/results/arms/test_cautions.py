@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -12,6 +11,7 @@ import results
 from results.__main__ import main
 from results.arms.cautions import (
     budget_warnings,
+    code_warnings,
     edge_warnings,
     seed_warnings,
     training_warnings,
@@ -24,7 +24,7 @@ from results.records.store import RunStore
 from results.statistics.overview import ArmDetails, Cost
 from results.statistics.paired import paired_difference
 from search_spaces.space import Range, SearchSpace
-from tests.fakes.results import make_trial, write_run, write_trial
+from tests.fakes.results import edit_manifest, make_trial, write_run, write_trial
 
 NOTHING = Cost(samples_seen=0, optimizer_steps=0, train_seconds=0.0)
 
@@ -226,8 +226,7 @@ def test_show_tells_no_accuracy_of_short_trainings(store, capsys):
 )
 def test_seeds_that_depend_on_scores_are_judged_under_repeated_looks(tmp_path, capsys, changes):
     run_dir = write_run(tmp_path / "run", seeds=5)
-    manifest = json.loads((run_dir / "manifest.json").read_text()) | changes
-    (run_dir / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(run_dir, **changes)
     comparison = results.load(run_dir).compare()
     kinds = {d.interval_kind for d in comparison.pairs.values()}
     assert kinds == {"95% confidence sequence"}
@@ -287,4 +286,16 @@ def test_a_number_that_one_arm_alone_searched_is_told():
             "beta2: not searched or given by cosine, your default (not tuned)",
             "weight_decay: not searched or given by your default (not tuned)",
         )
+    ]
+
+
+def test_versions_that_changed_are_told_where_they_may_move_numbers():
+    versions = {"torch": ["2.14.0", "2.15.0"], "ray": ["2.60.0", "2.61.0"]}
+    changes = [
+        {"at": "2026-11-26T10:00:00+00:00", "versions": versions},
+        {"at": "2026-11-27T10:00:00+00:00", "versions": {"ray": ["2.61.0", "2.62.0"]}},
+    ]
+    assert code_warnings({"a": {}, "b": {"version_changes": changes}}) == [
+        "b: torch 2.14.0 -> 2.15.0 on 2026-11-26 while it ran; trainings before and after are "
+        "compared."
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from dataclasses import replace
@@ -17,7 +16,7 @@ from results.arms.comparison import compare_arms
 from results.arms.selection import arm_named
 from results.records.schema import trial_row
 from results.records.store import RunStore
-from tests.fakes.results import make_epochs, make_outcome, make_trial, write_run
+from tests.fakes.results import edit_manifest, make_epochs, make_outcome, make_trial, write_run
 
 T_2 = 4.302652729911275  # Student's 0.975 quantile, 2 degrees of freedom
 ACCURACY = {"poly": (0.90, 0.92, 0.94), "cosine": (0.89, 0.90, 0.91)}
@@ -86,8 +85,7 @@ def test_a_reference_is_found_as_a_picked_arm_is(tmp_path):
 
 def test_under_repeated_looks_intervals_are_confidence_sequences(tmp_path, capsys):
     run_dir = write_run(tmp_path / "run", arms=("poly",), trials=1, seeds=5)
-    manifest = json.loads((run_dir / "manifest.json").read_text())
-    (run_dir / "manifest.json").write_text(json.dumps(manifest | {"looked": True}))
+    edit_manifest(run_dir, looked=True)
     run = results.load(run_dir)
     poly, _ = run.compare(reference="baseline").arms
     # t^2 at which e_5 = 1/0.05, by hand: r = 1/6, k = (400 * 6)^(1/5), 4 (k - 1) / (1 - k / 6)
@@ -104,8 +102,7 @@ def test_under_repeated_looks_intervals_are_confidence_sequences(tmp_path, capsy
 def test_loss_ratios_are_sequential_too(run_dir, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run_dir, copy)
-    manifest = json.loads((copy / "manifest.json").read_text())
-    (copy / "manifest.json").write_text(json.dumps(manifest | {"looked": True}))
+    edit_manifest(copy, looked=True)
     _, cosine = results.load(copy).compare(reference="poly").arms
     assert cosine.loss_ratio == pytest.approx(2 ** (4 / 3))
     assert (cosine.loss_low, cosine.loss_high) == (None, None)  # unbounded below 5 seeds

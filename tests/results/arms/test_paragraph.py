@@ -12,10 +12,17 @@ import pytest
 import results
 from results.__main__ import main
 from results.arms.paragraph import Paragraph
-from results.records.segments import read_commands
+from results.records.events import read_commands
 from results.records.store import RunStore
 from search_spaces.trial import Recipe, derive_seed
-from tests.fakes.results import NUM_TEST_IMAGES, make_recipe, make_trial, write_run, write_trial
+from tests.fakes.results import (
+    NUM_TEST_IMAGES,
+    edit_manifest,
+    make_recipe,
+    make_trial,
+    write_run,
+    write_trial,
+)
 
 SEEDS, TRIALS = 3, 4
 OLD_RUNS = Path("tests/data/runs")
@@ -23,11 +30,6 @@ OLD_RUNS = Path("tests/data/runs")
 
 def tell(run_dir: Path | list[Path]) -> str:
     return results.load(run_dir).paragraph().text()
-
-
-def change_manifest(run_dir: Path, **fields: object) -> None:
-    path = run_dir / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def test_every_sentence_begins_like_one_and_ends_with_a_full_stop(run_dir: Path)
 def test_what_was_typed_ends_it_and_resumes_that_changed_something(tmp_path: Path) -> None:
     run_dir = write_run(tmp_path / "run", trials=1, seeds=2)
     assert results.load(run_dir).paragraph().commands == ()
-    change_manifest(run_dir, command="python -m tuner.run space=poly")
+    edit_manifest(run_dir, command="python -m tuner.run space=poly")
     assert results.load(run_dir).paragraph().commands == ("python -m tuner.run space=poly",)
     commands = [
         "python -m tuner.run space=poly trials=4",
@@ -155,7 +157,7 @@ def test_cautions_and_budgets_are_told(tmp_path: Path) -> None:
         "confirm": {"top_k": 3},
     }
     versions = {"gradtune": "0.1.0", "python": "3.11.7", "torch": "2.11.0"}
-    change_manifest(
+    edit_manifest(
         run_dir,
         config=config,
         versions=versions,
@@ -190,7 +192,7 @@ def test_several_runs_are_one_paragraph(tmp_path: Path) -> None:
         write_run(tmp_path / "b", arms=("cosine",), trials=3, seeds=3, baseline=False),
     ]
     for run_dir in runs:
-        change_manifest(run_dir, command=f"python -m tuner.run name={run_dir.name}")
+        edit_manifest(run_dir, command=f"python -m tuner.run name={run_dir.name}")
     paragraph = results.load(runs).paragraph()
     assert "Tuning: poly 2 configs, cosine 3 configs" in paragraph.text()
     assert len(paragraph.commands) == 2

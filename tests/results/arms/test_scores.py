@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -13,7 +11,7 @@ from results.arms.comparison import compare_arms
 from results.arms.scores import correct_images
 from results.records.store import RunStore
 from results.statistics.intervals import examples_interval
-from tests.fakes.results import NUM_TEST_IMAGES, make_trial, write_run, write_trial
+from tests.fakes.results import NUM_TEST_IMAGES, edit_manifest, make_trial, write_run, write_trial
 
 
 @pytest.fixture
@@ -75,8 +73,7 @@ def test_a_lost_bitmap_leaves_the_interval_out(store):
 
 def test_the_minimum_effect_counts_the_images_that_the_run_tells(tmp_path):
     run_dir = write_run(tmp_path / "run", trials=1, seeds=2)
-    manifest = json.loads((run_dir / "manifest.json").read_text())
-    (run_dir / "manifest.json").write_text(json.dumps(manifest | {"num_test": 355}))
+    edit_manifest(run_dir, num_test=355)
     assert results.load(run_dir).compare().min_effect == pytest.approx(2 / 355)
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,15 +15,10 @@ from results.report import write_report
 from results.report.page import render_report
 from results.report.provenance import differences_table
 from tests.conftest import ROOT
-from tests.fakes.results import make_recipe, write_run
+from tests.fakes.results import edit_manifest, make_recipe, write_run
 
 OLD_RUN = ROOT / "tests" / "data" / "runs" / "ordinary"
 MANY = ("poly", "cosine", "exp", "wsd", "linear")
-
-
-def write_manifest(run_dir: Path, **fields: Any) -> None:
-    path = run_dir / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +87,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(OLD_RUN, folder / "old")
     RunStore.create(folder / "empty", {}, "").close()
     write_run(folder / "newer", trials=1)
-    write_manifest(folder / "newer", schema_version=99)
+    edit_manifest(folder / "newer", schema_version=99)
     for name, trials, torch in (("x-aaaa", 4, "2.14"), ("x-bbbb", 8, "2.15")):
-        write_manifest(
+        edit_manifest(
             folder / name,
             versions={"torch": torch, "numpy": "2.4"},
             config={"trials": trials, "name": name, "search": {"sampler": "tpe"}},

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import html
 import itertools
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from results.logs import judge
+from results.__main__ import main
+from results.logs import judge, paragraph_of
 from results.logs.judgment_page import render_judgment, write_judgment
 from results.plots.arms.differences import DIFFERENCES, compared_info
 from results.statistics.unpaired import welch_coverage, welch_difference
@@ -237,6 +241,8 @@ def test_a_value_that_does_not_tell_which_way_is_better_asks(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="goal=: is a lower or a higher bleu score better"):
         judge(path)
     assert judge(path, goal="max").verdict.startswith("cosine beats wsd by 0.2000 at")
+    with pytest.raises(ValueError, match=r"^goal=up: min or max\.$"):
+        judge(path, goal="up")
 
 
 def test_pairs_need_seeds_in_common(tmp_path: Path) -> None:
@@ -288,3 +294,64 @@ def test_all_pairs_have_a_look(tmp_path: Path) -> None:
     looks = judge(path, paired=False).looks
     assert [(look.a, look.b) for look in looks] == list(itertools.combinations("abc", 2))
     assert judge(path)._repr_html_().count("<table>") >= 3
+
+
+def test_the_paragraph_tells_arms_n_interval_and_a_command_that_gives_the_same(
+    log: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(log.parent)
+    judgment = judge(log.name, target=3.4, min_effect=0.5, paired=False, arms=["wsd", "cosine"])
+    text, metric = paragraph_of(judgment).text(), judgment.value
+    assert text.startswith(
+        f"Trainings compared by {metric} (lower is better) at step 100, as logged in logs.csv: "
+        "wsd, cosine."
+    )
+    # Standard deviations of .0, .1, -.1, .05, -.05: sqrt(.025 / 4) = 0.079; of wsd 0.082.
+    assert "(5 seeds an arm): wsd 2.800 +- 0.082; cosine 3.000 +- 0.079." in text
+    assert f". {judgment.verdict[0].upper()}{judgment.verdict[1:]} " in text
+    assert "Intervals: 95% Welch intervals of differences of means" in text
+    assert "Steps until the mean over the seeds reaches 3.4, with 95% interval: wsd 50 [" in text
+    (line,) = paragraph_of(judgment).commands
+    assert line.startswith("python -m results judge logs.csv ")
+    assert main(shlex.split(line)[3:]) == 0
+    printed = capsys.readouterr().out
+    assert f"\nfor a pull request or a paper:\n{text}\n" in printed
+    assert html.escape(text, quote=False) in html.unescape(Path("logs_report.html").read_text())
+
+
+def test_the_paragraph_holds_warnings_and_no_word_to_the_owner(tmp_path: Path) -> None:
+    path = write_log(tmp_path / "logs.csv", {"a": [3.0, 3.1], "baseline": [2.9, 2.95]})
+    text = paragraph_of(judge(path, reference="baseline")).text()
+    assert "Note: only 2 seeds of an arm: intervals are wide, take 5." in text
+    assert "you" not in text
+    assert "\nfor" not in text
+    never = paragraph_of(judge(path, target=2.93)).text()
+    assert re.search(r"'baseline' \d+ \[.*\]; a never\.", never)
+
+
+def test_a_log_of_one_step_or_of_steps_far_from_zero_is_drawn(tmp_path: Path) -> None:
+    for steps in ((0,), (-20, -10, 0), (1_000_000, 1_000_010)):
+        lines = [(arm, seed, step, end) for arm, own in ENDS.items()
+                 for seed, end in enumerate(own) for step in steps]  # fmt: skip
+        path = write_csv(tmp_path / "logs.csv", lines, "arm,seed,step,val_loss")
+        assert "<svg" in render_judgment(judge(path))  # warnings are errors
+
+
+@pytest.mark.parametrize(("factor", "word"), [(1e-12, "small"), (1e300, "large")])
+def test_values_beyond_rounding_and_squares_are_refused(
+    tmp_path: Path, factor: float, word: str
+) -> None:
+    ends = {arm: [factor * end for end in own] for arm, own in ENDS.items()}
+    lines = [(arm, seed, 1, end) for arm, own in ends.items() for seed, end in enumerate(own)]
+    path = write_csv(tmp_path / "logs.csv", lines, "arm,seed,step,val_loss")
+    with pytest.raises(
+        ValueError, match=f"at most, too {word} to compare: log it in another unit"
+    ):
+        judge(path)
+
+
+def test_names_of_runs_that_tell_other_arms_than_meant_are_told(tmp_path: Path) -> None:
+    header = "Step,dainty-sun-12 - val_loss,icy-moon-13 - val_loss"
+    path = write_csv(tmp_path / "w.csv", [(0, 1.0, 1.1)], header)
+    with pytest.raises(ValueError, match=r"one seed .* is arm dainty-sun, seed 12; runs=P"):
+        judge(path)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from results.logs.readers import Columns, read_logs
+from tests.conftest import ROOT
 from tests.fakes.logs import ENDS, rows, write_csv, write_events, write_log
 
 EXPECTED = {arm: {str(seed): {} for seed in range(len(own))} for arm, own in ENDS.items()}
@@ -103,13 +107,82 @@ def test_without_its_package_a_tensorboard_folder_is_refused_with_what_to_instal
         read_logs(tmp_path, Columns(value="loss"))
 
 
+WRITTEN: dict[str, Callable[[str], bytes]] = {
+    "with semicolons": lambda text: text.replace(",", ";").encode(),
+    "with semicolons and decimal commas": lambda text: (
+        text.replace(",", ";").replace(".", ",").encode()
+    ),
+    "with tabs": lambda text: text.replace(",", "\t").encode(),
+    "with a byte order mark": lambda text: b"\xef\xbb\xbf" + text.encode(),
+    "with spaces": lambda text: text.replace(",", ", ").encode(),
+    "with the index that pandas writes": lambda text: "".join(
+        f"{number or ''},{line}" for number, line in enumerate(text.splitlines(keepends=True))
+    ).encode(),
+    "compressed": lambda text: gzip.compress(text.encode()),
+}
+
+
+@pytest.mark.parametrize("way", WRITTEN)
+def test_a_csv_is_read_however_programs_write_it(tmp_path: Path, way: str) -> None:
+    text = write_log(tmp_path / "logs.csv").read_text()
+    path = tmp_path / ("logs.csv.gz" if way == "compressed" else "other.csv")
+    path.write_bytes(WRITTEN[way](text))
+    logs = read_logs(path, Columns())
+    assert logs.value == "val_loss"
+    assert {
+        a: {s: [*v.values()] for s, v in seeds.items()} for a, seeds in logs.values.items()
+    } == {
+        a: {s: pytest.approx([*v.values()], rel=1e-12) for s, v in seeds.items()}
+        for a, seeds in EXPECTED.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.float16(), pa.float32(), pa.decimal128(10, 4), pa.string(), pa.large_string()],
+    ids=str,
+)
+def test_numbers_of_any_type_are_numbers(tmp_path: Path, kind: pa.DataType) -> None:
+    arms, seeds, steps, losses = zip(*rows(), strict=True)
+    told = [Decimal(f"{loss:.4f}") if pa.types.is_decimal(kind) else loss for loss in losses]
+    column = pa.array(told) if pa.types.is_decimal(kind) else pa.array(told).cast(kind, safe=False)
+    table = {"arm": pa.array(arms).dictionary_encode(), "seed": pa.array(seeds, pa.uint8())}
+    table |= {"step": pa.array(steps, pa.uint64()), "val_loss": column}
+    pq.write_table(pa.table(table), tmp_path / "logs.parquet")
+    values = read_logs(tmp_path / "logs.parquet", Columns()).values
+    assert values["wsd"]["4"][100] == pytest.approx(EXPECTED["wsd"]["4"][100], rel=2e-3)
+
+
+def test_names_that_are_bytes_are_text(tmp_path: Path) -> None:
+    table = {"arm": [b"a"], "seed": [b"0"], "step": [1], "loss": [1.5]}
+    pq.write_table(pa.table(table), tmp_path / "logs.parquet")
+    assert read_logs(tmp_path / "logs.parquet", Columns()).values == {"a": {"0": {1: 1.5}}}
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["arm,seed,step,loss\n\u00e4,0,1,1.5\n".encode("latin-1"),
+     "arm,seed,step,loss\na,0,1,1.5\n".encode("utf-16"), b"\x93\x90,\xff\n1,2\n"],
+    ids=["cells", "all of it", "no text"],
+)  # fmt: skip
+def test_what_is_not_utf8_is_refused_by_its_name(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "logs.csv").write_bytes(data)
+    with pytest.raises(ValueError, match=r"^logs\.csv is not UTF-8 text: save it with that"):
+        read_logs(tmp_path / "logs.csv", Columns())
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
         ([("a", 0, 1, "nan")], r"row 1 \(arm a, seed 0, step 1\): loss must be a finite number"),
         ([("a", 0, 1, "inf")], "must be a finite number, but got inf"),
         ([("a", 0, 1, "n/a")], "must be a finite number, but got n/a"),
-        ([("a", 0, "one", 1.0)], "the step must be a finite number, but got one"),
+        ([("a", 0, 1, "4.0%")], "row 1 .*must be a finite number, but got 4.0%; leave that"),
+        ([("a", 0, 1, "true")], "must be a finite number, but got True"),
+        ([("a", 0, "one", 1.0)], "the step must be a finite number, but got one; steps are plain"),
+        ([("a", 0, "10,000", 1.0)], "got 10,000; steps are plain numbers, without marks"),
+        ([("a", 0, "2024-01-01", 1.0)], "step must be a finite number, but got 2024-01-01; steps"),
+        ([("a", "nan", 1, 1.0), ("a", 0.5, 1, 1.0)], "row 1: a value without its seed"),
         ([("a", "", 1, 1.0)], "row 1: a value without its seed"),
         ([("a", 0, 1, 1.0), ("a", 0, 1, 2.0)], r"two values at step 1 \(1, 2\)"),
     ],
@@ -118,8 +191,9 @@ def test_a_value_that_says_nothing_is_refused_with_its_place(
     tmp_path: Path, lines: list[tuple[object, ...]], said: str
 ) -> None:
     path = write_csv(tmp_path / "logs.csv", lines, "arm,seed,step,loss")
-    with pytest.raises(ValueError, match=said):
-        read_logs(path, Columns(value="loss"))
+    for value in ("loss", None):  # it is the only column there
+        with pytest.raises(ValueError, match=said):
+            read_logs(path, Columns(value=value))
 
 
 @pytest.mark.parametrize(
@@ -155,6 +229,11 @@ def test_what_is_no_log_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "logs").mkdir()
     with pytest.raises(ValueError, match=r"logs are a|holds no TensorBoard|does not exist"):
         read_logs(tmp_path / name, Columns())
+
+
+def test_a_run_of_ours_is_sent_to_compare() -> None:
+    with pytest.raises(ValueError, match=r"is a run of GradTune's: results compare\."):
+        read_logs(ROOT / "tests" / "data" / "runs" / "ordinary", Columns())
 
 
 def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 
 import numpy as np
 import pytest
@@ -14,7 +13,14 @@ import results
 from results.plots import save_plots
 from results.plots.search.best_of_n import best_of_n, best_of_n_info, best_quantile, expected_best
 from results.records.store import RunStore
-from tests.fakes.results import make_space, make_trial, suggest, write_run, write_trial
+from tests.fakes.results import (
+    edit_manifest,
+    make_space,
+    make_trial,
+    suggest,
+    write_run,
+    write_trial,
+)
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=7))
@@ -105,8 +111,6 @@ def test_a_run_that_does_not_say_how_it_searched_is_refused(tmp_path):
 @pytest.mark.slow
 def test_the_figure_is_drawn_for_a_random_search(tmp_path):
     run_dir = write_run(tmp_path / "run", trials=4, seeds=2)
-    manifest = json.loads((run_dir / "manifest.json").read_text())
-    manifest["config"]["search"] = {"sampler": "random", "fidelity": "full"}
-    (run_dir / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(run_dir, config={"search": {"sampler": "random", "fidelity": "full"}})
     written = save_plots(results.load(run_dir), tmp_path / "plots")
     assert "best_of_n.png" in [path.name for path in written]

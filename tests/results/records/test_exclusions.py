@@ -130,7 +130,7 @@ def test_the_command_leaves_out_and_takes_back(run_dir: Path, capsys) -> None:
         (["KEY", "why= "], "why=: say in one line"),
         (["KEY", "why=a\nb"], "why=: say in one line"),
         (["zzz", "why=x"], "0 trials have a key that begins with 'zzz'."),
-        (["", "why=x"], "0 trials have a key that begins with ''."),
+        (["", "why=x"], "name a trial by its key or the beginning of it, such as "),
         (["KEY", "undo=true"], "undo=true: trial "),
         (["KEY", "because=x"], "unknown key 'because' (known: why, undo)"),
     ],

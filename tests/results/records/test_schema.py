@@ -101,7 +101,7 @@ def test_an_interval_may_be_a_fraction_or_a_step():
     for interval in (0.25, 0):
         row = start_row(make_trial("cosine", {"interval": interval}))
         assert row["interval"] == interval
-        assert to_batch(row, TRIALS).num_rows == 1
+        assert to_batch([row], TRIALS).num_rows == 1
 
 
 def test_a_config_tells_its_warmup_as_a_share():
@@ -185,7 +185,7 @@ def same(a: object, b: object) -> bool:
 
 
 def through_parquet(row, schema, path):
-    write_segment(path, pa.Table.from_batches([to_batch(row, schema)]))
+    write_segment(path, pa.Table.from_batches([to_batch([row], schema)]))
     (restored,) = read_segment(path, schema).to_pylist()
     return restored
 
@@ -219,7 +219,7 @@ def test_status_given_by_the_driver_wins_over_the_outcome():
 
 def test_times_are_stored_in_utc():
     row = start_row(make_trial(), started_at=datetime.fromisoformat("2026-11-21T09:15:00+02:00"))
-    batch = to_batch(row, TRIALS)
+    batch = to_batch([row], TRIALS)
     assert batch["started_at"][0].as_py() == datetime(2026, 11, 21, 7, 15, tzinfo=UTC)
 
 
@@ -234,14 +234,14 @@ def test_times_are_stored_in_utc():
 def test_rows_that_do_not_fit_are_refused(changes, message):
     row = epoch_row("run", make_trial(), 0, make_epochs(make_trial(), 0.9)[0])
     with pytest.raises(ValueError, match=message):
-        to_batch(row | changes, EPOCHS)
+        to_batch([row | changes], EPOCHS)
 
 
 def test_a_missing_column_is_refused():
     row = epoch_row("run", make_trial(), 0, make_epochs(make_trial(), 0.9)[0])
     del row["lr"]
     with pytest.raises(ValueError, match="lr"):
-        to_batch(row, EPOCHS)
+        to_batch([row], EPOCHS)
 
 
 def test_recipes_may_hold_nulls():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from dataclasses import replace
@@ -15,7 +14,14 @@ import results
 from results.__main__ import main
 from results.records.store import RunStore
 from results.report import write_report
-from tests.fakes.results import make_recipe, make_space, make_trial, write_run, write_trial
+from tests.fakes.results import (
+    edit_manifest,
+    make_recipe,
+    make_space,
+    make_trial,
+    write_run,
+    write_trial,
+)
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
 
@@ -241,9 +247,7 @@ def test_a_damaged_manifest_and_config_still_give_a_report(tmp_path):
 @pytest.mark.usefixtures("quick")
 def test_odd_values_in_a_manifest_do_no_harm(tmp_path):
     run_dir = write_run(tmp_path / "run", trials=1, seeds=1)
-    manifest = json.loads((run_dir / "manifest.json").read_text())
-    manifest |= {"versions": None, "git": [], "started_at": "yesterday", "hardware": {}}
-    (run_dir / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(run_dir, versions=None, git=[], started_at="yesterday", hardware={})
     assert "yesterday" in page_of(run_dir).texts["dd"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -125,6 +126,17 @@ def test_fingerprint_is_of_the_content_not_of_the_place(tmp_path):
     )
     assert one == two
     assert one != other
+
+
+def test_a_file_name_in_another_encoding_is_a_name_like_others(tmp_path):
+    folder = image_folder(tmp_path)
+    file = next(folder.rglob("*.JPG"))
+    file.rename(file.with_name(os.fsdecode(b"caf\xe9.jpg")))
+    info = describe("imagefolder", str(folder))
+    assert HEX.match(info.fingerprint)
+    assert info.num_train == 6
+    file.with_name(os.fsdecode(b"caf\xe9.jpg")).rename(file)
+    assert describe("imagefolder", str(folder)).fingerprint != info.fingerprint
 
 
 def test_folder_fingerprint_does_not_depend_on_the_place(tmp_path):

@@ -13,15 +13,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from ray import cloudpickle
+import torch
 
 from tests.conftest import ROOT
 from tests.fakes.losses import descend
 from tests.trainables.user.test_user_training import measured, user_trial
 from tests.trainables.user.test_user_training import train as in_thread
 from trainables.failures import MIN_SECONDS, USUAL_TIMES, FunctionError, Patience, ProcessError
+from trainables.trainable import pickled
 from trainables.user.adapter import UserTraining
+from trainables.user.handed import Handed, lay_out
 from trainables.user.process import describe_exit
 
 pytestmark = pytest.mark.slow  # each server of processes imports torch
@@ -42,7 +45,7 @@ def make(tmp_path: Path) -> Make:
             "counter = []\n"
             f"def train(schedule, seed, report):\n{inside}"
         )
-        trial = user_trial(recipe={"model": f"{path}:train"})
+        trial = user_trial(recipe={"model": f"{path}:train"}, until=options.pop("until", None))
         return UserTraining(trial, log=str(tmp_path / "logs" / "log.txt"), **options)
 
     return make
@@ -93,13 +96,74 @@ def test_records_are_those_of_the_same_function_in_this_process() -> None:
     assert ours.outcome().test_correct == theirs.outcome().test_correct
 
 
-def test_it_goes_on_from_its_state_in_another_process() -> None:
+@pytest.mark.parametrize("ahead", [0, 100])
+def test_it_goes_on_from_its_state_in_another_process(ahead: int) -> None:
     whole = finish(UserTraining(user_trial()))
-    first = UserTraining(user_trial())
+    first = UserTraining(user_trial(), ahead=ahead)
     first.run_epoch()
-    second = UserTraining(user_trial())
+    second = UserTraining(user_trial(), ahead=ahead)
     second.load_state_dict(first.state_dict())
     assert measured(finish(second).records) == measured(whole.records)
+
+
+MADE = f"""
+for number in range(1, 5):
+    report({LAST})
+    print("made", number)
+"""
+
+
+def made(training: UserTraining, number: int, seconds: float = 5.0) -> bool:
+    """True when the function has left this report within the seconds."""
+    deadline = time.monotonic() + seconds
+    while f"made {number}" not in log_of(training) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return f"made {number}" in log_of(training)
+
+
+@pytest.mark.parametrize(("ahead", "last"), [(0, 0), (2, 2), (100, 4)])
+def test_a_function_runs_ahead_as_far_as_it_is_let(make: Make, ahead: int, last: int) -> None:
+    training = make(f"print('made 0')\n{MADE}print('made 5')", ahead=ahead)
+    training.run_epoch()
+    assert made(training, last)
+    assert made(training, last + 1, 0.3) is (last == 4)
+    assert len(values(training)) == 4
+    assert made(training, 5)
+
+
+def test_a_function_waits_at_the_report_where_its_trial_pauses(make: Make) -> None:
+    training = make(MADE, ahead=100, until=3)
+    training.run_epoch()
+    assert made(training, 2)
+    assert not made(training, 3, 0.3)
+    training.run_epoch()
+    training.run_epoch()
+    assert not made(training, 3, 0.3)
+    training.stop()
+    assert "made 3" not in log_of(training)
+
+
+def test_a_diverged_function_does_not_run_on(make: Make) -> None:
+    training = make(MADE.replace("0.5", "float('nan') if number == 2 else 0.5", 1), ahead=100)
+    finish(training)
+    assert (training.diverged, len(training.records)) == (True, 2)
+    assert "made 1" in log_of(training)
+    assert "made 2" not in log_of(training)
+
+
+def test_what_was_said_to_a_function_that_has_ended_is_not_an_order(make: Make) -> None:
+    body = COUNTS.replace("(4)", "(4 if len(counter) > 1 else 1)")
+    with pytest.raises(FunctionError, match="returned after 1 of 4 reports"):
+        finish(make(body, isolate=False, ahead=100))
+    assert values(make(body, isolate=False, ahead=100)) == [0.2] * 4
+
+
+def test_seconds_are_those_of_the_function_however_late_they_are_heard(make: Make) -> None:
+    training = make(f"for _ in range(4):\n    time.sleep(0.2)\n    report({LAST})", ahead=100)
+    training.run_epoch()
+    time.sleep(1.0)
+    seconds = [record.seconds for record in finish(training).records]
+    assert seconds == pytest.approx([0.2] * 4, abs=0.1)
 
 
 def test_the_function_runs_in_the_main_thread_of_its_process_and_may_handle_signals(
@@ -155,7 +219,7 @@ DEATHS = {
 
 @pytest.mark.parametrize("death", DEATHS)
 def test_a_death_ends_this_training_alone_and_says_how(make: Make, death: str) -> None:
-    training = make(f"report({LAST})\n{death}\n")
+    training = make(f"report({LAST})\n{death}\n", ahead=100)
     training.run_epoch()
     with pytest.raises(ProcessError, match=DEATHS[death]) as caught:
         training.run_epoch()
@@ -264,15 +328,45 @@ def test_what_a_function_has_started_ends_with_it(make: Make) -> None:
     assert not is_there(int(pid))
 
 
-def test_a_pickled_function_runs_with_its_globals(tmp_path: Path) -> None:
+def test_a_function_that_cannot_be_imported_runs_with_its_globals(tmp_path: Path) -> None:
     accuracy = 0.25
 
     def function(schedule: Any, seed: int, report: Any) -> None:
         for _ in range(4):
             report(val_accuracy=accuracy, test_accuracy=0.5)
 
-    training = UserTraining(user_trial(), trainable=cloudpickle.dumps(function))
+    training = UserTraining(user_trial(), trainable=lay_out(pickled(function)))
     assert values(training) == [0.25] * 4
+
+
+def own_megabytes() -> float:
+    """Memory of this process that lies in no file."""
+    (kilobytes,) = re.findall(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(kilobytes) / 1000
+
+
+def test_trainings_share_large_data_until_they_change_it() -> None:
+    images, weights = np.ones(10, dtype=np.float32), torch.ones(10)
+
+    def function(schedule: Any, seed: int, report: Any) -> None:
+        mean = float(images.mean(dtype=np.float64) + weights.mean(dtype=torch.float64)) / 2
+        own = own_megabytes()
+        images[:1000], weights[:1000] = 3, 3
+        for _ in range(4):
+            report(val_accuracy=mean, test_accuracy=0.5, own=own)
+
+    def own_after(handed: Handed) -> float:
+        record = finish(UserTraining(user_trial(), trainable=handed)).records[-1]
+        assert record.val_accuracy == 1.0  # nothing that another has changed
+        assert record.metrics is not None
+        return record.metrics["own"]
+
+    little = own_after(lay_out(pickled(function)))
+    images, weights = np.ones(50_000_000, dtype=np.float32), torch.ones(50_000_000)
+    assert images.nbytes == weights.nbytes == 200e6
+    handed = lay_out(pickled(function))
+    assert [own_after(handed), own_after(handed)] == pytest.approx([little] * 2, abs=50)
+    assert images[0] == weights[0] == 1
 
 
 WORKER = """

@@ -46,7 +46,7 @@ class Thread:
         self.thread.start()
         assert isinstance(self.turns.answers.get(), Ready)
 
-    def ask(self, seconds: float | None) -> EpochReport | End:
+    def ask(self, seconds: float | None, ahead: int = 0) -> EpochReport | End:
         self.turns.asked.put(None)
         answer: EpochReport | End = self.turns.answers.get()
         return answer

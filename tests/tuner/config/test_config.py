@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 from tuner.config.compose import compose
 from tuner.config.help import markdown
 from tuner.config.schema import KEYS, MISSING, SHORTHANDS, ConfigError, value_of
+from tuner.config.userfiles import MAX_BYTES
 from tuner.config.workloads import WORKLOADS
 from tuner.plan.plan import make_plan
 from tuner.plan.usercode import check_import
@@ -121,6 +122,8 @@ BAD = [
     ("recipe.family=poly recipe.q=2", "unknown key 'recipe.q'; did you mean 'recipe.p'?"),
     ("recipe.famly=poly", "unknown key 'recipe.famly'; did you mean 'recipe.family'?"),
     ("recipe.family=poly recipe.p=x", "recipe.p=x: allowed is a number"),
+    ("recipe.family=poly recipe.p=null", "recipe.p=null: allowed is a number"),
+    ("recipe.family=poly recipe.p=1e309", "recipe.p=inf: bounds must be finite"),
     ("recipe.end=1", "recipe.end=1.0: allowed is 0 to below 1"),
     ("recipe.family=constant recipe.end=0.1", "recipe: a constant curve falls to no end"),
     ("baseline.name=a:b", "baseline.name=a:b: allowed is up to 40 letters"),
@@ -141,6 +144,9 @@ BAD = [
     ("--config-dir=/nowhere", "is not a folder"),
     ("space=./nowhere.yaml", "nowhere.yaml: No such file"),
     ("resume=nowhere", "no run there"),
+    (f"resume={'x' * 5000}", f"...{'x' * 60}"),
+    (f"space={'x' * 300}.yaml", "xxx.yaml: File name too long"),
+    (f"{'key' * 300}=1", "unknown key 'keykey"),
     ("cluster.address=ray://x:1", "Ray Client"),
     ("cluster.address=nohost", "write auto or host:port"),
     ("cluster.address=127.0.0.1:1", "does not answer"),
@@ -189,7 +195,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), BAD, ids=[words for words, _ in BAD])
+@pytest.mark.parametrize(("words", "message"), BAD, ids=[words[:100] for words, _ in BAD])
 def test_bad_input_gets_one_clear_line_and_exit_code_2(
     words: str, message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -430,8 +436,8 @@ def test_a_broken_file_beside_the_named_one_does_no_harm(tmp_path: Path) -> None
 
 
 def test_a_huge_config_file_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "big.yaml", "family: poly\n# " + "x" * 1_000_001)
-    with pytest.raises(ConfigError, match="larger than 1,000,000 bytes"):
+    path = write(tmp_path / "big.yaml", "family: poly\n# " + "x" * MAX_BYTES)
+    with pytest.raises(ConfigError, match="larger than 100,000 bytes"):
         compose([f"space={path}"])
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tuner.config import words as words_module
 from tuner.config.compose import compose, restore
 from tuner.config.schema import KEYS, ConfigError, convert, plain, value_of
-from tuner.config.words import parse_words
+from tuner.config.words import parse_words, shell_word, write_word
 from tuner.config.yamltext import read_yaml, write_yaml
 from tuner.run import main
 
@@ -78,6 +79,26 @@ def test_what_is_no_text_is_told_in_one_line(text: str) -> None:
 def test_quotes_carry_any_text(text: str) -> None:
     quoted = text.replace("'", "\\'")
     assert parse_words([f"name='{quoted}'"]) == {"name": text}
+
+
+# Whatever a folder may be called, and more.
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+
+
+@given(st.sampled_from(["name", "space", "runs_dir"]), ANY_TEXT | st.none() | st.lists(ANY_TEXT))
+@example("name", "null")
+@example("name", r"it\'s\\")
+@example("space", ["a,b", "null", " "])
+@example("runs_dir", "~[x]\\\n")
+def test_a_word_that_is_written_is_read_as_the_same_value(key: str, value: Any) -> None:
+    assert parse_words([write_word(key, value)]) == {key: value}
+    assert shlex.split(shell_word(key, value)) == [write_word(key, value)]
+
+
+def test_plain_values_are_written_plainly() -> None:
+    assert write_word("resume", "runs/it's [1]") == "resume=runs/it's [1]"
+    assert write_word("space", ["poly", "a b.yaml"]) == "space=[poly,'a b.yaml']"
+    assert shell_word("resume", "runs/a b") == "'resume=runs/a b'"
 
 
 def refusal(word: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 from results.__main__ import make_parser
+from results.options import as_options
 from results.statistics.claims import Claim, Outcome
 from results.statistics.paired import paired_difference
+from tuner.config.words import parse_words
 from tuner.display.summary import (
     API,
     _search_line,
@@ -114,6 +117,28 @@ def test_what_goes_on_names_the_spaces_as_they_were_typed(
     assert shlex.split(line) == ["gradtune", "run", "resume=two words", *named, "trials=+10"]
 
 
+ODD = ("two words", "it's", "a=b (1)", "[x,y]", "~x", "-x", "$(touch x)", "\u00e9\u4e2d", "a\\'b")
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_goes_on_can_be_pasted_whatever_the_folder_is_called(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_dir = tmp_path / name / "run"
+    run_dir.mkdir(parents=True)
+    shown = "printf '%s\\n' "
+    line = resume_command(run_dir, manifest("poly", ""), trials="+10").replace("python ", shown)
+    _, _, word, _ = subprocess.check_output(["bash", "-c", line], text=True).splitlines()
+    assert Path(str(parse_words([word])["resume"])).samefile(run_dir)
+    for line in next_commands(run_dir, manifest("poly", ""), "poly")[:2]:
+        words = subprocess.check_output(["bash", "-c", line.replace("python ", shown)], text=True)
+        (typed,) = [word for word in words.splitlines() if word.endswith("run")]
+        parser, commands = make_parser()
+        assert as_options([typed], commands["compare"]) == [typed]
+        assert Path(parser.parse_args(["compare", typed]).paths[0]).samefile(run_dir)
+
+
 def test_a_command_recorded_without_quotes_is_split_on_blanks() -> None:
     run = manifest(CURVE, "python -m tuner.run space=my/knee.py name=it's")
     assert resume_command(Path("runs/a"), run).endswith(" resume=runs/a space=my/knee.py")
@@ -122,4 +147,24 @@ def test_a_command_recorded_without_quotes_is_split_on_blanks() -> None:
 def test_a_search_from_python_goes_on_from_python() -> None:
     run = manifest(CURVE, "tuner.search: space=my/knee.py")
     line = resume_command(Path("runs/a"), run, API)
-    assert line == "tuner.search(resume='runs/a', space=..., trainable=...)"
+    assert line == "tuner.search(resume='runs/a', space=...)"
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"trainable": None}, ""),
+        ({"trainable": "__main__:train"}, ", trainable=train"),
+        ({"trainable": "__main__:Net.train"}, ", trainable=..."),
+        ({"trainable": "mine:train"}, ", trainable='mine:train'"),
+        ({"model": {"name": "mine:net"}}, ", model='mine:net'"),
+        ({"recipe": {"family": "mine:curve"}}, ", settings={'recipe.family': 'mine:curve'}"),
+    ],
+)
+def test_from_python_only_code_of_ones_own_is_named_again(
+    given: dict[str, Any], named: str
+) -> None:
+    run = manifest("exp", "tuner.search: space=poly")
+    run["config"] |= given
+    line = resume_command(Path("runs/a"), run, API, trials="+2")
+    assert line == f"tuner.search(resume='runs/a'{named}, trials='+2')"

@@ -78,6 +78,7 @@ def test_little_is_not_told_and_much_is_in_one_line_by_name() -> None:
     train.__globals__["IMAGES"] = images
     line = check_parcel("__main__:train", train)
     assert line.startswith("note: __main__:train refers to 105 MB (IMAGES 105 MB, ")
+    assert "whose trainings share arrays and tensors until they change them" in line
     assert "\n" not in line
     assert "UNUSED" not in line
 

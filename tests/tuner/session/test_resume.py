@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from results.records.segments import write_manifest
 from tests.conftest import ROOT
 from tuner.config.schema import ConfigError, plain
 from tuner.run import main, make_request, read_command
@@ -28,6 +30,30 @@ def test_a_resumed_run_has_its_own_settings_and_plan(run_dir: Path) -> None:
     assert request.config == plan.config
     assert request.make_plan() == plan
     assert plan.config.space == [space.name for space in plan.spaces]
+
+
+def test_a_run_is_found_by_its_name_where_runs_dir_points(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(run_dir.parent))
+    for place in (str(run_dir.parent), "~"):
+        assert resume_run("run", {"runs_dir": place})[1] == run_dir.resolve()
+    assert resume_run("~/run", {})[1] == run_dir.resolve()
+    monkeypatch.chdir(run_dir.parent)
+    assert resume_run("run", {})[1] == run_dir.resolve()
+    shutil.copytree(run_dir, run_dir.parent / "runs" / "run")
+    other = run_dir.parent / "runs" / "run"
+    assert resume_run("run", {"runs_dir": "runs"})[1] == other.resolve()  # as it is said
+    shutil.rmtree(run_dir)
+    assert resume_run("run", {})[1] == other.resolve()
+
+
+def test_a_run_that_is_nowhere_is_told_with_where_it_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resume_run("a\nb", {"runs_dir": str(tmp_path)})
+    assert str(caught.value) == (
+        f"resume=a b: no run there or in {tmp_path} (manifest.json is missing)"
+    )
 
 
 @pytest.mark.parametrize("trials", ["+3", "6", 6])
@@ -99,6 +125,155 @@ def test_a_damaged_run_folder_is_told_in_one_line(
     error = capsys.readouterr().err
     assert error.startswith(f"error: resume={run_dir}: unreadable run folder: ")
     assert error.count("\n") == 1
+
+
+HUGE = 10**400
+# Of a run without a checksum, and of one whose checksum fits what somebody wrote.
+EDITS: list[tuple[str, Any]] = [
+    ("recipe", {}),
+    ("recipe", None),
+    ("recipe", "digits"),
+    ("recipe.epochs", "3"),
+    ("recipe.epochs", math.nan),
+    ("recipe.epochs", HUGE),
+    ("recipe.epochs", 0),
+    ("recipe.train_examples", -1),
+    ("recipe.momentum", math.inf),
+    ("recipe.model", None),
+    ("recipe.model", ["resnet8"]),
+    ("recipe.trainer", "nobody"),
+    ("recipe.dataset", "nobody"),
+    ("recipe.noise_law", "nobody"),
+    ("recipe.precision", "fp7"),
+    ("recipe.optimizer", 7),
+    ("recipe.measurements", []),
+    ("recipe.mine", 1),
+    ("spaces", {}),
+    ("spaces", []),
+    ("spaces", [7]),
+    ("spaces.0", {"name": "poly"}),
+    ("spaces.0.name", None),
+    ("spaces.0.name", 7),
+    ("spaces.0.family", "nobody"),
+    ("spaces.0.family", 7),
+    ("spaces.0.ranges", {}),
+    ("spaces.0.ranges", []),
+    ("spaces.0.ranges.p", {"low": "a", "high": "b"}),
+    ("spaces.0.ranges.p", {"low": math.nan, "high": 2}),
+    ("spaces.0.ranges.p", {"low": 3, "high": 2}),
+    ("spaces.0.ranges.nobody", {"value": 1}),
+    ("spaces.1.name", "poly"),
+    ("baseline", 7),
+    ("baseline", {}),
+    ("baseline.ranges", None),
+    ("delta_ref", "much"),
+    ("delta_ref", math.nan),
+    ("delta_ref", -1),
+    ("delta_ref", HUGE),
+    ("config", None),
+    ("config", []),
+    ("config.trials", "many"),
+    ("config.trials", HUGE),
+    ("config.trials", -1),
+    ("config.confirm", 7),
+    ("config.confirm", {}),
+    ("config.confirm.seeds", "five"),
+    ("config.search", None),
+    ("config.search", {"hours": "long"}),
+    ("config.space", 7),
+    ("config.nobody", 1),
+    ("slots", {}),
+    ("slots", 7),
+    ("slots", {"cpus_per_trial": "all", "gpus_per_trial": 0, "max_concurrent": 1}),
+    ("code_changes", 7),
+    ("code_changes", [{}]),
+    ("code", []),
+    ("code", {"files": 7}),
+    ("run_id", 7),
+    ("status", ["running"]),
+    ("seed", "x"),
+    ("shared_samples", "x"),
+    ("chosen", []),
+    ("schema_version", "two"),
+    ("schema_version", None),
+    ("schema_version", 99),
+    ("segments", 7),
+    ("files", []),
+    ("events", -1),
+]
+MISSING = ("recipe", "spaces", "baseline", "delta_ref", "config", "slots")
+
+
+def edited(manifest: dict[str, Any], where: str, value: Any) -> dict[str, Any]:
+    """The manifest with another value at this dotted place."""
+    *folders, last = where.split(".")
+    inner: Any = manifest
+    for name in folders:
+        inner = inner[int(name) if isinstance(inner, list) else name]
+    inner[int(last) if isinstance(inner, list) else last] = value
+    return manifest
+
+
+def check_refused(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """It ends with one line before anything starts; the line."""
+    assert main([f"resume={run_dir}", "dry_run=true"]) == 2
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n")) == ("", 1)
+    assert error.startswith("error: ")
+    assert error[:-1].isprintable()
+    return error
+
+
+CASES = [*((*edit, False) for edit in EDITS), *((*edit, True) for edit in EDITS[::6])]
+
+
+@pytest.mark.parametrize(("where", "value", "has_seal"), CASES, ids=[f"{c!r:.40}" for c in CASES])
+def test_an_odd_manifest_is_told_in_one_line(
+    run_dir: Path, where: str, value: Any, has_seal: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = edited(json.loads((run_dir / "manifest.json").read_text()), where, value)
+    if has_seal:
+        write_manifest(run_dir, manifest)
+    else:
+        (run_dir / "manifest.json").write_text(json.dumps(manifest))
+    check_refused(run_dir, capsys)
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_a_manifest_that_lacks_something_is_told_in_one_line(
+    run_dir: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = json.loads((run_dir / "manifest.json").read_text())
+    del manifest[name]
+    (run_dir / "manifest.json").write_text(json.dumps(manifest))
+    assert f"manifest.json lacks {name}; python -m results verify " in check_refused(
+        run_dir, capsys
+    )
+
+
+def test_whoever_edits_a_sealed_manifest_is_told(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_manifest(run_dir, json.loads((run_dir / "manifest.json").read_text()))
+    text = (run_dir / "manifest.json").read_text()
+    (run_dir / "manifest.json").write_text(text.replace('"seed": 0', '"seed": 1'))
+    assert "manifest.json: altered since it was written" in check_refused(run_dir, capsys)
+
+
+def test_a_symbolic_link_is_named_in_full(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run_dir / "logs").symlink_to(run_dir.parent)
+    said = check_refused(run_dir, capsys)
+    assert said.startswith(f"error: resume={run_dir}: {run_dir / 'logs'} is a symbolic link, ")
+    assert said.endswith(" Remove it.\n")
+
+
+def test_a_missing_manifest_is_told_with_the_cure(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run_dir / "manifest.json").unlink()
+    assert f"results verify {run_dir} repair=true" in check_refused(run_dir, capsys)
 
 
 @pytest.mark.parametrize("option", [["--config-dir", "my own"], ["--config-dir=my own"]])

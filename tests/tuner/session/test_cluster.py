@@ -1,0 +1,114 @@
+"""Before Ray starts: what its environment says is followed, overruled, or passed by."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+import ray
+
+from tuner.config.schema import ConfigError
+from tuner.plan import checks, host
+from tuner.plan.checks import check_address
+from tuner.session import cluster
+from tuner.session.cluster import ENVIRONMENT, set_environment
+
+
+@pytest.fixture(autouse=True)
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*ENVIRONMENT, *host.WISHES, "RAY_ADDRESS"):
+        monkeypatch.setenv(name, "")  # to be restored
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("mode", ["disabled", "DISABLED", "k8s"])
+def test_a_cluster_of_our_own_keeps_its_token_and_says_so(
+    mode: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    set_environment(is_own=True)
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert capsys.readouterr().err == (
+        f"note: RAY_AUTH_MODE={mode}: not followed, a run's own cluster asks for its token\n"
+    )
+
+
+def test_a_cluster_that_is_joined_does_without_a_token_only_by_consent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    set_environment("disabled")
+    assert (os.environ["RAY_AUTH_MODE"], capsys.readouterr().err) == ("disabled", "")
+    set_environment()
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert capsys.readouterr().err == (
+        "note: RAY_AUTH_MODE=disabled: not followed, cluster.auth=disabled is\n"
+    )
+    monkeypatch.setenv("RAY_AUTH_MODE", "Token")
+    set_environment(is_own=True)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_ray_that_was_imported_without_its_token_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", sys)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    said = r"^RAY_AUTH_MODE=disabled: unset it and restart Python$"
+    with pytest.raises(ConfigError, match=said):
+        set_environment(is_own=True)
+
+
+@pytest.mark.parametrize(("load", "told"), [(1.0, False), (4.0, True)])
+def test_a_machine_too_busy_for_ray_is_told_as_such(
+    load: float, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise RuntimeError("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", fail)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load * (os.cpu_count() or 1), 0.0, 0.0))
+    monkeypatch.setattr(cluster, "MAX_PAUSE_SECONDS", 0.0)
+    with pytest.raises(ConfigError, match="timed out during startup") as caught:
+        cluster._start_here({})
+    assert ("start again when less runs on this machine" in str(caught.value)) is told
+
+
+@pytest.fixture
+def head() -> Iterator[str]:
+    """host:port of a server that speaks as the head of a cluster does."""
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "grpc_proxy"])
+@pytest.mark.parametrize("no_proxy", [None, "example.com"])
+def test_a_proxy_does_not_hide_a_living_cluster(
+    name: str, no_proxy: str | None, head: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "ANSWER_SECONDS", 3.0)
+    for spelled in (name, name.upper()):
+        monkeypatch.setenv(spelled, "http://127.0.0.1:9")  # where nobody is
+        monkeypatch.setenv("no_proxy", no_proxy or "")
+    check_address(head)
+
+
+def test_a_cluster_started_elsewhere_than_in_tmp_is_found(
+    head: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path_factory.mktemp("t")
+    monkeypatch.setenv("TMPDIR", str(folder))
+    with pytest.raises(ConfigError, match="no running Ray cluster found"):
+        check_address("auto")
+    (folder / "ray").mkdir()
+    (folder / "ray" / "ray_current_cluster").write_text(head)
+    check_address("auto")
