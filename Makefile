@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-fast cluster lint types bench papers docs mutants
+.PHONY: run test test-fast cluster lint types bench papers docs mutants audit
 .DEFAULT_GOAL := run
 
 run: .venv/installed  ## search schedules on the built-in digits
@@ -34,6 +34,10 @@ papers: .venv/installed  ## what docs/papers.md reports (40 minutes)
 
 docs: .venv/installed  ## docs/keys.md
 	$(BIN)/python -m tuner.config.help > docs/keys.md
+
+audit: .venv/installed  ## known vulnerabilities of the pinned packages; works without a network
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pip-audit
+	$(BIN)/python -m tests.security.audit
 
 mutants: .venv/installed  ## what the tests of the pure rooms would not notice (hours)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'

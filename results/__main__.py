@@ -15,11 +15,12 @@ from typing import Any
 
 import results
 from results.options import BAD_INPUT, Parser, as_options, kinds_of, names_of, number_of, truth_of
+from results.records.redaction import redact, visible
 from results.records.schema import trial_from_row
 from results.records.segments import DamagedFile, refuse_links
 from results.run import Run, describe, find_trial
 from results.tables import Table
-from search_spaces.registry import is_import_path, unknown_name
+from search_spaces.registry import allow_import, is_import_path, unknown_name
 from search_spaces.trial import TrialConfig
 
 MAX_STAGES = 12
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, DamagedFile) as error:
-        print(f"error: {error}".replace("\n", " "), file=sys.stderr)
+        text = " ".join(visible(redact(str(error))).split("\n"))
+        print(f"error: {text}", file=sys.stderr)
         return BAD_INPUT
 
 
@@ -388,6 +390,8 @@ def asked_trial(args: argparse.Namespace, run: Run) -> TrialConfig:
             f"this schedule runs the code of {trial.family!r}; to allow it, add "
             f"--family {shlex.quote(trial.family)}."
         )
+    if is_import_path(trial.family):
+        allow_import(trial.family)
     return trial
 
 

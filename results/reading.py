@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from results.records.audit import skipped
 from results.records.exclusions import EXCLUSIONS_NAME, read_exclusions
+from results.records.redaction import TO_LOOK_AT, redact_all, visible, visible_all
 from results.records.schema import SCHEMAS
 from results.records.segments import (
     MANIFEST_NAME,
@@ -56,11 +58,13 @@ class RunFiles:
         if isinstance(manifest_id, str):
             return manifest_id
         recorded = (str(t["run_id"][0].as_py()) for t in self.tables.values() if t.num_rows)
-        return next(recorded, self.run_dir.resolve().name)
+        return next(recorded, visible(self.run_dir.resolve().name, in_a_line=True))
 
 
 def read_run(run_dir: Path) -> RunFiles:
     """What is there; what cannot be read is named in `damage`.
+
+    Names and errors may be a stranger's: what a terminal would obey is written out in them.
 
     Raises:
         ValueError: written by a newer GradTune.
@@ -68,7 +72,7 @@ def read_run(run_dir: Path) -> RunFiles:
     files = RunFiles(run_dir=run_dir, manifest={}, tables={})
     _read_manifest(files)
     try:
-        files.excluded = read_exclusions(run_dir)
+        files.excluded = visible_all(read_exclusions(run_dir))
     except DamagedFile as error:
         files.damage.append(skipped(run_dir / EXCLUSIONS_NAME, error))
     for table in reversed(TABLES):  # trials first: a writer brings their epochs before them
@@ -78,8 +82,28 @@ def read_run(run_dir: Path) -> RunFiles:
                 parts.append(read_segment(path, SCHEMAS[table]))
             except DamagedFile as error:
                 files.damage.append(skipped(path, error))
-        files.tables[table] = pa.concat_tables(parts)
+        files.tables[table] = _visible(pa.concat_tables(parts))
     return files
+
+
+def _visible(table: pa.Table) -> pa.Table:
+    """The same rows, with visible texts; an error keeps its lines."""
+    for place, about in enumerate(table.schema):
+        column = table.column(place)
+        if pa.types.is_map(about.type):
+            if _is_odd(pa.chunked_array([part.keys for part in column.chunks], pa.string())):
+                maps = (None if m is None else visible_all(dict(m)) for m in column.to_pylist())
+                pairs = [None if m is None else [*m.items()] for m in maps]
+                table = table.set_column(place, about, pa.array(pairs, about.type))
+        elif pa.types.is_string(about.type) and _is_odd(column):
+            texts, is_name = column.to_pylist(), about.name != "error"
+            values = [None if t is None else visible(t, in_a_line=is_name) for t in texts]
+            table = table.set_column(place, about, pa.array(values, about.type))
+    return table
+
+
+def _is_odd(texts: pa.ChunkedArray) -> bool:
+    return bool(pc.any(pc.match_substring_regex(texts, TO_LOOK_AT)).as_py())
 
 
 def _runs_at(path: str) -> list[Path]:
@@ -110,6 +134,7 @@ def _is_run(path: Path) -> bool:
 
 def _read_manifest(files: RunFiles) -> None:
     try:
-        files.manifest = read_manifest(files.run_dir)
+        # Of runs written before secrets were left out, too.
+        files.manifest = visible_all(redact_all(read_manifest(files.run_dir)))
     except DamagedFile as error:
         files.damage.append(skipped(files.run_dir / MANIFEST_NAME, error))

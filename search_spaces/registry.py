@@ -1,4 +1,9 @@
-"""How is a name (of a family, model, dataset, ...) turned into the thing it names?"""
+"""How is a name (of a family, model, dataset, ...) turned into the thing it names?
+
+Code that no registry holds is imported only by a name that somebody gave in this process, on the
+command line or in Python (`allow_import`): a name that a file holds runs nothing, wherever the
+file has it. Drivers hand the names on to the workers.
+"""
 
 from __future__ import annotations
 
@@ -72,13 +77,41 @@ def find_source(name: str) -> Path | None:
     return path if path.is_file() else None
 
 
-@functools.cache
+_allowed: set[str] = set()
+
+
+def allow_import(*names: str) -> None:
+    """These names were given by whoever uses this process, so what they name may run in it."""
+    _allowed.update(names)
+
+
+def allowed_imports() -> tuple[str, ...]:
+    """All names that were given in this process, sorted."""
+    return tuple(sorted(_allowed))
+
+
+def check_allowed(name: str) -> None:
+    """Raise ValueError unless this import path was given in this process."""
+    if name not in _allowed:
+        raise ValueError(
+            f"{name!r} stands in a file, and would run code: name it again to allow that "
+            f"(in Python: search_spaces.registry.allow_import({name!r}))"
+        )
+
+
 def import_callable(name: str) -> Callable[..., Any]:
     """The callable that `package.module:callable` or `file.py:callable` names.
 
     Raises:
-        ValueError: when the module or the attribute is missing, or is not callable.
+        ValueError: when nobody has allowed it, the module or the attribute is missing, or it is
+            not callable.
     """
+    check_allowed(name)
+    return _import(name)
+
+
+@functools.cache
+def _import(name: str) -> Callable[..., Any]:
     source, _, attribute = name.rpartition(":")
     try:
         module = (
@@ -109,8 +142,11 @@ def lookup(
     what they name (torch).
 
     Raises:
-        ValueError: unknown name (nearest one offered) or failed import.
+        ValueError: unknown name (nearest one offered), a name of code that nobody has allowed
+            (`allow_import`), or a failed import.
     """
     check_name(kind, name, registry)
-    entry = registry.get(name, name)
-    return import_callable(entry) if isinstance(entry, str) else entry
+    if name not in registry:
+        return import_callable(name)
+    entry = registry[name]
+    return _import(entry) if isinstance(entry, str) else entry

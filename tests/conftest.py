@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from search_spaces import registry
 from tuner.session.cluster import ENVIRONMENT
 
 # A busy machine is no defect: an example may take as long as it takes.
@@ -33,6 +34,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """As many processes as CPUs; slow tests wait for Ray about half of their time: one more."""
     waiting = "not slow" not in config.option.markexpr
     return min(4, len(os.sched_getaffinity(0)) + waiting)
+
+
+@pytest.fixture(autouse=True)
+def names_given_in_a_test_are_its_own() -> Iterator[None]:
+    """No code is imported because another test was given its name."""
+    before = {*registry._allowed}
+    yield
+    registry._allowed.clear()
+    registry._allowed.update(before)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ MAP = {
     "results.exports results.plots results.report",
     # Who decides, runs and records.
     "tuner.version": "",
-    "tuner.config": "trainables",
+    "tuner.config": "trainables results.records",
     "tuner.plan": "tuner.version tuner.config trainables results.records results.statistics",
     "tuner.campaign": "tuner.plan results.records results.statistics results.study",
     "tuner.display": "tuner.config tuner.plan results results.records results.statistics "
@@ -61,7 +61,7 @@ MAP = {
     "tuner.recording": "tuner.config tuner.display trainables results.records",
     "tuner.session": "tuner.version tuner.config tuner.plan tuner.campaign tuner.display "
     "tuner.recording trainables results results.records results.statistics results.report",
-    "tuner.run": "tuner.config tuner.plan tuner.display tuner.session",
+    "tuner.run": "tuner.config tuner.plan tuner.display tuner.session results.records",
     # Of a cluster.
     "tuner.jobs": "tuner.version tuner.config tuner.session",
     "tuner.stop": "tuner.config tuner.run tuner.jobs results.options",
@@ -75,7 +75,8 @@ MAP = {
     "results results.records results.run",
     "tuner.measure": "tuner.config tuner.plan tuner.run trainables results results.tables "
     "results.records results.statistics results.run results.measurements results.plots",
-    "tuner.api": "tuner.config tuner.plan tuner.display tuner.session tuner.run results",
+    "tuner.api": "tuner.config tuner.plan tuner.display tuner.session tuner.run results "
+    "results.records",
     "tuner.command": "tuner.version tuner.config tuner.run tuner.reproduce tuner.measure"
     " results.__main__ results.measurements",
     "tuner": "tuner.api",

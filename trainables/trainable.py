@@ -23,7 +23,7 @@ import ray
 from ray import cloudpickle, tune
 
 from search_spaces.records import error_line, error_text, score_on_test, so_far, wall_seconds
-from search_spaces.registry import lookup
+from search_spaces.registry import allow_import, lookup
 from search_spaces.trial import TrialConfig
 from trainables import REPORT_SECONDS, REPORTS_AHEAD, TRAINERS
 from trainables.failures import (
@@ -47,6 +47,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
     """Runs a `Training`; every finished epoch is reported and checkpointed.
 
     Its config: `trial` (TrialConfig.to_dict() as JSON), `schedule` (table or None), `device`,
+    `imports` (names of code that the driver's user has given: no others are imported),
     `checkpoints` (directory for the states of all trials, or None for no states of ours), `logs`
     (of what the functions of all trials print), `isolate`, `max_report_seconds`, `max_failures`,
     and `function` (Ray's reference to a pickled training that cannot be imported, or None).
@@ -66,6 +67,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
     def setup(self, config: dict[str, Any]) -> None:
         """Make ready for the trial that the config describes; the first step takes it up."""
         self.folder = os.getcwd()
+        allow_import(*config.get("imports", ()))
         self.trial = TrialConfig.from_dict(json.loads(config["trial"]))
         self.training: Training | None = None
         self.checkpoints: Checkpoints | None = None

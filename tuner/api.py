@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from results import Run, load
-from search_spaces.registry import import_callable
+from results.records.redaction import redact_word
+from search_spaces.registry import allow_import, import_callable
 from tuner.config.schema import ConfigError, flatten, show
 from tuner.plan.checks import check_surroundings
 from tuner.plan.usercode import MAIN, check_handed, check_import, name_of
@@ -78,6 +79,7 @@ def search(
     check_surroundings(config, request.run_dir)
     if request.run_dir is None:
         config.name = config.name or run_id(plan)
+    words = [f"{key}={show(value)}" for key, value in given.items()]
     ended: list[Path] = []
 
     def summary(run_dir: Path) -> None:
@@ -89,7 +91,7 @@ def search(
         code = execute(
             plan,
             program=API,
-            command=f"tuner.search: {shlex.join(f'{k}={show(v)}' for k, v in given.items())}",
+            command=f"tuner.search: {shlex.join(map(redact_word, words))}",
             resume=request.run_dir,
             summary=summary,
         )
@@ -111,6 +113,7 @@ def _named(train: Any) -> tuple[str, Callable[..., object] | None]:
         raise ConfigError(f"trainable={train!r}: give a function train(schedule, seed, report)")
     name = name_of(train)
     if not name.startswith(f"{MAIN}:"):
+        allow_import(name)  # it is here already
         with contextlib.suppress(ValueError):
             if import_callable(name) is train:
                 return name, None

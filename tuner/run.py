@@ -78,7 +78,9 @@ def exit_code(work: Callable[[], int]) -> int:
     try:
         return work()
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        from results.records.redaction import redact, visible  # pyarrow
+
+        print(f"error: {redact(visible(str(error)))}", file=sys.stderr)
         return 2
     except StorageError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -152,8 +154,11 @@ def run_command(
     if adjust is not None and request.run_dir is None:
         adjust(config)
     if command.show:
-        print(write_yaml(plain(config)), end="")
+        from results.records.redaction import redact_all
+
+        print(write_yaml(redact_all(plain(config), by_name=True)), end="")
         return 0
+    from results.records.redaction import redact_word
     from tuner.plan.checks import check_surroundings
     from tuner.plan.usercode import check_import
     from tuner.session.execution import execute
@@ -169,7 +174,7 @@ def run_command(
     return execute(
         plan,
         program=program,
-        command=shlex.join([*program.split(), *command.words]),
+        command=shlex.join([*program.split(), *map(redact_word, command.words)]),
         resume=request.run_dir,
         summary=summary,
     )
@@ -200,9 +205,11 @@ def _request(
         return Request(config=compose(rest, config_dir, function))
     if target == "":
         raise ConfigError("resume=: may not be empty")
-    from tuner.session.resume import resume_run
+    from tuner.session.resume import left_behind, resume_run
 
     plan, run_dir = resume_run(target, rest, config_dir, function)
+    for line in left_behind(plan.config, run_dir):
+        print(f"note: {line}", file=sys.stderr)
     return Request(config=plan.config, run_dir=run_dir, stored=plan)
 
 

@@ -5,6 +5,7 @@ Only what the records hold is stated: of a training of the user's own neither op
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ NOTABLE = ("diverged", *LOST, *OPEN)  # what became of a training, where it is w
 # Arms are told to the run's owner as "your default"; a paragraph has other readers.
 FOR_OTHERS = {"your default": "the default", "your code": "the training's code"}
 # What a backslash keeps from being markup in a pull request.
-MARKDOWN_SPECIAL = "\\`*<>|#"
+MARKDOWN_SPECIAL = "\\`*<>|#~$"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +71,10 @@ class Paragraph:
         words = "".join(
             f"\\{char}" if char in MARKDOWN_SPECIAL else char for char in " ".join(self.sentences)
         )
-        code = ["```", *self.commands, "```"] if self.commands else []
+        words = words.replace("](", "]\\(")  # no link, no picture
+        longest = max(map(len, re.findall("`+", "\n".join(self.commands))), default=0)
+        fence = "`" * max(3, longest + 1)
+        code = [fence, *self.commands, fence] if self.commands else []
         return "\n".join([words, "", *code]).rstrip() + "\n"
 
     def latex(self) -> str:

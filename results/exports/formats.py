@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from results.records.plain import as_plain
@@ -14,6 +17,9 @@ from results.records.segments import write_atomically, write_text
 from results.run import Run
 from results.study import quiet_optuna
 
+# What makes a spreadsheet compute a text, in any width; not of a number.
+FORMULA = "^[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
+NUMBER = r"^[-+]?[0-9.]+([eE][-+]?[0-9]+)?$"
 JOURNAL_NAME = "optuna_journal.log"
 PAPER_TABLES = ("arms", "pairs")  # of a comparison
 
@@ -21,16 +27,33 @@ PAPER_TABLES = ("arms", "pairs")  # of a comparison
 def export_csv(run: Run, directory: str | Path) -> list[Path]:
     """Write trials.csv and epochs.csv: every column, UTF-8, empty where null, times in UTC.
 
-    Bits of test_correct are written as hexadecimal digits, metrics by name as JSON.
+    Bits of test_correct are written as hexadecimal digits, metrics by name as JSON. A text that a
+    spreadsheet would compute (it begins with = + - @ and is no number) has a ' before it.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, table in (("trials", run.trials), ("epochs", run.epochs)):
         path = directory / f"{name}.csv"
-        write_atomically(path, functools.partial(pa_csv.write_csv, as_plain(table)))
+        write_atomically(path, functools.partial(pa_csv.write_csv, without_formulas(table)))
         paths.append(path)
     return paths
+
+
+def without_formulas(table: pa.Table) -> pa.Table:
+    """The rows in plain types (`as_plain`), of which no spreadsheet computes a text."""
+    table = as_plain(table)
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            texts = table.column(place)
+            is_formula = pc.match_substring_regex(texts, FORMULA)
+            is_number = pc.match_substring_regex(texts, NUMBER)
+            marked = pc.binary_join_element_wise(pa.scalar("'"), texts, "")
+            kept = pc.if_else(pc.and_not(is_formula, is_number), marked, texts)
+            table = table.set_column(place, field, kept)
+    return table.rename_columns(
+        [f"'{name}" if re.match(FORMULA, name) else name for name in table.column_names]
+    )
 
 
 def export_latex(run: Run, directory: str | Path) -> list[Path]:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from results.records.redaction import visible
 from results.records.segments import MANIFEST_NAME
 from search_spaces.registry import nearest
 
@@ -93,7 +94,8 @@ def read_logs(path: Path, columns: Columns) -> Logs:
         raise _no_column("value", value, table.column_names, path)
     cells = [table.column(name).to_pylist() for name in (names.arm, names.seed, names.step, value)]
     rows = ((f"row {n}", *row) for n, row in enumerate(zip(*cells, strict=True), start=1))
-    return Logs(values=_gather(_records(rows, value, path), path), value=value)
+    values = _gather(_records(rows, value, path), path)
+    return Logs(values=values, value=visible(value, in_a_line=True))
 
 
 def _read_table(path: Path) -> pa.Table:
@@ -169,6 +171,7 @@ def _records(rows: Iterable[tuple[Any, ...]], value: str, path: Path) -> Iterato
         if arm is None or seed is None or step is None:
             lacking = "arm" if arm is None else "seed" if seed is None else "step"
             raise ValueError(f"{path.name}, {where}: a value without its {lacking}.")
+        arm, seed = (visible(text, in_a_line=True) for text in (arm, seed))
         of = f"{path.name}, {where} (arm {arm}, seed {seed}, step {cells[2]})"
         at = _number(cells[2], "the step", of, NO_STEP)
         yield arm, seed, at, _number(number, value, of, NO_VALUE)
@@ -242,7 +245,8 @@ def _read_chart(
         for at, number in zip(steps, table.column(name).to_pylist(), strict=True)
     )
     values = _gather(_records(rows, value, path), path)
-    return Logs(values=values, value=value, note=_told(runs[next(iter(runs))][0], columns.runs))
+    note = _told(runs[next(iter(runs))][0], columns.runs)
+    return Logs(values=values, value=visible(value, in_a_line=True), note=note)
 
 
 def _read_events(folder: Path, columns: Columns) -> Logs:
@@ -312,7 +316,8 @@ def _arm_and_seed(run: str, pattern: str) -> tuple[str, str]:
 
 def _told(run: str, pattern: str) -> str:
     arm, seed = _arm_and_seed(run, pattern)
-    return f"arms and seeds are read from the names of runs: {run!r} is arm {arm}, seed {seed}."
+    told = f"arms and seeds are read from the names of runs: {run!r} is arm {arm}, seed {seed}."
+    return visible(told, in_a_line=True)
 
 
 def _no_column(key: str, name: str, known: Iterable[str], path: Path) -> ValueError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import (
     FixedLocator,
     LogLocator,
@@ -57,6 +59,7 @@ LIGHTEST = 0.88  # of viridis; above, yellow is lost on white
 PLAIN_TICKS = ((0.8, (1.0, 2.0, 5.0)), (1.8, (1.0, 3.0)))
 MAX_TICKS = 8  # of values with a tick each
 LOWEST_END = 0.1  # of the mean; where an interval that reaches 0 or below ends on the log axis
+LOG_TICK = re.compile(r"\$\\mathdefault\{(-?[\d.]+(\\times)?)?(-?10\^\{-?\d+\})?\}\$")
 DODGE = 0.03  # of the distance between points: error bars of several lines side by side
 
 
@@ -137,6 +140,18 @@ def draw_figure(draw: Callable[[Figure], None]) -> Figure:
     figure = Figure(dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     draw(figure)
+    return with_plain_texts(figure)
+
+
+def with_plain_texts(figure: Figure) -> Figure:
+    """The figure, in which a name with two $ is no mathematics; ticks of log axes are."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.get_ticklabels()  # they are made when asked for
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text), "asked for by type"
+        if "$" in text.get_text() and not LOG_TICK.fullmatch(text.get_text()):
+            text.set_parse_math(False)
     return figure
 
 

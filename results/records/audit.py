@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from results.records.events import EVENTS_NAME, read_events
 from results.records.exclusions import EXCLUSIONS_NAME, read_exclusions
+from results.records.redaction import visible
 from results.records.schema import SCHEMAS
 from results.records.sealing import digest
 from results.records.segments import (
@@ -136,7 +137,7 @@ def audit(run_dir: Path, *, with_states: bool = True) -> Audit:
 
 def skipped(path: Path, error: Exception) -> str:
     """The sentence on a file that cannot be trusted."""
-    return f"{path} was skipped: {str(error).rstrip('.')}."
+    return visible(f"{path} was skipped: {str(error).rstrip('.')}.", in_a_line=True)
 
 
 def lost_epochs(trials: pa.Table, epochs: pa.Table) -> dict[tuple[str, str], tuple[int, int]]:

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from results.records.redaction import redact, visible
 from results.records.sealing import read_lines
 
 EVENTS_NAME = "events.jsonl"
@@ -31,7 +32,7 @@ def read_commands(run_dir: Path) -> list[str]:
     for event in read_events(run_dir)[0]:
         told = event.get("command") if event.get("kind") == "start" else None
         if isinstance(told, str) and (not commands or _changes(told)):
-            commands.append(told)
+            commands.append(visible(redact(told), in_a_line=True))
     return list(dict.fromkeys(commands))
 
 

@@ -15,8 +15,9 @@ from typing import Any, get_args
 
 import pyarrow as pa
 
+from results.records.redaction import visible_all
 from search_spaces.families import CURVE_PARAMETERS
-from search_spaces.records import EpochRecord, Outcome, Status, error_text
+from search_spaces.records import EpochRecord, Outcome, Status
 from search_spaces.trial import Recipe, TrialConfig, canonical_json
 
 SCHEMA_VERSION = 2
@@ -218,7 +219,7 @@ def trial_row(
         outcome: None leaves the measurements null.
         so_far: columns of a training that is paused, where there is no outcome yet.
         started_at, ended_at: with time zone.
-        error: see `error_text`.
+        error: of a training that was lost.
     """
     curve = trial.curve_params
     params = {k: v for k, v in trial.params.items() if k in PARAMS} | curve
@@ -237,7 +238,7 @@ def trial_row(
         "host": host,
         "started_at": started_at,
         "ended_at": ended_at,
-        "error": None if error is None else error_text(error),
+        "error": error,
         **{name: getattr(trial, name) for name in of_trial},
         **{name: params.get(name) for name in PARAMS},
         **{name: recipe[name] for name in RECIPE_COLUMNS},
@@ -270,4 +271,6 @@ def trial_from_row(row: Mapping[str, Any]) -> TrialConfig:
 
 @functools.lru_cache(maxsize=10_000)
 def _trial_from_json(text: str) -> TrialConfig:
-    return TrialConfig.from_dict(json.loads(text))
+    data = json.loads(text)
+    is_plain = text.isascii() and "\\" not in text and "\x7f" not in text  # as all of ours are
+    return TrialConfig.from_dict(data if is_plain else visible_all(data))

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from results.records.events import EVENTS_NAME
 from results.records.lock import LOCK_NAME, TAKING_NAME, RunLock
+from results.records.redaction import redact_all, redacted_error
 from results.records.schema import KEYS, SCHEMA_VERSION, SCHEMAS, Row
 from results.records.sealing import digest, sealed_line
 from results.records.segments import (
@@ -132,6 +133,8 @@ def _visible(folder: Path) -> set[str]:
 class RunStore:
     """One run's folder, open for writing by this process alone.
 
+    What it is given loses its secrets (see redaction.py) before it is written; config.yaml is
+    redacted by whoever makes it.
     Rows are buffered and written by a background thread within a second. When the storage
     fails, rows stay in memory, the thread tries again, and `error` says why until it succeeds.
     Safe to call from several threads, but not from a signal handler (it takes locks).
@@ -145,9 +148,9 @@ class RunStore:
         self.error: OSError | None = None
         self._lock = lock
         sweep_temporary(run_dir)
-        self._manifest = manifest
+        self._manifest = redact_all(manifest)
         self._manifest_dirty = False
-        known = manifest.setdefault("segments", {})
+        known = self._manifest.setdefault("segments", {})
         self._segments = {
             table: _Segment(run_dir, table, self.run_id, known.setdefault(table, {}))
             for table in TABLES
@@ -172,6 +175,7 @@ class RunStore:
         Args:
             run_dir: its last part is the run_id (see `check_run_name`).
             manifest: plain JSON; schema_version and run_id are added.
+            config_yaml: without secrets.
             lock: of the folder, where it is reserved already.
 
         Raises:
@@ -249,20 +253,21 @@ class RunStore:
 
     def add_trial(self, row: Row) -> None:
         """Record a trial's state in place of its earlier row; ValueError if it does not fit."""
-        self._add("trials", [row])
+        error = row.get("error")
+        self._add("trials", [{**row, "error": redacted_error(error)} if error else row])
 
     def event(self, kind: str, **fields: object) -> None:
         """Append one line {time, kind, ...} to events.jsonl, at once."""
         line = {"time": now().isoformat(), "kind": kind, **fields}
         with self._telling:
             self._num_events += 1
-            self._events += sealed_line(line, self._num_events)
+            self._events += sealed_line(redact_all(line), self._num_events)
             self._try(self._write_events)
 
     def update_manifest(self, **fields: object) -> None:
         """Set these top-level fields of manifest.json, atomically, at once."""
         with self._writing:
-            self._manifest |= fields
+            self._manifest |= redact_all(fields)
             self._manifest_dirty = True
             self._try(self._write_manifest)
 

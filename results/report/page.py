@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from results.arms.choice import group_by_arm
 from results.plots import PLOTS, scale_line
 from results.plots.figure import SECTIONS, Plot, arms_of
+from results.plots.style import with_plain_texts
 from results.records.schema import trial_from_row
 from results.report.provenance import differences_table, failures_table, provenance
 from results.report.svg import inline_svg
@@ -112,6 +113,7 @@ def exhibit_of(name: str, plot: Plot, info: Any) -> Exhibit | None:
         return None
     figure = Figure()
     plot.draw(info, figure)
+    with_plain_texts(figure)
     title = figure.get_suptitle().replace("\n", ". ")
     figure.suptitle("")  # the caption says it
     if not title and len(figure.axes) == 1:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from results.arms.choice import short_ids
+from results.records.redaction import redact, visible
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.wording import arm_label
@@ -174,6 +175,6 @@ def _time(text: str | None) -> str | None:
 
 def _config(run_dir: Path) -> str:
     try:
-        return (run_dir / "config.yaml").read_text(encoding="utf-8")
+        return redact(visible((run_dir / "config.yaml").read_text(encoding="utf-8")))
     except (OSError, UnicodeError):
         return ""

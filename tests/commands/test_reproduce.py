@@ -10,7 +10,7 @@ import pytest
 
 import results
 from results.records.store import RunStore
-from search_spaces.registry import import_callable
+from search_spaces.registry import _import
 from tests.commands.command import SMALL
 from tests.fakes.tune_loop import Inline
 from tuner.command import main as gradtune
@@ -111,7 +111,7 @@ def test_other_code_is_trained_with_only_when_told_and_named_as_the_reason(
     path.write_text(MINE.replace("SCORE", "0.25"))
     assert main([folder, key, words[0]]) == 2
     assert capsys.readouterr().err.endswith("code=accept trains with it anyway\n")
-    import_callable.cache_clear()
+    _import.cache_clear()
     assert main([folder, key, words[0], "code=accept"]) == 1
     out = capsys.readouterr().out
     assert "the outcome differs first (test_accuracy 0.5 then, 0.25 now)" in out

@@ -19,6 +19,8 @@ from results.__main__ import main, make_parser
 from results.exports.snippet import export_schedule, torch_snippet
 from results.options import as_options, names_of
 from results.records.store import RunStore
+from search_spaces import registry
+from search_spaces.registry import allow_import
 from tests.fakes.logs import write_log
 from tests.fakes.results import make_recipe, make_trial, write_run, write_trial
 
@@ -172,8 +174,10 @@ def test_export_takes_the_beginning_of_a_trial_key(run_dir, tmp_path):
 def test_stored_code_is_imported_only_when_named_again(tmp_path, capsys):
     trial = make_trial(params={"p": 2.0})
     mine = replace(trial, family="search_spaces.families.poly:curve")
+    allow_import(mine.family)  # by whoever trained it
     with RunStore.create(tmp_path / "run", {}, "") as store:
         write_trial(store, mine)
+    registry._allowed.clear()
     export = ["export", str(tmp_path / "run"), "--schedule", "best", "--out", str(tmp_path)]
     assert main(export) == 2
     assert "add --family search_spaces.families.poly:curve" in capsys.readouterr().err

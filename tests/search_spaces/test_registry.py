@@ -9,6 +9,8 @@ import pytest
 
 from search_spaces import registry
 from search_spaces.registry import (
+    allow_import,
+    allowed_imports,
     check_name,
     find_source,
     import_callable,
@@ -57,6 +59,7 @@ def test_registered_names_and_import_paths_pass() -> None:
     ("name", "function"), [("cosine", math.cos), ("sine", math.sin), ("math:tan", math.tan)]
 )
 def test_a_name_is_looked_up_here_and_imported_there(name: str, function: object) -> None:
+    allow_import("math:tan")
     assert lookup("curve", name, KNOWN) is function
 
 
@@ -71,13 +74,29 @@ def test_a_name_is_looked_up_here_and_imported_there(name: str, function: object
     ],
 )
 def test_what_cannot_be_imported_is_refused(name: str, message: str) -> None:
+    allow_import(name)
     with pytest.raises(ValueError, match=message):
         import_callable(name)
+
+
+def test_a_name_that_nobody_has_given_runs_nothing(tmp_path: Path) -> None:
+    path, ran = tmp_path / "strangers.py", tmp_path / "ran"
+    path.write_text(f"import os\nos.mkdir({str(ran)!r})\ndef curve(u):\n    return u\n")
+    name = f"{path}:curve"
+    for ask in (import_callable, lambda name: lookup("curve", name, KNOWN)):
+        with pytest.raises(ValueError, match="stands in a file, and would run code"):
+            ask(name)
+    assert not ran.exists()
+    allow_import(name)
+    assert import_callable(name)(1) == 1
+    assert ran.exists()
+    assert name in allowed_imports()
 
 
 def test_a_file_is_imported_by_its_path(tmp_path: Path) -> None:
     path = tmp_path / "own.py"
     path.write_text("LOADED = []\ndef curve(u):\n    return u + 1\n")
+    allow_import(f"{path}:curve")
     assert import_callable(f"{path}:curve")(1) == 2
     first, second = load_module(path), load_module(path)
     assert (first.__name__, first.LOADED is second.LOADED) == ("own", False)

@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from search_spaces.families import FAMILIES
 from search_spaces.noise_law import NoiseLaw
-from search_spaces.registry import import_callable
 from search_spaces.schedule import make_schedule
 from search_spaces.trial import Recipe, TrialConfig, canonical_json, derive_seed, sample_word
 
@@ -196,7 +196,7 @@ def test_a_factor_per_stage_is_an_end_ratio() -> None:
 
 def test_the_schedule_is_made_of_trial_and_recipe() -> None:
     params = PARAMS | {"batch0": 16, "momentum_share": 0.25, "end": 0.1}
-    poly = import_callable("search_spaces.families.poly:curve")
+    poly = FAMILIES["poly"].curve
     expected = make_schedule(
         lambda u: poly(u, p=0.7), epochs=6, train_examples=1200, interval=2, lr0=0.05, batch0=16,
         split=0.5, momentum_share=0.25, end=0.1, batch_max=512, law=RECIPE.law, warmup_epochs=1.0,

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import trainables
-from search_spaces.registry import import_callable
+from search_spaces.registry import lookup
 from tests.conftest import ROOT
 
-MODELS = {n: import_callable(p) for n, p in trainables.MODELS.items()}
+MODELS = {n: lookup("model", n, trainables.MODELS) for n in trainables.MODELS}
 
 torch.set_num_threads(1)
 

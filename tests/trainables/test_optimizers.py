@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 import trainables
-from search_spaces.registry import import_callable
+from search_spaces.registry import lookup
 
-OPTIMIZERS = {n: import_callable(p) for n, p in trainables.OPTIMIZERS.items()}
+OPTIMIZERS = {n: lookup("optimizer", n, trainables.OPTIMIZERS) for n in trainables.OPTIMIZERS}
 
 torch.set_num_threads(1)
 

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import torch
 
 from search_spaces.records import EpochRecord, Outcome, so_far
+from search_spaces.registry import check_allowed
 from search_spaces.schedule import Schedule
 from search_spaces.space import OF_TABLE
 from search_spaces.trial import TrialConfig
@@ -73,6 +74,8 @@ class UserTraining:
         self.schedule = schedule or trial.schedule
         self.device = torch.device(device)
         self.trainable = trainable or trial.recipe.model
+        if trainable is None:
+            check_allowed(trial.recipe.model)
         self.log, self.patience = log, patience or Patience(math.inf)
         self.ahead = ahead
         if start is None:

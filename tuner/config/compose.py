@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces import FAMILIES, SPACES
-from search_spaces.registry import check_name, find_source, is_import_path, nearest
+from search_spaces.registry import (
+    allow_import,
+    check_name,
+    find_source,
+    is_import_path,
+    nearest,
+)
 from search_spaces.space import EXTRA_PARAMS, SearchSpace
 from trainables import DATASETS, MODELS
 from tuner.config.presets import PRESETS
@@ -43,11 +49,17 @@ from tuner.config.workloads import CUSTOM, WORKLOADS
 # Keys whose value may name code to import.
 NAMES_OF_CODE = (*(f"{key}.name" for key in NAMED), "recipe.family", "trainable")
 SPACE_FILES = (".py", ".yaml", ".yml")
+# Where a run connects to with the user's token or password, and what holds where nothing is said:
+# these are never taken from a file.
+DESTINATIONS = {
+    key: KEYS[key].default
+    for key in ("cluster.address", "cluster.auth", "tracking.uri", "tracking.entity")
+}
 NUMBER = RANGE_KEYS["value"]._replace(optional=False)
 # Keys that a user's own file of this kind may not set.
 NOT_IN_FILE = {
-    "workload": ("workload", "preset", "space", "resume"),
-    "preset": ("preset", "resume"),
+    "workload": ("workload", "preset", "space", "resume", *DESTINATIONS),
+    "preset": ("preset", "resume", *DESTINATIONS),
 }
 
 
@@ -63,7 +75,7 @@ def compose(
         config_dir: folder whose space/, workload/ and preset/ YAML files join the built-in ones.
         function: what `trainable` names, where it cannot be imported by that name.
     """
-    asked = read_keys(given if isinstance(given, Mapping) else parse_words(given))
+    asked = read_given(given if isinstance(given, Mapping) else parse_words(given))
     settings = {name: preset.settings for name, preset in PRESETS.items()}
     preset_name = asked.get("preset", "none")
     of_preset, is_file = _layer("preset", preset_name, settings, config_dir)
@@ -111,6 +123,14 @@ def restore(stored: Mapping[str, Any]) -> Config:
     config = make_config(read_keys(values | {"recipe": recipe}))
     config.spaces, config.recipe.params = dict(stored.get("spaces", {})), dict(params)
     return config
+
+
+def read_given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What whoever starts the run has given: the code that it names may run in this process."""
+    values = read_keys(settings)
+    names = (str(values.get(key) or "") for key in NAMES_OF_CODE)
+    allow_import(*filter(is_import_path, names))
+    return values
 
 
 def read_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,10 +194,12 @@ def _layer(
     for key in NOT_IN_FILE[group]:
         if key in values:
             raise ConfigError(f"{path}: {key}: a {group} cannot set it")
-    for key in NAMES_OF_CODE:
-        if is_import_path(values.get(key) or ""):
+    named = [(key, values.get(key) or "") for key in NAMES_OF_CODE]
+    named += [("space", name) for name in values.get("space", ())]
+    for key, name in named:
+        if is_import_path(name) or name.endswith(".py"):
             raise ConfigError(
-                f"{path}: {key}: {values[key]} would run code; name it on the command line instead"
+                f"{path}: {key}: {name} would run code; name it on the command line instead"
             )
     return values, True
 

@@ -47,6 +47,7 @@ NEEDS = (
          "baseline=true or tuned", lambda c: c.baseline.is_wanted),
     Need(("display_log",), "trainable= and a display",
          lambda c: c.trainer == "user" and c.display != "none"),
+    Need(("cluster.auth",), "cluster.address", lambda c: c.cluster.address is not None),
     Need(("tracking.project",), *_listed("track", "wandb", "mlflow")),
     Need(_section("tracking", "entity", "mode"), *_listed("track", "wandb")),
     Need(("tracking.uri",), *_listed("track", "mlflow")),

@@ -348,6 +348,9 @@ class ClusterConfig:
 
     address: str | None = _key(None, "", "auto | host:port",
         "running cluster; null = start one here")
+    auth: str = _key("token", "name", _one_of("token", "disabled"),
+        "disabled = also join a cluster that asks for no token, where whoever reaches it runs "
+        "code as you")
 
 
 @dataclass
@@ -573,12 +576,14 @@ def _nearest(key: Key, value: Any) -> str:
 
 
 def show(value: Any) -> str:
-    """A value in a message: one line, not endless."""
+    """A value in a message: one line, not endless, without a password."""
+    from results.records.redaction import redact  # late: pyarrow
+
     if isinstance(value, list | tuple):
         value = f"[{','.join(map(show, value))}]"
     if isinstance(value, int) and value.bit_length() > MAX_BITS:
         value = f"a number of {value.bit_length():,} bits"
-    text = "null" if value is None else " ".join(str(value).split())
+    text = "null" if value is None else redact(" ".join(str(value).split()))
     text = text.lower() if isinstance(value, bool) else text
     text = text if text.isprintable() else ascii(text)
     return text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}..."

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces import COMMON, FAMILIES, SPACES
-from search_spaces.registry import is_import_path, load_module, nearest, unknown_name
+from search_spaces.registry import (
+    allow_import,
+    is_import_path,
+    load_module,
+    nearest,
+    unknown_name,
+)
 from search_spaces.space import (
     EXTRA_PARAMS,
     INTEGER_PARAMS,
@@ -116,7 +122,13 @@ def _python_space(path: Path) -> SearchSpace:
         raise ConfigError(f"{path}: {type(error).__name__}: {line[:200]}") from None
     if not isinstance(space, SearchSpace):
         raise ConfigError(f"{path}: `SPACE = SearchSpace(...)` was expected")
+    allow_import(*names_of_code(space))
     return space
+
+
+def names_of_code(space: SearchSpace) -> list[str]:
+    """What an arm names to be imported: its curve, its optimizer."""
+    return [name for name in (space.family, space.optimizer or "") if is_import_path(name)]
 
 
 def _texts(node: Any) -> Iterator[str]:

@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from results.records.redaction import redact, visible
 from results.statistics.wording import screen_text, short_words
 from search_spaces.metric import VAL_ACCURACY, Metric
 from search_spaces.records import (
@@ -159,7 +160,8 @@ class Display:
                 lines = plain_text(log.read().decode(errors="replace")).splitlines()
         except OSError:
             return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")[-SHOWN:]
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return visible(redact(last), in_a_line=True)[-SHOWN:]
 
     def _count(self, trial: TrialConfig, status: str, objective: float | None) -> None:
         """The best of the search alone: other roles have other seeds. Longer trainings first."""
@@ -360,7 +362,7 @@ class RichDisplay(Display):
             done = sum(arm.counts[s] for s in ENDED_WELL)
             failed, diverged = sum(arm.counts.values()) - done, arm.counts["diverged"]
             table.add_row(
-                name,
+                Text(name),  # or [bold] in a name would be markup
                 f"{done}/{max(arm.planned, done + running[name])}",
                 str(running[name]),
                 *([_alarming(diverged)] if has_diverged else []),
@@ -381,11 +383,13 @@ class RichDisplay(Display):
             reports = trial.num_reports
             if record is None:
                 dashes = ["-"] * 5
-                table.add_row(trial.space, trial.role, f"0/{reports}", *dashes, *self._says(trial))
+                table.add_row(
+                    Text(trial.space), trial.role, f"0/{reports}", *dashes, *self._says(trial)
+                )
                 continue
             pace = (time.monotonic() - live.started) / record.epoch
             table.add_row(
-                trial.space,
+                Text(trial.space),
                 trial.role,
                 f"{record.epoch}/{reports}",
                 f"{record.lr:.4g}",

@@ -19,6 +19,7 @@ from search_spaces.records import score_on_test
 from search_spaces.registry import is_import_path
 from search_spaces.space import is_baseline
 from search_spaces.trial import Role, TrialConfig
+from tuner.config.compose import DESTINATIONS
 from tuner.config.schema import NAMED
 from tuner.config.words import write_word
 from tuner.display.phrases import describe_params, describe_path, stage_lines
@@ -131,7 +132,7 @@ def resume_command(
 ) -> str:
     """What goes on with a run, with these keys changed; `program`: what was typed before words.
 
-    The user's own code is named again, which allows its import.
+    The user's own code is named again, which allows its import, and where the run connects to.
     """
     config, where = manifest["config"], describe_path(run_dir)
     names = {key: config.get(key, {}).get("name") for key in NAMED}
@@ -139,7 +140,11 @@ def resume_command(
         "trainable": config.get("trainable"),
         "recipe.family": config.get("recipe", {}).get("family"),
     }
+    sections = {key: key.split(".") for key in DESTINATIONS}
+    places = {key: config.get(name, {}).get(last) for key, (name, last) in sections.items()}
+    places = {key: place for key, place in places.items() if place not in (None, "token")}
     words = {"resume": where} | {k: v for k, v in names.items() if v and is_import_path(v)}
+    words |= places
     searched = [space for space in manifest["spaces"] if not is_baseline(space.get("name", ""))]
     has_families = any(is_import_path(space["family"]) for space in searched)
     if program == API or str(words.get("trainable")).startswith(f"{MAIN}:"):

@@ -6,11 +6,13 @@ What needs the schedules themselves is checked in plan.py.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import operator
 import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from results.records.segments import MANIFEST_NAME
 from results.records.store import check_run_name, describe_failure, is_full, is_unused
@@ -62,7 +64,8 @@ def check_surroundings(config: Config, run_dir: Path | None) -> None:
     """
     address = cluster_address(config)
     if address is not None:
-        check_address(address, "cluster.address" if config.cluster.address else "RAY_ADDRESS")
+        key = "cluster.address" if config.cluster.address else "RAY_ADDRESS"
+        check_address(address, key, is_open_allowed=config.cluster.auth == "disabled")
     else:
         find_ray_folder()
     key, folder = ("resume", run_dir) if run_dir else ("runs_dir", Path(config.runs_dir))
@@ -119,8 +122,15 @@ def cluster_address(config: Config) -> str | None:
     return None if address in ("", "local") or "://" in address else address
 
 
-def check_address(address: str, key: str = "cluster.address") -> None:
-    """Raise ConfigError unless a cluster's head answers at this address, which `key` names."""
+def check_address(
+    address: str, key: str = "cluster.address", *, is_open_allowed: bool = False
+) -> None:
+    """Raise ConfigError unless a cluster's head answers at this address, and asks for a token.
+
+    Args:
+        key: names the address in an error.
+        is_open_allowed: it need not ask; on this machine's loopback it never need.
+    """
     if address == "auto":
         places = filter(None, map(os.environ.get, WISHES))
         note = Path(next(places, PLACES[0])) / "ray" / "ray_current_cluster"  # of `ray start`
@@ -128,6 +138,11 @@ def check_address(address: str, key: str = "cluster.address") -> None:
         address = address or (note.read_text() if note.exists() else "")
         if not address:
             raise ConfigError(f"{key}=auto: no running Ray cluster found on this machine")
+    if "@" in address:
+        raise ConfigError(
+            f"{key}: write host:port alone; the token comes from RAY_AUTH_TOKEN or "
+            "~/.ray/auth_token"
+        )
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdigit():
         raise ConfigError(
@@ -148,6 +163,32 @@ def check_address(address: str, key: str = "cluster.address") -> None:
         except grpc.FutureTimeoutError:
             problem = f"{key}={address}: what answers there is no Ray head"
             raise ConfigError(problem) from None
+        if not is_open_allowed and not _is_loopback(host) and _answers_anybody(channel):
+            raise ConfigError(
+                f"{key}={address}: this cluster asks for no token: whoever reaches it "
+                "can run code there, also as you. Start its nodes with RAY_AUTH_MODE=token, or "
+                "say that you accept it: cluster.auth=disabled"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    """True of an address that only this machine reaches."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _answers_anybody(channel: Any) -> bool:
+    """True where the head answers a question that comes without a token."""
+    import grpc
+
+    ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
+    try:
+        ask(b"", timeout=ANSWER_SECONDS)
+    except grpc.RpcError:  # unauthenticated, as it should be
+        return False
+    return True
 
 
 def check_values(config: Config) -> None:

@@ -145,7 +145,7 @@ def settle_token(folder: Path) -> None:
         return
     token = Path(os.path.expanduser("~")) / ".ray" / "auth_token"
     with contextlib.suppress(OSError):
-        token.parent.mkdir(exist_ok=True)
+        token.parent.mkdir(mode=0o700, exist_ok=True)
         is_there = token.exists()
         if os.access(token if is_there else token.parent, os.R_OK if is_there else os.W_OK):
             return

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from search_spaces.registry import find_source, is_import_path
+from search_spaces.registry import check_allowed, find_source, is_import_path
 from trainables.user import extra_arguments
 from tuner.config.schema import NAMED, Config, ConfigError, refusing, value_of
 from tuner.plan.codefiles import code_files, digests, essence
@@ -122,8 +122,9 @@ def check_trainable(config: Config) -> None:
 # Run in a process of its own: the driver stays without torch, whatever the file does at import.
 PROBE = """
 import inspect, sys
-from search_spaces.registry import import_callable
+from search_spaces.registry import allow_import, import_callable
 from trainables.user import extra_arguments
+allow_import(sys.argv[1])
 function = import_callable(sys.argv[1])
 if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
     raise TypeError("must be a plain function, not async and without yield")
@@ -141,6 +142,8 @@ def check_import(config: Config, handed: Sequence[str] = ()) -> None:
     """
     if config.trainable is None or config.trainable_function is not None:
         return
+    with refusing("trainable: "):
+        check_allowed(config.trainable)
     command = [sys.executable, "-c", PROBE, config.trainable, *handed]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS)

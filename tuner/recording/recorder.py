@@ -16,6 +16,7 @@ from typing import Any
 from ray import tune
 
 from results.records.lock import TakenOver
+from results.records.redaction import redact, redacted_error
 from results.records.schema import epoch_row, trial_row
 from results.records.store import RunStore, describe_failure
 from results.records.wall_time import now
@@ -42,7 +43,8 @@ def _guarded(method: Callable[..., None]) -> Callable[..., None]:
         try:
             method(self, *args, **kwargs)
         except Exception as error:
-            self.problems.append(f"recorder: {type(error).__name__}: {error_line(str(error))}")
+            text = redact(error_line(str(error)))
+            self.problems.append(f"recorder: {type(error).__name__}: {text}")
             print(f"error: {self.problems[-1]}", file=sys.stderr)
 
     return call
@@ -181,8 +183,9 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             self.warned = True
             self.say(f"warning: {result['warning']}; trained on without")
         if result["lost"]:
-            self.store.event("lost", trial=trial.trial_key, why=result["lost"])
-            self.say(f"{trial.space} trial {trial.trial_key}: {result['lost']}")
+            why = redacted_error(result["lost"])
+            self.store.event("lost", trial=trial.trial_key, why=why)
+            self.say(f"{trial.space} trial {trial.trial_key}: {why}")
         if result["done"]:
             outcome = Outcome(**result["outcome"]) if result["outcome"] else None
             error, so_far = (result["failure"] or {}).get("error"), result["so_far"]
@@ -225,6 +228,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         so_far: Mapping[str, Any] | None = None,
         error: str | None = None,
     ) -> None:
+        error = redacted_error(error) if error else error
         self._write(trial, status, outcome=outcome, so_far=so_far, error=error)
         if error and not self.first_error:
             self.first_error = error_line(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import signal
@@ -11,10 +12,11 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from results.records.redaction import redact
 from search_spaces.records import ENDED_WELL
-from search_spaces.registry import import_callable
+from search_spaces.registry import allow_import, import_callable
 from tuner.recording.tracking import LINGER_SECONDS, PROBLEM, Destination
 
 
@@ -26,9 +28,11 @@ def main(sink: str, parent: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # the driver gets them and ends us
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_after, args=(int(parent),), daemon=True).start()
+    sys.stdout = sys.stderr = Redacted(sys.stderr)
     lines = os.fdopen(os.dup(0))  # processes of the client's must not hold the pipe
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     try:
+        allow_import(sink)  # of TRACKERS
         tracker = import_callable(sink)(Destination(**json.loads(next(lines))))
         running: set[str] = set()
         for line in lines:
@@ -43,6 +47,30 @@ def main(sink: str, parent: str) -> None:
         text = " ".join(str(error).split())[:200]  # one line
         print(PROBLEM + (text or type(error).__name__), file=sys.stderr, flush=True)
         os._exit(1)  # a client's exit hooks may wait for a network
+
+
+class Redacted(io.TextIOBase):
+    """A stream that drops passwords: clients tell the address that they cannot reach."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self.stream, self.rest = stream, ""
+
+    def write(self, text: str) -> int:
+        """Line by line, for a secret may come in pieces."""
+        *lines, self.rest = (self.rest + text).split("\n")
+        self.stream.writelines(f"{redact(line)}\n" for line in lines)
+        return len(text)
+
+    def fileno(self) -> int:
+        """Of the stream itself."""
+        return self.stream.fileno()
+
+    def flush(self) -> None:
+        """What is no whole line yet, too."""
+        text, self.rest = self.rest, ""
+        self.stream.write(redact(text))
+        self.stream.flush()
 
 
 def _end_after(parent: int) -> None:
@@ -127,7 +155,8 @@ class _Tensorboard:
         self.writers: dict[str, Any] = {}
 
     def start(self, trial: str, name: str, config: dict[str, Any]) -> None:
-        self.writers[trial] = self.make_writer(str(self.folder / name))
+        # The name of an arm may hold a slash: nothing is written outside the folder.
+        self.writers[trial] = self.make_writer(str(self.folder / name.replace("/", "_")))
         rows = "".join(f"\n| {key} | {value} |" for key, value in config.items())
         self.writers[trial].add_text("config", f"| key | value |\n|-|-|{rows}")
 

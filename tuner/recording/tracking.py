@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from results.records.redaction import redacted_error
 from search_spaces.trial import TrialConfig
 from tuner.config.schema import TRACKERS
 
@@ -118,6 +119,7 @@ class Tracker:
         """Say why, the first time."""
         if not self.dropped:
             self.dropped = True
+            reason = redacted_error(reason)
             print(f"warning: track={self.name}: {reason} (log: {self.log})", file=sys.stderr)
 
     def _run(self) -> None:

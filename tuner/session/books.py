@@ -14,6 +14,7 @@ import ray
 
 from results import load
 from results.records.lock import RunLock
+from results.records.redaction import redact_all
 from results.records.schema import trial_from_row
 from results.records.store import RunStore
 from results.records.wall_time import now
@@ -37,7 +38,8 @@ def begin(plan: Plan, slots: Slots, command: str, lock: RunLock) -> tuple[Campai
     Raises:
         OSError: the storage refused.
     """
-    manifest, config = make_manifest(plan, slots, command), write_yaml(plain(plan.config))
+    manifest = make_manifest(plan, slots, command)
+    config = write_yaml(redact_all(plain(plan.config), by_name=True))
     store = RunStore.create(lock.run_dir, manifest, config, lock)
     campaign = Campaign(plan, devices_of(asdict(slots)))
     return campaign, Recorder(store, _display(plan, slots, lock.run_dir))

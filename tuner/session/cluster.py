@@ -7,7 +7,9 @@ import logging
 import math
 import os
 import random
+import secrets
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -80,23 +82,29 @@ def check_ray() -> None:
         raise ConfigError("Ray is already running in this process: call ray.shutdown() first")
 
 
-def set_environment(*, is_own: bool = False) -> None:
+def set_environment(auth: str = TOKEN, *, is_own: bool = False) -> None:
     """Must come before the first import of ray, in any thread: ray reads its variables once.
 
     A driver that imported it earlier has no token, and its own cluster turns it away.
 
+    RAY_AUTH_MODE=disabled of the environment is no consent, for it outlives what it was set for.
+
     Args:
+        auth: disabled = the user has accepted a cluster that asks for no token.
         is_own: the cluster is to be one of our own, which never does without its token: whoever
             reaches its ports could run code here.
+
+    Raises:
+        ConfigError: ray was imported with a mode that is not followed.
     """
     mode = os.environ.get("RAY_AUTH_MODE", TOKEN)
-    if is_own and mode.lower() != TOKEN:
+    if not is_own and auth == "disabled":
+        os.environ["RAY_AUTH_MODE"] = auth
+    elif mode.lower() == "disabled" or (is_own and mode.lower() != TOKEN):
         if "ray" in sys.modules:  # which has read it
             raise ConfigError(f"RAY_AUTH_MODE={mode}: unset it and restart Python")
-        print(
-            f"note: RAY_AUTH_MODE={mode}: not followed, a run's own cluster asks for its token",
-            file=sys.stderr,
-        )
+        why = "a run's own cluster asks for its token" if is_own else "cluster.auth=disabled is"
+        print(f"note: RAY_AUTH_MODE={mode}: not followed, {why}", file=sys.stderr)
         os.environ["RAY_AUTH_MODE"] = TOKEN
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -106,15 +114,17 @@ def set_environment(*, is_own: bool = False) -> None:
     warnings.filterwarnings("ignore", message="IProgress not found")
 
 
-def start(address: str | None) -> None:
+def start(address: str | None, auth: str = TOKEN) -> None:
     """Start Ray on this machine, or join the cluster whose head is at `address`.
+
+    auth: see `set_environment`.
 
     Must run in the main thread: Ray's processes die with the thread that started them.
 
     Raises:
         ConfigError: the cluster does not let us in.
     """
-    set_environment()
+    set_environment(auth, is_own=address is None)
     import ray
 
     # What Ray's node says of each worker that has died, in colour: our recorder tells it.
@@ -123,10 +133,8 @@ def start(address: str | None) -> None:
     if address is None:
         folder = settle_temporary()
         settle_token(folder)
+        keep_token()
         _start_here(options | {"num_cpus": num_cpus(), "_temp_dir": str(folder)})
-        token = Path(os.path.expanduser("~")) / ".ray" / "auth_token"
-        with contextlib.suppress(OSError):  # readable by everyone on the machine, as Ray writes it
-            token.chmod(0o600)
         return
     watchdog = threading.Timer(JOIN_SECONDS, _give_up, [address])
     watchdog.daemon = True
@@ -139,6 +147,34 @@ def start(address: str | None) -> None:
         ) from None
     finally:
         watchdog.cancel()
+
+
+def keep_token() -> None:
+    """A token of the user's own for Ray, readable by nobody else; Ray would write one for all."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    path = Path.home() / ".ray" / "auth_token"
+    with contextlib.suppress(OSError):  # a home that cannot be written: Ray says so
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            number, draft = tempfile.mkstemp(prefix=".auth_token.", dir=path.parent)  # mode 600
+            with open(number, "w") as file:
+                file.write(secrets.token_hex(32))
+            with contextlib.suppress(FileExistsError):  # another run was faster
+                os.link(draft, path)
+            os.unlink(draft)
+        path.chmod(0o600)  # one of Ray's own
+
+
+def keep_secrets() -> None:
+    """Tune sends AWS keys of the driver to its workers in a text that Ray writes into its logs.
+
+    Here workers have the environment of the driver; on a cluster nodes have their own.
+    """
+    from ray.tune.execution import class_cache
+
+    sent = class_cache.ENV_VARS_TO_PROPAGATE
+    sent.difference_update({name for name in sent if name.startswith("AWS_")})
 
 
 def _start_here(options: dict[str, Any]) -> None:

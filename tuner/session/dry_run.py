@@ -43,7 +43,7 @@ def print_plan(plan: Plan) -> None:
     per_gpu = resources.gpus_per_trial
     gpus = float(device == "cuda") if per_gpu is None else per_gpu
     devices = devices_of({"gpus_per_trial": gpus, "cpus_per_trial": resources.cpus_per_trial})
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     config, recipe, confirm = plan.config, plan.recipe, plan.config.confirm
     unit = sample_word(config.unit, recipe.trainer)
     length = f"{recipe.epochs} epoch{'s' * (recipe.epochs != 1)}"
@@ -75,7 +75,7 @@ def print_plan(plan: Plan) -> None:
     if campaign.forecast is not None:
         num_shared = _print_sharing(campaign.forecast, unit, console)
     for title, table in _first_schedules(plan, campaign):
-        console.print(f"\n{title}", markup=False, soft_wrap=True)
+        console.print(f"\n{title}")
         for line in stage_lines(table):
             console.print(f"  {line}")
     seconds, num_timed, start_seconds = _time_one_training(plan, device)

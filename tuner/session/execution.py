@@ -155,10 +155,11 @@ def _start_ray(plan: Plan, address: str | None, notes: Iterable[str]) -> None:
     """Start or join it, and import meanwhile what the run needs; `notes` are told before."""
     for line in [*notes, "starting Ray ..."] if plan.config.display != "none" else ():
         print(line, flush=True)
-    cluster.set_environment(is_own=address is None)
+    auth = plan.config.cluster.auth
+    cluster.set_environment(auth, is_own=address is None)
     helper = threading.Thread(target=lambda: [*map(importlib.import_module, HEAVY)], daemon=True)
     helper.start()
-    cluster.start(address)
+    cluster.start(address, auth)
     helper.join()
 
 
@@ -216,7 +217,8 @@ def _is_finished(plan: Plan, run_dir: Path) -> bool:
     if manifest.get("status") != "completed":
         return False
     campaign = Campaign(plan, devices_of(manifest.get("slots", {})))
-    campaign.replay(load(run_dir).search_rows())
+    with refusing():
+        campaign.replay(load(run_dir).search_rows())
     return campaign.finished
 
 

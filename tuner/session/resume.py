@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from results.records.lock import check_free
+from results.records.redaction import is_redacted
 from results.records.segments import (
     CONFIG_NAME,
     MANIFEST_NAME,
@@ -22,10 +23,9 @@ from results.records.segments import (
     refuse_links,
 )
 from search_spaces import SPACES
-from search_spaces.registry import is_import_path
 from search_spaces.space import SearchSpace
 from search_spaces.trial import Recipe
-from tuner.config.compose import find_spaces, read_keys, restore
+from tuner.config.compose import DESTINATIONS, find_spaces, read_given, read_keys, restore
 from tuner.config.effects import check_effects, check_trackers
 from tuner.config.schema import (
     KEYS,
@@ -39,8 +39,10 @@ from tuner.config.schema import (
     show,
     value_of,
 )
+from tuner.config.userfiles import names_of_code
 from tuner.config.yamltext import read_yaml
 from tuner.plan.checks import check_confirm, check_hours, describe_data
+from tuner.plan.imports import check_stored_names
 from tuner.plan.plan import Plan
 from tuner.plan.recipe import make_recipe, make_trial
 from tuner.plan.usercode import changed_parts, check_trainable, code_parts
@@ -52,7 +54,8 @@ RESUMABLE = (
     "confirm.hours",
     *("max_concurrent", "max_failures", "max_report_seconds"),
     *("resources.cpus_per_trial", "resources.gpus_per_trial"),
-    *("cluster.address", "dataset.path", "display", "display_log", "report", "dry_run", "code"),
+    *("cluster.address", "cluster.auth", "dataset.path", "display", "display_log", "report"),
+    *("dry_run", "code"),
     *("track", "tracking.project", "tracking.entity", "tracking.mode", "tracking.uri"),
 )
 # Names that may be repeated, which allows their import, but not changed.
@@ -90,15 +93,33 @@ def resume_run(
         refuse_links(run_dir)
     try:
         stored, manifest = _load(run_dir)
-        recipe, spaces, baseline = _planned(stored, manifest)
+        _planned(stored, manifest)
     except (DamagedFile, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         cure = _cure(run_dir) if isinstance(error, DamagedFile) else ""
         raise ConfigError(f"resume={target}: unreadable run folder: {show(error)}{cure}") from None
     with refusing(f"resume={target}: "):
         check_free(run_dir)
+    try:
+        return _plan_of(target, stored, manifest, given, config_dir, function), run_dir
+    except ConfigError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(f"resume={target}: unreadable run folder: {show(error)}") from None
+
+
+def _plan_of(
+    target: str,
+    stored: Config,
+    manifest: Mapping[str, Any],
+    given: Mapping[str, Any],
+    config_dir: str | None,
+    function: Callable[..., object] | None,
+) -> Plan:
+    """What the folder says, with what was given now."""
+    recipe, spaces, baseline = _planned(stored, manifest)
     given = _given(stored, given)
     config = _changed(stored, given)
-    _check_foreign(stored, manifest, given, _user_families(stored, given, config_dir))
+    check_stored_names(stored, manifest, given, _names_in_files(stored, given, config_dir))
     config.trainable_function = function
     check_trainable(config)
     _check_code(target, config, manifest)
@@ -110,6 +131,9 @@ def resume_run(
             f"resume={target}: the data changed (fingerprint {source.fingerprint[:12]}, "
             f"the run used {recipe.data_fingerprint[:12]})"
         )
+    for arm in (*spaces, *([baseline] if baseline else [])):
+        if not arm.name.isprintable():  # of a stranger's, for the terminal
+            raise ConfigError(f"resume={target}: unreadable run folder: an arm is {arm.name!a}")
     plan = Plan(
         config=config,
         recipe=replace(recipe, dataset_path=source.path),
@@ -119,7 +143,21 @@ def resume_run(
         source=source,
     )
     _check_trainable(target, plan)
-    return plan, run_dir
+    return plan
+
+
+def left_behind(config: Config, run_dir: Path) -> list[str]:
+    """A line for each place that the run connected to, and that was not named again.
+
+    A run folder may be a stranger's: nothing of the user's is sent where it says.
+    """
+    stored, _ = _load(run_dir)
+    return [
+        f"this run had {key}={show(value_of(stored, key))}, which is not taken from its folder; "
+        f"add {key}=... to use one"
+        for key, unsaid in DESTINATIONS.items()
+        if value_of(stored, key) != unsaid and key not in config.given
+    ]
 
 
 def _check_trainable(target: str, plan: Plan) -> None:
@@ -224,7 +262,7 @@ def _load(run_dir: Path) -> tuple[Config, dict[str, Any]]:
 def _given(stored: Config, given: Mapping[str, Any]) -> dict[str, Any]:
     """Values by full key; trials=+N is N more."""
     more = _more_trials(given)
-    return read_keys({**given, "trials": stored.trials + more} if more is not None else given)
+    return read_given({**given, "trials": stored.trials + more} if more is not None else given)
 
 
 def check_keys(given: Mapping[str, Any]) -> None:
@@ -265,8 +303,13 @@ def _changed(stored: Config, given: Mapping[str, Any]) -> Config:
         was, now = value_of(stored, key), given.get(key)
         if None not in (was, now) and now < was:
             raise ConfigError(f"{key}={now}: the run already has {was}")
+    for key in {*RESUMABLE} - {*given, *DESTINATIONS}:
+        if is_redacted(value_of(stored, key)):
+            raise ConfigError(f"{key}: held a secret, which the run does not keep; give it again")
+    for key in KEYS:
+        check_value(key, value_of(stored, key))
     changes = {key: value for key, value in given.items() if key in RESUMABLE}
-    config = restore(plain(stored) | changes)
+    config = restore(plain(stored) | DESTINATIONS | changes)
     config.given = frozenset(given)
     check_effects(config)
     check_confirm(config)
@@ -275,8 +318,8 @@ def _changed(stored: Config, given: Mapping[str, Any]) -> Config:
     return config
 
 
-def _user_families(stored: Config, given: Mapping[str, Any], config_dir: str | None) -> set[str]:
-    """Families of the space files that are named again; their names may not change."""
+def _names_in_files(stored: Config, given: Mapping[str, Any], config_dir: str | None) -> set[str]:
+    """Code named by the space files that are named again; the arms' names may not change."""
     if "space" not in given:
         return set()
     spaces = find_spaces(given["space"], stored.preset, config_dir, stored.trainer)
@@ -285,24 +328,5 @@ def _user_families(stored: Config, given: Mapping[str, Any], config_dir: str | N
             f"space={','.join(spaces)}: cannot change when resuming "
             f"(the run has {','.join(stored.space)})"
         )
-    return {space.family for name, space in spaces.items() if space is not SPACES.get(name)}
-
-
-def _check_foreign(
-    stored: Config, manifest: Mapping[str, Any], given: Mapping[str, Any], families: set[str]
-) -> None:
-    """Code named by a stored run is imported only if named again; families: by space files."""
-    recipe = manifest["recipe"]
-    model = "trainable" if recipe.get("trainer") == "user" else "model.name"
-    names = [(key, value_of(stored, key) or "") for key in REPEATABLE]
-    names += [(model, recipe["model"])]
-    names += [(f"{key}.name", recipe[key]) for key in ("dataset", "optimizer")]
-    families = {*families, str(given.get("recipe.family"))}
-    for key, name in names:
-        if is_import_path(name) and given.get(key) != name:
-            word = f"{key.removesuffix('.name')}={name}"
-            raise ConfigError(f"resume: this run imports {name}; repeat {word} to allow it")
-    spaces = [*manifest["spaces"], *([manifest["baseline"]] if manifest["baseline"] else [])]
-    for family in (space["family"] for space in spaces):
-        if is_import_path(family) and family not in families:
-            raise ConfigError(f"resume: this run imports {family}; repeat its space=<file>")
+    own = [space for name, space in spaces.items() if space is not SPACES.get(name)]
+    return {name for space in own for name in names_of_code(space)}

@@ -20,9 +20,11 @@ from ray import tune
 
 from results import load
 from results.records.lock import TakenOver
+from results.records.redaction import redacted_error
 from results.records.store import RunStore, describe_failure
 from results.records.wall_time import now
 from search_spaces.records import ENDED_WELL, LOST, error_line
+from search_spaces.registry import allowed_imports
 from trainables import trainable
 from tuner.campaign.campaign import Campaign
 from tuner.config.schema import ConfigError
@@ -33,7 +35,7 @@ from tuner.plan.checks import cluster_address
 from tuner.plan.plan import Plan
 from tuner.recording.recorder import Recorder
 from tuner.recording.tracking import Destination, make_trackers
-from tuner.session.cluster import Room, Slots
+from tuner.session.cluster import Room, Slots, keep_secrets
 from tuner.session.interrupts import OK, SOME_FAILED, STORAGE_LOST, Interrupts
 from tuner.session.lifeline import Lifeline, addresses_of_ray
 from tuner.session.retries import Retries, losses_cost_one_training
@@ -99,6 +101,7 @@ class Session:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         scratch = tempfile.mkdtemp(prefix="gradtune-")
         resources = {"cpu": self.slots.cpus_per_trial, "gpu": self.slots.gpus_per_trial}
+        keep_secrets()
         try:
             with losses_cost_one_training():
                 tune.Tuner(
@@ -124,7 +127,7 @@ class Session:
         if failed and failed == num_ended:
             problem = problem or f"all {failed} trials failed: {recorder.first_error}"
         diverged = None if problem or interrupted else self._all_diverged()
-        problem = problem or diverged
+        problem = redacted_error(problem or diverged or "") or None
         status = "interrupted" if interrupted else "failed" if problem else "completed"
         go_on = resume_command(run_dir, self.store.manifest, self.program)
         try:
@@ -215,6 +218,7 @@ class Session:
         config = self.plan.config
         constants = {
             "device": self.slots.device,
+            "imports": allowed_imports(),
             "checkpoints": str(self.recorder.checkpoints),
             "logs": str(self.recorder.logs),
             "isolate": config.isolates,

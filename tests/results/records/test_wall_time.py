@@ -17,6 +17,8 @@ WALL = {
     "results/records/wall_time.py": "once, as the process begins",
     "results/records/lock.py": "compared with a file's time",
     "trainables/user/server.py": "a line for a person, in a log",
+    "tuner/status.py": "compared with what another machine has told",
+    "tuner/display/standing.py": "compared with what another process has recorded",
     "tuner/recording/trackers.py": "what a tracker's server wants, of a process of its own",
 }
 

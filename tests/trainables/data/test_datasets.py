@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torchvision.transforms import functional
 
 import trainables
-from search_spaces.registry import import_callable
+from search_spaces.registry import allow_import, lookup
 from tests.fakes.images import (
     CIFAR10_PATH,
     encode,
@@ -50,9 +50,9 @@ LABELS = st.lists(st.integers(0, 6), min_size=2, max_size=300).map(
     lambda labels: np.array(labels, dtype=np.int64)
 )
 
-DATASETS = {n: import_callable(p) for n, p in trainables.DATASETS.items()}
-MODELS = {n: import_callable(p) for n, p in trainables.MODELS.items()}
-OPTIMIZERS = {n: import_callable(p) for n, p in trainables.OPTIMIZERS.items()}
+DATASETS = {n: lookup("dataset", n, trainables.DATASETS) for n in trainables.DATASETS}
+MODELS = {n: lookup("model", n, trainables.MODELS) for n in trainables.MODELS}
+OPTIMIZERS = {n: lookup("optimizer", n, trainables.OPTIMIZERS) for n in trainables.OPTIMIZERS}
 
 
 @pytest.fixture(autouse=True)
@@ -490,6 +490,7 @@ def my_images(path):
 
 def test_users_own_loader_is_called_with_the_path():
     name = f"{__name__}:my_images"
+    allow_import(name)
     data = load_images(name, "20", 10)
     assert (len(data.train), len(data.test)) == (10, 20)
     assert describe(name, "20").num_train == 20

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from search_spaces.registry import allow_import
 from tests.fakes.images import (
     CIFAR10_PATH,
     encode,
@@ -161,6 +162,7 @@ def test_folder_fingerprint_does_not_depend_on_the_place(tmp_path):
     ],
 )
 def test_wrong_names_and_paths_are_told_in_one_line(name, path, message):
+    allow_import(name)
     with pytest.raises(ValueError, match=message) as caught:
         describe(name, path)
     assert "\n" not in str(caught.value)
@@ -287,6 +289,7 @@ def two_images(path):
 
 
 def test_users_own_loader_is_described_by_what_it_returns():
+    allow_import(f"{__name__}:two_images")
     info = describe(f"{__name__}:two_images", None)
     assert (info.num_train, info.num_test, info.num_classes) == (2, 2, 2)
     assert HEX.match(info.fingerprint)
@@ -294,6 +297,7 @@ def test_users_own_loader_is_described_by_what_it_returns():
 
 
 def test_users_own_loader_must_return_image_data():
+    allow_import("builtins:str")
     with pytest.raises(ValueError, match=r"must return ImageData, but its result lacks train"):
         describe("builtins:str", None)
 

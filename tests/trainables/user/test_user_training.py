@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from search_spaces.records import EpochRecord
+from search_spaces.registry import allow_import
 from search_spaces.schedule import Schedule
 from search_spaces.trial import Recipe, TrialConfig
 from tests.conftest import ROOT
@@ -58,13 +59,15 @@ def user_trial(
         "batch_max": None,
         "trainer": "user",
     }
+    made = Recipe(**fields | (recipe or {}))
+    allow_import(made.model)  # as whoever names it would
     shape = {"interval": 1, "delta0": 1.0, "split": 1.0, "p": 1.0} | (params or {})
     return TrialConfig(
         space="poly",
         family="poly",
         params=shape,
         lr0=0.5,
-        recipe=Recipe(**fields | (recipe or {})),
+        recipe=made,
         **{"seed": 3, **kwargs},
     )
 

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -335,6 +335,16 @@ def test_tensorboard_gets_event_files(tmp_path: Path, capfd: pytest.CaptureFixtu
     scalars = read_events(run.folder / "tensorboard" / f"poly-{poly().trial_key[:8]}")
     assert scalars["lr"] == {1: 1.0, 2: 0.5, 3: pytest.approx(1 / 3)}
     assert scalars["objective"] == {3: pytest.approx(0.9)}
+
+
+def test_an_arm_with_a_slash_in_its_name_stays_in_the_folder(tmp_path: Path) -> None:
+    trial = replace(poly(), space="baseline:to 1/../../../10")  # as baseline.name may be
+    run = Run(tmp_path, "tensorboard")
+    run.start(trial)
+    run.finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["tracking"]
+    (folder,) = (run.folder / "tensorboard").iterdir()
+    assert folder.name == f"baseline:to 1_.._.._.._10-{trial.trial_key[:8]}"
 
 
 def read_events(folder: Path) -> dict[str, dict[int, float]]:

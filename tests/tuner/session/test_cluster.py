@@ -38,12 +38,18 @@ def test_a_cluster_of_our_own_keeps_its_token_and_says_so(
     )
 
 
-def test_the_mode_of_a_cluster_that_is_joined_is_its_own(
+def test_a_cluster_that_is_joined_does_without_a_token_only_by_consent(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    set_environment("disabled")
+    assert (os.environ["RAY_AUTH_MODE"], capsys.readouterr().err) == ("disabled", "")
     set_environment()
-    assert os.environ["RAY_AUTH_MODE"] == "disabled"
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert capsys.readouterr().err == (
+        "note: RAY_AUTH_MODE=disabled: not followed, cluster.auth=disabled is\n"
+    )
     monkeypatch.setenv("RAY_AUTH_MODE", "Token")
     set_environment(is_own=True)
     assert capsys.readouterr().err == ""
