@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from search_spaces.registry import nearest
 
 BAD_INPUT = 2
-WORD = re.compile(r"([a-z][a-z_]*)=(.*)", re.DOTALL)
+WORD = re.compile(r"([a-z][a-z_.]*)=(.*)", re.DOTALL)
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
                 return print_logs(results.load(args.run), args.trial)
         if args.run is not None:
             raise ConfigError("logs: name a run or address= and job=, not both")
-        head = Head(find_address(args.address), is_open_accepted=args.open == "accept")
+        head = Head(find_address(args.address), is_open_accepted=args.auth == "disabled")
         job = head.find(args.job)
         if goes_on:
             return follow(head, job.id, job.again)

@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
             return 0
         if args.runs:
             raise ConfigError("status: name runs or address=, not both")
-        head = Head(find_address(args.address), is_open_accepted=args.open == "accept")
+        head = Head(find_address(args.address), is_open_accepted=args.auth == "disabled")
         return print_jobs(head, args.job)
 
     return exit_code(work)

@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
             args = parser.parse_args(as_options(words, parser))
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        head = Head(find_address(args.address), is_open_accepted=args.open == "accept")
+        head = Head(find_address(args.address), is_open_accepted=args.auth == "disabled")
         return stop_job(head, args.job)
 
     return exit_code(work)
@@ -36,7 +36,12 @@ def make_parser(program: str, description: str | None = None) -> Parser:
     parser = Parser(prog=program, description=description or "Stop a job; everything is kept.")
     parser.add_argument("--address", metavar="URL", help="the head's dashboard")
     parser.add_argument("--job", help="its id or the beginning; default: the newest")
-    parser.add_argument("--open", choices=("accept",), help="talk to a cluster without tokens")
+    parser.add_argument(
+        "--cluster.auth",
+        dest="auth",
+        choices=("token", "disabled"),
+        help="disabled = talk also to a cluster that asks nobody for a token",
+    )
     return parser
 
 

@@ -9,13 +9,13 @@ import secrets
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from search_spaces.registry import is_import_path, nearest
 from tuner.config.compose import SPACE_FILES
-from tuner.config.schema import SHORTHANDS, Config, ConfigError, refusing, show
+from tuner.config.schema import SHORTHANDS, Config, ConfigError, check_value, refusing, show
 from tuner.config.words import parse_words
 from tuner.display.phrases import describe_path
 from tuner.jobs.head import Head, find_address
@@ -42,7 +42,7 @@ Run these words of `python -m tuner.run` on a Ray cluster, in a copy of this fol
   follow=true             print what the job prints; Ctrl-C leaves it running
   env=cluster|pip|uv      what is installed there, or the versions of constraints.txt
   'exclude=[pattern,..]'  leave more of the folder here than .git, .env*, data/, runs/, ...
-  open=accept             talk to a cluster that asks nobody for a token
+  cluster.auth=disabled   talk to a cluster that asks nobody for a token, here and there
   dry_run=true            print the equal `ray job submit` line, send nothing
 """
 # Keys of the submission itself -> its allowed values, where they are few.
@@ -51,9 +51,9 @@ OWN: dict[str, tuple[str, ...]] = {
     "follow": ("true", "false"),
     "env": ENVIRONMENTS,
     "exclude": (),
-    "open": ("accept", "refuse"),
     "stop": (),
 }
+OPEN = "cluster.auth=disabled"  # also for the job, which joins its cluster
 DETACHED = 130  # exit code after Ctrl-C while following
 
 
@@ -65,9 +65,15 @@ class Asked:
     typed: list[str]
     run: list[str]
 
-    def is_on(self, key: str) -> bool:
-        """True where this switch was turned on."""
-        return self.own.get(key) in ("true", "accept")
+    @property
+    def follows(self) -> bool:
+        """True where the job's output is wanted."""
+        return self.own.get("follow") == "true"
+
+    @property
+    def accepts_open(self) -> bool:
+        """True where a cluster may be one that asks nobody for a token."""
+        return OPEN in self.run
 
 
 def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
@@ -98,7 +104,7 @@ def _main(asked: Asked) -> int:
     if "stop" in asked.own:
         from tuner.stop import stop_job
 
-        head = Head(find_address(asked.own.get("address")), is_open_accepted=asked.is_on("open"))
+        head = Head(find_address(asked.own.get("address")), is_open_accepted=asked.accepts_open)
         return stop_job(head, str(asked.own["stop"]))
     command = read_command(asked.run)
     address = find_address(asked.own.get("address"))
@@ -108,13 +114,13 @@ def _main(asked: Asked) -> int:
     if is_dry:
         print("nothing was sent (dry_run=true)")
         return 0
-    head = Head(address, is_open_accepted=asked.is_on("open"))
+    head = Head(address, is_open_accepted=asked.accepts_open)
     print(f"sending {describe_folder(shipment.folder)} ...", flush=True)
     job = head.submit(shipment)
     print(f"job {job} runs there: {shipment.metadata['run']}")
     for line in next_commands(address, shipment):
         print(f"  {line}")
-    return follow(head, job, shipment.metadata["again"]) if asked.is_on("follow") else 0
+    return follow(head, job, shipment.metadata["again"]) if asked.follows else 0
 
 
 def make_shipment(asked: Asked, command: Command, folder: Path | None = None) -> Shipment:
@@ -130,6 +136,9 @@ def make_shipment(asked: Asked, command: Command, folder: Path | None = None) ->
     if folder in (Path.home(), Path(folder.anchor)):
         raise ConfigError(f"{folder} would be sent as a whole: submit from your project's folder")
     given = {SHORTHANDS.get(key, key): value for key, value in command.given.items()}
+    if "cluster.auth" in given:  # has an effect there, where there is a cluster
+        check_value("cluster.auth", given.pop("cluster.auth"))
+    command = replace(command, given=given)
     if "cluster.address" in given:
         raise ConfigError("cluster.address: a job uses the cluster it runs on; leave it away")
     if command.show:
@@ -247,14 +256,15 @@ def next_commands(address: str, shipment: Shipment) -> list[str]:
 
 def words_again(run: str, asked: Asked) -> list[str]:
     """What is typed to go on with this run; code is named again, which allows its import."""
-    own = [word for word in asked.typed if word.partition("=")[0] in ("env", "exclude", "open")]
+    own = [word for word in asked.typed if word.partition("=")[0] in ("env", "exclude")]
     folder = asked.run.index("--config-dir") if "--config-dir" in asked.run else len(asked.run)
     named = []
     for word in asked.run:
         key, _, value = word.partition("=")
         is_file = key == "space" and any(end in value for end in SPACE_FILES)
         key = SHORTHANDS.get(key, key)
-        if is_file or (key in REPEATABLE and is_import_path(value)) or "--config-dir=" in word:
+        is_code = key in REPEATABLE and is_import_path(value)
+        if word == OPEN or is_file or is_code or "--config-dir=" in word:
             named.append(word)
     return [*own, f"resume={run}", *named, *asked.run[folder : folder + 2]]
 

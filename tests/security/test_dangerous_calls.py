@@ -33,6 +33,7 @@ ALLOWED = {
     ("trainables/trainable.py", "pickle"): "a buffer's type, of the same function",
     ("tuner/session/parcel.py", "cloudpickle"): "counts bytes, reads none",
     ("tuner/plan/usercode.py", "pickle"): "writes arguments, for a digest",
+    ("tuner/recording/losses.py", "pickle"): "what Tune wrote, into this run's own scratch folder",
     ("tuner/recording/trackers.py", "import_module"): "wandb, mlflow, tensorboardX by our names",
     ("tuner/session/execution.py", "import_module"): "HEAVY, our constant",
     ("tuner/command.py", "import_module"): "COMMANDS, our constant",

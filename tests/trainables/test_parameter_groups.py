@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from results.exports.snippet import export_schedule
+from search_spaces.registry import allow_import
 from tests.fakes.trials import small_trial
 from tests.trainables.test_loop import assert_equal, train
 from trainables.adapters import ScheduleLR
@@ -226,6 +227,7 @@ def broken(params: Named, **_: object) -> torch.optim.Optimizer:
 def training_with(optimizer: str) -> NetworkTraining:
     trial = small_trial("batch.initial=64", "epochs=2")
     recipe = dataclasses.replace(trial.recipe, optimizer=f"{HERE}:{optimizer}")
+    allow_import(recipe.optimizer)  # as whoever names it would
     return NetworkTraining(dataclasses.replace(trial, recipe=recipe))
 
 

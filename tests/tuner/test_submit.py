@@ -122,7 +122,7 @@ def test_a_run_is_sent_under_a_name_that_is_known_before(
         (["follow=maybe", RUNS], "follow=maybe: allowed is true | false"),
         (["env=conda", RUNS], "env=conda: allowed is cluster | pip | uv"),
         (["env=pip", RUNS], "constraints.txt: No such file"),
-        (["open=yes", RUNS], "open=yes: allowed is accept"),
+        (["cluster.auth=no", RUNS], "cluster.auth=no: "),
         (["address=auto", RUNS], "address=auto: write http://host:port"),
     ],
 )
@@ -184,13 +184,14 @@ def test_code_of_ones_own_is_sent_and_named_again_to_go_on(head: FakeHead, proje
     (project / "minecluster.py").write_text(CODE)
     (project / "mine.yaml").write_text("family: poly\np: {low: 0.5, high: 2}\n")
     words = ["trainable=minecluster:train", "space=[poly,./mine.yaml]", "'exclude=[*.bin]'"[1:-1]]
-    assert submit.main([HEAD, *words, *OWN, "open=accept"]) == 0
+    assert submit.main([HEAD, *words, *OWN, "cluster.auth=disabled"]) == 0
     (sent,) = head.sent
     assert head.is_open_accepted
     assert "*.bin" in sent.runtime_env["excludes"]
-    assert words_of(sent) == [*words[:2], *OWN, f"name={sent.job}"]
-    again = ["exclude=[*.bin]", "open=accept", f"resume=/shared/runs/{sent.job}", *words[:2]]
-    assert shlex.split(sent.metadata["again"]) == again
+    # Its driver joins the same cluster.
+    assert words_of(sent) == [*words[:2], *OWN, "cluster.auth=disabled", f"name={sent.job}"]
+    again = [f"resume=/shared/runs/{sent.job}", *words[:2], "cluster.auth=disabled"]
+    assert shlex.split(sent.metadata["again"]) == ["exclude=[*.bin]", *again]
 
 
 @pytest.mark.parametrize("kind", ["module", "file", "space", "config-dir"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -47,7 +48,8 @@ NEEDS = (
          "baseline=true or tuned", lambda c: c.baseline.is_wanted),
     Need(("display_log",), "trainable= and a display",
          lambda c: c.trainer == "user" and c.display != "none"),
-    Need(("cluster.auth",), "cluster.address", lambda c: c.cluster.address is not None),
+    Need(("cluster.auth",), "cluster.address, or RAY_ADDRESS as in a job",
+         lambda c: c.cluster.address is not None or bool(os.environ.get("RAY_ADDRESS"))),
     Need(("tracking.project",), *_listed("track", "wandb", "mlflow")),
     Need(_section("tracking", "entity", "mode"), *_listed("track", "wandb")),
     Need(("tracking.uri",), *_listed("track", "mlflow")),

@@ -99,7 +99,8 @@ class Head:
         if _is_open(address) and not is_open_accepted and not _is_loopback(address):
             raise ConfigError(
                 f"address={address}: runs the code of whoever reaches it (token authentication "
-                "is off); start it with RAY_AUTH_MODE=token, or say open=accept"
+                "is off); start it with RAY_AUTH_MODE=token, or say that you accept it: "
+                "cluster.auth=disabled"
             )
         set_environment()
         for name in OVERRIDES:

@@ -103,7 +103,8 @@ def set_environment(auth: str = TOKEN, *, is_own: bool = False) -> None:
     elif mode.lower() == "disabled" or (is_own and mode.lower() != TOKEN):
         if "ray" in sys.modules:  # which has read it
             raise ConfigError(f"RAY_AUTH_MODE={mode}: unset it and restart Python")
-        why = "a run's own cluster asks for its token" if is_own else "cluster.auth=disabled is"
+        why = "a run's own cluster asks for its token"
+        why = why if is_own else "the consent is cluster.auth=disabled"
         print(f"note: RAY_AUTH_MODE={mode}: not followed, {why}", file=sys.stderr)
         os.environ["RAY_AUTH_MODE"] = TOKEN
     for name, value in ENVIRONMENT.items():

@@ -152,7 +152,7 @@ def test_a_name_that_a_folder_of_ones_own_has_is_refused(
 def test_nothing_is_left_where_ray_does_not_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(address: str | None) -> None:
+    def fail(address: str | None, auth: str) -> None:
         raise run_command.ConfigError("Ray did not start on this machine: no")
 
     monkeypatch.setattr(cluster, "start", fail)

@@ -148,7 +148,7 @@ def open_cluster(path: str, token: str | None) -> Answer:
 
 def test_an_open_cluster_of_another_machine_needs_consent_before_it_sees_the_token() -> None:
     with server(open_cluster, "0.0.0.0") as (address, asked):  # this machine, but not loopback
-        with pytest.raises(ConfigError, match=r"token authentication is off.*open=accept"):
+        with pytest.raises(ConfigError, match=r"is off.*cluster.auth=disabled"):
             Head(address)
         assert [token for _, token in asked] == [None]
         assert Head(address, is_open_accepted=True).jobs() == []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import RenderableType
+from rich.text import Text
 
 from results.records.store import RunStore
 from search_spaces.trial import TrialConfig
@@ -162,7 +162,7 @@ def test_a_run_that_another_driver_took_over_ends_at_once(tmp_path: Path) -> Non
 class Unpaintable(RichDisplay):
     """Fails while it draws, in the thread that does so."""
 
-    def _screen(self) -> RenderableType:
+    def time_line(self) -> Text:
         raise ZeroDivisionError("no width")
 
 

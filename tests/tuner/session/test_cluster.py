@@ -48,7 +48,7 @@ def test_a_cluster_that_is_joined_does_without_a_token_only_by_consent(
     set_environment()
     assert os.environ["RAY_AUTH_MODE"] == "token"
     assert capsys.readouterr().err == (
-        "note: RAY_AUTH_MODE=disabled: not followed, cluster.auth=disabled is\n"
+        "note: RAY_AUTH_MODE=disabled: not followed, the consent is cluster.auth=disabled\n"
     )
     monkeypatch.setenv("RAY_AUTH_MODE", "Token")
     set_environment(is_own=True)
