@@ -17,6 +17,7 @@ from results.records.audit import CHECKPOINTS, STATE_NAME, Audit, audit, listed_
 from results.records.events import EVENTS_NAME, read_events
 from results.records.exclusions import EXCLUSIONS_NAME
 from results.records.lock import LOCK_NAME, RunLock
+from results.records.redaction import redact_all
 from results.records.schema import SCHEMAS
 from results.records.sealing import digest, read_lines, sealed_line
 from results.records.segments import (
@@ -128,7 +129,7 @@ def _mend_manifest(run_dir: Path) -> Iterator[str]:
         except DamagedFile:
             continue
         if not (run_dir / name).exists() and "segments" in content:
-            write_manifest(run_dir, content)
+            write_manifest(run_dir, redact_all(content))
             yield f"{run_dir / name} is back, from {other}."
 
 
@@ -150,10 +151,12 @@ def _mend_config(run_dir: Path) -> Iterator[str]:
         write_twice(run_dir, CONFIG_NAME, next(iter(texts.values())).encode())
         yield f"{run_dir / CONFIG_NAME} is back, from its copy."
     elif manifest.get("config"):  # JSON is YAML
-        data = (json.dumps(manifest["config"], indent=2) + "\n").encode()
+        config = redact_all(manifest["config"], by_name=True)
+        data = (json.dumps(config, indent=2) + "\n").encode()
         write_twice(run_dir, CONFIG_NAME, data)
         if "files" in manifest:
-            write_manifest(run_dir, manifest | {"files": {CONFIG_NAME: digest(data)}})
+            files = {CONFIG_NAME: digest(data)}
+            write_manifest(run_dir, redact_all(manifest) | {"files": files})
         yield f"{run_dir / CONFIG_NAME} is back, from {MANIFEST_NAME}."
 
 
@@ -213,7 +216,8 @@ def _tell_manifest(run_dir: Path) -> Iterator[str]:
                 known[str(number)] = {"lost": True}
                 yield f"{run_dir / table}: segment {number:05d} is lost."
     num_events = len(read_events(run_dir)[0])
-    write_manifest(run_dir, manifest | {"segments": segments, "events": num_events})
+    counted = {"segments": segments, "events": num_events}
+    write_manifest(run_dir, redact_all(manifest) | counted)
 
 
 def _note(run_dir: Path, lines: list[str]) -> None:

@@ -64,6 +64,18 @@ def test_the_configuration_of_an_old_run_comes_back_from_its_manifest(
     assert "12 trainings" in capsys.readouterr().out
 
 
+def test_what_is_written_anew_holds_no_password_of_an_older_version(old_run: Path) -> None:
+    path, password = old_run / "manifest.json", "c4n4ry-4711"
+    manifest = json.loads(path.read_text())
+    manifest["config"]["tracking"] = {"uri": f"http://me:{password}@host/"}
+    path.write_text(json.dumps(manifest))
+    (old_run / "config.yaml").unlink()
+    results.repair(old_run)
+    written = {p: p.read_bytes() for p in old_run.rglob("*") if p.is_file()}
+    assert old_run / "config.yaml" in written
+    assert [p for p, data in written.items() if password.encode() in data] == []
+
+
 @pytest.mark.parametrize("content", ["{}", "", '{"schema_version": 2}', "null", "{"])
 def test_an_empty_manifest_is_found(old_run: Path, content: str) -> None:
     (old_run / "manifest.json").write_text(content)
