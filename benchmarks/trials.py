@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from search_spaces.registry import allow_import
 from search_spaces.trial import Recipe, TrialConfig
 from trainables.data.cifar import cifar10
 from trainables.data.images import Augmentation, ImageData, Normalization, TensorImages
 
 NOISE = "benchmarks.trials:noise_images"
+allow_import(NOISE)
 NUM_VAL = 100  # validation is not timed
 IMAGE_SIZE = 32
 NUM_CLASSES = 10
