@@ -134,6 +134,6 @@ def test_a_worker_that_ray_ends_for_memory_costs_its_training_alone(
     assert f"1 of 4 trials failed; the first with:\n  {line}" in done.stdout
     assert "max_concurrent, resources.cpus_per_trial" in done.stdout
     assert done.stderr == ""
-    again = alone.run(f"resume={alone.folder / 'run'}", address=False)
+    again = alone.run(f"resume={alone.folder / 'run'}", words[0], address=False)
     assert again.returncode == 0, again.stderr
     assert statuses(results.load(alone.folder / "run"))["oom"] == 1  # not begun again

@@ -22,7 +22,7 @@ from tuner.session import cluster
 
 @pytest.fixture(autouse=True)
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "start", lambda address: pytest.fail("Ray was started"))
+    monkeypatch.setattr(cluster, "start", lambda address, auth: pytest.fail("Ray was started"))
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str, code: int = 2) -> str:
@@ -129,7 +129,7 @@ def test_a_relative_runs_dir_lies_where_the_command_was_typed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     inline.folder = Path("somewhere/new")
-    monkeypatch.setattr(cluster, "start", lambda address: None)
+    monkeypatch.setattr(cluster, "start", lambda address, auth: None)
     done = inline.run(*TINY, "name=here")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "somewhere" / "new" / "here" / "manifest.json").is_file()
