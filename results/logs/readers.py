@@ -101,20 +101,18 @@ def read_logs(path: Path, columns: Columns) -> Logs:
 def _read_table(path: Path) -> pa.Table:
     """The file as it is; numbers stay text where a column mixes them with something else."""
     kind = path.suffixes[-2] if path.suffix == ".gz" and path.suffixes[1:] else path.suffix
+    is_parquet = kind.lower() in (".parquet", ".pq")
+    if not is_parquet and kind.lower() not in TEXT_FILES:
+        raise ValueError(
+            f"{str(path)!r}: logs are a .csv, .tsv or .parquet file, or a folder of "
+            "TensorBoard files."
+        )
     try:
-        if kind.lower() in (".parquet", ".pq"):
-            table = pq.read_table(path)
-        elif kind.lower() in TEXT_FILES:
-            table = _read_text(path)
-        else:
-            raise ValueError(
-                f"{str(path)!r}: logs are a .csv, .tsv or .parquet file, or a folder of "
-                "TensorBoard files."
-            )
+        table = pq.read_table(path) if is_parquet else _read_text(path)
         names = [name.strip() for name in table.column_names]
     except UnicodeError:
         raise _not_utf8(path) from None
-    except (pa.ArrowException, OSError) as error:
+    except Exception as error:  # also of a column's type that another library has registered
         raise ValueError(f"cannot read {str(path)!r}: {_first_line(error)}") from None
     # A column without a name is the index that pandas writes.
     return table.rename_columns(names).select([i for i, name in enumerate(names) if name])

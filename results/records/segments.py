@@ -203,12 +203,15 @@ def open_segment(path: Path, schema: pa.Schema) -> Segment:
             about = file.metadata.metadata or {}
             _check_about(data, about)
             version = _version(file.schema_arrow)
-            if version > SCHEMA_VERSION:
-                raise _newer_version(path, version)
-            table = file.read()
-            table.validate(full=True)
-    except (pa.ArrowException, OSError, UnicodeError) as error:
+            if version <= SCHEMA_VERSION:
+                table = file.read()
+                table.validate(full=True)
+    except DamagedFile:
+        raise
+    except Exception as error:  # also of a column's type that another library has registered
         raise DamagedFile(_first_line(error)) from error
+    if version > SCHEMA_VERSION:
+        raise _newer_version(path, version)
     return Segment(
         table=_conform(table, schema, version),
         name=about.get(b"segment", b"").decode(),

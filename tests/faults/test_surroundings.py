@@ -174,7 +174,8 @@ def test_a_read_only_project_is_one_line_and_another_runs_dir_works(short: Path)
     runs.mkdir()
     mounts = f"mount --bind {project} {project}; mount -o remount,ro,bind {project}; cd {project}"
     said = refusal(run(*WORDS, mounts=mounts), "project read-only: one line")
-    assert said == "error: runs_dir=runs: not writable: Read-only file system\n"
+    why = "Read-only file system; runs_dir=DIR names another"
+    assert said == f"error: runs_dir=runs: not writable: {why}\n"
     done = run(*WORDS, f"runs_dir={runs}", "name=run", mounts=mounts)
     check_finished(done, runs / "run", "project read-only, runs_dir elsewhere")
 

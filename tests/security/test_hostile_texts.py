@@ -56,8 +56,9 @@ PAYLOADS = (
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stranger's CSV, an arm a payload."""
-    ends = {name: (3.0 + 0.01 * n, 3.1, 2.9 + 0.02 * n) for n, name in enumerate(PAYLOADS)}
+    """A stranger's CSV, an arm a payload; spaces around a name are not of it."""
+    names = {name.strip(): name for name in PAYLOADS}.values()
+    ends = {name: (3.0 + 0.01 * n, 3.1, 2.9 + 0.02 * n) for n, name in enumerate(names)}
     return write_log(tmp_path_factory.mktemp("logs") / "logs.csv", ends)
 
 

@@ -96,7 +96,7 @@ def test_a_failed_training_tells_no_password(inline: Inline, tmp_path: Path) -> 
         *("display=plain", "baseline=false"),
     )
     assert done.returncode == 1
-    assert r"OSError: cannot read http://***@127.0.0.1:9/x?*** with ***\x1b[2J" in done.stdout
+    assert r"OSError: cannot read http://***@127.0.0.1:9/x?*** with *** (" in done.stdout
     assert CANARY not in done.stdout + done.stderr
     assert "\x1b" not in done.stdout + done.stderr
     assert places(tmp_path / "failed") == []
