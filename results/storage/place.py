@@ -178,8 +178,8 @@ class Place:
 
         return self._ask(work)
 
-    def write(self, name: str, data: bytes) -> None:
-        """Put the whole file in its place, or nothing.
+    def write(self, name: str, data: bytes, *, durably: bool = True) -> None:
+        """Put the whole file in its place, or nothing; always durable.
 
         Raises:
             StorageError: the storage refused.
