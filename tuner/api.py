@@ -12,11 +12,12 @@ from typing import Any
 from results import Run, load
 from search_spaces.registry import import_callable
 from tuner.config.schema import ConfigError, flatten, show
+from tuner.display.phrases import describe_path
 from tuner.plan.checks import check_surroundings
 from tuner.plan.usercode import MAIN, check_handed, check_import, name_of
 from tuner.run import make_request
 from tuner.session import cluster
-from tuner.session.execution import execute, run_id
+from tuner.session.execution import execute, folder_for, run_id
 
 INTERRUPTED = (130, 143)
 TRAINABLE = ("trainable", "train")  # the key, and its earlier name
@@ -93,13 +94,13 @@ def search(
             resume=request.run_dir,
             summary=summary,
         )
-    run_dir = request.run_dir or Path(config.runs_dir).resolve() / str(config.name)
+    run_dir = request.run_dir or folder_for(config, str(config.name))
     if code in INTERRUPTED:
-        raise KeyboardInterrupt(f"everything finished is kept in {run_dir}")
+        raise KeyboardInterrupt(f"everything finished is kept in {describe_path(run_dir)}")
     run = load(run_dir)
     if not ended:
         problem = next(iter(run.manifests.values())).get("problem") or f"exit code {code}"
-        raise RuntimeError(f"{problem}; everything finished is kept in {run_dir}")
+        raise RuntimeError(f"{problem}; everything finished is kept in {describe_path(run_dir)}")
     return run
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from results.storage.twin import describe
 from search_spaces.schedule import Schedule
 from search_spaces.space import SCHEDULE_PARAMS, param_text
 from search_spaces.trial import Recipe
@@ -40,8 +41,10 @@ def describe_seconds(seconds: float) -> str:
 def describe_path(path: Path) -> str:
     """Relative to the working directory where it lies below, and never what a command reads else.
 
-    `-x` would be an option, `~x` a home folder, and `out=x` a key.
+    `-x` would be an option, `~x` a home folder, and `out=x` a key. Of a run in a bucket its URI.
     """
+    if (there := describe(path)) is not None:
+        return there
     text = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
     return f"./{text}" if text.startswith(("-", "~")) or "=" in text.partition("/")[0] else text
 

@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from results.records.store import check_run_name
+from results.storage.lease import Lease
+from results.storage.place import Place, StorageError, is_remote
+from results.storage.twin import home_of
 from search_spaces import FAMILIES
 from search_spaces.metric import NAME, goal_of, make_metric
 from search_spaces.records import RECORDED, REPORTED
@@ -56,6 +59,12 @@ def check_surroundings(config: Config, run_dir: Path | None) -> None:
         check_address(config.cluster.address)
     else:
         find_ray_folder()
+    if run_dir is None and is_remote(config.runs_dir):
+        _check_bucket(config)
+        return
+    if run_dir is not None and (home := home_of(run_dir)) is not None:
+        with refusing("resume: ", (ValueError, StorageError)):
+            Lease(home=home).check()
     folder = run_dir or Path(config.runs_dir)
     check_text("runs_dir", str(folder.absolute()))
     probe = folder / f".probe-{os.getpid()}"
@@ -69,6 +78,21 @@ def check_surroundings(config: Config, run_dir: Path | None) -> None:
         raise ConfigError(
             f"name={config.name}: this run exists; use "
             f"{shell_word('resume', str(folder / config.name))} or another name"
+        )
+
+
+def _check_bucket(config: Config) -> None:
+    """Raise ConfigError unless a run can be put there, under a name that no other has."""
+    place = Place.parse(config.runs_dir)
+    try:
+        place.probe()
+        is_taken = config.name is not None and any((place / config.name).entries())
+    except StorageError as error:
+        raise ConfigError(f"runs_dir={error}") from None
+    if is_taken:
+        raise ConfigError(
+            f"name={config.name}: this run exists; use resume={place}/{config.name} "
+            "or another name"
         )
 
 
@@ -121,6 +145,9 @@ def check_values(config: Config) -> None:
             check_name(what, name, registry)
             find_source(name)
     check_trackers(config.track)
+    if is_remote(config.runs_dir):
+        with refusing("runs_dir="):
+            Place.parse(config.runs_dir)
     _check_objective(config)
     _check_measure(config)
     _check_pairs(config)

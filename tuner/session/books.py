@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +18,12 @@ from results import load
 from results.records.schema import trial_from_row
 from results.records.store import RunStore
 from results.statistics.cost import devices_of, seconds_of
+from results.storage.mirror import Mirror
+from results.storage.place import StorageError
+from results.storage.twin import home_of
 from tuner.campaign.campaign import Campaign
 from tuner.config.presets import scale_of
-from tuner.config.schema import Config, ConfigError, plain
+from tuner.config.schema import Config, plain, refusing
 from tuner.config.yamltext import write_yaml
 from tuner.display.live import Display, make_display
 from tuner.display.outlook import Bound
@@ -37,12 +41,12 @@ def begin(plan: Plan, slots: Slots, command: str, run_dir: Path) -> tuple[Campai
         ConfigError: there can be no such folder.
     """
     manifest, config = make_manifest(plan, slots, command), write_yaml(plain(plan.config))
-    try:
+    with refusing(kinds=(ValueError, StorageError)), ExitStack() as undone:
+        mirror = _mirror(run_dir, undone)
         store = RunStore.create(run_dir, manifest, config)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+        _begin_copying(mirror, store, undone)
     campaign = Campaign(plan, devices_of(asdict(slots)))
-    return campaign, Recorder(store, _display(plan, slots, run_dir))
+    return campaign, Recorder(store, _display(plan, slots, run_dir), mirror)
 
 
 def take_up(plan: Plan, slots: Slots, run_dir: Path) -> tuple[Campaign, Recorder]:
@@ -52,12 +56,12 @@ def take_up(plan: Plan, slots: Slots, run_dir: Path) -> tuple[Campaign, Recorder
         ConfigError: the records cannot be read or continued, or are not of this plan.
     """
     campaign, display = Campaign(plan, devices_of(asdict(slots))), _display(plan, slots, run_dir)
-    try:
+    with refusing(kinds=(ValueError, StorageError)), ExitStack() as undone:
+        mirror = _mirror(run_dir, undone)
         rows = load(run_dir).search_rows()
         store = RunStore.open(run_dir)
         campaign.replay(rows)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+        _begin_copying(mirror, store, undone)
     for row in filter(campaign.counts, rows):
         num_rungs = campaign.num_rungs(row)
         trial, ending = trial_from_row(row), (row["status"], row["objective"])
@@ -71,10 +75,37 @@ def take_up(plan: Plan, slots: Slots, run_dir: Path) -> tuple[Campaign, Recorder
         code_changes=_code_changes(plan.config, before),
         version_changes=_version_changes(before),
     )
-    recorder = Recorder(store, display)
+    recorder = Recorder(store, display, mirror)
     recorder.remember(rows, before.get("shared_samples", 0))
     campaign.sharing.states |= recorder.kept_for_others()
     return campaign, recorder
+
+
+def _mirror(run_dir: Path, undone: ExitStack) -> Mirror | None:
+    """What copies a run to its bucket, where it is to begin; None of a run here.
+
+    Args:
+        undone: what is to be undone where the run cannot begin.
+
+    Raises:
+        ValueError: another driver writes there.
+        StorageError: the bucket cannot be written.
+    """
+    home = home_of(run_dir)
+    if home is None:
+        return None
+    mirror = Mirror(run_dir, home)
+    mirror.take()
+    undone.callback(mirror.lease.release)
+    return mirror
+
+
+def _begin_copying(mirror: Mirror | None, store: RunStore, undone: ExitStack) -> None:
+    """The run has begun: nothing is undone any more. Raises StorageError, see `Mirror.start`."""
+    undone.callback(store.close)
+    if mirror is not None:
+        mirror.start()
+    undone.pop_all()
 
 
 def _code_changes(config: Config, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from results.records.segments import read_manifest
 from results.statistics.cost import devices_of
-from tuner.config.schema import ConfigError
+from results.storage.place import Place, StorageError, is_remote
+from results.storage.twin import WRITE, twin_of
+from tuner.config.schema import Config, ConfigError, refusing
 from tuner.display.phrases import describe_path
 from tuner.plan.plan import Plan
 from tuner.session import cluster
@@ -52,8 +54,11 @@ def execute(
     if resume is not None:
         _mend(resume)
     if resume is not None and _is_finished(plan, resume):
+        from results.storage.mirror import catch_up
         from tuner.display.summary import print_summary
 
+        with refusing("resume: ", (ValueError, StorageError)):
+            catch_up(resume)
         (summary or print_summary)(resume)
         print(describe_path(resume))
         return OK
@@ -75,7 +80,7 @@ def execute(
         slots = cluster.lay_out(plan.config)
         plan = cluster.settle(plan, slots.device)
         if resume is None:
-            run_dir = Path(plan.config.runs_dir).resolve() / (plan.config.name or run_id(plan))
+            run_dir = folder_for(plan.config, plan.config.name or run_id(plan))
             campaign, recorder = begin(plan, slots, command, run_dir)
         else:
             _check_device(slots, resume)
@@ -115,6 +120,13 @@ def _mend(run_dir: Path) -> None:
         raise ConfigError(f"resume={run_dir}: {error}") from None
     for line in filter(None, [*mended, audit(run_dir, with_states=False).lost]):
         print(f"note: {line}", file=sys.stderr, flush=True)
+
+
+def folder_for(config: Config, name: str) -> Path:
+    """The folder on this machine that a new run of this name is written in."""
+    if is_remote(config.runs_dir):
+        return twin_of(Place.parse(config.runs_dir) / name, WRITE)
+    return Path(config.runs_dir).resolve() / name
 
 
 def _tell_parcel(plan: Plan) -> None:

@@ -21,6 +21,8 @@ from results.records.segments import (
     read_manifest,
     refuse_links,
 )
+from results.storage.place import Place, StorageError, is_remote
+from results.storage.twin import take_up
 from search_spaces import SPACES
 from search_spaces.registry import is_import_path
 from search_spaces.space import SearchSpace
@@ -77,7 +79,8 @@ def resume_run(
     """The plan of an earlier run, with what was given now, and its folder.
 
     Args:
-        target: the run's folder, or its name in runs_dir (as given now; default: runs).
+        target: the run's folder, also in a bucket (s3://...), or its name in runs_dir (as given
+            now; default: runs).
         given: values by key; only RESUMABLE ones may differ from the run's.
         config_dir, function: see `compose`.
 
@@ -155,12 +158,8 @@ def _check_code(target: str, config: Config, manifest: Mapping[str, Any]) -> Non
         )
 
 
-def _find(target: str, runs_dir: Any) -> Path:
-    """The run's folder: in the runs_dir that is named, or where the target says, or in runs/."""
-    place = convert("runs_dir", KEYS["runs_dir"], runs_dir or KEYS["runs_dir"].default)
-    places = [Path(target), Path(place) / target]
-    for candidate in reversed(places) if runs_dir else places:
-        if (candidate / MANIFEST_NAME).is_file():
+        target: the run's folder, also in a bucket (s3://...), or its name in runs_dir (as given
+            now; default: runs).
             return candidate.resolve()
         if (candidate / CONFIG_NAME).is_file():
             raise ConfigError(f"resume={target}: {MANIFEST_NAME} is missing{_cure(candidate)}")

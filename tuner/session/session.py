@@ -9,7 +9,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,22 @@ from ray import tune
 
 from results import load
 from results.records.store import RunStore
+from results.storage.mirror import PATIENCE_SECONDS
 from search_spaces.records import ENDED_WELL, LOST
 from trainables import trainable
 from tuner.campaign.campaign import Campaign
 from tuner.display.phrases import describe_path, point
 from tuner.display.summary import API, print_summary, resume_command
 from tuner.plan.plan import Plan
-from tuner.recording.recorder import Recorder
+from tuner.recording.recorder import LOGS, STATES, Recorder
 from tuner.recording.tracking import Destination, make_trackers
 from tuner.session.cluster import Slots
 from tuner.session.interrupts import OK, SOME_FAILED, STORAGE_LOST, Interrupts
 from tuner.session.searcher import CampaignSearcher
+
+# Of a run in a bucket: the least between two states of a training (it bounds the requests), how
+# long a worker asks on where no answer comes, and how long the end of an interrupted run may take.
+SAVE_PAUSE_SECONDS, WORKER_PATIENCE_SECONDS, LAST_SECONDS = 10.0, 30.0, 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +99,10 @@ class Session:
 
     def end(self, problem: str | None = None) -> int:
         """Close the books, tell the person how it ended, and return the exit code."""
+        code = self._end(problem)
+        return code if self._close_mirror() else STORAGE_LOST
+
+    def _end(self, problem: str | None) -> int:
         campaign, recorder, run_dir = self.campaign, self.recorder, self.store.run_dir
         interrupted = self.interrupts.received is not None
         problem = problem or campaign.given_up or next(iter(recorder.problems), None)
@@ -135,8 +144,27 @@ class Session:
         if failed:
             print(f"{failed} of {num_ended} trials failed; the first with:")
             print(f"  {recorder.first_error}")
+        if not self._close_mirror():
+            return STORAGE_LOST
         print(describe_path(run_dir))
         return SOME_FAILED if failed else OK
+
+    def _close_mirror(self) -> bool:
+        """True when all of the run is where it belongs; said once where it is not."""
+        mirror = self.recorder.mirror
+        if mirror is None or mirror.is_closed:
+            return mirror is None or mirror.error is None
+        interrupted = self.interrupts.received is not None
+        try:
+            mirror.close(LAST_SECONDS if interrupted else PATIENCE_SECONDS)
+        except OSError as error:
+            go_on = resume_command(mirror.run_dir, self.store.manifest, self.program)
+            print(f"error: {error}", file=sys.stderr)
+            print(f"all of the run is kept in {mirror.run_dir}, but not there", file=sys.stderr)
+            if not mirror.is_taken_over:
+                print(f"on this machine go on with: {go_on}", file=sys.stderr)
+            return False
+        return True
 
     def _all_diverged(self) -> str | None:
         """What to say where every training that was not lost has diverged: nothing was found."""
@@ -156,12 +184,19 @@ class Session:
         config = self.plan.config
         constants = {
             "device": self.slots.device,
-            "checkpoints": str(self.recorder.checkpoints),
+            "checkpoints": str(self.store.run_dir / STATES),
             "logs": str(self.recorder.logs),
             "isolate": config.isolates,
             "max_report_seconds": config.max_report_seconds,
             "max_failures": config.max_failures,
         }
+        if self.recorder.mirror is not None:
+            home = replace(self.recorder.mirror.home, patience=WORKER_PATIENCE_SECONDS)
+            constants |= {
+                "checkpoints": home / STATES,
+                "pause_seconds": SAVE_PAUSE_SECONDS,
+                "log_copies": replace(home, patience=0.0) / LOGS,
+            }
         if config.trainable_function is not None:
             # As bytes: what reads it is neither the driver nor a worker of Ray's.
             constants["function"] = ray.put(trainable.pickled(config.trainable_function))
