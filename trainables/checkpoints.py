@@ -75,7 +75,8 @@ def read_newest(folder: Folder | Path) -> dict[str, Any] | None:
 
 def read_good(folder: Folder | Path) -> tuple[dict[str, Any] | None, list[str]]:
     """The newest state whose checksum holds, and a word on each newer one that is lost."""
-    folder, lost = folder_at(folder), []
+    folder = folder_at(folder)
+    lost: list[str] = []
     names = folder.names()
     for name in _states(names):
         try:

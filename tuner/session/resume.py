@@ -158,8 +158,17 @@ def _check_code(target: str, config: Config, manifest: Mapping[str, Any]) -> Non
         )
 
 
-        target: the run's folder, also in a bucket (s3://...), or its name in runs_dir (as given
-            now; default: runs).
+def _find(target: str, runs_dir: Any) -> Path:
+    """The run's folder: in the runs_dir that is named, or where the target says, or in runs/."""
+    if is_remote(target):
+        try:
+            return take_up(Place.parse(target))
+        except (ValueError, StorageError) as error:
+            raise ConfigError(f"resume={error}") from None
+    place = convert("runs_dir", KEYS["runs_dir"], runs_dir or KEYS["runs_dir"].default)
+    places = [Path(target), Path(place) / target]
+    for candidate in reversed(places) if runs_dir else places:
+        if (candidate / MANIFEST_NAME).is_file():
             return candidate.resolve()
         if (candidate / CONFIG_NAME).is_file():
             raise ConfigError(f"resume={target}: {MANIFEST_NAME} is missing{_cure(candidate)}")
