@@ -32,6 +32,7 @@ from results.records.segments import (
     write_atomically,
     write_text,
 )
+from results.records.wall_time import now
 from results.storage.lease import LEASE_NAME, is_held, parse_lease, read_lease
 from results.storage.place import BucketError, Place, Stamp
 
@@ -250,7 +251,7 @@ def _show_writer(run_dir: Path) -> None:
     if lease.is_file():
         content = parse_lease(lease.read_bytes())
         stamp = _notes(run_dir)["fetched"].get(LEASE_NAME)
-        age = time.time() - stamp[1] / 1e9 if stamp else 0.0
+        age = now().timestamp() - stamp[1] / 1e9 if stamp else 0.0
         if content and is_held(content, age):
             told = {name: content.get(name) for name in ("pid", "host", "since", "token")}
             text = json.dumps({**told, "flock": False})
