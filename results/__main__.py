@@ -19,6 +19,7 @@ from results.records.redaction import redact, visible
 from results.records.schema import trial_from_row
 from results.records.segments import DamagedFile, refuse_links
 from results.run import Run, describe, find_trial
+from results.storage.twin import publish
 from results.tables import Table
 from search_spaces.registry import allow_import, is_import_path, unknown_name
 from search_spaces.trial import TrialConfig
@@ -255,7 +256,7 @@ def judge_command(args: argparse.Namespace) -> int:
 
 def exclude_command(args: argparse.Namespace) -> int:
     """Leave a trial out, or take it back, and print the verdict that follows."""
-    from results.records.exclusions import exclude, include
+    from results.records.exclusions import EXCLUSIONS_NAME, exclude, include
 
     run = results.load(args.path)
     if len(run.dirs) > 1:
@@ -265,6 +266,7 @@ def exclude_command(args: argparse.Namespace) -> int:
         include(run.dirs[0], row["trial_key"])
     else:
         exclude(run.dirs[0], row["trial_key"], args.why or "")
+    publish(run.dirs[0] / EXCLUSIONS_NAME)
     is_back = truth_of("undo", args.undo)
     print(f"{'taken back' if is_back else 'excluded'}: {describe(row)}, {row['trial_key']}")
     print(results.load(run.dirs[0]).compare().verdict)
@@ -294,7 +296,8 @@ def report_command(args: argparse.Namespace) -> int:
     run = asked_run(args)
     if args.out is None and len(run.dirs) > 1:
         raise ValueError(f"say where to write the report of {len(run.dirs)} runs: --out FILE.")
-    print(write_report(run, args.out or place_in(run, REPORT_NAME)))
+    page = write_report(run, args.out or place_in(run, REPORT_NAME))
+    print(page if args.out else publish(page))
     return 0
 
 

@@ -24,13 +24,16 @@ from results.records.segments import (
     read_manifest,
     read_segment,
 )
+from results.storage.place import is_remote
+from results.storage.twin import reading_twins
 
 
 def find_runs(path: str | Path | Iterable[str | Path]) -> list[Path]:
-    """The run folders that `path` means, each once.
+    """The run folders that `path` means, each once; of a URI their copies here, up to date.
 
     Raises:
         ValueError: one of the paths holds no run.
+        BucketError: a bucket cannot be read.
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
     by_place: dict[Path, Path] = {}
@@ -107,6 +110,8 @@ def _is_odd(texts: pa.ChunkedArray) -> bool:
 
 
 def _runs_at(path: str) -> list[Path]:
+    if is_remote(path):
+        return reading_twins(path)
     path = os.path.expanduser(path)  # no shell does, in a notebook or after an equals sign
     exists = Path(path).exists()
     candidates = [Path(path)] if exists else [Path(p) for p in sorted(glob.glob(_pattern(path)))]

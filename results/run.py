@@ -322,10 +322,12 @@ def _prefix_scores(recipe: Recipe, recorded: list[dict[str, Any]]) -> dict[int, 
 def load(path: str | Path | Iterable[str | Path]) -> Run:
     """Read runs: a run folder, a folder of run folders, a glob, or several of these.
 
-    Damaged files are skipped and noted; a writer may be busy meanwhile.
+    Damaged files are skipped and noted; a writer may be busy meanwhile. Of runs in a bucket
+    ("s3://bucket/runs/*") what changed is copied first, and `dirs` are the copies.
 
     Raises:
         ValueError: nothing there, or written by a newer GradTune.
+        BucketError: a bucket cannot be read.
 
     Example:
         >>> run = load("runs/*")  # doctest: +SKIP

@@ -8,6 +8,9 @@ from pathlib import Path
 from results.reading import find_runs
 from results.records import repair as mending
 from results.records.audit import Audit, audit
+from results.storage.mirror import mirror_of
+from results.storage.place import Place
+from results.storage.twin import home_of, take_up
 
 Paths = str | Path | Iterable[str | Path]  # see `results.load`
 
@@ -40,4 +43,23 @@ def repair(path: Paths) -> list[str]:
         ValueError: nothing there, written by a newer GradTune, or just being written.
         OSError: the storage refused.
     """
-    return [line for run_dir in find_runs(path) for line in mending.repair(run_dir)]
+    lines = []
+    for run_dir in find_runs(path):
+        home = home_of(run_dir)
+        lines += mending.repair(run_dir) if home is None else _repair_there(run_dir, home)
+    return lines
+
+
+def _repair_there(run_dir: Path, home: Place) -> list[str]:
+    """Mend a run in a bucket by the folder that its last driver wrote, or by a copy of it."""
+    if not audit(run_dir).problems:
+        return []
+    folder = take_up(home)
+    mirror = mirror_of(folder)
+    assert mirror is not None, "what is taken up has a home"
+    try:
+        lines = mending.repair(folder)
+        mirror.close()
+    finally:
+        mirror.abandon()
+    return lines or [f"{home} is whole again, from {folder}."]

@@ -30,11 +30,12 @@ MAP = {
     "results.options": "",
     "results.pictures": "",
     "results.records": "",
+    "results.storage": "results.records",
     "results.statistics": "results.tables results.pictures",
     "results.arms": "results.tables results.records results.statistics",
     "results.study": "results.records results.statistics",
-    "results.reading": "results.records results.arms",
-    "results.verification": "results.reading results.records",
+    "results.reading": "results.records results.storage results.arms",
+    "results.verification": "results.reading results.records results.storage",
     "results.run": "results.reading results.records results.statistics results.arms results.study "
     "results.tables results.pictures",
     "results": "results.run results.verification results.pictures results.plots",
@@ -49,32 +50,36 @@ MAP = {
     "results.logs": "results.tables results.options results.records results.statistics "
     "results.arms results.plots results.report",
     "results.__main__": "results results.tables results.options results.logs results.records "
-    "results.statistics results.arms results.run results.verification results.measurements "
+    "results.storage results.statistics results.arms results.run results.verification "
+    "results.measurements "
     "results.exports results.plots results.report",
     # Who decides, runs and records.
     "tuner.version": "",
     "tuner.config": "trainables results.records",
-    "tuner.plan": "tuner.version tuner.config trainables results.records results.statistics",
+    "tuner.plan": "tuner.version tuner.config trainables results.records results.storage "
+    "results.statistics",
     "tuner.campaign": "tuner.plan results.records results.statistics results.study",
-    "tuner.display": "tuner.config tuner.plan results results.records results.statistics "
-    "results.arms",
-    "tuner.recording": "tuner.config tuner.display trainables results.records",
+    "tuner.display": "tuner.config tuner.plan results results.records results.storage "
+    "results.statistics results.arms",
+    "tuner.recording": "tuner.config tuner.display trainables results.records results.storage",
     "tuner.session": "tuner.version tuner.config tuner.plan tuner.campaign tuner.display "
-    "tuner.recording trainables results results.records results.statistics results.report",
+    "tuner.recording trainables results results.records results.storage results.statistics "
+    "results.report",
     "tuner.run": "tuner.config tuner.plan tuner.display tuner.session results.records",
     # Of a cluster.
     "tuner.jobs": "tuner.version tuner.config tuner.session",
     "tuner.stop": "tuner.config tuner.run tuner.jobs results.options",
     "tuner.submit": "tuner.version tuner.config tuner.plan tuner.display tuner.session tuner.run "
-    "tuner.jobs tuner.stop",
+    "tuner.jobs tuner.stop results.storage",
     "tuner.logs": "tuner.config tuner.display tuner.recording tuner.run tuner.jobs tuner.stop "
-    "tuner.submit results results.options results.run",
+    "tuner.submit results results.options results.run results.storage",
     "tuner.status": "tuner.config tuner.display tuner.run tuner.jobs tuner.stop results "
-    "results.options results.reading results.records",
+    "results.options results.reading results.records results.storage",
     "tuner.reproduce": "tuner.version tuner.config tuner.plan tuner.session tuner.run trainables "
-    "results results.records results.run",
-    "tuner.measure": "tuner.config tuner.plan tuner.run trainables results results.tables "
-    "results.records results.statistics results.run results.measurements results.plots",
+    "results results.records results.storage results.run",
+    "tuner.measure": "tuner.config tuner.plan tuner.display tuner.run trainables results "
+    "results.tables results.records results.storage results.statistics results.run "
+    "results.measurements results.plots",
     "tuner.api": "tuner.config tuner.plan tuner.display tuner.session tuner.run results "
     "results.records",
     "tuner.command": "tuner.version tuner.config tuner.run tuner.reproduce tuner.measure"

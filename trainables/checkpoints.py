@@ -12,12 +12,13 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from trainables.files import write_atomically
+from trainables.files import Folder, folder_at
 
 NUM_KEPT = 2
 DIGEST_LENGTH = 16
@@ -29,14 +30,10 @@ class SupersededError(RuntimeError):
 
 
 class Checkpoints:
-    """The states of one trial in one directory."""
+    """The states of one trial in one folder."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        for folder in (directory.parent, directory):
-            if folder.is_symlink():
-                raise OSError(f"{folder} is a symbolic link: no state is written through it")
-        directory.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Folder | Path) -> None:
+        self.folder = folder_at(folder)
         self.attempt = self._claim_attempt()
 
     def save(self, epoch: int, state: dict[str, Any]) -> None:
@@ -46,81 +43,81 @@ class Checkpoints:
             SupersededError: a newer attempt exists.
             OSError: no space, no permission.
         """
-        if self._newest_attempt() > self.attempt:
-            raise SupersededError(
-                f"attempt {self.attempt} of {self.directory.name} was superseded"
-            )
+        names = self.folder.names()
+        if _newest_attempt(names) > self.attempt:
+            raise SupersededError(f"attempt {self.attempt} of {self.folder.name} was superseded")
         buffer = io.BytesIO()
         torch.save(state, buffer)
         data = buffer.getvalue()
         name = f"{epoch:05d}-a{self.attempt:04d}-{_digest(data)}.pt"
-        write_atomically(self.directory / name, lambda stream: stream.write(data))
-        states = _states(self.directory)
+        self.folder.write(name, data)
+        states = _states({*names, name})
         self._list(states[:NUM_KEPT])
         for old in states[NUM_KEPT:]:
-            old.unlink(missing_ok=True)
+            self.folder.remove(old)
 
-    def _list(self, kept: list[Path]) -> None:
+    def _list(self, kept: list[str]) -> None:
         """Say which states there are, before older ones are removed."""
-        text = "".join(f"{path.name}\n" for path in kept).encode()
-        marker = self.directory / f"attempt-{self.attempt:04d}"
-        write_atomically(marker, lambda stream: stream.write(text), durably=False)
-
-    def _newest_attempt(self) -> int:
-        return max((int(p.name[-4:]) for p in self.directory.glob("attempt-*")), default=0)
+        text = "".join(f"{name}\n" for name in kept).encode()
+        self.folder.write(f"attempt-{self.attempt:04d}", text, durably=False)
 
     def _claim_attempt(self) -> int:
-        attempt = self._newest_attempt() + 1
-        while True:
-            try:
-                (self.directory / f"attempt-{attempt:04d}").touch(exist_ok=False)
-                return attempt
-            except FileExistsError:
-                attempt += 1
+        attempt = _newest_attempt(self.folder.names()) + 1
+        while not self.folder.claim(f"attempt-{attempt:04d}"):
+            attempt += 1
+        return attempt
 
 
-def read_newest(directory: Path) -> dict[str, Any] | None:
+def read_newest(folder: Folder | Path) -> dict[str, Any] | None:
     """The newest state whose checksum holds, or None; claims no attempt."""
-    return read_good(directory)[0]
+    return read_good(folder)[0]
 
 
-def read_good(directory: Path) -> tuple[dict[str, Any] | None, list[str]]:
+def read_good(folder: Folder | Path) -> tuple[dict[str, Any] | None, list[str]]:
     """The newest state whose checksum holds, and a word on each newer one that is lost."""
+    folder = folder_at(folder)
     lost: list[str] = []
-    for path in _states(directory) if directory.is_dir() else []:
+    names = folder.names()
+    for name in _states(names):
         try:
-            data = path.read_bytes()
+            data = folder.read(name)
         except OSError:
             data = b""
-        if _digest(data) in path.name:
+        if _digest(data) in name:
             state: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)
-            return state, lost + _missing(directory, since=_age(path.name))
-        lost.append(f"the state after report {int(path.name[:5])} is damaged")
-    return None, lost + _missing(directory)
+            return state, lost + _missing(folder, names, since=_age(name))
+        lost.append(f"the state after report {int(name[:5])} is damaged")
+    return None, lost + _missing(folder, names)
 
 
-def _missing(directory: Path, since: tuple[str, str] = ("", "")) -> list[str]:
+def _missing(folder: Folder, names: list[str], since: tuple[str, str] = ("", "")) -> list[str]:
     """A word on each state that was kept and is not there."""
     return [
         f"the state after report {int(name[:5])} is missing"
-        for name in _listed(directory)
-        if _age(name) > since and not (directory / name).exists()
+        for name in _listed(folder, names)
+        if _age(name) > since and name not in names
     ]
 
 
-def _listed(directory: Path) -> list[str]:
+def _listed(folder: Folder, names: list[str]) -> list[str]:
     """The states that the newest attempt which saved any says it kept."""
-    for marker in sorted(directory.glob("attempt-*"), reverse=True):
-        if names := marker.read_text(errors="replace").split():
-            return [name for name in names if STATE_NAME.fullmatch(name)]
+    for marker in sorted(filter(_is_attempt, names), reverse=True):
+        if listed := folder.read(marker).decode(errors="replace").split():
+            return [name for name in listed if STATE_NAME.fullmatch(name)]
     return []
 
 
-def _states(directory: Path) -> list[Path]:
+def _is_attempt(name: str) -> bool:
+    return name.startswith("attempt-")
+
+
+def _newest_attempt(names: Iterable[str]) -> int:
+    return max((int(name[-4:]) for name in filter(_is_attempt, names)), default=0)
+
+
+def _states(names: Iterable[str]) -> list[str]:
     """State files, newest first."""
-    names = (path.name for path in directory.iterdir())
-    states = sorted(filter(STATE_NAME.fullmatch, names), key=_age, reverse=True)
-    return [directory / name for name in states]
+    return sorted(filter(STATE_NAME.fullmatch, names), key=_age, reverse=True)
 
 
 def _age(name: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ torch is imported by the worker that takes up a trial, not by the driver that na
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
@@ -33,6 +34,7 @@ from trainables.failures import (
     ProcessError,
     lasting,
 )
+from trainables.files import Folder, LocalFolder, folder_at
 from trainables.user.handed import Bytes, Handed, lay_out, tensor_apart
 
 if TYPE_CHECKING:  # both import torch
@@ -41,6 +43,8 @@ if TYPE_CHECKING:  # both import torch
 
 # A state is saved when training since the last one took this many times what saving takes.
 SAVE_PAYS = 20.0
+COPY_SECONDS = 60.0  # between two copies of a log that others cannot read where it is
+MAX_LOG = 2**20  # bytes of such a copy: the last ones
 
 
 class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
@@ -48,9 +52,11 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
 
     Its config: `trial` (TrialConfig.to_dict() as JSON), `schedule` (table or None), `device`,
     `imports` (names of code that the driver's user has given: no others are imported),
-    `checkpoints` (directory for the states of all trials, or None for no states of ours), `logs`
-    (of what the functions of all trials print), `isolate`, `max_report_seconds`, `max_failures`,
-    and `function` (Ray's reference to a pickled training that cannot be imported, or None).
+    `checkpoints` (folder for the states of all trials, a path or a `Folder`, or None for no states
+    of ours), `pause_seconds` (the least between two states), `logs` (directory of what the
+    functions of all trials print), `log_copies` (a `Folder` for copies of them, where this
+    machine's files are its own), `isolate`, `max_report_seconds`, `max_failures`, and `function`
+    (Ray's reference to a pickled training that cannot be imported, or None).
     A worker finds the newest good state of its trial by trial_key alone. A result holds
     `records` (all epochs on the first report after a load, else the last one), `attempt`,
     `host`, and at the end `outcome` (or `failure`) and done=True; `status` is interrupted until
@@ -79,6 +85,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         self.num_lost = 0
         self.raised: Exception | None = None
         self.saved_at, self.save_seconds = time.monotonic(), 0.0
+        self.copied_at = time.monotonic()
         self.noted_at = time.monotonic()
 
     def make_training(self, config: dict[str, Any]) -> Training:
@@ -90,7 +97,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             logs, function = config.get("logs"), config.get("function")
             options |= {
                 "isolate": config.get("isolate", True),
-                "log": f"{logs}/{self.trial.trial_key}.txt" if logs else None,
+                "log": str(self._log) if logs else None,
                 "patience": Patience(config.get("max_report_seconds")),
                 "trainable": _fetch(function) if function else None,
                 "ahead": self.reports_ahead,
@@ -199,30 +206,44 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         Not in setup: Tune may start a worker for a trial and then hand the trial to an idle one,
         and the worker that trains must be the last to claim.
         """
+        self._fetch_log()
         self.training = self.make_training(self.config)
         if self.config.get("checkpoints"):
-            from trainables.checkpoints import Checkpoints, read_good, read_newest
-
-            folder = Path(self.config["checkpoints"])
-            directory = folder / self.trial.trial_key
             try:
-                if not folder.parent.is_dir():  # of a node that came after all were looked at
-                    where = f"{folder.parent} is not on {socket.gethostname()}"
-                    self.warning = f"{where}: states saved there are lost with that node"
-                self.checkpoints = Checkpoints(directory)
-            except OSError as error:  # a full disk costs the state, not the training
-                self.checkpoints = None
-                self.warning = f"no state of {self.trial.trial_key} can be saved: {error}"
-            state, lost = read_good(directory)
-            if lost:
-                begin = f"report {len(state['records'])}" if state else "its start"
-                self.fallen_back = f"{', '.join(lost)}; it goes on from {begin}"
-            if state is None and self._share.get("begin"):
-                state = read_newest(self._shared_states(self._share["begin"]))
-                self._relabel(state["records"] if state else [])
-            if state is not None:
-                self.training.load_state_dict(state)
+                self._go_on(self.training)
+            except OSError as error:  # a bucket that is silent costs the states, not the training
+                self._train_without(error)
         return self.training
+
+    def _go_on(self, training: Training) -> None:
+        """Claim the trial, and load its newest state."""
+        from trainables.checkpoints import Checkpoints, read_good, read_newest
+
+        states = self._states
+        folder = states.folder(self.trial.trial_key)
+        if isinstance(states, LocalFolder) and not states.path.parent.is_dir():
+            # Of a node that came after all were looked at.
+            where = f"{states.path.parent} is not on {socket.gethostname()}"
+            self.warning = f"{where}: states saved there are lost with that node"
+        try:
+            self.checkpoints = Checkpoints(folder)
+        except OSError as error:  # a full disk costs new states; the newest can be read
+            if not isinstance(states, LocalFolder):  # has been asked for long enough
+                raise
+            self._train_without(error)
+        state, lost = read_good(folder)
+        if lost:
+            begin = f"report {len(state['records'])}" if state else "its start"
+            self.fallen_back = f"{', '.join(lost)}; it goes on from {begin}"
+        if state is None and self._share.get("begin"):
+            state = read_newest(self._shared_states(self._share["begin"]))
+            self._relabel(state["records"] if state else [])
+        if state is not None:
+            training.load_state_dict(state)
+
+    def _train_without(self, error: OSError) -> None:
+        self.checkpoints = None
+        self.warning = f"no state of {self.trial.trial_key} can be saved: {error}"
 
     def _relabel(self, records: list[dict[str, Any]]) -> None:
         """Records of another's beginning: it used the same, but may have cut stages elsewhere."""
@@ -248,8 +269,13 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         share: dict[str, Any] = self.config.get("share") or {}
         return share
 
-    def _shared_states(self, key: str) -> Path:
-        return Path(self.config["checkpoints"]) / f"shared-{key}"
+    @property
+    def _states(self) -> Folder:
+        """Where the states of all trials are."""
+        return folder_at(self.config["checkpoints"])
+
+    def _shared_states(self, key: str) -> Folder:
+        return self._states.folder(f"shared-{key}")
 
     def _keep_beginning(self, training: Training) -> None:
         """Keep the state after an epoch that others continue from."""
@@ -269,10 +295,14 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             self.warning = f"no state for others could be kept: {error}"
 
     def _save_state(self, training: Training) -> None:
-        """Every epoch, unless saving would take over a twentieth of the time (90 MB: 0.2 s)."""
-        start = time.monotonic()
-        due = start - self.saved_at >= SAVE_PAYS * self.save_seconds
-        if self.checkpoints is None or not (due or training.finished or self._is_paused(training)):
+        """Every epoch, unless saving would take over a twentieth of the time (90 MB: 0.2 s).
+
+        The last state too; but where each is a request, a training of seconds is trained again.
+        """
+        start, least = time.monotonic(), self.config.get("pause_seconds", 0.0)
+        due = start - self.saved_at >= max(SAVE_PAYS * self.save_seconds, least)
+        due = due or self._is_paused(training) or (training.finished and not least)
+        if self.checkpoints is None or not due:
             return
         try:
             self.checkpoints.save(len(training.records), training.state_dict())
@@ -280,6 +310,32 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             self.warning = f"no state of {self.trial.trial_key} could be saved: {error}"
         self.saved_at = time.monotonic()
         self.save_seconds = self.saved_at - start
+
+    @property
+    def _log(self) -> Path:
+        return Path(self.config["logs"]) / f"{self.trial.trial_key}.txt"
+
+    def _fetch_log(self) -> None:
+        """What the training printed on another machine; it goes on in the same log."""
+        copies: Folder | None = self.config.get("log_copies")
+        if copies is None or self._log.exists():
+            return
+        with contextlib.suppress(OSError):  # there is none, or it is not worth a training
+            data = copies.read(self._log.name)
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            self._log.write_bytes(data)
+
+    def _copy_log(self, *, is_end: bool) -> None:
+        """Put it where others find it: now and then, and at the end."""
+        copies, now = self.config.get("log_copies"), time.monotonic()
+        is_due = is_end or now - self.copied_at >= COPY_SECONDS
+        if copies is None or not is_due or not self._log.exists():
+            return
+        self.copied_at = now
+        try:
+            copies.write(self._log.name, self._log.read_bytes()[-MAX_LOG:])
+        except OSError as error:
+            self.warning = f"the log of {self.trial.trial_key} could not be copied: {error}"
 
     def _report(
         self,
@@ -298,6 +354,8 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
         seconds = outcome["wall_seconds"] if outcome else wall_seconds(records) or 0.0
         if failure is not None:
             seconds = self._time_spent(self.training)
+        is_end = is_paused or outcome is not None or failure is not None
+        self._copy_log(is_end=is_end)
         return {
             "records": [record.as_dict() for record in fresh],
             "attempt": self.checkpoints.attempt if self.checkpoints else 1,
@@ -315,7 +373,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             "wall_seconds": seconds,
             "warning": self.warning,
             "lost": lost,
-            "done": is_paused or outcome is not None or failure is not None,
+            "done": is_end,
         }
 
 

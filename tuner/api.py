@@ -13,11 +13,12 @@ from results import Run, load
 from results.records.redaction import redact_word
 from search_spaces.registry import allow_import, import_callable
 from tuner.config.schema import ConfigError, flatten, show
+from tuner.display.phrases import describe_path
 from tuner.plan.checks import check_surroundings
 from tuner.plan.usercode import MAIN, check_handed, check_import, name_of
 from tuner.run import make_request
 from tuner.session import cluster
-from tuner.session.execution import execute, run_id
+from tuner.session.execution import execute, folder_for, run_id
 
 LAST_OWN_CODE = 128  # beyond: 128 + the number of the signal that ended it
 TRAINABLE = ("trainable", "train")  # the key, and its earlier name
@@ -95,15 +96,15 @@ def search(
             resume=request.run_dir,
             summary=summary,
         )
-    run_dir = request.run_dir or Path(config.runs_dir).resolve() / str(config.name)
+    run_dir = request.run_dir or folder_for(config, str(config.name))
     if code > LAST_OWN_CODE:
         (manifest,) = load(run_dir).manifests.values()
-        go_on = resume_command(run_dir, manifest, API)
-        raise KeyboardInterrupt(f"everything finished is kept in {run_dir}; go on with {go_on}")
+        go_on, kept = resume_command(run_dir, manifest, API), describe_path(run_dir)
+        raise KeyboardInterrupt(f"everything finished is kept in {kept}; go on with {go_on}")
     run = load(run_dir)
     if not ended:
         problem = next(iter(run.manifests.values())).get("problem") or f"exit code {code}"
-        raise RuntimeError(f"{problem}; everything finished is kept in {run_dir}")
+        raise RuntimeError(f"{problem}; everything finished is kept in {describe_path(run_dir)}")
     return run
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import results
 from results.options import as_options, truth_of
 from results.run import Run, describe, find_trial
+from results.storage.place import BucketError
+from results.storage.twin import bring
 from tuner.config.schema import ConfigError, refusing, show
 from tuner.display.phrases import describe_path
 from tuner.jobs.head import Head, find_address
@@ -32,7 +34,7 @@ def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
             args = parser.parse_args(as_options(words, parser))
             goes_on = bool(truth_of("follow", args.follow))
         if args.run is not None and args.address is None:
-            with refusing():
+            with refusing(kinds=(ValueError, BucketError)):
                 return print_logs(results.load(args.run), args.trial)
         if args.run is not None:
             raise ConfigError("logs: name a run or address= and job=, not both")
@@ -51,12 +53,12 @@ def print_logs(run: Run, trial: str | None = None) -> int:
     (run_dir,) = run.dirs[:1]
     if trial is not None:
         key = str(find_trial(run, trial)["trial_key"])
-        log = run_dir / LOGS / f"{key}.txt"
+        log = bring(run_dir, LOGS, [f"{key}.txt"]) / f"{key}.txt"
         if not log.exists():
             raise ConfigError(f"trial {key} has printed nothing ({describe_path(log)})")
         sys.stdout.write(_text(log))
         return 0
-    printed = {path.stem: path for path in sorted((run_dir / LOGS).glob("*.txt"))}
+    printed = {path.stem: path for path in sorted(bring(run_dir, LOGS).glob("*.txt"))}
     for row in run.trials.to_pylist():
         if (path := printed.get(row["trial_key"])) is not None:
             lines = [line for line in _text(path).splitlines() if line.strip()]

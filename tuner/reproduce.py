@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.failures import FunctionError
-from tuner.config.schema import ConfigError
+from tuner.config.schema import ConfigError, refusing
 from tuner.run import exit_code, read_command
 from tuner.session.cluster import set_environment
 
@@ -138,9 +138,13 @@ def reproduce(
     """
     from results import load
     from results.run import describe, find_trial
+    from results.storage.place import is_remote
     from search_spaces.records import MEASURED
     from tuner.plan.usercode import changed_parts
 
+    if is_remote(run_dir):
+        with refusing(kinds=(ValueError, OSError)):
+            run_dir = load(run_dir).dirs[0]
     plan = _plan(str(run_dir), given or {}, config_dir, trainable)
     run = load(run_dir)
     if len(run.dirs) > 1:

@@ -13,6 +13,7 @@ import results
 from results.options import as_options
 from results.reading import find_runs
 from results.records.segments import MANIFEST_NAME
+from results.storage.place import BucketError
 from tuner.config.schema import ConfigError, refusing, show
 from tuner.display.phrases import describe_seconds
 from tuner.display.standing import describe_run
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
         with refusing():
             args = parser.parse_args(as_options(words, parser))
         if args.runs and args.address is None:
-            with refusing():
+            with refusing(kinds=(ValueError, BucketError)):
                 print_runs(args.runs)
             return 0
         if args.runs:

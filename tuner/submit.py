@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from results.storage.place import Place, is_remote
 from search_spaces.registry import is_import_path, nearest
 from tuner.config.compose import SPACE_FILES
 from tuner.config.schema import SHORTHANDS, Config, ConfigError, check_value, refusing, show
@@ -38,7 +39,7 @@ Run these words of `python -m tuner.run` on a Ray cluster, in a copy of this fol
   {program} address=http://head:8265 stop=JOB          the same as gradtune stop
 
   address=URL             the head's dashboard (default: $RAY_API_SERVER_ADDRESS)
-  runs_dir=, resume=      an absolute path that all nodes share
+  runs_dir=, resume=      an absolute path that all nodes share, or s3://bucket/folder
   follow=true             print what the job prints; Ctrl-C leaves it running
   env=cluster|pip|uv      what is installed there, or the versions of constraints.txt
   'exclude=[pattern,..]'  leave more of the folder here than .git, .env*, data/, runs/, ...
@@ -174,8 +175,11 @@ def absolute(key: str, value: Any) -> str:
         typed = f"{key}={show(value)}" if value is not None else key
         raise ConfigError(
             f"{typed}: give the absolute path of a folder that all nodes share, "
-            f"for example {key}=/shared/runs{'/NAME' if key == 'resume' else ''}"
+            f"for example {key}=/shared/runs{'/NAME' if key == 'resume' else ''}, or in a bucket"
         )
+    if is_remote(value):
+        with refusing(f"{key}="):
+            return str(Place.parse(value))
     return str(value)
 
 

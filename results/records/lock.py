@@ -163,7 +163,7 @@ class RunLock:
         fd = os.open(self._path, flags, 0o644)
         try:
             flocked = _flock(fd)
-            os.write(fd, json.dumps(_myself(flocked, self._token)).encode())
+            os.write(fd, json.dumps(about_us(flocked, self._token)).encode())
             os.fsync(fd)
         except BaseException:
             os.close(fd)
@@ -232,18 +232,25 @@ def _read(path: Path) -> Holder | None:
             raise ValueError(f"{path} is a symbolic link: remove it.") from None
         raise
     with open(fd, "rb") as file:
-        try:
-            content = json.loads(file.read())
-            known: dict[str, Any] = {name: str(content.get(name, "")) for name in _TEXTS}
-            known["host"] = str(content["host"])
-            pid, flocked = int(content["pid"]), bool(content.get("flock", True))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        holder = parse_holder(file.read())
+        if holder is None:
             return None
-        holder = Holder(pid=pid, flock=flocked, beat=os.fstat(fd).st_mtime, **known)
+        holder = replace(holder, beat=os.fstat(fd).st_mtime)
         return replace(holder, alive=_is_alive(holder, fd))
 
 
 _TEXTS = ("process", "kernel", "processes", "since", "token")
+
+
+def parse_holder(data: bytes) -> Holder | None:
+    """The process that wrote this (see `about_us`), without when; None of anything else."""
+    try:
+        content = json.loads(data)
+        known: dict[str, Any] = {name: str(content.get(name, "")) for name in _TEXTS}
+        known["host"] = str(content["host"])
+        return Holder(pid=int(content["pid"]), flock=bool(content.get("flock", True)), **known)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _is_alive(holder: Holder, fd: int) -> bool:
@@ -317,7 +324,8 @@ def _is_flocked(fd: int) -> bool | None:
     return False
 
 
-def _myself(flocked: bool, token: str) -> dict[str, Any]:
+def about_us(flocked: bool, token: str) -> dict[str, Any]:
+    """What a lock tells of this process, so that others can see whether it lives."""
     kernel, processes = _place()
     return {
         "pid": os.getpid(),

@@ -21,6 +21,7 @@ from tests.docs.text import blocks, commands
 from tests.fakes.images import encode, random_images, write_parquet
 from tests.fakes.logs import drawn, write_events, write_log
 from tests.fakes.results import make_recipe, write_run
+from tests.fakes.storage.bucket import use_bucket
 from tuner import command as gradtune
 from tuner import reproduce as reproduce_command
 from tuner import run as run_command
@@ -175,6 +176,8 @@ def test_every_documented_command_works(
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # examples/ is named from the project's folder
+    if "s3://" in line:  # the bucket of docs/storage.md holds the same run
+        use_bucket(monkeypatch, folder / "cache").upload(OLD_RUN, "team/runs/a")
     if " tb " in line:
         pytest.importorskip("tensorboard")
         write_events(folder / "tb")

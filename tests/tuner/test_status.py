@@ -10,6 +10,7 @@ import pytest
 
 from results.records.store import RunStore
 from tests.fakes.results import make_space, make_trial, write_run, write_trial
+from tests.fakes.storage.bucket import use_bucket
 from tests.tuner.test_submit import make_job
 from tuner import logs, status
 from tuner.jobs.head import Job
@@ -170,6 +171,37 @@ def test_a_log_is_printed_whole_and_moves_no_cursor(
     assert capsys.readouterr().out == "first\n?[2Jlast\n\n"
     assert logs.main([str(printing_run), make_trial(params={"p": 0.7}).trial_key]) == 2
     assert "has printed nothing" in capsys.readouterr().err
+
+
+def test_a_run_in_a_bucket_is_told_as_one_here(
+    printing_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    key = make_trial(params={"p": 0.5}).trial_key
+    use_bucket(monkeypatch, tmp_path / "cache").upload(printing_run, "b/runs/x")
+    assert status.main(["s3://b/runs/x"]) == 0
+    assert capsys.readouterr().out.startswith("run s3://b/runs/x: ")
+    assert logs.main(["s3://b/runs/x"]) == 0
+    assert capsys.readouterr().out == f"{key}  poly search 0, completed: ?[2Jlast\n"
+    assert logs.main(["s3://b/runs/x", key]) == 0
+    assert capsys.readouterr().out == "first\n?[2Jlast\n\n"
+
+
+@pytest.mark.parametrize("command", [status, logs])
+def test_a_bucket_that_cannot_be_read_is_one_line(
+    command: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(kind: str, path: str) -> None:
+        raise OSError("AWS Error NO_SUCH_BUCKET")
+
+    use_bucket(monkeypatch, tmp_path / "cache").fails = fail
+    assert command.main(["s3://b/runs/x"]) == 2
+    assert capsys.readouterr().err == "error: s3://b/runs/x: no such bucket\n"
 
 
 def test_of_a_job_all_that_it_printed_or_what_it_prints(

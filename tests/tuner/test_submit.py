@@ -115,6 +115,8 @@ def test_a_run_is_sent_under_a_name_that_is_known_before(
         (["space=poly"], "runs_dir: give the absolute path of a folder that all nodes share"),
         (["runs_dir=runs"], "runs_dir=runs: give the absolute path"),
         (["resume=runs/x"], "resume=runs/x: give the absolute path"),
+        (["runs_dir=s3://me:CANARY@b/x"], "runs_dir=s3://...: no user, password"),
+        (["resume=s4://b/x"], "resume=s4://...: unknown storage; did you mean 's3'?"),
         (["cluster.address=auto", RUNS], "cluster.address: a job uses the cluster it runs on"),
         (["workload=cifar10_resnet18", "dataset.path=imgs", RUNS], "dataset.path=imgs: give the"),
         (["--cfg", RUNS], "--cfg"),
@@ -137,6 +139,7 @@ def test_bad_words_are_one_line_and_nothing_is_sent(
     assert submit.main([*at, *words]) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("note")]
     assert len(said) == 1
+    assert "CANARY" not in said[0]
     assert said[0].startswith("error: ")
     assert says in said[0]
     assert head.sent == []
@@ -226,6 +229,17 @@ def test_an_earlier_run_goes_on_in_a_job_of_another_name(head: FakeHead, project
     assert first.metadata["run"] == "/shared/runs/x"
     assert first.job.startswith("x-")
     assert first.job != second.job
+
+
+def test_a_run_may_be_in_a_bucket_which_is_looked_at_there(
+    head: FakeHead, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit.main([HEAD, "runs_dir=s3://team/runs/", "name=x"]) == 0
+    assert submit.main([HEAD, "resume=s3://team/runs/x", "trials=+2"]) == 0
+    first, second = head.sent
+    assert first.metadata["run"] == second.metadata["run"] == "s3://team/runs/x"
+    assert words_of(second) == ["resume=s3://team/runs/x", "trials=+2"]
+    assert "it is checked on the cluster" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 143])

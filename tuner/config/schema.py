@@ -429,10 +429,11 @@ class Config:
     track: list[str] = field(default_factory=list,
         metadata=_about("names", f"list of {', '.join(TRACKERS)}", "who else is told (extras)"))
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    runs_dir: str = _key("runs", "path", "writable folder", "where run folders are made")
+    runs_dir: str = _key("runs", "path", "writable folder, or s3:// or gs://BUCKET/FOLDER",
+        "where run folders are made (docs/storage.md)")
     name: str | None = _key(None, "", "[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
         "of the run; null = made up")
-    resume: str | None = _key(None, "path", "a run folder or its name",
+    resume: str | None = _key(None, "path", "a run folder, also in a bucket, or its name",
         "go on with an earlier run")
     code: str = _key("same", "name", _one_of("same", "accept"),
         "accept = a resumed run goes on although your own code changed; the verdict says so")

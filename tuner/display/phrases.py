@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from results.storage.twin import describe
 from search_spaces.schedule import Schedule
 from search_spaces.space import SCHEDULE_PARAMS, param_text
 from search_spaces.trial import Recipe
@@ -41,8 +42,10 @@ def describe_seconds(seconds: float) -> str:
 def describe_path(path: Path) -> str:
     """Relative to the working directory where it lies below, and never what a command reads else.
 
-    `-x` would be an option, `~x` a home folder, and `out=x` a key.
+    `-x` would be an option, `~x` a home folder, and `out=x` a key. Of a run in a bucket its URI.
     """
+    if (there := describe(path)) is not None:
+        return there
     try:
         here = Path.cwd()
     except FileNotFoundError:  # removed meanwhile: Ray unpacks a job's copy anew

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import results
 from results.measurements.functions import functions_table, solved
+from results.records.segments import MANIFEST_NAME
 from results.records.wall_time import now
+from results.storage.place import BucketError, Place, is_remote
 from search_spaces.registry import unknown_name
 from trainables.functions.benchmark import FUNCTIONS
 from tuner.config.compose import compose
-from tuner.config.schema import ConfigError
+from tuner.config.schema import ConfigError, refusing
+from tuner.display.phrases import describe_path
 from tuner.plan.checks import check_surroundings
 from tuner.plan.plan import make_plan
 from tuner.run import read_command, run_command
@@ -42,16 +45,17 @@ def measure_functions(words: list[str]) -> int:
     config = plans[0].config
     stem = config.name or f"functions-{now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     words = [word for word in words if not word.startswith("name=")]
-    folders = {name: Path(config.runs_dir) / f"{stem[:NAME_LENGTH]}-{name}" for name in names}
-    begun = {name for name in names if (folders[name] / "manifest.json").exists()}
+    run_names = {name: f"{stem[:NAME_LENGTH]}-{name}" for name in names}
+    folders = {name: f"{config.runs_dir.rstrip('/')}/{run_names[name]}" for name in names}
+    begun = {name for name in names if _is_begun(folders[name])}
     for name in names:
         if name not in begun and not config.dry_run:
-            check_surroundings(replace(config, name=folders[name].name), None)
+            check_surroundings(replace(config, name=run_names[name]), None)
     run_dirs: list[Path] = []
     worst = 0
     for place, name in enumerate(names, start=1):
         print(f"{name} ({place} of {len(names)})", flush=True)
-        command = [*preset, *words, f"workload={name}", f"name={folders[name].name}"]
+        command = [*preset, *words, f"workload={name}", f"name={run_names[name]}"]
         if name in begun and not config.dry_run:
             command = [f"resume={folders[name]}"]
         code = run_command(read_command(command), run_dirs.append)
@@ -61,6 +65,14 @@ def measure_functions(words: list[str]) -> int:
     if run_dirs:  # none after a dry run
         _report(run_dirs)
     return worst
+
+
+def _is_begun(folder: str) -> bool:
+    """True where a run lies in this folder, here or in a bucket."""
+    if not is_remote(folder):
+        return (Path(folder) / MANIFEST_NAME).exists()
+    with refusing(kinds=(BucketError,)):
+        return Place.parse(folder).stamp(MANIFEST_NAME) is not None
 
 
 def _functions(words: list[str]) -> tuple[list[str], list[str]]:
@@ -102,5 +114,5 @@ def _report(run_dirs: list[Path]) -> None:
     print(functions_table(table).text())
     path = run_dirs[-1] / "plots" / "functions.png"
     save_figure(functools.partial(draw_functions, table, note), path)
-    print(f"figure: {path}")
-    print(run_dirs[-1])
+    print(f"figure: {describe_path(path)}")
+    print(describe_path(run_dirs[-1]))

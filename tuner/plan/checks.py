@@ -16,6 +16,9 @@ from typing import Any
 
 from results.records.segments import MANIFEST_NAME
 from results.records.store import check_run_name, describe_failure, is_full, is_unused
+from results.storage.lease import LEASE_NAME, Lease
+from results.storage.place import BucketError, Place, is_remote
+from results.storage.twin import home_of
 from search_spaces import FAMILIES
 from search_spaces.metric import NAME, goal_of, make_metric
 from search_spaces.records import RECORDED, REPORTED
@@ -68,6 +71,12 @@ def check_surroundings(config: Config, run_dir: Path | None) -> None:
         check_address(address, key, is_open_allowed=config.cluster.auth == "disabled")
     else:
         find_ray_folder()
+    if run_dir is None and is_remote(config.runs_dir):
+        _check_bucket(config)
+        return
+    if run_dir is not None and (home := home_of(run_dir)) is not None:
+        with refusing("resume: ", (ValueError, BucketError)):
+            Lease(home=home).check()
     key, folder = ("resume", run_dir) if run_dir else ("runs_dir", Path(config.runs_dir))
     check_text("runs_dir", str(folder.absolute()))
     if is_of_job(folder):
@@ -108,6 +117,22 @@ def _check_name(name: str | None, folder: Path) -> None:
             f"{shell_word('resume', str(folder / name))} or another name"
         )
     raise ConfigError(f"name={name}: {folder / name} holds no run; use another name")
+
+
+def _check_bucket(config: Config) -> None:
+    """Raise ConfigError unless a run can be put there, under a name that no other has."""
+    with refusing("runs_dir="):
+        place = Place.parse(config.runs_dir)
+    with refusing("runs_dir=", (BucketError,)):
+        place.probe()
+        files, folders = (place / config.name).entries() if config.name else ({}, [])
+    if MANIFEST_NAME in files:
+        raise ConfigError(
+            f"name={config.name}: this run exists; use resume={place}/{config.name} "
+            "or another name"
+        )
+    if folders or {*files} - {LEASE_NAME}:  # that of a start that was killed is nothing yet
+        raise ConfigError(f"name={config.name}: {place}/{config.name} holds no run; use another")
 
 
 def cluster_address(config: Config) -> str | None:
@@ -210,6 +235,9 @@ def check_values(config: Config) -> None:
             check_name(what, name, registry)
             find_source(name)
     check_trackers(config.track)
+    if is_remote(config.runs_dir):
+        with refusing("runs_dir="):
+            Place.parse(config.runs_dir)
     _check_objective(config)
     _check_measure(config)
     _check_pairs(config)

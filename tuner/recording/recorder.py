@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import shutil
 import sys
 import time
 import traceback
@@ -20,8 +19,10 @@ from results.records.redaction import redact, redacted_error
 from results.records.schema import epoch_row, trial_row
 from results.records.store import RunStore, describe_failure
 from results.records.wall_time import now
+from results.storage.mirror import Mirror
 from search_spaces.records import EpochRecord, Outcome, Status, error_line
 from search_spaces.trial import TrialConfig
+from trainables.files import Folder, LocalFolder
 from tuner.display.live import Display
 from tuner.display.memory import MemoryUse
 from tuner.recording.losses import Loss, loss_of
@@ -29,7 +30,8 @@ from tuner.recording.tracking import trial_of
 
 # What a paused training has taken so far: it stays taken, whatever becomes of the next rung.
 SPENT = ("samples_seen", "optimizer_steps", "train_seconds", "wall_seconds")
-LOGS = "logs"  # folder of a run
+STATES, LOGS = "checkpoints", "logs"  # folders of a run
+SHARED = "shared-"  # begins the names of states that others begin from
 # The run ends (exit 4) when nothing could be written for this long.
 STORAGE_PATIENCE_SECONDS = 60.0
 RETRY_SECONDS = 0.5  # at the end, where nothing else is waited for
@@ -62,11 +64,18 @@ class TrialState:
 
 
 class Recorder(tune.Callback):  # type: ignore[misc]
-    """Writes every epoch and every trial through the store, and tells the display."""
+    """Writes every epoch and every trial through the store, and tells the display.
 
-    def __init__(self, store: RunStore, display: Display) -> None:
-        self.store, self.display = store, display
-        self.checkpoints = store.run_dir / "checkpoints"  # a trial's is removed when it has ended
+    mirror: copies the run to its bucket; None of a run whose folder is the run.
+    """
+
+    def __init__(self, store: RunStore, display: Display, mirror: Mirror | None = None) -> None:
+        self.store, self.display, self.mirror = store, display, mirror
+        # Of the trainings, a folder each; a trial's is removed when it has ended.
+        self.states: Folder = LocalFolder(store.run_dir / STATES)
+        if mirror is not None:
+            self.states = mirror.home.folder(STATES)
+            mirror.tell = lambda line: self.say(line)
         self.logs = store.run_dir / LOGS  # what the user's functions print, by trial
         self.problems: list[str] = []
         self.warned = False
@@ -104,16 +113,29 @@ class Recorder(tune.Callback):  # type: ignore[misc]
 
     def kept_for_others(self) -> set[str]:
         """Keys of the states that trainings have kept for others to begin from."""
-        states = self.checkpoints.glob("shared-*/*.pt")
-        return {path.parent.name.removeprefix("shared-") for path in states}
+        return {
+            name.removeprefix(SHARED)
+            for name in self._shared()
+            if any(state.endswith(".pt") for state in self.states.folder(name).names())
+        }
 
     def forget_shared(self, keys: Iterable[str] | None = None) -> None:
         """Remove states that no training begins from any more; None = all, of a finished run."""
-        if keys is None:
-            folders = self.checkpoints.glob("shared-*")
-            keys = [path.name.removeprefix("shared-") for path in folders]
-        for key in keys:
-            shutil.rmtree(self.checkpoints / f"shared-{key}", ignore_errors=True)
+        with contextlib.suppress(OSError):  # of a bucket: what is not removed lies there
+            names = self._shared() if keys is None else [f"{SHARED}{key}" for key in keys]
+            for name in names:
+                self._remove(name)
+
+    def _shared(self) -> list[str]:
+        return [name for name in self.states.folders() if name.startswith(SHARED)]
+
+    def _remove(self, name: str) -> None:
+        """Remove the states of this name; in a bucket once what makes them needless is there."""
+        folder = self.states.folder(name)
+        if self.mirror is None:
+            folder.remove_all()
+        else:
+            self.mirror.forget(folder)
 
     @property
     def storage_fails(self) -> bool:
@@ -123,9 +145,12 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def watch_storage(self) -> str | None:
         """Why the run has to end: nothing could be written for STORAGE_PATIENCE_SECONDS.
 
-        When it begins to fail, and when it works again, the person is told at once.
+        Or another driver writes it now. When it begins to fail, and when it works again, the
+        person is told at once.
         """
         error = self.store.error
+        if self.mirror is not None and self.mirror.is_taken_over:
+            self.lost = self.lost or str(self.mirror.error)
         if self.lost is not None:
             return self.lost
         if error is None:
@@ -251,14 +276,16 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         if not self.store.flush():
             return
         for key in self.ended:
-            shutil.rmtree(self.checkpoints / key, ignore_errors=True)
+            self._remove(key)
         self.ended.clear()
 
     def make_room(self) -> None:
         """Rows need the space more than the states of trainings that have ended."""
-        folders = [self.checkpoints / key for key in self.ended]
-        for folder in (there := [folder for folder in folders if folder.exists()]):
-            shutil.rmtree(folder, ignore_errors=True)
+        if self.mirror is not None:  # whose states are not on this disk
+            return
+        folders = [self.states.folder(key) for key in self.ended]
+        for folder in (there := [folder for folder in folders if folder.names()]):
+            folder.remove_all()
         if there:
             self.clean()
 

@@ -19,6 +19,7 @@ from results.records.schema import trial_from_row
 from results.records.store import RunStore
 from results.records.wall_time import now
 from results.statistics.cost import devices_of, seconds_of
+from results.storage.mirror import Mirror
 from tuner.campaign.campaign import Campaign
 from tuner.config.presets import scale_of
 from tuner.config.schema import Config, ConfigError, plain
@@ -32,8 +33,13 @@ from tuner.session.cluster import Slots
 from tuner.version import changed_versions, git_state, revision, versions
 
 
-def begin(plan: Plan, slots: Slots, command: str, lock: RunLock) -> tuple[Campaign, Recorder]:
+def begin(
+    plan: Plan, slots: Slots, command: str, lock: RunLock, mirror: Mirror | None = None
+) -> tuple[Campaign, Recorder]:
     """A new run: who decides, and who records in the folder of the lock.
+
+    Args:
+        mirror: of a run in a bucket: what the person finds there from now on.
 
     Raises:
         OSError: the storage refused.
@@ -41,11 +47,15 @@ def begin(plan: Plan, slots: Slots, command: str, lock: RunLock) -> tuple[Campai
     manifest = make_manifest(plan, slots, command)
     config = write_yaml(redact_all(plain(plan.config), by_name=True))
     store = RunStore.create(lock.run_dir, manifest, config, lock)
+    if mirror is not None:
+        mirror.push()
     campaign = Campaign(plan, devices_of(asdict(slots)))
-    return campaign, Recorder(store, _display(plan, slots, lock.run_dir))
+    return campaign, Recorder(store, _display(plan, slots, lock.run_dir), mirror)
 
 
-def take_up(plan: Plan, slots: Slots, lock: RunLock) -> tuple[Campaign, Recorder]:
+def take_up(
+    plan: Plan, slots: Slots, lock: RunLock, mirror: Mirror | None = None
+) -> tuple[Campaign, Recorder]:
     """An earlier run: the campaign as its records left it, and who records on.
 
     Raises:
@@ -60,7 +70,7 @@ def take_up(plan: Plan, slots: Slots, lock: RunLock) -> tuple[Campaign, Recorder
         campaign.replay(rows)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    recorder = Recorder(store, display)
+    recorder = Recorder(store, display, mirror)
     for row in filter(campaign.counts, rows):
         num_rungs = campaign.num_rungs(row)
         trial, ending = trial_from_row(row), (row["status"], row["objective"])
@@ -75,6 +85,8 @@ def take_up(plan: Plan, slots: Slots, lock: RunLock) -> tuple[Campaign, Recorder
         code_changes=_code_changes(plan.config, before),
         version_changes=_version_changes(before),
     )
+    if mirror is not None:
+        mirror.push()
     recorder.remember(rows, before.get("shared_samples", 0))
     campaign.sharing.states |= recorder.kept_for_others()
     return campaign, recorder

@@ -18,7 +18,10 @@ from results.records.segments import TABLES, read_manifest
 from results.records.store import abandon, describe_failure, is_full, reserve
 from results.records.wall_time import now
 from results.statistics.cost import devices_of
-from tuner.config.schema import ConfigError, StorageError, refusing
+from results.storage.mirror import Mirror, catch_up, mirror_of
+from results.storage.place import BucketError, Place, is_remote
+from results.storage.twin import WRITE, describe, twin_of
+from tuner.config.schema import Config, ConfigError, StorageError, refusing
 from tuner.display.phrases import describe_path
 from tuner.display.streams import Streams
 from tuner.plan.checks import cluster_address
@@ -67,10 +70,12 @@ def execute(
     if resume is not None and _is_finished(plan, resume):
         from tuner.display.summary import print_summary
 
+        with refusing("resume: ", (ValueError, BucketError)):
+            catch_up(resume)
         (summary or print_summary)(resume)
         print(describe_path(resume))
         return OK
-    with Streams() as streams, _claimed(plan, resume) as lock:
+    with Streams() as streams, _claimed(plan, resume) as (lock, mirror):
         from tuner.display.summary import API, print_summary
 
         here = os.getcwd() if JOB_VARIABLE in os.environ else ""
@@ -88,12 +93,14 @@ def execute(
             if resume is not None:
                 _check_device(slots, resume)
             if address is not None:
-                check_nodes(plan, lock.run_dir.parent)
+                check_nodes(plan, mirror.home.parent if mirror else lock.run_dir.parent)
             # A job's working directory is Ray's copy of what was sent. Every node unpacks it when
             # it is first used there, on one machine into one place: what was there is removed.
             if here:
                 os.chdir(here)
-            campaign, recorder = _open_books(plan, slots, command, lock, is_new=resume is None)
+            campaign, recorder = _open_books(
+                plan, slots, command, lock, mirror, is_new=resume is None
+            )
             store = recorder.store
             if here:  # nothing more is looked for there
                 os.chdir(lock.run_dir / TABLES[0])
@@ -117,36 +124,49 @@ def execute(
 
 
 @contextlib.contextmanager
-def _claimed(plan: Plan, resume: Path | None) -> Iterator[RunLock]:
+def _claimed(plan: Plan, resume: Path | None) -> Iterator[tuple[RunLock, Mirror | None]]:
     """The right to write the run, before anything slow begins: another driver hears it at once.
 
-    A start that fails leaves nothing behind.
+    In a bucket too, where the run is to be in one. A start that fails leaves nothing behind.
     """
-    runs_dir, name = Path(plan.config.runs_dir).resolve(), plan.config.name
-    run_dir = resume or runs_dir / (name or run_id(plan))
+    config, name = plan.config, plan.config.name
+    run_dir = resume or folder_for(config, name or run_id(plan))
     while not (resume or name) and run_dir.exists():  # begun in the same second
-        run_dir = runs_dir / run_id(plan)
+        run_dir = folder_for(config, run_id(plan))
+    where = f"resume={describe(run_dir) or run_dir}: " if resume else f"name={name}: " * bool(name)
     try:
-        with refusing(f"resume={resume}: " if resume else f"name={name}: " if name else ""):
+        with refusing(where):
             lock = RunLock(run_dir) if resume else reserve(run_dir)
     except OSError as error:
         raise StorageError(describe_failure(error, run_dir)) from None
     try:
-        yield lock
+        with refusing(where, (ValueError, BucketError)):
+            mirror = mirror_of(run_dir)
+        try:
+            yield lock, mirror
+        finally:
+            if mirror is not None:
+                mirror.abandon()
     finally:
         abandon(lock)
 
 
 def _open_books(
-    plan: Plan, slots: cluster.Slots, command: str, lock: RunLock, *, is_new: bool
+    plan: Plan,
+    slots: cluster.Slots,
+    command: str,
+    lock: RunLock,
+    mirror: Mirror | None,
+    *,
+    is_new: bool,
 ) -> tuple[Campaign, Recorder]:
     """Those of a new run, or of an earlier one."""
     from tuner.session.books import begin, take_up
 
     try:
         if is_new:
-            return begin(plan, slots, command, lock)
-        return take_up(plan, slots, lock)
+            return begin(plan, slots, command, lock, mirror)
+        return take_up(plan, slots, lock, mirror)
     except OSError as error:
         raise StorageError(describe_failure(error, lock.run_dir)) from None
 
@@ -183,6 +203,13 @@ def _mend(run_dir: Path) -> None:
         raise ConfigError(f"resume={run_dir}: {error}") from None
     for line in filter(None, [*mended, audit(run_dir, with_states=False).lost]):
         print(f"note: {line}", file=sys.stderr, flush=True)
+
+
+def folder_for(config: Config, name: str) -> Path:
+    """The folder on this machine that a new run of this name is written in."""
+    if is_remote(config.runs_dir):
+        return twin_of(Place.parse(config.runs_dir) / name, WRITE)
+    return Path(config.runs_dir).resolve() / name
 
 
 def _tell_parcel(plan: Plan) -> None:

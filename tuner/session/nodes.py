@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from results.storage.place import BucketError, Place
 from tuner.config.schema import ConfigError, show
 from tuner.plan.codefiles import code_files, digests
 from tuner.plan.plan import Plan
@@ -32,13 +33,14 @@ class Wanted:
     """What a node is asked for.
 
     Attributes:
-        folder: where runs are made. token: name and content of a file that the driver made there.
+        folder: where runs are made. token: name and content of a file that the driver made there;
+            of a bucket none, for which every node asks by itself.
         data: (name, path, fingerprint) of images at a path, or None.
         code: names of the user's own code -> digest of each file of it.
     """
 
-    folder: str
-    token: str
+    folder: str | Place
+    token: str = ""
     data: tuple[str, str, str] | None = None
     code: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -51,7 +53,7 @@ class Seen:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
-def check_nodes(plan: Plan, folder: Path) -> None:
+def check_nodes(plan: Plan, folder: Path | Place) -> None:
     """Raise ConfigError unless every other node of the cluster has what a training needs.
 
     Args:
@@ -60,19 +62,22 @@ def check_nodes(plan: Plan, folder: Path) -> None:
     nodes = other_nodes()
     if not nodes:
         return
-    token = f".seen-{secrets.token_hex(8)}"
-    (folder / token).write_text(token)
-    try:
-        seen = _ask(nodes, wanted_of(plan, folder, token))
-    finally:
-        (folder / token).unlink(missing_ok=True)
+    if isinstance(folder, Place):
+        seen = _ask(nodes, wanted_of(plan, folder))
+    else:
+        token = f".seen-{secrets.token_hex(8)}"
+        (folder / token).write_text(token)
+        try:
+            seen = _ask(nodes, wanted_of(plan, folder, token))
+        finally:
+            (folder / token).unlink(missing_ok=True)
     if lacks := {node: one.lacks for node, one in seen.items() if one.lacks}:
         raise ConfigError(describe_lacks(lacks, len(nodes)))
     for line in describe_versions({node: one.versions for node, one in seen.items()}):
         print(line, file=sys.stderr, flush=True)
 
 
-def wanted_of(plan: Plan, folder: Path, token: str) -> Wanted:
+def wanted_of(plan: Plan, folder: Path | Place, token: str = "") -> Wanted:
     """What the trainings of this plan need, wherever they run."""
     config, source = plan.config, plan.source
     names = foreign_names(config)
@@ -81,7 +86,7 @@ def wanted_of(plan: Plan, folder: Path, token: str) -> Wanted:
     has_images = config.trainer == "network" and source.path is not None
     data = (source.name, str(source.path), source.fingerprint) if has_images else None
     return Wanted(
-        folder=str(folder),
+        folder=folder if isinstance(folder, Place) else str(folder),
         token=token,
         data=data,
         code={name: digests(code_files([name])) for name in names.values()},
@@ -90,7 +95,11 @@ def wanted_of(plan: Plan, folder: Path, token: str) -> Wanted:
 
 def look(wanted: Wanted) -> Seen:
     """What there is on this machine; runs on a node."""
-    lacks = [*_folder_lacks(Path(wanted.folder), wanted.token), *_data_lacks(wanted.data)]
+    if isinstance(wanted.folder, Place):
+        lacks = [*_bucket_lacks(wanted.folder)]
+    else:
+        lacks = [*_folder_lacks(Path(wanted.folder), wanted.token)]
+    lacks += _data_lacks(wanted.data)
     for name, files in wanted.code.items():
         lacks += _code_lacks(name, files)
     return Seen(lacks=lacks, versions=_versions())
@@ -193,6 +202,14 @@ def _folder_lacks(folder: Path, token: str) -> Iterable[str]:
         probe.unlink()
     except OSError as error:
         yield f"{folder} cannot be written there ({error.strerror})"
+
+
+def _bucket_lacks(place: Place) -> Iterable[str]:
+    """A worker keeps the states of its trainings there itself."""
+    try:
+        place.probe()
+    except BucketError as error:
+        yield f"runs_dir={error}"
 
 
 def _data_lacks(data: tuple[str, str, str] | None) -> Iterable[str]:

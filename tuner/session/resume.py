@@ -22,6 +22,8 @@ from results.records.segments import (
     read_manifest,
     refuse_links,
 )
+from results.storage.place import BucketError, Place, is_remote
+from results.storage.twin import take_up
 from search_spaces import SPACES
 from search_spaces.space import SearchSpace
 from search_spaces.trial import Recipe
@@ -80,7 +82,8 @@ def resume_run(
     """The plan of an earlier run, with what was given now, and its folder.
 
     Args:
-        target: the run's folder, or its name in runs_dir (as given now; default: runs).
+        target: the run's folder, also in a bucket (s3://...), or its name in runs_dir (as given
+            now; default: runs).
         given: values by key; only RESUMABLE ones may differ from the run's.
         config_dir, function: see `compose`.
 
@@ -194,6 +197,11 @@ def _check_code(target: str, config: Config, manifest: Mapping[str, Any]) -> Non
 
 def _find(target: str, runs_dir: Any) -> Path:
     """The run's folder: in the runs_dir that is named, or where the target says, or in runs/."""
+    if is_remote(target):
+        try:
+            return take_up(Place.parse(target))
+        except (ValueError, BucketError) as error:
+            raise ConfigError(f"resume={error}") from None
     place = convert("runs_dir", KEYS["runs_dir"], runs_dir or KEYS["runs_dir"].default)
     places = [Path(target), Path(place) / target]
     for candidate in reversed(places) if runs_dir else places:

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from results.records.lock import TakenOver
 from results.records.redaction import redacted_error
 from results.records.store import RunStore, describe_failure
 from results.records.wall_time import now
+from results.storage.mirror import PATIENCE_SECONDS
 from search_spaces.records import ENDED_WELL, LOST, error_line
 from search_spaces.registry import allowed_imports
 from trainables import trainable
@@ -33,7 +34,7 @@ from tuner.display.streams import settle
 from tuner.display.summary import print_summary, resume_command
 from tuner.plan.checks import cluster_address
 from tuner.plan.plan import Plan
-from tuner.recording.recorder import Recorder
+from tuner.recording.recorder import LOGS, STATES, Recorder
 from tuner.recording.tracking import Destination, make_trackers
 from tuner.session.cluster import Room, Slots, keep_secrets
 from tuner.session.interrupts import OK, SOME_FAILED, STORAGE_LOST, Interrupts
@@ -43,6 +44,10 @@ from tuner.session.searcher import CampaignSearcher
 from tuner.session.watch import Watch
 
 LEAVING = threading.Lock()  # never given back
+
+# Of a run in a bucket: the least between two states of a training (it bounds the requests), how
+# long a worker asks on where no answer comes, and how long the end of an interrupted run may take.
+SAVE_PAUSE_SECONDS, WORKER_PATIENCE_SECONDS, LAST_SECONDS = 10.0, 30.0, 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +119,10 @@ class Session:
 
     def end(self, problem: str | None = None) -> int:
         """Close the books, tell the person how it ended, and return the exit code."""
+        code = self._end(problem)
+        return code if self._close_mirror() else STORAGE_LOST
+
+    def _end(self, problem: str | None) -> int:
         campaign, recorder, run_dir = self.campaign, self.recorder, self.store.run_dir
         lost = recorder.settle(in_a_hurry=lambda: self.interrupts.received is not None)
         interrupted = self.interrupts.received is not None
@@ -140,6 +149,8 @@ class Session:
             return self.interrupts.exit_code
         if problem:
             print(f"error: {problem}", file=sys.stderr)
+            if recorder.mirror is not None and recorder.mirror.is_taken_over:
+                return STORAGE_LOST  # another driver goes on with it
             if diverged:
                 print(f"every epoch is kept: {describe_path(run_dir)}", file=sys.stderr)
                 return SOME_FAILED
@@ -162,8 +173,28 @@ class Session:
             print(f"  {recorder.first_error}")
         if advice := recorder.memory.advice():
             print(advice)
+        if not self._close_mirror():
+            return STORAGE_LOST
         print(describe_path(run_dir))
         return SOME_FAILED if failed else OK
+
+    def _close_mirror(self) -> bool:
+        """True when all of the run is where it belongs; said once where it is not."""
+        mirror = self.recorder.mirror
+        if mirror is None or mirror.is_closed:
+            return mirror is None or mirror.error is None
+        interrupted = self.interrupts.received is not None
+        try:
+            mirror.close(LAST_SECONDS if interrupted else PATIENCE_SECONDS)
+        except OSError as error:
+            go_on = resume_command(mirror.run_dir, self.store.manifest, self.program)
+            if str(error) != self.recorder.lost:
+                print(f"error: {error}", file=sys.stderr)
+            print(f"all of the run is kept in {mirror.run_dir}, but not there", file=sys.stderr)
+            if not mirror.is_taken_over:
+                print(f"on this machine go on with: {go_on}", file=sys.stderr)
+            return False
+        return True
 
     def _tell_lost(self, error: OSError, go_on: str) -> None:
         """What the storage has not taken is put beside it, where there is space."""
@@ -219,12 +250,19 @@ class Session:
         constants = {
             "device": self.slots.device,
             "imports": allowed_imports(),
-            "checkpoints": str(self.recorder.checkpoints),
+            "checkpoints": str(self.store.run_dir / STATES),
             "logs": str(self.recorder.logs),
             "isolate": config.isolates,
             "max_report_seconds": config.max_report_seconds,
             "max_failures": config.max_failures,
         }
+        if self.recorder.mirror is not None:
+            home = replace(self.recorder.mirror.home, patience=WORKER_PATIENCE_SECONDS)
+            constants |= {
+                "checkpoints": home / STATES,
+                "pause_seconds": SAVE_PAUSE_SECONDS,
+                "log_copies": replace(home, patience=0.0) / LOGS,
+            }
         if config.trainable_function is not None:
             # Pickled by us: what reads it is neither the driver nor a worker of Ray's.
             constants["function"] = ray.put(trainable.pickled(config.trainable_function))

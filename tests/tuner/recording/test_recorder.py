@@ -17,7 +17,7 @@ from tests.fakes.trials import small_trial
 from tests.fakes.tune_loop import tune_trial as fake_trial
 from tuner.display.live import Display, RichDisplay
 from tuner.recording import recorder as recorder_module
-from tuner.recording.recorder import Recorder
+from tuner.recording.recorder import STATES, Recorder
 
 
 class BrokenDisplay(Display):
@@ -135,7 +135,7 @@ def test_a_storage_that_stays_away_is_given_up_for_good(failing: Recorder, tmp_p
 def test_a_state_stays_until_the_row_of_its_training_is_durable(
     failing: Recorder, tmp_path: Path
 ) -> None:
-    state = failing.checkpoints / "key" / "00003.pt"
+    state = failing.store.run_dir / STATES / "key" / "00003.pt"
     state.parent.mkdir(parents=True)
     state.touch()
     failing.ended.append("key")

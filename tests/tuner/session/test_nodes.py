@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from results.storage.place import Place
 from tests.conftest import ROOT
 from tests.fakes.images import encode, random_images, write_parquet
+from tests.fakes.storage.bucket import use_bucket
 from tuner.config.compose import compose
 from tuner.plan.plan import Plan, make_plan
 from tuner.session.nodes import Wanted, describe_lacks, describe_versions, look, wanted_of
@@ -51,6 +53,22 @@ def test_a_folder_of_the_same_name_is_not_the_same_folder(
         (tmp_path / TOKEN).write_text(content)
     (lack,) = look(Wanted(folder=str(tmp_path), token=TOKEN)).lacks
     assert lack.startswith(f"{tmp_path} is not the same folder there (runs_dir must be")
+
+
+def test_of_a_bucket_every_node_asks_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = use_bucket(monkeypatch, tmp_path / "cache")
+    wanted = wanted_of(make_plan(compose(["space=poly"])), Place("s3", "b/runs"))
+    assert look(wanted).lacks == []
+    assert bucket.files == {}  # nothing is left behind
+
+    def fail(kind: str, path: str) -> None:
+        raise OSError("AWS Error ACCESS_DENIED during PutObject operation")
+
+    bucket.fails = fail
+    (lack,) = look(wanted).lacks
+    assert lack.startswith("runs_dir=s3://b/runs: no right to it; credentials come from")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")

@@ -1,0 +1,314 @@
+"""Where is a run of a bucket on this machine? Two twins: one to read by, one to write from.
+
+<cache>/read/<digest of the bucket's folder>/NAME holds the record files as last fetched,
+<cache>/write/<digest>/NAME is the folder that a driver works in. Both look like any run folder;
+`.uri` beside them says whose twins they are, `.NAME.json` what they are copies of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from results.records.events import EVENTS_NAME
+from results.records.exclusions import EXCLUSIONS_NAME
+from results.records.lock import LOCK_NAME
+from results.records.segments import (
+    CONFIG_NAME,
+    COPIES,
+    MANIFEST_NAME,
+    TABLES,
+    write_atomically,
+    write_text,
+)
+from results.records.wall_time import now
+from results.storage.lease import LEASE_NAME, is_held, parse_lease, read_lease
+from results.storage.place import BucketError, Place, Stamp
+
+READ, WRITE = "read", "write"
+NEVER: Stamp = (0, 0)
+URI_NAME = ".uri"
+NUM_READERS = 8  # runs fetched at once
+GLOB_SIGNS = "*["
+# Of the folder itself; the rest is for people and for workers. The manifest is read first, for
+# what it tells of is written before it; and trials before the epochs that were written earlier.
+RECORDS = (MANIFEST_NAME, CONFIG_NAME, EVENTS_NAME, EXCLUSIONS_NAME, LEASE_NAME)
+COPIED = (MANIFEST_NAME, CONFIG_NAME)
+SEGMENTS = (*TABLES, *(f"{COPIES}/{table}" for table in TABLES))  # folders, in the writer's order
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/gradtune or ~/.cache/gradtune, else one below the temporary folder.
+
+    Raises:
+        BucketError: neither can be written, or the latter belongs to somebody else.
+    """
+    tried = []
+    with suppress(RuntimeError):  # no HOME
+        tried.append(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gradtune")
+    tried.append(Path(tempfile.gettempdir()) / f"gradtune-{os.getuid()}")
+    for folder in tried:
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if folder.stat().st_uid == os.getuid() and os.access(folder, os.W_OK | os.X_OK):
+                return folder
+    where = " nor ".join(map(str, tried))
+    raise BucketError(f"no folder for copies: neither {where} can be written; set XDG_CACHE_HOME")
+
+
+def twin_of(home: Place, kind: str) -> Path:
+    """The folder here of this run there; the folder around it is made, it is not.
+
+    Args:
+        kind: READ or WRITE.
+    """
+    digest = hashlib.sha256(str(home.parent).encode()).hexdigest()[:16]
+    around = cache_folder() / kind / digest
+    around.mkdir(parents=True, exist_ok=True)
+    if not (around / URI_NAME).exists():
+        write_text(around / URI_NAME, str(home.parent))
+    return around / home.name
+
+
+def home_of(run_dir: Path) -> Place | None:
+    """The bucket's folder that this one is a twin of; None of any other folder."""
+    try:
+        return Place.parse((run_dir.parent / URI_NAME).read_text()) / run_dir.name
+    except (OSError, ValueError):
+        return None
+
+
+def fetch(home: Place, run_dir: Path) -> None:
+    """Bring the twin's record files up to date; only what changed is read.
+
+    What a writer puts last is read first: see RECORDS.
+
+    Raises:
+        ValueError: no run there.
+        BucketError: the storage refused.
+    """
+    known: dict[str, list[int]] = _notes(run_dir).get("fetched", {})
+    fetched: dict[str, Stamp] = {}
+    files, folders = home.entries()
+    if MANIFEST_NAME not in files and not {*TABLES} <= {*folders}:
+        raise ValueError(f"'{home}' holds no run (a run is a folder with manifest.json).")
+    run_dir.mkdir(exist_ok=True)
+    files = {EVENTS_NAME: NEVER} | files  # it may come between this list and its reading
+    is_copied = COPIES in folders  # else of a version without
+    for folder in ("", COPIES, *reversed(SEGMENTS)):
+        if folder.startswith(COPIES) and not is_copied:
+            continue
+        if folder:
+            (run_dir / folder).mkdir(parents=True, exist_ok=True)
+            files = (home / folder).entries()[0]
+        names = {"": RECORDS, COPIES: COPIED}.get(folder) or filter(is_segment, files)
+        for inside in [name for name in names if name in files]:
+            name, stamp = str(PurePosixPath(folder) / inside), files[inside]
+            path = run_dir / name
+            if known.get(name) == list(stamp) and path.is_file():
+                fetched[name] = stamp
+                continue
+            with suppress(FileNotFoundError):  # moved there meanwhile
+                data = home.read(name)
+                write_atomically(path, partial(_write, data))
+                fetched[name] = stamp
+    for name in known.keys() - fetched.keys():  # moved to quarantine there
+        (run_dir / name).unlink(missing_ok=True)
+    _note(run_dir, fetched=fetched)
+
+
+def reading_twins(uri: str) -> list[Path]:
+    """The twins of the runs that this URI means, up to date: a run, a folder of runs, or a glob.
+
+    Raises:
+        ValueError: no run there.
+        BucketError: the storage refused.
+    """
+    twins = {home: twin_of(home, READ) for home in _homes(uri)}
+    with ThreadPoolExecutor(NUM_READERS) as readers:
+        holds_run = list(readers.map(_is_fetched, twins, twins.values()))
+    found = [twin for twin, is_run in zip(twins.values(), holds_run, strict=True) if is_run]
+    if not found:
+        raise ValueError(f"{uri!r} holds no run (a run is a folder with manifest.json).")
+    return found
+
+
+def bring(run_dir: Path, folder: str, names: Iterable[str] | None = None) -> Path:
+    """The folder of this name in a run; of a copy that is read its files are fetched first.
+
+    Args:
+        names: of the files that are wanted; None = all.
+
+    Raises:
+        BucketError: the storage refused.
+    """
+    place, path = _place_of(run_dir / folder, READ), run_dir / folder
+    if place is not None:
+        path.mkdir(exist_ok=True)
+        there = [name for name in place.names() if names is None or name in {*names}]
+        with ThreadPoolExecutor(NUM_READERS) as readers:
+            for name, data in zip(there, readers.map(place.read, there), strict=True):
+                write_atomically(path / name, partial(_write, data), durably=False)
+    return path
+
+
+def describe(path: Path) -> str | None:
+    """How a twin is told, and a path in one that is written from: its URI; None of others."""
+    place = home_of(path) or _place_of(path, WRITE)
+    return None if place is None else str(place)
+
+
+def publish(path: Path) -> str:
+    """Where a file that was written into a run is: one of a copy is put into its bucket first.
+
+    Raises:
+        BucketError: the storage refused; the file is in the copy.
+    """
+    place = _place_of(path, READ)
+    if place is None:
+        return str(path)
+    place.parent.write(place.name, path.read_bytes())
+    return str(place)
+
+
+def take_up(home: Place) -> Path:
+    """The folder to go on with this run in, whatever of it is here or there.
+
+    The one here is gone on with where it is the last that wrote there: it may hold what did not
+    get there. Another driver's work is fetched, and what was here is set aside.
+
+    Raises:
+        ValueError: no run.
+        BucketError: the storage refused.
+    """
+    run_dir = twin_of(home, WRITE)
+    last = read_lease(home).get("token")
+    names = (MANIFEST_NAME, f"{COPIES}/{MANIFEST_NAME}")
+    is_there = any(home.stamp(name) is not None for name in names)
+    if (run_dir / MANIFEST_NAME).is_file():
+        if not is_there or (last is not None and last in _notes(run_dir).get("tokens", [])):
+            return run_dir
+        aside = run_dir.with_name(f"{run_dir.name}.{time.time_ns()}")
+        run_dir.rename(aside)
+        print(f"note: {home} was gone on with elsewhere; what was here is in {aside}")
+    if not is_there:
+        raise ValueError(f"{home}: no run there (manifest.json is missing)")
+    notes_path(run_dir).unlink(missing_ok=True)
+    fetch(home, run_dir)
+    (run_dir / LEASE_NAME).unlink(missing_ok=True)
+    return run_dir
+
+
+def note_writer(run_dir: Path, token: str) -> None:
+    """Remember, before it is put there, that this folder writes with this lease's token."""
+    _note(run_dir, tokens=[*_notes(run_dir).get("tokens", [])[-9:], token], is_behind=True)
+
+
+def note_end(run_dir: Path) -> None:
+    """Remember that all of this folder is there."""
+    _note(run_dir, is_behind=False)
+
+
+def is_behind(run_dir: Path) -> bool:
+    """True where a run's folder may hold what is not in its bucket yet."""
+    return bool(_notes(run_dir).get("is_behind", False))
+
+
+def forget(run_dir: Path) -> None:
+    """Remember nothing of a run that did not begin."""
+    notes_path(run_dir).unlink(missing_ok=True)
+
+
+def notes_path(run_dir: Path) -> Path:
+    """The file of what a twin is a copy of."""
+    return run_dir.with_name(f".{run_dir.name}.json")
+
+
+def _is_fetched(home: Place, run_dir: Path) -> bool:
+    """Bring the twin up to date; False where there is no run."""
+    try:
+        fetch(home, run_dir)
+    except ValueError:
+        return False
+    _show_writer(run_dir)
+    return True
+
+
+def _show_writer(run_dir: Path) -> None:
+    """A lock file where a driver is writing there, as in the folder that it writes."""
+    lease, text = run_dir / LEASE_NAME, ""
+    if lease.is_file():
+        content = parse_lease(lease.read_bytes())
+        stamp = _notes(run_dir)["fetched"].get(LEASE_NAME)
+        age = now().timestamp() - stamp[1] / 1e9 if stamp else 0.0
+        if content and is_held(content, age):
+            told = {name: content.get(name) for name in ("pid", "host", "since", "token")}
+            text = json.dumps({**told, "flock": False})
+    (run_dir / LOCK_NAME).write_text(text)
+
+
+def _place_of(path: Path, kind: str) -> Place | None:
+    """The place of a file or folder in a twin of this kind."""
+    for folder in (path, *path.parents):
+        if folder.parent.parent.name == kind and (home := home_of(folder)) is not None:
+            return replace(home, path="/".join([home.path, *path.relative_to(folder).parts]))
+    return None
+
+
+def _homes(uri: str) -> list[Place]:
+    """The folders that may be runs."""
+    pattern = Place.parse(uri)
+    bucket, *parts = pattern.path.split("/")
+    places = [Place(pattern.scheme, bucket)]
+    for part in parts:
+        if any(sign in part for sign in GLOB_SIGNS):
+            places = [
+                place / name
+                for place in places
+                for name in _folders(place)
+                if fnmatchcase(name, part)
+            ]
+        else:
+            places = [place / part for place in places]
+    if any(sign in uri for sign in GLOB_SIGNS):
+        return places
+    files, folders = pattern.entries()
+    is_run = MANIFEST_NAME in files or {*TABLES} <= {*folders}
+    return [pattern] if is_run else [pattern / name for name in _folders(pattern)]
+
+
+def _folders(place: Place) -> list[str]:
+    """As a glob finds them: no hidden ones, which beside a twin would be our own files."""
+    return [name for name in place.entries()[1] if not name.startswith(".")]
+
+
+def is_segment(name: str) -> bool:
+    """A plain name, as our writers give them: nothing is ever written outside of the twin."""
+    return name.endswith(".parquet") and not name.startswith(".") and "/" not in name
+
+
+def _write(data: bytes, file: IO[bytes]) -> None:
+    file.write(data)
+
+
+def _notes(run_dir: Path) -> dict[str, Any]:
+    try:
+        notes = json.loads(notes_path(run_dir).read_text())
+    except (OSError, ValueError):
+        return {}
+    return notes if isinstance(notes, dict) else {}
+
+
+def _note(run_dir: Path, **fields: object) -> None:
+    write_text(notes_path(run_dir), json.dumps({**_notes(run_dir), **fields}))
