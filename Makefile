@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-fast cluster lint types bench papers docs mutants audit
+.PHONY: run test test-fast cluster bucket lint types bench papers docs mutants audit
 .DEFAULT_GOAL := run
 
 run: .venv/installed  ## search schedules on the built-in digits
@@ -17,6 +17,10 @@ test-fast: .venv/installed
 
 cluster: .venv/installed  ## jobs on nodes that are started here, and killed (15 minutes)
 	$(BIN)/python -m pytest -m cluster
+
+bucket: .venv/installed  ## runs in a bucket, on a server that speaks S3 (82 MB are installed)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[s3_server]'
+	$(BIN)/python -m pytest tests/commands/storage
 
 lint: .venv/installed
 	$(BIN)/ruff check .
