@@ -228,6 +228,7 @@ def test_an_earlier_run_goes_on_in_a_job_of_another_name(head: FakeHead, project
     assert first.job != second.job
 
 
+@pytest.mark.fault("32", "jobs that end in each way: their exit code is that of who follows")
 @pytest.mark.parametrize("code", [0, 1, 2, 143])
 def test_who_follows_gets_the_exit_code_of_the_job(
     code: int, head: FakeHead, project: Path
@@ -279,6 +280,7 @@ def make_job(**changes: Any) -> Job:
     return Job(**(about | changes))
 
 
+@pytest.mark.fault("32", "stop: waited for, and how to go on is told")
 def test_a_job_is_stopped_and_waited_for(
     head: FakeHead, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
