@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-fast cluster bucket lint types bench papers docs mutants audit
+.PHONY: run test test-fast cluster bucket faults lint types bench papers docs mutants audit
 .DEFAULT_GOAL := run
 
 run: .venv/installed  ## search schedules on the built-in digits
@@ -21,6 +21,13 @@ cluster: .venv/installed  ## jobs on nodes that are started here, and killed (15
 bucket: .venv/installed  ## runs in a bucket, on a server that speaks S3 (82 MB are installed)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[s3_server]'
 	$(BIN)/python -m pytest tests/commands/storage
+
+# One process: what is told of seconds is not the seconds of a busy machine.
+COUNTS := $(CURDIR)/faults.tmp
+faults: .venv/installed  ## docs/faults.md: what was done to runs, how often, what held (40 minutes)
+	rm -f $(COUNTS)
+	GRADTUNE_FAULTS=$(COUNTS) $(BIN)/python -m pytest -m fault; status=$$?; \
+	$(BIN)/python -m tests.faults.table $(COUNTS) docs/faults.md && exit $$status
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 from search_spaces import registry
+from tests.faults.counts import count
 from tuner.session.cluster import ENVIRONMENT
 
 # A busy machine is no defect: an example may take as long as it takes.
@@ -34,6 +35,28 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """As many processes as CPUs; slow tests wait for Ray about half of their time: one more."""
     waiting = "not slow" not in config.option.markexpr
     return min(4, len(os.sched_getaffinity(0)) + waiting)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test that is marked with a row of docs/faults.md tells of it."""
+    report = yield
+    if report.when == "call" or (report.when == "setup" and report.failed):
+        for mark in item.iter_markers("fault"):
+            if len(mark.args) == 2 and not report.skipped:
+                count(*mark.args, passed=int(report.passed), of=1)
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that is skipped or left out is one that docs/faults.md calls not tried."""
+    for item in items:
+        for mark in item.iter_markers("fault"):
+            row, text = (*mark.args, "")[:2]
+            count(row, text, passed=0, of=0, test=item.nodeid)
 
 
 @pytest.fixture(autouse=True)

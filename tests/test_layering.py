@@ -221,6 +221,38 @@ def test_run_records_are_written_by_the_store_alone() -> None:
     assert places <= {"results/records/segments.py"}
 
 
+def uses_of(names: set[str]) -> set[str]:
+    """Where an attribute or a name of these is read."""
+    return {
+        str(path.relative_to(ROOT))
+        for path in FILES.values()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Attribute) and node.attr in names)
+        or (isinstance(node, ast.Name) and node.id in names)
+        or (isinstance(node, ast.alias) and node.name in names)
+    }
+
+
+@pytest.mark.fault("11", "impossible: no module restores a search of Tune's")
+def test_nothing_is_restored_by_tune() -> None:
+    assert uses_of({"can_restore", "restore_errored", "ExperimentAnalysis", "ResultGrid"}) == set()
+    restored = {"Tuner.restore", "tune.Tuner.restore"}
+    assert not [path for path in FILES.values() if any(x in path.read_text() for x in restored)]
+
+
+@pytest.mark.fault("23", "impossible: no study of a search has a file; an export makes a new one")
+def test_studies_live_in_memory_and_are_written_by_an_export_alone() -> None:
+    storages = {"RDBStorage", "JournalStorage", "JournalFileBackend", "GrpcStorageProxy"}
+    assert uses_of(storages | {"load_study"}) == {"results/exports/formats.py"}
+    with_storage = {
+        module
+        for module, path in FILES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and "storage" in {word.arg for word in node.keywords}
+    }
+    assert with_storage == {"results.exports.formats"}
+
+
 def test_no_folder_holds_more_than_fifteen_modules() -> None:
     sizes = Counter(
         str(path.parent.relative_to(ROOT))

@@ -53,7 +53,7 @@ def load_whole(run_dir: Path, trials: int, epochs: int) -> results.Run:
     found = sorted((row["trial_key"], row["epoch"]) for row in run.epochs.to_pylist())
     keys = sorted(row["trial_key"] for row in rows)
     assert found == [(key, epoch) for key in keys for epoch in range(1, epochs + 1)]
-    assert results.run.verify(run_dir) == []
+    assert results.verify(run_dir) == []
     return run
 
 

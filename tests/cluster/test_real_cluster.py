@@ -18,7 +18,7 @@ import pytest
 import results
 from tests.cluster.laptop import TRAIN, Laptop, load_whole, num_redone, read_journal
 from tests.cluster.nodes import PATIENCE, RealCluster, wait_until
-from tests.faults.counts import count
+from tests.faults.counts import worst
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -82,6 +82,7 @@ def test_records_that_only_the_cluster_has_are_read_there(
     hidden.rename(laptop.shared)
 
 
+@pytest.mark.fault("32", "a real job left by Ctrl-C, stopped, resumed: 0 epochs lost or twice")
 def test_ctrl_c_leaves_the_job_running_and_stop_keeps_everything(
     cluster: RealCluster, laptop: Laptop
 ) -> None:
@@ -115,6 +116,7 @@ def test_ctrl_c_leaves_the_job_running_and_stop_keeps_everything(
     assert num_redone(read_journal(laptop.journal)) == 0
 
 
+@pytest.mark.fault("32", "a hung job stopped: its books are closed before Ray kills it")
 def test_a_hung_training_does_not_outlast_the_three_seconds_that_ray_waits(
     cluster: RealCluster, laptop: Laptop
 ) -> None:
@@ -138,9 +140,11 @@ def test_a_hung_training_does_not_outlast_the_three_seconds_that_ray_waits(
     assert stopped.returncode == 0, stopped.stderr
     (manifest,) = results.load(laptop.shared / "by-hand").manifests.values()
     assert manifest["status"] == "interrupted"
-    count("32", "a hung job stopped: its books are closed before Ray kills it", 1, 1)
 
 
+@pytest.mark.fault(
+    "32", "a run folder that would go with its job: the job fails with that line, exit 1"
+)
 def test_a_default_run_folder_is_refused_by_the_job_itself(
     cluster: RealCluster, laptop: Laptop
 ) -> None:
@@ -158,6 +162,9 @@ def test_a_default_run_folder_is_refused_by_the_job_itself(
     assert "error: runs_dir=runs: lies in Ray's copy of your folder" in done.stdout
 
 
+@pytest.mark.fault(
+    "6", "a node killed: its training goes on elsewhere within 30 s, <= 1 epoch again"
+)
 def test_an_added_node_is_used_and_a_killed_one_costs_an_epoch_at_most(
     cluster: RealCluster, laptop: Laptop
 ) -> None:
@@ -183,12 +190,11 @@ def test_an_added_node_is_used_and_a_killed_one_costs_an_epoch_at_most(
     victims = {line.trial for line in lines if line.node == "a" and line.time <= killed_at}
     moved = [line for line in lines if line.node == "b" and line.trial in victims]
     assert moved, "its training went on elsewhere"
-    assert num_redone(lines) <= 1
     seconds = min(line.time for line in moved) - killed_at
+    worst("6", "until its training went on", seconds, "s")
+    worst("6", "epochs trained again", num_redone(lines), f"of {len(lines)}")
+    assert num_redone(lines) <= 1
     assert seconds <= 30
-    count("6", "a node killed: its training goes on elsewhere within 30 s, 0 epochs lost", 1, 1)
-    count("6", "seconds until it went on, of 30 allowed", round(seconds), 30)
-    count("6", "epochs trained again, of all", num_redone(lines), len(lines))
     events = [
         json.loads(line)
         for line in (laptop.shared / "moved" / "events.jsonl").read_text().splitlines()
@@ -196,6 +202,7 @@ def test_an_added_node_is_used_and_a_killed_one_costs_an_epoch_at_most(
     assert [e["max_concurrent"] for e in events if e["kind"] == "room"][:1] == [2]
 
 
+@pytest.mark.fault("32", "a job that fails: its exit code is that of who follows")
 def test_a_job_whose_trainings_fail_ends_with_their_exit_code(
     cluster: RealCluster, laptop: Laptop
 ) -> None:
@@ -209,9 +216,11 @@ def test_a_job_whose_trainings_fail_ends_with_their_exit_code(
     )
     assert done.returncode == 1
     assert "ValueError: no such file" in done.stdout
-    count("32", "a job that fails: its exit code is that of who follows", 1, 1)
 
 
+@pytest.mark.fault(
+    "29", "another token on a real cluster: refused within 25 s in one line with the cure"
+)
 @pytest.mark.parametrize("way", ["submit", "run"])
 def test_another_token_is_refused_soon_with_the_cure(
     way: str, cluster: RealCluster, laptop: Laptop
@@ -232,4 +241,3 @@ def test_another_token_is_refused_soon_with_the_cure(
     assert time.monotonic() - begun < 25 + 10  # ten for this machine's imports
     assert "auth_token" in said
     assert [path.name for path in laptop.shared.iterdir()] == []
-    count("29", "another token: refused within 25 s in one line with the cure", 1, 1)

@@ -50,6 +50,7 @@ def events(run: results.Run, kind: str) -> list[dict[str, Any]]:
     return [event for event in map(json.loads, lines) if event["kind"] == kind]
 
 
+@pytest.mark.fault("30", "a user's module that counts: each training has a module of its own")
 def test_a_counter_of_the_module_makes_no_difference_and_did_where_a_process_is_shared(
     inline: Inline, tmp_path: Path
 ) -> None:
@@ -63,6 +64,9 @@ def test_a_counter_of_the_module_makes_no_difference_and_did_where_a_process_is_
     assert reached["false"] == [number / 100 for number in range(1, 8)]
 
 
+@pytest.mark.fault(
+    "5", "a user's function that dies or hangs: tried again, counted, the search goes on"
+)
 @pytest.mark.parametrize(
     ("end", "how"),
     [

@@ -36,6 +36,7 @@ def file_rows(name: str, kind: str) -> list[dict]:
     return pq.read_table(RUNS / name / kind / "00000.parquet").to_pylist()
 
 
+@pytest.mark.fault("24", "runs of earlier versions: every row is read")
 @pytest.mark.parametrize("name", SIZES)
 def test_an_old_run_loads_with_all_its_rows(name: str) -> None:
     run = results.load(RUNS / name)
@@ -48,6 +49,7 @@ def test_an_old_run_loads_with_all_its_rows(name: str) -> None:
     assert results.verify(RUNS / name) == []
 
 
+@pytest.mark.fault("24", "compared: the means of their rows")
 @pytest.mark.parametrize("name", ["ordinary", "squeezed"])
 def test_an_old_run_compares_by_the_means_of_its_rows(name: str) -> None:
     arms = {arm.name: arm.mean for arm in results.load(RUNS / name).compare().arms}
@@ -73,6 +75,7 @@ def known(run: results.Run) -> list[list[dict[str, object]]]:
     ]
 
 
+@pytest.mark.fault("24", "killed half way, resumed now: the rows of the whole one")
 @pytest.mark.slow
 def test_an_old_run_killed_half_way_is_resumed_to_the_rows_of_the_whole_one(
     inline: Inline, tmp_path: Path
@@ -84,6 +87,7 @@ def test_an_old_run_killed_half_way_is_resumed_to_the_rows_of_the_whole_one(
     assert known(results.load(cut)) == known(results.load(RUNS / "squeezed"))
 
 
+@pytest.mark.fault("24", "extended: the old rows as they were")
 @pytest.mark.slow
 def test_an_old_run_is_extended_and_keeps_its_rows(inline: Inline, tmp_path: Path) -> None:
     grown = copied("ordinary", tmp_path)

@@ -21,6 +21,7 @@ from tests.conftest import ClusterProcess
 from tests.fakes.results import edit_manifest
 from tests.fakes.tune_loop import Inline
 
+fault = pytest.mark.fault
 WHOLE = ("space=poly", *SMALL, "trials=8", "epochs=6")
 
 
@@ -62,6 +63,18 @@ def test_the_command_searches_confirms_and_names_its_run_folder(whole: Finished)
         assert row["samples_seen"] >= 6 * row["train_examples"]
 
 
+@pytest.mark.fault("11", "impossible: a run folder holds no state of Tune's, nor any pickle")
+@pytest.mark.slow
+def test_no_state_of_tunes_lies_in_a_run_folder(whole: Finished) -> None:
+    files = [path for path in whole.run_dir.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    state = re.compile(
+        r"tuner\.pkl|experiment_state.*|search(er|_gen)[-_]state.*|.*\.(pkl|pickle)"
+    )
+    assert [path.name for path in files if state.fullmatch(path.name)] == []
+
+
+@pytest.mark.fault("31", "the same seed on a cluster and on a Ray of its own: equal to the bit")
 @pytest.mark.slow
 def test_a_ray_of_its_own_and_the_same_seed_give_the_same_run_to_the_bit(
     command: Command, whole: Finished
@@ -99,7 +112,13 @@ def test_three_arms_share_one_run_with_equal_budgets(inline: Inline) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])  # SIGINT: below, test_api
+@pytest.mark.parametrize(
+    "number",  # SIGINT: below, test_api
+    [
+        pytest.param(signal.SIGTERM, marks=fault("8", "SIGTERM, then resumed: the same rows")),
+        pytest.param(signal.SIGKILL, marks=fault("1", "a run on a cluster that stays: the same")),
+    ],
+)
 def test_an_interrupted_and_resumed_run_has_the_rows_of_an_uninterrupted_one(
     command: Command, inline: Inline, whole: Finished, number: signal.Signals
 ) -> None:
@@ -116,6 +135,7 @@ def test_an_interrupted_and_resumed_run_has_the_rows_of_an_uninterrupted_one(
     assert reproducible(cut) == reproducible(uncut)
 
 
+@pytest.mark.fault("8", "Ctrl-C for the whole group, then resumed: the same rows")
 @pytest.mark.slow
 def test_ctrl_c_reaches_the_whole_process_group_and_ends_the_run_in_order(
     command: Command, inline: Inline, whole: Finished
@@ -134,6 +154,7 @@ def test_ctrl_c_reaches_the_whole_process_group_and_ends_the_run_in_order(
     assert reproducible(group) == reproducible(uncut)
 
 
+@pytest.mark.fault("8", "Ctrl-C before the first training: exit 130, no traceback")
 @pytest.mark.slow
 def test_an_interrupt_before_the_training_says_so(command: Command) -> None:
     process = command.start("space=poly", *SMALL, address=False)
@@ -144,6 +165,7 @@ def test_an_interrupt_before_the_training_says_so(command: Command) -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.fault("4", "a worker of a cluster killed: the rows of an undisturbed run")
 @pytest.mark.slow
 def test_a_killed_worker_costs_no_row(
     command: Command, inline: Inline, cluster: ClusterProcess
@@ -195,6 +217,7 @@ def test_more_trials_extend_a_finished_run(inline: Inline, whole: Finished) -> N
     assert len([r for r in rows if r["role"] == "search"]) == 11
 
 
+@pytest.mark.fault("5", "a network that always raises: recorded, the run ends after five")
 @pytest.mark.slow
 def test_a_users_model_that_raises_is_recorded_and_exits_one(command: Command) -> None:
     words = [w for w in SMALL if not w.startswith("model.")]

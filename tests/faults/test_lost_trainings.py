@@ -13,6 +13,12 @@ from tests.faults.faulty import SMALL, events, statuses, write_model
 
 pytestmark = pytest.mark.slow  # Ray's processes
 
+fault = pytest.mark.fault
+KILLED = fault("4", "killed once: goes on from its state, the rows of an undisturbed run")
+ENDED = fault("5", "exits, crashes, raises once: goes on from its state, rows as undisturbed")
+SILENT = fault("19", "sleeps, spins, is frozen: ended, tried again, rows as undisturbed")
+FAILED = "killed, exits, raises until its last retry: a row with the error, the others whole"
+
 HANG = "no report for 3 s (max_report_seconds): the training was ended"
 DIED = "the process of its worker died (killed, out of memory, or crashed)"
 
@@ -20,14 +26,14 @@ DIED = "the process of its worker died (killed, out of memory, or crashed)"
 @pytest.mark.parametrize(
     ("act", "how"),
     [
-        ("time.sleep(1000)", HANG),
-        ("while True: pass", HANG),
-        ("os.kill(os.getpid(), signal.SIGSTOP)", HANG),
-        ("os._exit(3)", DIED),
-        ("sys.exit(3)", DIED),
-        ("ctypes.string_at(0)", DIED),
-        ("os.kill(os.getpid(), signal.SIGKILL)", DIED),
-        ("raise OSError('a disk went away')", "OSError: a disk went away"),
+        pytest.param("time.sleep(1000)", HANG, marks=SILENT),
+        pytest.param("while True: pass", HANG, marks=SILENT),
+        pytest.param("os.kill(os.getpid(), signal.SIGSTOP)", HANG, marks=SILENT),
+        pytest.param("os._exit(3)", DIED, marks=ENDED),
+        pytest.param("sys.exit(3)", DIED, marks=ENDED),
+        pytest.param("ctypes.string_at(0)", DIED, marks=ENDED),
+        pytest.param("os.kill(os.getpid(), signal.SIGKILL)", DIED, marks=KILLED),
+        pytest.param("raise OSError('no disk')", "OSError: no disk", marks=ENDED),
     ],
 )
 def test_a_network_lost_once_goes_on_from_its_state_with_the_rows_of_an_undisturbed_run(
@@ -48,6 +54,7 @@ def test_a_network_lost_once_goes_on_from_its_state_with_the_rows_of_an_undistur
     assert reproducible(hurt) == reproducible(results.load(command.folder / "unhurt"))
 
 
+@pytest.mark.fault("19", "hangs as often as it is tried: failed, the search goes on")
 def test_a_network_that_hangs_again_and_again_counts_as_failed_and_the_search_goes_on(
     command: Command, tmp_path: Path
 ) -> None:
@@ -67,11 +74,17 @@ def test_a_network_that_hangs_again_and_again_counts_as_failed_and_the_search_go
 @pytest.mark.parametrize(
     ("act", "retries", "status", "line"),
     [
-        ("os.kill(os.getpid(), signal.SIGKILL)", 3, "failed", DIED),
-        ("os._exit(1)", 0, "failed", DIED),
-        ("sys.exit(1)", 0, "failed", DIED),
-        ("raise OSError('a disk went away')", 1, "failed", "OSError: a disk went away"),
-        ("raise MemoryError('9 GB')", 3, "oom", "MemoryError: 9 GB"),
+        pytest.param(
+            *("os.kill(os.getpid(), signal.SIGKILL)", 3, "failed", DIED), marks=fault("4", FAILED)
+        ),
+        pytest.param("os._exit(1)", 0, "failed", DIED, marks=fault("5", FAILED)),
+        pytest.param("sys.exit(1)", 0, "failed", DIED, marks=fault("5", FAILED)),
+        pytest.param(
+            "raise OSError('no disk')", 1, "failed", "OSError: no disk", marks=fault("5", FAILED)
+        ),
+        pytest.param(
+            "raise MemoryError('9 GB')", 3, "oom", "MemoryError: 9 GB", marks=fault("5", FAILED)
+        ),
     ],
 )
 def test_the_last_retry_that_fails_is_a_row_with_its_error_and_the_others_are_whole(
@@ -91,6 +104,7 @@ def test_the_last_retry_that_fails_is_a_row_with_its_error_and_the_others_are_wh
     assert f"1 of 4 trials failed; the first with:\n  {line}" in done.stdout
 
 
+@pytest.mark.fault("30", "processes of their own or one for all: the same rows")
 @pytest.mark.parametrize(("isolate", "num_processes"), [("true", 5), ("false", 1)])
 def test_each_network_gets_a_process_of_its_own_where_asked_and_the_rows_are_the_same(
     command: Command, inline: Inline, tmp_path: Path, isolate: str, num_processes: int
@@ -104,6 +118,7 @@ def test_each_network_gets_a_process_of_its_own_where_asked_and_the_rows_are_the
     assert reproducible(apart) == reproducible(together)
 
 
+@pytest.mark.fault("19", "a hang and a death in processes of their own: tried again, recorded")
 def test_a_network_with_a_process_of_its_own_that_hangs_or_dies_is_tried_again_in_another(
     command: Command, tmp_path: Path
 ) -> None:

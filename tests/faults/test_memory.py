@@ -35,6 +35,7 @@ def model_of_small_gpu(folder: Path) -> str:
     return word
 
 
+@pytest.mark.fault("27", "no batch above 40 fits: oom rows, the plan that fits is told, and does")
 def test_large_batches_that_do_not_fit_are_marked_and_the_plan_that_fits_is_told(
     inline: Inline, tmp_path: Path
 ) -> None:
@@ -58,6 +59,7 @@ def test_large_batches_that_do_not_fit_are_marked_and_the_plan_that_fits_is_told
         assert fits.returncode == 0, fits.stderr
 
 
+@pytest.mark.fault("27", "fits the second time: whole")
 def test_a_training_that_fits_the_second_time_is_whole(inline: Inline, tmp_path: Path) -> None:
     raised = "raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.')"
     words = (write_model(tmp_path, f"if among_first(1):\n    {raised}"), *SMALL)
@@ -80,6 +82,7 @@ def train(schedule, seed, report):
 """
 
 
+@pytest.mark.fault("27", "a user's function out of memory: tried again once, oom row")
 def test_a_training_of_the_users_own_is_tried_again_once_too(
     inline: Inline, tmp_path: Path
 ) -> None:
@@ -101,6 +104,9 @@ def test_a_training_of_the_users_own_is_tried_again_once_too(
     assert "micro_batch" not in done.stdout
 
 
+@pytest.mark.fault(
+    "27", "ended by Ray for the host's memory: oom row, resume does not begin it again"
+)
 def test_a_worker_that_ray_ends_for_memory_costs_its_training_alone(
     alone: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,9 @@ def train(schedule, seed, report):
 LINE = "TypeError: report: val_accuracy must be a number, but got "
 
 
+@pytest.mark.fault(
+    "18", "NaN, infinite, missing, text, arrays, too large: a row, the others go on"
+)
 @pytest.mark.parametrize(
     ("report", "status", "error"),
     [
@@ -74,6 +77,7 @@ def train(schedule, seed, report):
 """
 
 
+@pytest.mark.fault("18", "losses below zero are ranked; where all are infinite, it says so")
 @pytest.mark.parametrize("value", ["-3.0", "float('inf')"])
 def test_losses_below_zero_are_ranked_and_endless_ones_all_diverge(
     inline: Inline, tmp_path: Path, value: str

@@ -24,6 +24,9 @@ FLUSHED_SECONDS = 10.0
 OTHERS = [n for n in STOPS if n not in (signal.SIGINT, signal.SIGTERM)]  # those: test_run.py
 
 
+@pytest.mark.fault(
+    "8", "SIGHUP, SIGQUIT, SIGUSR1: all kept within 10 s, exit code, the resume command"
+)
 @pytest.mark.slow
 @pytest.mark.parametrize("number", OTHERS)
 def test_a_run_that_is_asked_to_stop_keeps_everything_and_says_how_to_go_on(
@@ -45,6 +48,7 @@ def test_a_run_that_is_asked_to_stop_keeps_everything_and_says_how_to_go_on(
     assert set(run.trials["status"].to_pylist()) <= {"completed", "interrupted"}
 
 
+@pytest.mark.fault("8", "a second signal: left within 2 s")
 @pytest.mark.slow
 def test_the_second_signal_leaves_at_once(command: Command) -> None:
     process = command.start(*WORDS, "name=cut")
@@ -59,6 +63,7 @@ def test_the_second_signal_leaves_at_once(command: Command) -> None:
     assert process.returncode in (128 + signal.SIGUSR1, 128 + signal.SIGTERM)
 
 
+@pytest.mark.fault("8", "while Ray starts: one line, no run folder")
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 @pytest.mark.parametrize("seconds", [0.0, 1.5])
@@ -75,6 +80,7 @@ def test_a_signal_while_ray_starts_is_told(
     assert list(alone.folder.iterdir()) == []
 
 
+@pytest.mark.fault("8", "a closed terminal, then resumed: the rows of an undisturbed run")
 @pytest.mark.slow
 def test_a_closed_terminal_costs_nothing(alone: Command, inline: Inline) -> None:
     """All processes of a terminal, Ray's too, get SIGHUP, and none can write a word any more."""
@@ -129,6 +135,7 @@ def test_before_anything_has_begun_a_signal_ends_it_at_once(end: Callable[[], No
     assert {number: signal.getsignal(number) for number in STOPS} == before
 
 
+@pytest.mark.fault("8", "SIGHUP under nohup: ignored")
 def test_under_nohup_a_closed_terminal_stays_ignored() -> None:
     code = (
         "import signal, time\n"

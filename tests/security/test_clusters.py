@@ -19,6 +19,10 @@ from tuner.plan import checks
 from tuner.plan.checks import check_address
 from tuner.session.cluster import ENVIRONMENT, keep_secrets, keep_token, set_environment
 
+pytestmark = pytest.mark.fault(
+    "security", "clusters and tokens: open ones refused, ours closed to others"
+)
+
 
 class Head(grpc.GenericRpcHandler):
     """A head of a cluster, as far as its first question; notes the tokens that it is sent."""

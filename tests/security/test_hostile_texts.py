@@ -24,6 +24,10 @@ from tests.fakes.logs import write_log
 from tests.fakes.results import make_trial, write_trial
 from tuner.display.live import RichDisplay
 
+pytestmark = pytest.mark.fault(
+    "security", "escapes, formulas, HTML, LaTeX in names and errors: shown as text"
+)
+
 # What pages, spreadsheets, papers, terminals, pull requests and templates would obey.
 PAYLOADS = (
     "<script>alert(1)</script>",

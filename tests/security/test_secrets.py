@@ -19,7 +19,10 @@ from tests.conftest import ROOT
 from tests.fakes.tune_loop import Inline
 from tuner.display.summary import resume_command
 
-pytestmark = pytest.mark.slow  # each trains
+pytestmark = [
+    pytest.mark.slow,  # each trains
+    pytest.mark.fault("security", "passwords and keys: in no record, log, report or line"),
+]
 
 CANARY = "c4n4ry"
 ENVIRONMENT = {

@@ -258,6 +258,7 @@ def all_records(results: list[dict[str, object]]) -> list[dict[str, object]]:
     return [{k: v for k, v in r.items() if k not in TIMES} for r in records]
 
 
+@pytest.mark.fault("30", "the same through the worker that Ray uses again")
 @pytest.mark.slow
 def test_a_reused_actor_reports_what_a_fresh_one_does(tmp_path: Path) -> None:
     trial, other = small_trial(), small_trial(space="poly", replicate=1)
@@ -319,6 +320,7 @@ def test_states_are_saved_no_more_often_than_it_pays_and_the_last_is_told_withou
     assert all_records(again) == all_records(first) == measured(whole.records)
 
 
+@pytest.mark.fault("12", "newest state empty, other bytes, flipped: the one before is read")
 @pytest.mark.parametrize("damage", [b"", b"garbage", None])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     tmp_path: Path, damage: bytes | None

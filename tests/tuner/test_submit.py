@@ -242,6 +242,7 @@ def test_a_run_may_be_in_a_bucket_which_is_looked_at_there(
     assert "it is checked on the cluster" in capsys.readouterr().err
 
 
+@pytest.mark.fault("32", "jobs that end in each way: their exit code is that of who follows")
 @pytest.mark.parametrize("code", [0, 1, 2, 143])
 def test_who_follows_gets_the_exit_code_of_the_job(
     code: int, head: FakeHead, project: Path
@@ -293,6 +294,7 @@ def make_job(**changes: Any) -> Job:
     return Job(**(about | changes))
 
 
+@pytest.mark.fault("32", "stop: waited for, and how to go on is told")
 def test_a_job_is_stopped_and_waited_for(
     head: FakeHead, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,10 +14,10 @@ import pytest
 import results
 from results.plots.arms.time_use import time_use_info
 from tests.conftest import ROOT
-from tests.faults.counts import count
 from tests.faults.drivers import TINY, Driver
 
 
+@pytest.mark.fault("28", "set by an hour, back or on: no negative or absurd duration")
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [-3600, 3600])
 def test_a_clock_that_jumps_makes_no_absurd_duration(tmp_path: Path, seconds: int) -> None:
@@ -53,4 +53,3 @@ def test_a_clock_that_jumps_makes_no_absurd_duration(tmp_path: Path, seconds: in
     assert 0 <= time_use_info(run).slot_seconds < 300
     assert not re.search(r"-\d+ s\b|\d+ h \d+ min", ended.out)
     assert not re.search(r"\b\d+ h \d\d min", (tmp_path / "jumped" / "report.html").read_text())
-    count("28", "the clock is set by an hour: no negative or absurd duration", 1, 1)

@@ -11,7 +11,7 @@ import results
 from results.records import store as store_module
 from results.records.store import RunStore
 from tests.fakes.results import make_recipe, make_trial, write_trial
-from tests.faults.counts import count
+from tests.faults.counts import tries
 
 NUM_READS = 1000
 RECIPE = make_recipe(epochs=2)
@@ -27,30 +27,31 @@ def write_until(store: RunStore, done: threading.Event) -> None:
         number += 1
 
 
+@pytest.mark.fault("25")
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(10))
 def test_every_read_sees_a_whole_generation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
     monkeypatch.setattr(store_module, "SEGMENT_ROWS", 40)
-    done, sizes = threading.Event(), []
+    done, sizes = threading.Event(), [0]
     with RunStore.create(tmp_path / "run", {"status": "running"}, "") as store:
         writer = threading.Thread(target=write_until, args=(store, done))
         writer.start()
         try:
-            for number in range(NUM_READS // 10):
-                run = results.load(store.run_dir)
-                (note,) = run.notes
-                assert note.startswith("run run is still running: ")
-                ended = sum(row["epochs_done"] for row in run.trials.to_pylist())
-                assert ended <= run.epochs.num_rows
-                sizes.append(run.trials.num_rows)
-                if number % 10 == 0:
-                    assert results.verify(store.run_dir) == []
+            with tries() as once:
+                for number in range(NUM_READS // 10):
+                    with once("25", "a read while a writer rewrites: whole, rows only grow"):
+                        run = results.load(store.run_dir)
+                        (note,) = run.notes
+                        assert note.startswith("run run is still running: ")
+                        ended = sum(row["epochs_done"] for row in run.trials.to_pylist())
+                        assert ended <= run.epochs.num_rows
+                        assert run.trials.num_rows >= sizes[-1]
+                        sizes.append(run.trials.num_rows)
+                        if number % 10 == 0:
+                            assert results.verify(store.run_dir) == []
         finally:
             done.set()
             writer.join()
-    assert sizes == sorted(sizes)
-    assert sizes[-1] > sizes[0]
-    told = "reads while a writer rewrites: each whole, rows only grow"
-    count("25", told, len(sizes), NUM_READS // 10)
+    assert sizes[-1] > sizes[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import signal
@@ -15,7 +16,7 @@ from results.records.events import EVENTS_NAME
 from results.records.segments import COPIES
 from tests.commands.command import SMALL, reproducible
 from tests.fakes.tune_loop import Inline
-from tests.faults.counts import count
+from tests.faults.counts import tries
 from tests.faults.records.damage import DAMAGES
 from trainables import trainable
 from trainables.checkpoints import Checkpoints
@@ -39,26 +40,46 @@ def trained(run_dir: Path) -> dict[str, object]:
     return {row["trial_key"]: row["started_at"] for row in rows}
 
 
+@pytest.mark.fault("10")
 @pytest.mark.slow
 def test_damaged_segments_come_back_and_nothing_is_trained_again(inline: Inline) -> None:
     run_dir = finished(inline)
     whole, began = results.load(run_dir), trained(run_dir)
     kept = inline.folder / "kept"
     shutil.copytree(run_dir, kept)
-    for table in ("trials", "epochs"):
-        for damage in ("truncated", "zeroed", "flipped", "missing"):
+    damages = itertools.product(
+        ("trials", "epochs"), ("truncated", "zeroed", "flipped", "missing")
+    )
+    with tries() as once:
+        for table, damage in damages:
             shutil.rmtree(run_dir)
             shutil.copytree(kept, run_dir)
             DAMAGES[damage](run_dir / table / "00000.parquet", np.random.default_rng(0))
-            again = inline.run(f"resume={run_dir}")
-            assert again.returncode == 0, again.stderr
-            assert f"note: {run_dir / table / '00000.parquet'} is back, from " in again.stderr
-            assert reproducible(results.load(run_dir)) == reproducible(whole)
-            assert trained(run_dir) == began
-            assert results.verify(run_dir) == []
-    count("10", "resume after a damaged segment: nothing trained again, and told", 8, 8)
+            with once("10", "resume after a damaged segment: nothing trained again, and told"):
+                again = inline.run(f"resume={run_dir}")
+                assert again.returncode == 0, again.stderr
+                assert f"note: {run_dir / table / '00000.parquet'} is back, from " in again.stderr
+                assert reproducible(results.load(run_dir)) == reproducible(whole)
+                assert trained(run_dir) == began
+                assert results.verify(run_dir) == []
 
 
+@pytest.mark.fault("11")
+@pytest.mark.slow
+def test_no_state_of_tunes_is_read_wherever_it_lies(inline: Inline) -> None:
+    """A run folder holds none (test_run.py); what looks like it is not looked at."""
+    run_dir = finished(inline)
+    with tries() as once:
+        for name in ("tuner.pkl", "experiment_state-1.json", "search_gen_state-1.json",
+                     "searcher-state-1.pkl"):  # fmt: skip
+            (run_dir / name).write_bytes(b"\x80\x04cut off")
+            with once("11", "damaged files of Tune's names in a run folder: resume reads none"):
+                more = inline.run(f"resume={run_dir}", "trials=+1")
+                assert more.returncode == 0, more.stderr
+                assert results.verify(run_dir) == []
+
+
+@pytest.mark.fault("10", "a segment and its copy lost: trained again, and told")
 @pytest.mark.slow
 def test_rows_that_are_lost_twice_are_trained_again_and_told(inline: Inline) -> None:
     run_dir = finished(inline)
@@ -73,6 +94,9 @@ def test_rows_that_are_lost_twice_are_trained_again_and_told(inline: Inline) -> 
     assert not set(trained(run_dir).items()) & set(began.items())
 
 
+@pytest.mark.fault(
+    "12", "newest state truncated, zeroed, flipped, missing: the one before, and it is said"
+)
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "zeroed", "flipped", "missing"])
 def test_a_training_goes_on_from_the_state_before_and_says_so(
@@ -91,7 +115,6 @@ def test_a_training_goes_on_from_the_state_before_and_says_so(
     what = "missing" if damage == "missing" else "damaged"
     assert told == [f"the state after report 2 is {what}; it goes on from report 1"]
     assert told[0] in again.stdout
-    count("12", "a damaged newest state: the one before is taken, and it is said", 1, 1)
 
 
 def stopped(inline: Inline, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:

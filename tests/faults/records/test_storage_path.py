@@ -14,7 +14,6 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.fakes.tune_loop import Inline
-from tests.faults.counts import count
 from tests.faults.drivers import TINY
 from tuner import run as run_command
 from tuner.session import cluster
@@ -53,6 +52,7 @@ def a_long_name(path: Path) -> Path:
     return path / ("x" * 300)
 
 
+@pytest.mark.fault("14", "a runs_dir that is none: one line, exit 2, before Ray starts")
 @pytest.mark.parametrize(
     ("make", "why"),
     [
@@ -75,7 +75,6 @@ def test_a_runs_dir_that_is_none_is_told(
     assert line == (f"error: runs_dir={runs_dir}: not writable: {why}; runs_dir=DIR names another")
     there = tmp_path / "there"
     assert not there.is_file() or there.read_text() == "precious"
-    count("14", "a runs_dir that is none: one line, exit 2, before Ray starts", 1, 1)
 
 
 @pytest.fixture
@@ -90,6 +89,7 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.fault("14", "a read-only disk: one line")
 def test_a_project_folder_that_is_read_only_needs_a_runs_dir_elsewhere(
     read_only: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,6 +100,7 @@ def test_a_project_folder_that_is_read_only_needs_a_runs_dir_elsewhere(
     )
 
 
+@pytest.mark.fault("14", "a folder of somebody else's: one line")
 @pytest.mark.slow
 def test_a_folder_of_somebody_elses_is_told(tmp_path: Path) -> None:
     if os.geteuid() != 0:
@@ -123,6 +124,7 @@ def test_a_folder_of_somebody_elses_is_told(tmp_path: Path) -> None:
     assert done.stderr.endswith("not writable: Permission denied; runs_dir=DIR names another\n")
 
 
+@pytest.mark.fault("14", "a relative runs_dir that is not there: made where the command was typed")
 @pytest.mark.slow
 def test_a_relative_runs_dir_lies_where_the_command_was_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inline: Inline
@@ -136,6 +138,7 @@ def test_a_relative_runs_dir_lies_where_the_command_was_typed(
     assert done.stdout.strip().splitlines()[-1] == "somewhere/new/here"
 
 
+@pytest.mark.fault("15", "a folder that holds no run has the name: refused, left as it is")
 @pytest.mark.parametrize("name", ["taken", "taken2"])
 def test_a_name_that_a_folder_of_ones_own_has_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str

@@ -107,6 +107,9 @@ def with_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     return table.set_column(table.column_names.index(name), name, values)
 
 
+@pytest.mark.fault(
+    "24", "segments of two versions: one table; other types and later versions: told by name"
+)
 def test_segments_of_several_versions_are_one_table(tmp_path: Path) -> None:
     """An older one lacks a column and has smaller numbers, a later one names what it is."""
     run_dir = write_run(tmp_path / "run", trials=1, seeds=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from results.records.schema import EPOCHS, TRIALS, epoch_row
 from results.records.segments import list_segments, read_segment
 from results.records.store import FLUSH_SECONDS, RunStore, check_run_name
 from tests.fakes.results import make_epochs, make_trial, write_run, write_trial
+from tests.faults.counts import repeats, tries
 
 ROOT = Path(__file__).parents[3]
 
@@ -56,6 +58,7 @@ def test_rows_come_to_the_disk_by_themselves(store):
     assert read_segment(list_segments(store.run_dir, "epochs")[0], EPOCHS).num_rows == 1
 
 
+@pytest.mark.fault("15", "an existing run: refused with its number of trials and both ways on")
 def test_an_existing_run_is_refused_with_its_number_of_trials(tmp_path):
     write_run(tmp_path / "run", trials=2, seeds=1)
     said = f"run 'run' exists (7 trials); use resume={tmp_path}/run or another name."
@@ -265,27 +268,37 @@ for epoch in range(1, 100000):
 """
 
 
+@pytest.mark.fault("9")
 @pytest.mark.slow
 def test_sigkill_leaves_every_file_readable_and_loses_nothing_older_than_a_second(tmp_path):
-    writers = {}
-    for index, seconds in enumerate((1.2, 1.43, 1.67)):
-        run_dir = tmp_path / f"run{index}"
-        RunStore.create(run_dir, {}, "").close()
-        writers[run_dir] = start(WRITER, run_dir, str(seconds))
-    for run_dir, writer in writers.items():
-        lines = writer.communicate()[0].splitlines()
-        assert writer.returncode == -signal.SIGKILL
-        added = [line.split() for line in lines if len(line.split()) == 2]
-        killed = float(added[-1][1])
-        old = [int(epoch) for epoch, at in added if float(at) < killed - 1.0]
-        assert old
-        run_ = results.load(run_dir)
-        assert run_.notes == [f"run {run_dir.name} was interrupted: 0 trials unfinished."]
-        assert set(old) <= set(run_.epochs["epoch"].to_pylist())
-        with RunStore.open(run_dir) as store:
-            store.add_epoch(some_epoch(10**6))
-        assert results.load(run_dir).epochs.num_rows == run_.epochs.num_rows + 1
-        assert results.verify(run_dir) == []
+    rng = random.Random(9)
+    with tries() as once:
+        for group in range(repeats(1, 50)):
+            writers = {}
+            for number in range(4):
+                run_dir = tmp_path / f"run{group}-{number}"
+                RunStore.create(run_dir, {}, "").close()
+                writers[run_dir] = start(WRITER, run_dir, str(rng.uniform(1.2, 1.8)))
+            for run_dir, writer in writers.items():
+                lines = writer.communicate()[0].splitlines()
+                assert writer.returncode == -signal.SIGKILL
+                with once("9", "a writer killed: all files whole, no row older than 1 s lost"):
+                    check_killed(run_dir, lines)
+
+
+def check_killed(run_dir, lines):
+    """Its rows, as its writer has told them and when."""
+    added = [line.split() for line in lines if len(line.split()) == 2]
+    killed = float(added[-1][1])
+    old = [int(epoch) for epoch, at in added if float(at) < killed - 1.0]
+    assert old
+    run_ = results.load(run_dir)
+    assert run_.notes == [f"run {run_dir.name} was interrupted: 0 trials unfinished."]
+    assert set(old) <= set(run_.epochs["epoch"].to_pylist())
+    with RunStore.open(run_dir) as store:
+        store.add_epoch(some_epoch(10**6))
+    assert results.load(run_dir).epochs.num_rows == run_.epochs.num_rows + 1
+    assert results.verify(run_dir) == []
 
 
 def test_readers_see_whole_generations_while_a_writer_rewrites(store, monkeypatch):

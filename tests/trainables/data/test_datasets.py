@@ -392,6 +392,7 @@ def test_only_the_pool_is_decoded(tmp_path, data_root):
     assert len(list(data_root.glob("cache/*/train-*_images.npy"))) == 1
 
 
+@pytest.mark.fault("26", "a damaged cache: made anew")
 def test_damaged_cache_is_made_anew(tmp_path, data_root):
     pixels = parquet_directory(tmp_path / "data")
     load_images("parquet", str(tmp_path / "data")).to(CPU)
@@ -417,6 +418,7 @@ def test_writing_to_loaded_images_does_not_reach_the_cache(tmp_path):
     assert np.array_equal(data.train.to(CPU).images_NHWC.numpy(), pixels["train"])
 
 
+@pytest.mark.fault("26", "an image that is none, in a Parquet file: told by file and row")
 @pytest.mark.parametrize(
     ("row", "encoded", "message"),
     [
@@ -457,6 +459,7 @@ def test_folder_images_are_labelled_by_sorted_class_names(tmp_path):
     assert all("/ant/" in path for path in images.paths_N[:3])
 
 
+@pytest.mark.fault("26", "an image file that is none: told by its name")
 def test_damaged_image_file_is_told_by_its_name(tmp_path):
     images = folder_images(tmp_path)
     with open(str(images.paths_N[1]), "wb") as file:

@@ -190,6 +190,7 @@ def test_missing_test_part_is_refused(tmp_path):
     assert "test or validation" in refusal("parquet", tmp_path)
 
 
+@pytest.mark.fault("26", "a Parquet file empty, truncated, with a bad footer: told by its name")
 @pytest.mark.parametrize(
     "damage",
     [
@@ -257,6 +258,7 @@ def test_cifar_refuses_another_number_of_classes(tmp_path):
     assert "cifar10 has 10 classes, but" in refusal("cifar10", tmp_path)
 
 
+@pytest.mark.fault("26", "a batch of CIFAR missing or cut off: told by its name")
 def test_damaged_cifar_batches_are_told_by_their_name(tmp_path):
     (tmp_path / "cifar-10-batches-py").mkdir()
     assert "data_batch_1 is missing" in refusal("cifar10", tmp_path)

@@ -267,6 +267,9 @@ def test_a_death_at_import_says_how(make: Make, tmp_path: Path) -> None:
         UserTraining(trial).run_epoch()
 
 
+@pytest.mark.fault(
+    "19", "a user's function hangs: ended after the seconds given, its log says where"
+)
 def test_a_hang_is_ended_after_the_seconds_given_and_its_log_says_where(make: Make) -> None:
     training = make(f"report({LAST})\ntime.sleep(1000)\n", patience=Patience(3.0))
     training.run_epoch()
@@ -275,6 +278,7 @@ def test_a_hang_is_ended_after_the_seconds_given_and_its_log_says_where(make: Ma
     assert 'mine.py", line 5 in train' in log_of(training)
 
 
+@pytest.mark.fault("19", "a user's function hangs and takes no signal: ended")
 def test_a_hang_that_takes_no_signal_is_ended_too(make: Make) -> None:
     body = f"""
         report({LAST})

@@ -95,6 +95,7 @@ def test_the_environment_names_the_head_where_nothing_is_typed(
     assert find_address("http://other:8265") == "http://other:8265"
 
 
+@pytest.mark.fault("29", "submit: nobody at the address, one line at once")
 def test_nobody_there_is_told_at_once() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, not listening: refused
@@ -103,6 +104,7 @@ def test_nobody_there_is_told_at_once() -> None:
             Head(address)
 
 
+@pytest.mark.fault("29", "submit: a port that stays silent, one line")
 def test_a_port_that_stays_silent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head, "ANSWER_SECONDS", 0.2)
     with socket.socket() as silent:
@@ -131,6 +133,7 @@ def test_what_is_no_dashboard_is_told_and_sees_no_token(answer: Answer) -> None:
     assert [token for _, token in asked] == [None]
 
 
+@pytest.mark.fault("29", "submit: another token, one line with the cure")
 def test_another_token_than_the_clusters_is_one_line_with_the_cure() -> None:
     def refuse(path: str, token: str | None) -> Answer:
         return (403 if token else 401), "text/plain", "Unauthorized: Invalid authentication token"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -55,6 +57,7 @@ def test_a_cluster_that_is_joined_does_without_a_token_only_by_consent(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.fault("29", "Ray imported without the cluster's token: refused with the cure")
 def test_a_ray_that_was_imported_without_its_token_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -100,6 +103,19 @@ def test_a_proxy_does_not_hide_a_living_cluster(
         monkeypatch.setenv(spelled, "http://127.0.0.1:9")  # where nobody is
         monkeypatch.setenv("no_proxy", no_proxy or "")
     check_address(head)
+
+
+@pytest.mark.fault("29", "run: nobody at the address, or somebody silent: one line within 25 s")
+@pytest.mark.parametrize("listens", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_nobody_at_the_address_is_told_in_time(listens: bool) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        if listens:
+            taken.listen()
+        begun = time.monotonic()
+        with pytest.raises(ConfigError, match=r"^cluster\.address=127\.0\.0\.1:\d+: [^\n]*$"):
+            check_address(f"127.0.0.1:{taken.getsockname()[1]}")
+        assert time.monotonic() - begun < 25
 
 
 def test_a_cluster_started_elsewhere_than_in_tmp_is_found(
