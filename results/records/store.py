@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from results.records.events import EVENTS_NAME
-from results.records.lock import LOCK_NAME, TAKING_NAME, RunLock
+from results.records.lock import LOCK_NAME, TAKING_NAME, RunLock, check_free
 from results.records.redaction import redact_all, redacted_error
 from results.records.schema import KEYS, SCHEMA_VERSION, SCHEMAS, Row
 from results.records.sealing import digest, sealed_line
@@ -81,6 +81,7 @@ def reserve(run_dir: Path) -> RunLock:
     run_dir.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         run_dir.mkdir()
+    check_free(run_dir)  # whoever is just beginning it is told by name
     if not is_unused(run_dir):
         raise _exists(run_dir)
     try:
@@ -127,7 +128,8 @@ def is_unused(run_dir: Path) -> bool:
 
 def _visible(folder: Path) -> set[str]:
     """What is in it, but for files that a killed writer left behind."""
-    return {path.name for path in folder.iterdir()} - {path.name for path in folder.glob(".*.tmp")}
+    names = (path.name for path in folder.iterdir())  # once: a writer at work renames its own
+    return {name for name in names if not (name.startswith(".") and name.endswith(".tmp"))}
 
 
 class RunStore:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from results.records.lock import check_free
 from results.records.segments import MANIFEST_NAME
 from results.records.store import check_run_name, describe_failure, is_full, is_unused
 from results.storage.lease import LEASE_NAME, Lease
@@ -111,6 +112,8 @@ def _probe(folder: Path) -> None:
 def _check_name(name: str | None, folder: Path) -> None:
     if name is None or is_unused(folder / name):
         return
+    with refusing(f"name={name}: "):
+        check_free(folder / name)
     if (folder / name / MANIFEST_NAME).exists():
         raise ConfigError(
             f"name={name}: this run exists; use "

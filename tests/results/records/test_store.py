@@ -369,6 +369,23 @@ def test_the_folder_of_a_start_that_failed_is_used_again(tmp_path, make):
     assert not store_module.is_unused(tmp_path / "run")
 
 
+def test_a_writer_at_work_does_not_make_a_folder_somebody_elses(tmp_path):
+    (tmp_path / ".config.yaml.1.tmp").touch()
+    done = threading.Event()
+
+    def replace():
+        while not done.is_set():
+            (tmp_path / ".config.yaml.1.tmp").unlink()
+            (tmp_path / ".config.yaml.1.tmp").touch()
+
+    writer = threading.Thread(target=replace)
+    writer.start()
+    answers = {store_module.is_unused(tmp_path) for _ in range(2_000)}
+    done.set()
+    writer.join()
+    assert answers == {True}
+
+
 def of_somebody(run_dir: Path) -> None:
     run_dir.mkdir()
     (run_dir / "config.yaml").write_text("mine")
