@@ -184,7 +184,7 @@ def error_text(text: str) -> str:
 
     What is too long keeps its first line and its end.
     """
-    data = "\n".join(map(_shortened, plain_text(text).splitlines())).encode()
+    data = "\n".join(map(_shortened, plain_text(text).rstrip().splitlines())).encode()
     if len(data) <= MAX_ERROR_BYTES:
         return data.decode()
     head = data.partition(b"\n")[0] + b"\n[...]\n"
