@@ -169,7 +169,7 @@ def test_an_added_node_is_used_and_a_killed_one_costs_an_epoch_at_most(
     cluster: RealCluster, laptop: Laptop
 ) -> None:
     gate = laptop.shared / "gate"
-    laptop.write_training(0.3, gate=str(gate))
+    laptop.write_training(1.0, gate=str(gate))  # a state is saved after each: it pays
     laptop.submit(cluster, "moved", "trials=4", "epochs=6")
     wait_until(lambda: read_journal(laptop.journal), PATIENCE, "the first epoch")
     cluster.add("b")
