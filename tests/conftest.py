@@ -24,6 +24,7 @@ settings.load_profile("patient")
 
 # Started in the background of a script, Python inherits "ignore" and so would all commands here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and of nohup
 
 # No test asks the hub of Hugging Face for anything.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

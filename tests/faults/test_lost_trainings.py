@@ -9,6 +9,7 @@ import pytest
 import results
 from tests.commands.command import Command, reproducible
 from tests.fakes.tune_loop import Inline
+from tests.faults.counts import only_full
 from tests.faults.faulty import SMALL, events, statuses, write_model
 
 pytestmark = pytest.mark.slow  # Ray's processes
@@ -26,14 +27,14 @@ DIED = "the process of its worker died (killed, out of memory, or crashed)"
 @pytest.mark.parametrize(
     ("act", "how"),
     [
-        pytest.param("time.sleep(1000)", HANG, marks=SILENT),
+        pytest.param("time.sleep(1000)", HANG, marks=[SILENT, only_full]),
         pytest.param("while True: pass", HANG, marks=SILENT),
-        pytest.param("os.kill(os.getpid(), signal.SIGSTOP)", HANG, marks=SILENT),
-        pytest.param("os._exit(3)", DIED, marks=ENDED),
-        pytest.param("sys.exit(3)", DIED, marks=ENDED),
-        pytest.param("ctypes.string_at(0)", DIED, marks=ENDED),
+        pytest.param("os.kill(os.getpid(), signal.SIGSTOP)", HANG, marks=[SILENT, only_full]),
+        pytest.param("os._exit(3)", DIED, marks=[ENDED, only_full]),
+        pytest.param("sys.exit(3)", DIED, marks=[ENDED, only_full]),
+        pytest.param("ctypes.string_at(0)", DIED, marks=[ENDED, only_full]),
         pytest.param("os.kill(os.getpid(), signal.SIGKILL)", DIED, marks=KILLED),
-        pytest.param("raise OSError('no disk')", "OSError: no disk", marks=ENDED),
+        pytest.param("raise OSError('no disk')", "OSError: no disk", marks=[ENDED, only_full]),
     ],
 )
 def test_a_network_lost_once_goes_on_from_its_state_with_the_rows_of_an_undisturbed_run(
@@ -77,8 +78,8 @@ def test_a_network_that_hangs_again_and_again_counts_as_failed_and_the_search_go
         pytest.param(
             *("os.kill(os.getpid(), signal.SIGKILL)", 3, "failed", DIED), marks=fault("4", FAILED)
         ),
-        pytest.param("os._exit(1)", 0, "failed", DIED, marks=fault("5", FAILED)),
-        pytest.param("sys.exit(1)", 0, "failed", DIED, marks=fault("5", FAILED)),
+        pytest.param("os._exit(1)", 0, "failed", DIED, marks=[fault("5", FAILED), only_full]),
+        pytest.param("sys.exit(1)", 0, "failed", DIED, marks=[fault("5", FAILED), only_full]),
         pytest.param(
             "raise OSError('no disk')", 1, "failed", "OSError: no disk", marks=fault("5", FAILED)
         ),

@@ -11,7 +11,7 @@ import results
 from results.records import store as store_module
 from results.records.segments import read_manifest
 from tests.fakes.results import make_recipe, write_run
-from tests.faults.counts import tries
+from tests.faults.counts import repeats, tries
 
 NUM_FLIPS = 1000
 NOT_RECORDS = (".lock",)
@@ -28,7 +28,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.fault("10")
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(10))
+@pytest.mark.parametrize("part", range(repeats(3, 10)))
 def test_a_flipped_bit_is_told_and_never_a_traceback(run_dir: Path, part: int) -> None:
     rng = np.random.default_rng(part)
     before = results.load(run_dir)

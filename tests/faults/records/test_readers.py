@@ -11,7 +11,7 @@ import results
 from results.records import store as store_module
 from results.records.store import RunStore
 from tests.fakes.results import make_recipe, make_trial, write_trial
-from tests.faults.counts import tries
+from tests.faults.counts import repeats, tries
 
 NUM_READS = 1000
 RECIPE = make_recipe(epochs=2)
@@ -29,7 +29,7 @@ def write_until(store: RunStore, done: threading.Event) -> None:
 
 @pytest.mark.fault("25")
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(10))
+@pytest.mark.parametrize("part", range(repeats(2, 10)))
 def test_every_read_sees_a_whole_generation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
