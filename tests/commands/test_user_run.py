@@ -52,7 +52,8 @@ def test_a_killed_and_resumed_run_has_the_rows_of_an_uninterrupted_one(
     assert resumed.returncode == 0, resumed.stderr
     cut, uncut = (results.load(command.folder / name) for name in ("cut", "whole"))
     assert reproducible(cut) == reproducible(uncut)
-    assert f"resume={command.folder / 'cut'} {TRAINABLE} trials=+10" in resumed.stdout
+    again = f"resume={command.folder / 'cut'} {TRAINABLE} cluster.address={command.address}"
+    assert f"{again} trials=+10" in resumed.stdout
 
 
 @pytest.mark.parametrize("fidelity", ["squeezed", "prefix"])

@@ -103,18 +103,18 @@ def kernel(folder: Path, cluster: ClusterProcess) -> Iterator[Kernel]:
 
 
 def test_an_interrupted_cell_keeps_everything_and_says_how_to_go_on(
-    kernel: Kernel, folder: Path
+    kernel: Kernel, folder: Path, cluster: ClusterProcess
 ) -> None:
     cell = kernel.run(SEARCH, lambda line: line.startswith("1/"))
-    go_on = "tuner.search(resume='runs/cut', trainable=train)"
+    joins = f"settings={{'cluster.address': '{cluster.address}'}}"
+    go_on = f"tuner.search(resume='runs/cut', trainable=train, {joins})"
     assert f"interrupted; everything finished is kept. Go on with: {go_on}\n" in cell.text
     assert cell.error[0] == "KeyboardInterrupt"
     assert cell.error[1].endswith(f"go on with {go_on}")
     kept = results.load(folder / "runs" / "cut")
     assert kept.trials["status"].to_pylist().count("completed") >= 1
     assert "interrupted" in kept.states()[0]
-    goes_on = go_on.replace(")", ", settings={'cluster.address': settings['cluster.address']})")
-    again = kernel.run(f"run = {goes_on}\nprint(kept, len(run.trials))")
+    again = kernel.run(f"run = {go_on}\nprint(kept, len(run.trials))")
     assert again.error == ("", "")
     assert again.text.endswith("mine 3\n")
     done = results.load(folder / "runs" / "cut")

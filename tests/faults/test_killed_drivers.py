@@ -28,7 +28,7 @@ def train(schedule, seed, report):
     for epoch in range(report.epoch + 1, schedule.num_epochs + 1):
         for step in schedule.epoch_steps(epoch):
             x -= float(schedule.lr_S[step.stage]) * (x - seed % 97 / 1000)
-        time.sleep(float(os.environ["EPOCH_SECONDS"]))
+        time.sleep(float(os.environ.get("EPOCH_SECONDS", "0.03")))
         with open({log!r}, "a") as log:
             print(schedule.lr_S.sum(), seed, epoch, file=log)
         report(val_accuracy=1 / (1 + abs(x)), test_accuracy=1 / (1 + abs(x)), state={{"x": x}})
