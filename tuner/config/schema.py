@@ -576,8 +576,8 @@ def _nearest(key: Key, value: Any) -> str:
     return next(filter(None, hints), "")
 
 
-def show(value: Any) -> str:
-    """A value in a message: one line, not endless, without a password."""
+def show(value: Any, *, most: int = MAX_LENGTH) -> str:
+    """A value in a message: one line, of so many characters at most, without a password."""
     from results.records.redaction import redact  # late: pyarrow
 
     if isinstance(value, list | tuple):
@@ -587,7 +587,7 @@ def show(value: Any) -> str:
     text = "null" if value is None else redact(" ".join(str(value).split()))
     text = text.lower() if isinstance(value, bool) else text
     text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}..."
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def make_config(values: Mapping[str, Any]) -> Config:

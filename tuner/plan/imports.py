@@ -19,6 +19,8 @@ RECIPE_KEYS = {"dataset": "dataset.name", "model": "model.name", "optimizer": "o
 NO_NAMES = ("workload", "dataset_path", "data_fingerprint", "code_digest")  # nobody looks them up
 REPEAT_SPACE = "its space=<file>"
 
+MAX_WORD = 4096  # characters, as many as a path may have
+
 
 def check_stored_names(
     stored: Config, manifest: Mapping[str, Any], given: Mapping[str, Any], of_files: set[str]
@@ -39,9 +41,8 @@ def check_stored_names(
         if key not in (*NAMES_OF_CODE, REPEAT_SPACE):
             raise ConfigError(f"resume: {key}={show(name)} names code, which no run does there")
         if not is_given:
-            raise ConfigError(
-                f"resume: this run imports {show(name)}; repeat {show(word)} to allow it"
-            )
+            whole = show(word, most=MAX_WORD)  # it is to be typed
+            raise ConfigError(f"resume: this run imports {show(name)}; repeat {whole} to allow it")
 
 
 def _stored_names(stored: Config, manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
