@@ -74,9 +74,10 @@ def test_a_signal_while_ray_starts_is_told(
     wait_for(process, "starting Ray")
     time.sleep(seconds)
     process.send_signal(number)
-    _, err = process.communicate(timeout=120)  # Ray itself may take long to stop
+    _, err = process.communicate(timeout=30)
     assert process.returncode == 128 + number
-    assert err.strip() == "interrupted before anything started"
+    # Amidst an import Python says of the exception that it was ignored.
+    assert err.strip().splitlines()[-1] == "interrupted before anything started"
     assert list(alone.folder.iterdir()) == []
 
 

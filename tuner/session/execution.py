@@ -82,7 +82,7 @@ def execute(
         address = cluster_address(plan.config)
         interrupts = Interrupts(may_exit=program != API)
         try:
-            with interrupts.before_anything():
+            with interrupts.before_anything(lambda: _abandon(lock, mirror)):
                 _start_ray(plan, address, lock.notes)
                 _tell_parcel(plan)
                 slots = cluster.lay_out(plan.config, lambda: address is not None)
@@ -149,6 +149,13 @@ def _claimed(plan: Plan, resume: Path | None) -> Iterator[tuple[RunLock, Mirror 
                 mirror.abandon()
     finally:
         abandon(lock)
+
+
+def _abandon(lock: RunLock, mirror: Mirror | None) -> None:
+    """What `_claimed` does at its end, from another thread."""
+    if mirror is not None:
+        mirror.abandon()
+    abandon(lock)
 
 
 def _open_books(

@@ -68,6 +68,7 @@ class Interrupts:
         self.received: int | None = None
         self.notice: Callable[[str], None] = say_at_once
         self.before: dict[int, Any] = {}
+        self.abandon: Callable[[], None] = lambda: None
         self.may_keep = True  # False: nothing has begun, and a signal raises Interrupted
         self.leave: Callable[[], None] | None = None
         self.watchdog: threading.Timer | None = None
@@ -86,16 +87,24 @@ class Interrupts:
                 signal.signal(number, self._handle)
 
     @contextlib.contextmanager
-    def before_anything(self) -> Iterator[None]:
+    def before_anything(self, abandon: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Within, nothing has begun that could be kept: a signal ends the block at once.
+
+        Where it came amidst an import the exception may be lost, or leave a lock that all wait
+        for: then the process ends a little later, if it is ours to end.
+
+        Args:
+            abandon: gives free what has been claimed.
 
         Raises:
             Interrupted: a signal came.
         """
         self.install()
-        self.may_keep = False
+        self.may_keep, self.abandon = False, abandon
         try:
             yield
+            if self.received is not None:
+                raise Interrupted(self.received)
         except BaseException as error:
             self.restore()
             if isinstance(error, SystemExit):  # Ray's own way to end at SIGTERM, while it starts
@@ -130,6 +139,12 @@ class Interrupts:
         self.watchdog.daemon = True
         self.watchdog.start()
 
+    def _give_up(self) -> None:
+        with contextlib.suppress(Exception):
+            self.abandon()
+        say_at_once("interrupted before anything started")
+        os._exit(self.exit_code)
+
     @property
     def exit_code(self) -> int:
         """128 + the signal's number."""
@@ -145,6 +160,8 @@ class Interrupts:
             raise KeyboardInterrupt
         self.received = number
         if not self.may_keep:
+            if self.may_exit:
+                self._watch(self._give_up)
             raise Interrupted(number)
         if self.leave is not None:
             self._watch(self.leave)
