@@ -45,7 +45,8 @@ class Order:
         function: `package.module:function`, or where one lies that cannot be imported (or
             itself, for a player in this process).
         state: as the function gave it, serialized. log: where its output goes; None = nowhere
-            else. path: where modules are found.
+            else. path: where modules are found. environment: variables of this process, which
+            may have changed since the server was started.
     """
 
     function: str | Handed | Callable[..., object]
@@ -60,6 +61,7 @@ class Order:
     params: Mapping[str, float] = field(default_factory=dict)
     log: str | None = None
     path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
+    environment: Mapping[str, str] = field(default_factory=lambda: {**os.environ}, repr=False)
 
 
 class Player(Protocol):

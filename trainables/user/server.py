@@ -114,6 +114,9 @@ def _live(connection: Connection) -> None:
         if order.log is not None:
             _write_to(Path(order.log), order)
         sys.path[:] = order.path
+        for name in os.environ.keys() - order.environment.keys():
+            del os.environ[name]
+        os.environ.update(order.environment)
         run(order, Line(connection))
 
 

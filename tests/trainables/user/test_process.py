@@ -97,6 +97,21 @@ def test_a_global_of_the_users_module_leaks_only_where_trainings_share_a_process
     assert values(make(COUNTS)) == [0.1] * 4  # and none is left for one that asks for its own
 
 
+def test_the_function_sees_the_environment_as_it_is_now(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tells = """
+        for _ in range(4):
+            report(val_accuracy=float(os.environ.get("SHARE", 0)), test_accuracy=0.5)
+    """
+    for isolate in (True, False):
+        assert values(make(tells, isolate=isolate)) == [0.0] * 4
+        monkeypatch.setenv("SHARE", "0.25")
+        assert values(make(tells, isolate=isolate)) == [0.25] * 4
+        monkeypatch.delenv("SHARE")
+        assert values(make(tells, isolate=isolate)) == [0.0] * 4
+
+
 def test_what_torch_imports_for_an_optimizer_is_there_already(make: Make) -> None:
     body = f"""
         before = set(sys.modules)
