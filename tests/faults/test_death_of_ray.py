@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 import results
-from tests.commands.command import SMALL, Command, reproducible, wait_for
+from tests.commands.command import Command, reproducible, wait_for
 from tests.fakes.tune_loop import Inline
+from tests.faults.faulty import SMALL, write_model
 
 pytestmark = pytest.mark.slow
 
-WORDS = ("space=poly", *SMALL, "trials=6", "epochs=6")
+# No training goes on while this file is there, so none ends before the death is noticed.
+HOLD = "hold"
+WAIT = f"while FLAG.with_name('{HOLD}').exists():\n    time.sleep(0.1)"
 END_SECONDS = 15.0
 FEW_LINES = 12  # what a run of six short trainings says besides; Ray's essays have dozens
 
@@ -45,10 +48,12 @@ def child_called(parent: int, name: str) -> int:
     ],
 )
 def test_the_run_ends_soon_with_its_books_closed_and_goes_on_elsewhere(
-    alone: Command, inline: Inline, name: str, called: str
+    alone: Command, inline: Inline, tmp_path: Path, name: str, called: str
 ) -> None:
-    process = alone.start(*WORDS, "name=cut", address=False)
+    model = write_model(tmp_path, WAIT)
+    process = alone.start(model, *SMALL, "name=cut", address=False)
     wait_for(process, "[2/")
+    (tmp_path / HOLD).touch()
     os.kill(child_called(process.pid, name), signal.SIGKILL)
     begun = time.monotonic()
     out, err = communicate(process)
@@ -60,9 +65,10 @@ def test_the_run_ends_soon_with_its_books_closed_and_goes_on_elsewhere(
     (manifest,) = results.load(alone.folder / "cut").manifests.values()
     assert manifest["status"] == "failed"
     assert manifest["problem"].startswith(called)
-    resumed = inline.run(f"resume={alone.folder / 'cut'}")
+    (tmp_path / HOLD).unlink()
+    resumed = inline.run(f"resume={alone.folder / 'cut'}", model)
     assert resumed.returncode == 0, resumed.stderr
-    whole = inline.run(*WORDS, "name=whole")
+    whole = inline.run(model, *SMALL, "name=whole")
     assert whole.returncode == 0, whole.stderr
     cut, uncut = (results.load(alone.folder / run) for run in ("cut", "whole"))
     assert reproducible(cut) == reproducible(uncut)
