@@ -32,6 +32,7 @@ SAMPLE_BYTES = 100_000  # of a file, to see how it is written
 CHART = " - "  # in a column of a W&B chart: "run name - val_loss"
 CHART_EXTRAS = ("__MIN", "__MAX", "__STDERR")  # beside the value itself
 CHART_STEPS = ("Step", "step", "_step", "trainer/global_step")
+CHART_TIMES = ("Relative Time (Process)", "Relative Time (Wall)", "Wall Time")
 NO_VALUE = "leave that training out, or say in the log what it counts as"
 NO_STEP = "steps are plain numbers, without marks of thousands (another column: step=COLUMN)"
 Record = tuple[str, str, float, float]  # arm, seed, step, value
@@ -83,7 +84,7 @@ def read_logs(path: Path, columns: Columns) -> Logs:
     twice = [name for name in table.column_names if table.column_names.count(name) > 1]
     if twice:
         raise ValueError(f"{path.name} has several columns called {twice[0]!r}.")
-    if columns.arm not in table.column_names and (runs := _chart_columns(table, columns)):
+    if columns.arm not in table.column_names and (runs := _chart_columns(table, columns, path)):
         return _read_chart(table, columns, runs, path)
     places = [("arm", names.arm), ("seed", names.seed), ("step", names.step)]
     for key, name in places:
@@ -215,14 +216,21 @@ def _gather(records: Iterable[Record], path: Path) -> Values:
     }
 
 
-def _chart_columns(table: pa.Table, columns: Columns) -> dict[str, tuple[str, str]]:
+def _chart_columns(table: pa.Table, columns: Columns, path: Path) -> dict[str, tuple[str, str]]:
     """Columns of a W&B chart -> the run and what is charted; empty for any other table."""
-    steps = {columns.step, *CHART_STEPS}
-    return {
+    runs = {
         name: (name.rpartition(CHART)[0], name.rpartition(CHART)[2])
         for name in table.column_names
-        if CHART in name and not name.endswith(CHART_EXTRAS) and steps & {*table.column_names}
+        if CHART in name and not name.endswith(CHART_EXTRAS)
     }
+    if {columns.step, *CHART_STEPS} & {*table.column_names}:
+        return runs
+    if runs and (times := [name for name in CHART_TIMES if name in table.column_names]):
+        raise ValueError(
+            f"{path.name} has its values by {times[0]!r}, which no two trainings share: export "
+            f"the chart with Step as its x axis, or say step={times[0]!r}."
+        )
+    return {}
 
 
 def _read_chart(

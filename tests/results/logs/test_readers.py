@@ -66,6 +66,15 @@ def test_the_csv_of_a_wandb_chart_has_a_column_a_run(tmp_path: Path) -> None:
     assert "'cosine_s0' is arm cosine, seed 0" in logs.note
 
 
+def test_a_wandb_chart_over_time_is_told_how_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "wandb.csv"
+    path.write_text('"Relative Time (Wall)","a_s0 - loss"\n0.5,4.0\n9.5,3.0\n')
+    with pytest.raises(ValueError, match=r"by 'Relative Time \(Wall\)'.* Step as its x axis"):
+        read_logs(path, Columns())
+    by_time = read_logs(path, Columns(step="Relative Time (Wall)"))
+    assert by_time.values == {"a": {"0": {0.5: 4.0, 9.5: 3.0}}}
+
+
 def test_a_tensorboard_folder_is_read_by_the_names_of_its_runs(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     write_events(tmp_path)
