@@ -6,7 +6,7 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 # Errors that every process would raise again.
 MISTAKES = (ValueError, TypeError, AttributeError, ImportError)
@@ -75,14 +75,15 @@ class Patience:
 
     Args:
         seconds: the limit; None = USUAL_TIMES the usual time of a report, at least MIN_SECONDS:
-            the median of this training's, or else the longest of those before it in this
-            process. FIRST_SECONDS before any report.
+            the median of this training's, or else the longest of those before it.
+            FIRST_SECONDS before any report.
+        before: how long reports took, in seconds, of all trainings of the run that are known
+            here; the newest are added.
     """
 
-    before: ClassVar[deque[float]] = deque(maxlen=NUM_REMEMBERED)
-
-    def __init__(self, seconds: float | None = None) -> None:
+    def __init__(self, seconds: float | None = None, before: deque[float] | None = None) -> None:
         self.seconds = seconds
+        self.before = deque(maxlen=NUM_REMEMBERED) if before is None else before
 
     def note(self, seconds: float) -> None:
         """A report took this long."""

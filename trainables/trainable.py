@@ -14,10 +14,11 @@ import pickle
 import socket
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import ray
@@ -28,6 +29,7 @@ from search_spaces.registry import allow_import, lookup
 from search_spaces.trial import TrialConfig
 from trainables import REPORT_SECONDS, REPORTS_AHEAD, TRAINERS
 from trainables.failures import (
+    NUM_REMEMBERED,
     FunctionError,
     OutOfMemoryError,
     Patience,
@@ -69,6 +71,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
     """
 
     report_seconds, reports_ahead = REPORT_SECONDS, REPORTS_AHEAD
+    times: ClassVar[deque[float]] = deque(maxlen=NUM_REMEMBERED)  # a worker serves one run
 
     def setup(self, config: dict[str, Any]) -> None:
         """Make ready for the trial that the config describes; the first step takes it up."""
@@ -98,7 +101,7 @@ class ScheduledTrainable(tune.Trainable):  # type: ignore[misc]
             options |= {
                 "isolate": config.get("isolate", True),
                 "log": str(self._log) if logs else None,
-                "patience": Patience(config.get("max_report_seconds")),
+                "patience": Patience(config.get("max_report_seconds"), self.times),
                 "trainable": _fetch(function) if function else None,
                 "ahead": self.reports_ahead,
             }

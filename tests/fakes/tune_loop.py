@@ -127,7 +127,7 @@ def do_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Searches of this process start no other."""
     slots = cluster.Slots(cpus_per_trial=1.0, gpus_per_trial=0.0, max_concurrent=1)
     monkeypatch.setattr(cluster, "check_ray", lambda: None)
-    monkeypatch.setattr(cluster, "start", lambda address, auth: None)
+    monkeypatch.setattr(cluster, "start", lambda address, auth, abandon: None)
     monkeypatch.setattr(cluster, "lay_out", lambda config, may_wait: slots)
     monkeypatch.setattr(nodes, "other_nodes", dict)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})

@@ -9,13 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 import results
 from tests.commands.command import SMALL, Command, reproducible, wait_for
 from tests.conftest import ROOT
-from tests.fakes.tune_loop import Inline
+from tests.fakes.tune_loop import Inline, do_without_ray
+from tuner import run as run_command
+from tuner.session import execution, nodes
 from tuner.session.cluster import ENVIRONMENT
 from tuner.session.interrupts import STOPS, Interrupted, Interrupts
 
@@ -106,6 +109,19 @@ def test_a_closed_terminal_costs_nothing(alone: Command, inline: Inline) -> None
     assert whole.returncode == 0, whole.stderr
     cut, uncut = results.load(run_dir), results.load(alone.folder / "whole")
     assert reproducible(cut) == reproducible(uncut)
+
+
+@pytest.mark.fault("8", "while the nodes are looked at: one line, no run folder")
+def test_a_signal_while_the_nodes_are_looked_at_ends_it_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    do_without_ray(monkeypatch)
+    monkeypatch.setattr(execution, "cluster_address", lambda config: "head:6379")
+    monkeypatch.setattr(nodes, "check_nodes", lambda *_: signal.raise_signal(signal.SIGTERM))
+    code = run_command.main([*WORDS, f"runs_dir={tmp_path}"])
+    assert code == 128 + signal.SIGTERM
+    assert capsys.readouterr().err.strip() == "interrupted before anything started"
+    assert list(tmp_path.iterdir()) == []
 
 
 def run_python(code: str, number: int) -> subprocess.CompletedProcess[str]:

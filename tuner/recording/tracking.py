@@ -175,10 +175,7 @@ class Tracking:
         with self._guard():
             trial = trial_of(event["trial"])
             self.paused.pop(trial.trial_key, None)
-            if trial.trial_key not in self.epochs:
-                self.epochs[trial.trial_key] = 0
-                name = f"{trial.space}-{trial.trial_key[:8]}"
-                self._tell(trial, "start", name=name, config=readable_config(trial))
+            self._begin(trial)
 
     def on_trial_result(self, **event: Any) -> None:
         """One epoch, or all epochs after a restart; the last result has the outcome."""
@@ -200,7 +197,9 @@ class Tracking:
     def on_trial_error(self, **event: Any) -> None:
         """A training whose worker died or raised more often than max_failures."""
         with self._guard():
-            self._tell(trial_of(event["trial"]), "end", status="failed")
+            trial = trial_of(event["trial"])
+            self._begin(trial)  # of some no worker ever started
+            self._tell(trial, "end", status="failed")
 
     def on_experiment_end(self, **event: Any) -> None:
         """No more will come: wait for the trackers, but not long."""
@@ -216,6 +215,12 @@ class Tracking:
             tracker.send(None)
         for tracker in self.trackers:
             tracker.join(deadline - time.monotonic())
+
+    def _begin(self, trial: TrialConfig) -> None:
+        if trial.trial_key not in self.epochs:
+            self.epochs[trial.trial_key] = 0
+            name = f"{trial.space}-{trial.trial_key[:8]}"
+            self._tell(trial, "start", name=name, config=readable_config(trial))
 
     def _tell(self, trial: TrialConfig, do: str, **details: Any) -> None:
         line = json.dumps({"do": do, "trial": trial.trial_key, **details}) + "\n"

@@ -115,10 +115,14 @@ def set_environment(auth: str = TOKEN, *, is_own: bool = False) -> None:
     warnings.filterwarnings("ignore", message="IProgress not found")
 
 
-def start(address: str | None, auth: str = TOKEN) -> None:
+def start(
+    address: str | None, auth: str = TOKEN, abandon: Callable[[], None] = lambda: None
+) -> None:
     """Start Ray on this machine, or join the cluster whose head is at `address`.
 
-    auth: see `set_environment`.
+    Args:
+        auth: see `set_environment`. abandon: called before this process ends, for a head that
+            answers and lets nobody in holds it in Ray's own code.
 
     Must run in the main thread: Ray's processes die with the thread that started them.
 
@@ -137,7 +141,7 @@ def start(address: str | None, auth: str = TOKEN) -> None:
         keep_token()
         _start_here(options | {"num_cpus": num_cpus(), "_temp_dir": str(folder)})
         return
-    watchdog = threading.Timer(JOIN_SECONDS, _give_up, [address])
+    watchdog = threading.Timer(JOIN_SECONDS, _give_up, [address, abandon])
     watchdog.daemon = True
     watchdog.start()
     try:
@@ -210,7 +214,9 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _give_up(address: str) -> None:
+def _give_up(address: str, abandon: Callable[[], None]) -> None:
+    with contextlib.suppress(Exception):
+        abandon()
     print(
         f"\nerror: cluster.address={address}: no way in ({JOIN_HINT})", file=sys.stderr, flush=True
     )
@@ -227,11 +233,10 @@ def lay_out(config: Config, may_wait: Callable[[], bool] = lambda: False) -> Slo
     Raises:
         ConfigError: not even one fits.
     """
-    per_cpu, per_gpu = config.resources.cpus_per_trial, config.resources.gpus_per_trial
-    if per_gpu is None:
-        per_gpu = 1.0 if any(gpus for _, gpus in _nodes()) else 0.0
+    per_cpu, per_gpu = config.resources.cpus_per_trial, _gpus_per_trial(config)
     if not num_fitting(per_cpu, per_gpu) and may_wait():
         _wait_for_node(per_cpu, per_gpu, may_wait)
+        per_gpu = _gpus_per_trial(config)  # the node that came may have some
     if not num_fitting(per_cpu, per_gpu):
         raise ConfigError(_no_room(per_cpu, per_gpu))
     fits = num_fitting(per_cpu, per_gpu)
@@ -240,6 +245,13 @@ def lay_out(config: Config, may_wait: Callable[[], bool] = lambda: False) -> Slo
         gpus_per_trial=per_gpu,
         max_concurrent=min(fits, config.max_concurrent or fits),
     )
+
+
+def _gpus_per_trial(config: Config) -> float:
+    """As said; else one where any node has one."""
+    if config.resources.gpus_per_trial is not None:
+        return config.resources.gpus_per_trial
+    return 1.0 if any(gpus for _, gpus in _nodes()) else 0.0
 
 
 def num_fitting(per_cpu: float, per_gpu: float) -> int:

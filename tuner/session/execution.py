@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import secrets
@@ -82,18 +83,19 @@ def execute(
         address = cluster_address(plan.config)
         interrupts = Interrupts(may_exit=program != API)
         try:
-            with interrupts.before_anything(lambda: _abandon(lock, mirror)):
-                _start_ray(plan, address, lock.notes)
+            abandon = functools.partial(_abandon, lock, mirror)
+            with interrupts.before_anything(abandon):
+                _start_ray(plan, address, lock.notes, abandon)
                 _tell_parcel(plan)
                 slots = cluster.lay_out(plan.config, lambda: address is not None)
-            from tuner.session.nodes import check_nodes
-            from tuner.session.session import Session
+                from tuner.session.nodes import check_nodes
+                from tuner.session.session import Session
 
-            plan = cluster.settle(plan, slots.device)
-            if resume is not None:
-                _check_device(slots, resume)
-            if address is not None:
-                check_nodes(plan, mirror.home.parent if mirror else lock.run_dir.parent)
+                plan = cluster.settle(plan, slots.device)
+                if resume is not None:
+                    _check_device(slots, resume)
+                if address is not None:
+                    check_nodes(plan, mirror.home.parent if mirror else lock.run_dir.parent)
             # A job's working directory is Ray's copy of what was sent. Every node unpacks it when
             # it is first used there, on one machine into one place: what was there is removed.
             if here:
@@ -178,15 +180,21 @@ def _open_books(
         raise StorageError(describe_failure(error, lock.run_dir)) from None
 
 
-def _start_ray(plan: Plan, address: str | None, notes: Iterable[str]) -> None:
-    """Start or join it, and import meanwhile what the run needs; `notes` are told before."""
+def _start_ray(
+    plan: Plan, address: str | None, notes: Iterable[str], abandon: Callable[[], None]
+) -> None:
+    """Start or join it, and import meanwhile what the run needs.
+
+    Args:
+        notes: told before. abandon: gives free what has been claimed.
+    """
     for line in [*notes, "starting Ray ..."] if plan.config.display != "none" else ():
         print(line, flush=True)
     auth = plan.config.cluster.auth
     cluster.set_environment(auth, is_own=address is None)
     helper = threading.Thread(target=lambda: [*map(importlib.import_module, HEAVY)], daemon=True)
     helper.start()
-    cluster.start(address, auth)
+    cluster.start(address, auth, abandon)
     helper.join()
 
 

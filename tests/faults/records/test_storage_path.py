@@ -21,7 +21,7 @@ from tuner.session import cluster
 
 @pytest.fixture(autouse=True)
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "start", lambda address, auth: pytest.fail("Ray was started"))
+    monkeypatch.setattr(cluster, "start", lambda *_: pytest.fail("Ray was started"))
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str, code: int = 2) -> str:
@@ -131,7 +131,7 @@ def test_a_relative_runs_dir_lies_where_the_command_was_typed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     inline.folder = Path("somewhere/new")
-    monkeypatch.setattr(cluster, "start", lambda address, auth: None)
+    monkeypatch.setattr(cluster, "start", lambda *_: None)
     done = inline.run(*TINY, "name=here")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "somewhere" / "new" / "here" / "manifest.json").is_file()
@@ -155,7 +155,7 @@ def test_a_name_that_a_folder_of_ones_own_has_is_refused(
 def test_nothing_is_left_where_ray_does_not_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(address: str | None, auth: str) -> None:
+    def fail(*_: object) -> None:
         raise run_command.ConfigError("Ray did not start on this machine: no")
 
     monkeypatch.setattr(cluster, "start", fail)

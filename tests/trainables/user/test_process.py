@@ -309,18 +309,17 @@ def test_a_hang_that_takes_no_signal_is_ended_too(make: Make) -> None:
     assert not is_there(int(pid))
 
 
-def test_usual_times_are_this_trainings_or_the_longest_before_and_at_least_ten_minutes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(Patience, "before", [])
+def test_usual_times_are_this_trainings_or_the_longest_before_and_at_least_ten_minutes() -> None:
     assert Patience().limit() == FIRST_SECONDS  # nothing is known, and yet it ends
     assert Patience(math.inf).limit([1.0]) is None
     assert Patience(2.5).limit([100.0]) == 2.5
     assert Patience().limit([1.0, 100.0, 50.0]) == USUAL_TIMES * 50
     assert Patience().limit([1.0]) == MIN_SECONDS == 600
+    patience = Patience()
     for seconds in (60.0, 90.0, 1.0):  # another config may be slow
-        Patience().note(seconds)
-    assert Patience().limit() == USUAL_TIMES * 90
+        patience.note(seconds)
+    assert patience.limit() == Patience(before=patience.before).limit() == USUAL_TIMES * 90
+    assert Patience().limit() == FIRST_SECONDS  # of another run
 
 
 @pytest.mark.parametrize("isolate", [True, False])

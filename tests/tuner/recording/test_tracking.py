@@ -211,15 +211,17 @@ def test_every_epoch_is_told_once_also_after_a_restart(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("fakes")
 def test_trials_end_as_they_ended(tmp_path: Path) -> None:
     run = Run(tmp_path, "notebook")
-    trials = [poly(number) for number in range(4)]
-    for trial in trials:
+    trials = [poly(number) for number in range(5)]
+    for trial in trials[:-1]:
         run.start(trial)
     run.fail(trials[0])
+    run.fail(trials[4])  # whose worker never started
     run.report(trials[1], result(1, failure={"status": "oom"}, status="oom"))
     run.report(trials[3], result(1, status="paused"))
     run.finish()
     ends = {note[1]: note[2] for note in run.notes() if note[0] == "end"}
-    statuses = ("failed", "oom", "interrupted", "paused")
+    assert {note[1] for note in run.notes() if note[0] == "start"} == {*ends}
+    statuses = ("failed", "oom", "interrupted", "paused", "failed")
     assert ends == {t.trial_key: s for t, s in zip(trials, statuses, strict=True)}
 
 

@@ -107,15 +107,15 @@ def test_what_no_node_can_hold_is_refused_with_the_largest(nodes: list[dict[str,
 
 
 class Wanted:
-    """Stands for a placement group; nodes come with the third look."""
+    """Stands for a placement group; a node comes with the third look."""
 
-    def __init__(self, nodes: list[dict[str, Any]]) -> None:
-        self.nodes, self.looks = nodes, 0
+    def __init__(self, nodes: list[dict[str, Any]], comes: dict[str, Any] | None = None) -> None:
+        self.nodes, self.comes, self.looks = nodes, comes or node(2), 0
 
     def wait(self, seconds: float) -> bool:
         self.looks += 1
         if self.looks == 3:
-            self.nodes.append(node(2))
+            self.nodes.append(self.comes)
         return self.looks == 3
 
 
@@ -134,6 +134,17 @@ def test_a_head_without_cpus_asks_for_a_node_and_waits(
     assert lay_out(make_config(), lambda: True).max_concurrent == 2
     assert asked == [[{"CPU": 1.0}], wanted]  # taken back once it is there
     assert capsys.readouterr().out.startswith("waiting for a node, for 15 min at most: ")
+
+
+def test_the_gpus_of_a_node_that_was_waited_for_are_used(
+    nodes: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes[:] = [node(0)]
+    wanted = Wanted(nodes, comes=node(16, 4))
+    monkeypatch.setattr("ray.util.placement_group", lambda bundles: wanted)
+    monkeypatch.setattr("ray.util.remove_placement_group", lambda group: None)
+    slots = lay_out(make_config(), lambda: True)
+    assert (slots.gpus_per_trial, slots.max_concurrent, slots.device) == (1.0, 4, "cuda")
 
 
 def test_waiting_for_a_node_ends_with_the_signal_that_stops_it(

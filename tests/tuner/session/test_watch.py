@@ -13,7 +13,7 @@ from results.records.store import RunStore
 from search_spaces.trial import TrialConfig
 from tests.fakes.trials import small_trial
 from tests.fakes.tune_loop import tune_trial
-from trainables.failures import FIRST_SECONDS, MIN_SECONDS, USUAL_TIMES, Patience
+from trainables.failures import FIRST_SECONDS, MIN_SECONDS, USUAL_TIMES
 from tuner.display.live import Display
 from tuner.recording.recorder import Recorder
 from tuner.session.cluster import Slots
@@ -57,7 +57,6 @@ class Loop:
             free=lambda: {"CPU": 1.0},
             clock=lambda: self.time,
         )
-        self.watch.patience.before = []  # of this test alone
         self.trial: TrialConfig = small_trial(space="poly")
         self.tune_trial: Any = tune_trial(7, {"trial": json.dumps(self.trial.to_dict())})
         self.tune_trial.temporary_state = SimpleNamespace(ray_actor="the worker")
@@ -72,16 +71,10 @@ class Loop:
             self.watch.on_step_end(iteration=0, trials=[])
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(Patience, "before", [])
-    return tmp_path
-
-
 def test_a_worker_is_ended_when_its_training_was_silent_for_max_report_seconds(
-    folder: Path,
+    tmp_path: Path,
 ) -> None:
-    loop = Loop(folder, 30.0)
+    loop = Loop(tmp_path, 30.0)
     loop.call("on_trial_start")
     loop.call("on_trial_result")
     loop.passes(30.0)
@@ -92,8 +85,10 @@ def test_a_worker_is_ended_when_its_training_was_silent_for_max_report_seconds(
     assert loop.recorder.causes == {loop.trial.trial_key: why}
 
 
-def test_a_first_report_may_take_as_long_as_a_worker_takes_to_start_besides(folder: Path) -> None:
-    loop = Loop(folder, 30.0)
+def test_a_first_report_may_take_as_long_as_a_worker_takes_to_start_besides(
+    tmp_path: Path,
+) -> None:
+    loop = Loop(tmp_path, 30.0)
     loop.call("on_trial_start")
     loop.passes(30.0 + START_SECONDS)
     assert loop.ended == []
@@ -101,8 +96,8 @@ def test_a_first_report_may_take_as_long_as_a_worker_takes_to_start_besides(fold
     assert loop.ended == ["the worker"]
 
 
-def test_the_very_first_report_has_a_limit_too_which_is_told_beforehand(folder: Path) -> None:
-    loop = Loop(folder, None)
+def test_the_very_first_report_has_a_limit_too_which_is_told_beforehand(tmp_path: Path) -> None:
+    loop = Loop(tmp_path, None)
     loop.call("on_trial_start")
     loop.passes(MIN_SECONDS + 5.0, step=5.0)
     (line,) = loop.screen.lines
@@ -116,8 +111,8 @@ def test_the_very_first_report_has_a_limit_too_which_is_told_beforehand(folder: 
     assert loop.ended == ["the worker"]
 
 
-def test_without_a_limit_given_it_is_that_of_the_usual_time(folder: Path) -> None:
-    loop = Loop(folder, None)
+def test_without_a_limit_given_it_is_that_of_the_usual_time(tmp_path: Path) -> None:
+    loop = Loop(tmp_path, None)
     loop.call("on_trial_start")
     for _ in range(3):
         loop.passes(100.0, step=5.0)
@@ -128,8 +123,17 @@ def test_without_a_limit_given_it_is_that_of_the_usual_time(folder: Path) -> Non
     assert loop.ended == ["the worker"]
 
 
-def test_a_training_with_a_process_of_its_own_is_left_to_its_worker_first(folder: Path) -> None:
-    loop = Loop(folder, 30.0, is_own=True)
+def test_a_second_run_of_this_process_knows_nothing_of_the_first(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        loop = Loop(tmp_path / name, None)
+        loop.call("on_trial_start")
+        loop.passes(FIRST_SECONDS + START_SECONDS, step=5.0)
+        assert loop.ended == []
+        loop.call("on_trial_result")
+
+
+def test_a_training_with_a_process_of_its_own_is_left_to_its_worker_first(tmp_path: Path) -> None:
+    loop = Loop(tmp_path, 30.0, is_own=True)
     loop.call("on_trial_start")
     loop.call("on_trial_result")
     loop.passes(30.0 + WORKER_SECONDS)
@@ -138,8 +142,8 @@ def test_a_training_with_a_process_of_its_own_is_left_to_its_worker_first(folder
     assert loop.ended == ["the worker"]
 
 
-def test_a_driver_that_slept_does_not_count_its_sleep(folder: Path) -> None:
-    loop = Loop(folder, 30.0)
+def test_a_driver_that_slept_does_not_count_its_sleep(tmp_path: Path) -> None:
+    loop = Loop(tmp_path, 30.0)
     loop.call("on_trial_start")
     loop.call("on_trial_result")
     loop.passes(3600.0, step=3600.0)
@@ -150,23 +154,23 @@ def test_a_driver_that_slept_does_not_count_its_sleep(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("event", ["on_trial_complete", "on_trial_error", "on_trial_recover"])
-def test_a_training_that_is_over_is_watched_no_more(folder: Path, event: str) -> None:
-    loop = Loop(folder, 30.0)
+def test_a_training_that_is_over_is_watched_no_more(tmp_path: Path, event: str) -> None:
+    loop = Loop(tmp_path, 30.0)
     loop.call("on_trial_start")
     loop.call(event)
     loop.passes(100.0)
     assert loop.ended == []
 
 
-def test_an_infinite_limit_is_none(folder: Path) -> None:
-    loop = Loop(folder, float("inf"))
+def test_an_infinite_limit_is_none(tmp_path: Path) -> None:
+    loop = Loop(tmp_path, float("inf"))
     loop.call("on_trial_start")
     loop.passes(10 * FIRST_SECONDS, step=5.0)
     assert loop.ended == []
 
 
-def test_what_is_waited_for_is_told_once_in_a_while(folder: Path) -> None:
-    loop = Loop(folder, None)
+def test_what_is_waited_for_is_told_once_in_a_while(tmp_path: Path) -> None:
+    loop = Loop(tmp_path, None)
     loop.passes(WAIT_SECONDS)
     said = "waiting for 2 CPUs on one node (1 free in all), 20 s so far: others use the cluster"
     assert loop.screen.lines == [said]
