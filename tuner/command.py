@@ -32,7 +32,8 @@ _gradtune() {{
   case $line in
     *" results "*) words="{results}" ;;
     *" measure "*) words="{measures} {keys}" ;;
-    *" run "*|*" submit "*) words="{keys}" ;;
+    *" submit "*) words="{submits} {keys}" ;;
+    *" run "*) words="{keys}" ;;
     *" status "*|*" logs "*|*" stop "*) words="address= job= follow=" ;;
   esac
   COMPREPLY=( $(compgen -W "$words" -- "$cur") )
@@ -73,7 +74,11 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if words[0] in COMMANDS:
         # As `python -m` does: names of the reader's own are found where the reader is.
-        sys.path.insert(0, os.getcwd())
+        try:
+            sys.path.insert(0, os.getcwd())
+        except FileNotFoundError:
+            print("error: the working directory has been removed", file=sys.stderr)
+            return 2
         module = importlib.import_module(COMMANDS[words[0]])
         code: int = module.main(words[1:], program=f"gradtune {words[0]}")
         return code
@@ -94,6 +99,7 @@ def completion(shell: str) -> str:
     from tuner.config.presets import PRESETS
     from tuner.config.schema import KEYS
     from tuner.config.workloads import WORKLOADS
+    from tuner.submit import OWN
 
     named: dict[str, Iterable[str]] = {"space": SPACES, "workload": WORKLOADS, "preset": PRESETS}
     words = [f"{key}={name}" for key, names in named.items() for name in names]
@@ -102,6 +108,7 @@ def completion(shell: str) -> str:
         commands=" ".join((*COMMANDS, "--help", "--version")),
         results=" ".join(RESULTS),
         measures=" ".join((*MEASUREMENTS, "functions")),
+        submits=" ".join(f"{key}=" for key in OWN),
         keys=" ".join((*words, *keys, "--help", "--cfg", "--config-dir")),
     )
     return SHELLS[shell] + script

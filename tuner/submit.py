@@ -8,15 +8,25 @@ from __future__ import annotations
 import secrets
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from results.records.redaction import redact_word
 from results.storage.place import Place, is_remote
 from search_spaces.registry import is_import_path, nearest
 from tuner.config.compose import SPACE_FILES
-from tuner.config.schema import SHORTHANDS, Config, ConfigError, check_value, refusing, show
+from tuner.config.schema import (
+    KEYS,
+    SHORTHANDS,
+    Config,
+    ConfigError,
+    check_value,
+    convert,
+    refusing,
+    show,
+)
 from tuner.config.words import parse_words
 from tuner.display.phrases import describe_path
 from tuner.jobs.head import Head, find_address
@@ -109,7 +119,7 @@ def _main(asked: Asked) -> int:
         return stop_job(head, str(asked.own["stop"]))
     command = read_command(asked.run)
     address = find_address(asked.own.get("address"))
-    is_dry = str(command.given.get("dry_run")).lower() == "true"
+    is_dry = convert("dry_run", KEYS["dry_run"], command.given.get("dry_run", False))
     shipment = make_shipment(asked, command)
     print(f"{shipment.as_ray_command(address)}\n", flush=True)
     if is_dry:
@@ -133,8 +143,8 @@ def make_shipment(asked: Asked, command: Command, folder: Path | None = None) ->
     Raises:
         ConfigError: as `python -m tuner.run` would say, or what a job cannot do.
     """
-    folder = Path.cwd() if folder is None else folder
-    if folder in (Path.home(), Path(folder.anchor)):
+    folder = (Path.cwd() if folder is None else folder).resolve()
+    if Path.home().resolve().is_relative_to(folder):
         raise ConfigError(f"{folder} would be sent as a whole: submit from your project's folder")
     given = {SHORTHANDS.get(key, key): value for key, value in command.given.items()}
     if "cluster.auth" in given:  # has an effect there, where there is a cluster
@@ -148,16 +158,19 @@ def make_shipment(asked: Asked, command: Command, folder: Path | None = None) ->
     if "resume" in given:
         run = absolute("resume", given["resume"])
         check_resume(run, {k: v for k, v in given.items() if k != "dry_run"}, command.config_dir)
-        name = f"{Path(run).name}-{secrets.token_hex(2)}"
+        name = Path(run).name
     else:
         runs_dir = absolute("runs_dir", given.get("runs_dir"))
         name = check_new(command, folder)
         run = f"{runs_dir.rstrip('/')}/{name}"
         words += [] if "name" in given else [f"name={name}"]
+    check_no_secrets(words)
+    # A name that was typed may be typed again, where the job of before could not start.
+    is_new = "resume" not in given and "name" not in given
     return pack(
         folder,
         words,
-        job=name,
+        job=name if is_new else f"{name}-{secrets.token_hex(2)}",
         run=run,
         again=words_again(run, asked),
         environment=str(asked.own.get("env", "cluster")),
@@ -214,6 +227,16 @@ def check_resume(run: str, given: Mapping[str, Any], config_dir: str | None) -> 
         return
     check_keys({key: value for key, value in given.items() if key != "resume"})
     print(f"note: resume={run} is not here; it is checked on the cluster", file=sys.stderr)
+
+
+def check_no_secrets(words: Iterable[str]) -> None:
+    """Raise ConfigError for a word with a password in it."""
+    for word in words:
+        if redact_word(word) != word:
+            raise ConfigError(
+                f"{redact_word(word)}: the head keeps the words of a job and shows them to all "
+                "who may list its jobs; give a password by the environment of its nodes"
+            )
 
 
 def check_sent(config: Config, command: Command, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +40,9 @@ class Laptop:
             cwd=self.project,
         )
         assert done.returncode == 0, done.stderr
-        assert f"job {name} runs there: {self.shared}/{name}" in done.stdout
-        return name
+        (job,) = re.findall(r"^job (\S+) runs there: ", done.stdout, re.M)
+        assert f"job {job} runs there: {self.shared}/{name}" in done.stdout
+        return str(job)
 
 
 def load_whole(run_dir: Path, trials: int, epochs: int) -> results.Run:

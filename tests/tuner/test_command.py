@@ -105,8 +105,19 @@ def test_bash_completes_commands_keys_and_names() -> None:
     assert complete("gradtune results comp") == ["compare"]
     assert complete("gradtune measure exch") == ["exchange"]
     assert complete("gradtune run max_c") == ["max_concurrent="]
+    assert complete("gradtune submit foll") == ["follow="]
     # After "=" bash wants what follows it.
     assert complete("gradtune run trials=3 space=") == [*SPACES]
+
+
+def test_a_folder_that_was_removed_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert command.main(["results", "--help"]) == 2
+    assert capsys.readouterr().err == "error: the working directory has been removed\n"
 
 
 def test_zsh_gets_the_same_after_its_own_preparation() -> None:

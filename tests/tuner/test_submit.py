@@ -126,6 +126,8 @@ def test_a_run_is_sent_under_a_name_that_is_known_before(
         (["env=pip", RUNS], "constraints.txt: No such file"),
         (["cluster.auth=no", RUNS], "cluster.auth=no: "),
         (["address=auto", RUNS], "address=auto: write http://host:port"),
+        (["dry_run=maybe", RUNS], "dry_run=maybe: "),
+        (["resume=/nowhere/x", "tracking.uri=http://me:CANARY@h:1"], "the head keeps the words"),
     ],
 )
 def test_bad_words_are_one_line_and_nothing_is_sent(
@@ -145,7 +147,7 @@ def test_bad_words_are_one_line_and_nothing_is_sent(
     assert head.sent == []
 
 
-@pytest.mark.parametrize("place", ["home", "root"])
+@pytest.mark.parametrize("place", ["home", "linked", "parent", "root"])
 def test_a_whole_home_is_not_sent(
     place: str,
     head: FakeHead,
@@ -153,21 +155,36 @@ def test_a_whole_home_is_not_sent(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("HOME", str(project))
-    monkeypatch.chdir({"home": project, "root": Path("/")}[place])
+    link = project.parent / "link"
+    link.symlink_to(project)
+    monkeypatch.setenv("HOME", str(link if place == "linked" else project))
+    folders = {"parent": project.parent, "root": Path("/")}
+    monkeypatch.chdir(folders.get(place, project))
     assert submit.main([HEAD, RUNS]) == 2
     assert "submit from your project's folder" in capsys.readouterr().err
     assert head.sent == []
 
 
+@pytest.mark.parametrize("word", ["true", "yes", "1", "on"])
 def test_a_dry_run_shows_the_line_and_talks_to_nobody(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    word: str, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(submit, "Head", lambda *a, **k: pytest.fail("talked to the cluster"))
-    assert submit.main([HEAD, RUNS, "name=x", "dry_run=true"]) == 0
+    assert submit.main([HEAD, RUNS, "name=x", f"dry_run={word}"]) == 0
     printed = capsys.readouterr().out
     assert printed.splitlines()[0].endswith(" -- python -m tuner.run runs_dir=/shared/runs name=x")
     assert "nothing was sent" in printed
+
+
+def test_a_name_whose_job_could_not_start_may_be_typed_again(
+    head: FakeHead, project: Path
+) -> None:
+    for _ in range(2):
+        assert submit.main([HEAD, "name=x", RUNS]) == 0
+    jobs = {sent.job for sent in head.sent}
+    assert len(jobs) == 2  # ids, which Ray does not take twice
+    assert all(job.startswith("x-") for job in jobs)
+    assert {sent.metadata["run"] for sent in head.sent} == {"/shared/runs/x"}
 
 
 def test_data_that_only_the_cluster_has_are_left_to_it_to_check(
@@ -260,8 +277,8 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_come_back(
     head.followed = interrupt
     assert submit.main([HEAD, RUNS, "name=x", "follow=true"]) == 130
     assert head.stopped == []
-    said = capsys.readouterr().err
-    assert f"the job goes on. Come back with: gradtune logs {HEAD} job=x follow=true" in said
+    said, job = capsys.readouterr().err, head.sent[0].job
+    assert f"the job goes on. Come back with: gradtune logs {HEAD} job={job} follow=true" in said
 
 
 def test_a_head_that_is_gone_is_told_with_both_ways_back(
@@ -275,8 +292,8 @@ def test_a_head_that_is_gone_is_told_with_both_ways_back(
     first, second = capsys.readouterr().err.splitlines()
     assert first == "error: address=http://head:8265: does not answer"
     assert second == (
-        f"come back with: gradtune logs {HEAD} job=x follow=true; if the head is gone, "
-        "on another: gradtune submit address=... resume=/shared/runs/x"
+        f"come back with: gradtune logs {HEAD} job={head.sent[0].job} follow=true; if the head "
+        "is gone, on another: gradtune submit address=... resume=/shared/runs/x"
     )
 
 

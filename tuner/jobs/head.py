@@ -8,6 +8,7 @@ import http.client
 import ipaddress
 import logging
 import os
+import re
 import time
 import urllib.error
 import urllib.request
@@ -30,6 +31,7 @@ TALKATIVE = (
     *("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"),
     *("ray._private.runtime_env.packaging", "ray.dashboard.utils"),
 )
+NO_ENTRY = re.compile(r"status code 40[13]\b|[Uu]nauthorized|authentication token")
 ENDED = {"SUCCEEDED": 0, "FAILED": 1, "STOPPED": 143}  # exit code of the follower
 
 
@@ -153,7 +155,7 @@ class Head:
         if job is None:
             found = [each for each in known if each.run][:1]
         else:
-            found = [each for each in known if each.id.startswith(job)]
+            found = [each for each in known if job and each.id.startswith(job)]
             found = [each for each in found if each.id == job] or found
         if len(found) != 1:
             listed = ", ".join(each.id for each in known[:5])
@@ -190,7 +192,8 @@ class Head:
                 if time.monotonic() > deadline:
                     raise ConfigError(f"address={self.address}: job {job} says nothing more")
                 time.sleep(0.2)
-        return ended.code or ENDED[ended.status]
+        code = ended.code or ENDED[ended.status]
+        return code if code >= 0 else 128 - code  # as a shell tells the end by a signal
 
     def forget(self, job: str) -> None:
         """Remove an ended job from the head's list."""
@@ -206,7 +209,7 @@ class Head:
         """Every trouble of Ray's client as one line."""
         try:
             yield
-        except ConfigError:
+        except (ConfigError, BrokenPipeError):  # or else whoever reads what is printed has gone
             raise
         except Exception as error:
             raise ConfigError(f"address={self.address}: {_in_words(error)}") from None
@@ -230,9 +233,10 @@ def _job(details: Any) -> Job:
 
 def _in_words(error: Exception) -> str:
     """A line for what went wrong between here and the head."""
-    text = show(str(error))
+    # Of an answer that holds a traceback of the head's the last line says why.
+    text = show(next(iter(reversed(str(error).strip().splitlines())), ""))
     kind = type(error).__name__
-    if "uthentication" in kind or "401" in text or "403" in text or "oken" in text:
+    if "uthentication" in kind or NO_ENTRY.search(str(error)):
         return f"the cluster does not know this token ({JOIN_HINT})"
     if "Connect" in kind or "Connect" in text:
         return "does not answer"

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -202,3 +203,55 @@ def test_a_job_is_found_by_the_beginning_of_its_id_or_is_the_newest_of_ours() ->
             talk.find("a")
         with pytest.raises(ConfigError, match=r"^job=zz: 0 such jobs"):
             talk.find("zz")
+        with pytest.raises(ConfigError, match=r"^job=: 0 such jobs"):
+            talk.find("")
+
+
+def test_whoever_stops_reading_is_no_trouble_of_the_clusters() -> None:
+    with server(open_cluster) as (address, _):
+        talk = Head(address)
+    with pytest.raises(BrokenPipeError), talk._talking():
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("Request failed with status code 403: no", "the cluster does not know this token"),
+        ("job 20261126T114032Z-poly-401a does not exist", "job 20261126T114032Z-poly-401a does"),
+        ("a broken driver", "a broken driver"),
+        (
+            "Request failed with status code 400: Traceback (most recent call last):\n"
+            '  File "a.py", line 1\n'
+            "ValueError: Job with submission_id x already exists\n",
+            "ValueError: Job with submission_id x already exists",
+        ),
+    ],
+)
+def test_what_ray_says_is_told_by_the_line_that_says_why(text: str, line: str) -> None:
+    with server(open_cluster) as (address, _):
+        talk = Head(address)
+    with pytest.raises(ConfigError) as caught, talk._talking():
+        raise RuntimeError(text)
+    assert str(caught.value).startswith(f"address={address}: {line}")
+
+
+@pytest.mark.parametrize(("code", "follower"), [(4, 4), (-9, 137), (None, 1)])
+def test_who_follows_a_failed_job_gets_its_code_as_a_shell_tells_it(
+    code: int | None, follower: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def tail(job: str) -> None:
+        """It prints nothing."""
+
+    status = SimpleNamespace(value="FAILED")
+    details = SimpleNamespace(
+        **dict.fromkeys(("metadata", "start_time", "end_time", "runtime_env", "entrypoint")),
+        submission_id="x",
+        status=status,
+        driver_exit_code=code,
+    )
+    with server(open_cluster) as (address, _):
+        talk = Head(address)
+    monkeypatch.setattr(talk, "_tail", tail)
+    monkeypatch.setattr(talk.client, "get_job_info", lambda job: details)
+    assert talk.follow("x") == follower
