@@ -33,11 +33,11 @@ def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
         with refusing():
             args = parser.parse_args(as_options(words, parser))
             goes_on = bool(truth_of("follow", args.follow))
-        if args.run is not None and args.address is None:
+        if args.run is not None and (args.address or args.job or args.follow):
+            raise ConfigError("logs: name a run, or address=, job=, follow= of a job, not both")
+        if args.run is not None:
             with refusing(kinds=(ValueError, BucketError)):
                 return print_logs(results.load(args.run), args.trial)
-        if args.run is not None:
-            raise ConfigError("logs: name a run or address= and job=, not both")
         head = Head(find_address(args.address), is_open_accepted=args.auth == "disabled")
         job = head.find(args.job)
         if goes_on:
@@ -50,7 +50,9 @@ def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
 
 def print_logs(run: Run, trial: str | None = None) -> int:
     """Of one training all of it; without one, the last line of each that printed something."""
-    (run_dir,) = run.dirs[:1]
+    if len(run.dirs) != 1:
+        raise ConfigError(f"logs: name one run; these are {len(run.dirs)}")
+    (run_dir,) = run.dirs
     if trial is not None:
         key = str(find_trial(run, trial)["trial_key"])
         log = bring(run_dir, LOGS, [f"{key}.txt"]) / f"{key}.txt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import sys
 import time
@@ -10,14 +11,13 @@ from pathlib import Path
 from rich.console import Console
 
 import results
-from results.options import as_options
+from results.options import as_options, truth_of
 from results.reading import find_runs
-from results.records.segments import MANIFEST_NAME
 from results.storage.place import BucketError
 from tuner.config.schema import ConfigError, refusing, show
 from tuner.display.phrases import describe_seconds
 from tuner.display.standing import describe_run
-from tuner.jobs.head import Head, Job, find_address
+from tuner.jobs.head import ENDED, Head, Job, find_address
 from tuner.run import exit_code
 from tuner.stop import make_parser
 
@@ -29,27 +29,36 @@ def main(argv: list[str] | None = None, program: str = PROGRAM) -> int:
     """Print how they stand; returns the exit code (0, 2 bad input)."""
     parser = make_parser(program, "Arms, best so far, time left, cost; from the records alone.")
     parser.add_argument("runs", nargs="*", metavar="RUN", help="run folders or globs")
+    # Of a job that runs: its folder may not be there yet.
+    parser.add_argument("--starting", help=argparse.SUPPRESS)
     words = list(sys.argv[1:] if argv is None else argv)
 
     def work() -> int:
         with refusing():
             args = parser.parse_args(as_options(words, parser))
-        if args.runs and args.address is None:
-            with refusing(kinds=(ValueError, BucketError)):
-                print_runs(args.runs)
-            return 0
-        if args.runs:
+        if args.runs and (args.address or args.job):
             raise ConfigError("status: name runs or address=, not both")
+        if args.runs:
+            with refusing(kinds=(ValueError, BucketError)):
+                print_runs(args.runs, may_start=bool(truth_of("starting", args.starting)))
+            return 0
         head = Head(find_address(args.address), is_open_accepted=args.auth == "disabled")
         return print_jobs(head, args.job)
 
     return exit_code(work)
 
 
-def print_runs(paths: list[str]) -> None:
-    """One screen for each run."""
+def print_runs(paths: list[str], *, may_start: bool = False) -> None:
+    """One screen for each run; may_start: none is no error, it has not written anything yet."""
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    for number, run_dir in enumerate(find_runs(paths)):
+    try:
+        found = find_runs(paths)
+    except ValueError:
+        if not may_start:
+            raise
+        print(f"{paths[0]}: is starting; nothing is recorded yet")
+        return
+    for number, run_dir in enumerate(found):
         if number:
             console.print()
         console.print(describe_run(results.load(run_dir)))
@@ -62,16 +71,18 @@ def print_jobs(head: Head, job: str | None) -> int:
         print(describe_job(jobs[0]))
     else:
         ours = [found for found in head.jobs() if found.run]
-        for found in ours[:NUM_JOBS]:
-            print(describe_job(found))
+        ended = [found for found in ours if found.status in ENDED]
+        for found in ours:
+            if found not in ended[NUM_JOBS:]:
+                print(describe_job(found))
         if not ours:
             print("no job was submitted there with gradtune submit")
         jobs = [found for found in ours if found.status == "RUNNING"]
     if len(jobs) != 1 or jobs[0].run is None:
         return 0
     print()
-    if (Path(jobs[0].run) / MANIFEST_NAME).exists():
-        print_runs([jobs[0].run])
+    if Path(jobs[0].run).exists():
+        print_runs([jobs[0].run], may_start=jobs[0].status not in ENDED)
         return 0
     return ask_cluster(head, jobs[0])
 
@@ -88,11 +99,13 @@ def describe_job(job: Job) -> str:
 
 def ask_cluster(head: Head, job: Job) -> int:
     """Have the records read where they are, by a job that only looks; returns its exit code."""
-    command = shlex.join(["python", "-m", "tuner.status", str(job.run)])
+    starting = [] if job.status in ENDED else ["starting=true"]
+    command = shlex.join(["python", "-m", "tuner.status", str(job.run), *starting])
     looking = head.look(command, dict(job.runtime_env))
-    code = head.follow(looking)
-    head.forget(looking)
-    return code
+    try:
+        return head.follow(looking)
+    finally:
+        head.forget(looking)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ import sys
 import time
 
 from results.options import Parser, as_options
-from tuner.config.schema import ConfigError
+from tuner.config.schema import ConfigError, show
 from tuner.jobs.head import ENDED, Head, find_address
 from tuner.jobs.shipment import STOP_SECONDS
 from tuner.run import exit_code
 
 PROGRAM = "python -m tuner.stop"
+MAX_WORDS = 4000  # characters of a command that is to be pasted
 MARGIN_SECONDS = 10.0  # after which Ray should have killed it
 
 
@@ -59,8 +60,12 @@ def stop_job(head: Head, job: str | None) -> int:
     if status not in ENDED:
         print(f"error: job {found.id} was asked to stop and is still {status}", file=sys.stderr)
         return 1
-    words = f"gradtune submit address={head.address} {found.again}"
-    back = f" Go on with: {words}" if found.again else ""
+    if status == "SUCCEEDED":
+        print(f"job {found.id} has ended by itself meanwhile (succeeded)")
+        return 0
+    words = f"gradtune submit address={head.address} {show(found.again, most=MAX_WORDS)}"
+    has_begun = found.status != "PENDING"  # else there may be no run to go on with
+    back = f" Go on with: {words}" if found.again and has_begun else ""
     print(f"job {found.id} is stopped; everything finished is kept.{back}")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ class FakeHead:
     known: list[Job] = field(default_factory=list)
     looked: list[tuple[str, Any]] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
+    followed: Callable[[], None] = lambda: None
 
     def jobs(self) -> list[Job]:
         return self.known
@@ -37,6 +39,7 @@ class FakeHead:
 
     def follow(self, job: str) -> int:
         print(f"<{job}>")
+        self.followed()
         return 0
 
     def forget(self, job: str) -> None:
@@ -72,6 +75,7 @@ def test_runs_are_told_one_below_the_other(
         (["adress=http://head:8265"], "unknown key 'adress'; did you mean 'address'?"),
         ([], "address: give the head's dashboard"),
         (["x", "address=http://head:8265"], "name runs or address=, not both"),
+        (["x", "job=y"], "name runs or address=, not both"),
         (["address=head"], "address=head: write http://host:port"),
     ],
 )
@@ -136,9 +140,53 @@ def test_of_any_other_job_they_are_read_where_they_are(
     sent = {"working_dir": "gcs://_ray_pkg_1.zip"}
     head.known = [replace(make_job(run="/not/here x"), runtime_env=sent)]
     assert status.main(["address=http://head:8265"]) == 0
-    assert head.looked == [("python -m tuner.status '/not/here x'", sent)]
+    assert head.looked == [("python -m tuner.status '/not/here x' starting=true", sent)]
     assert head.forgotten == ["looking"]
     assert "<looking>" in capsys.readouterr().out
+    head.followed = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        status.print_jobs(head, None)
+    assert head.forgotten == ["looking"] * 2
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_job_whose_run_is_not_there_yet_is_starting(
+    made: bool, head: FakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tmp_path / "x"
+    if made:
+        run_dir.mkdir()
+        head.known = [make_job(run=str(run_dir))]
+        assert status.main(["address=http://head:8265"]) == 0
+    else:  # as it looks where the folder is
+        assert status.main([str(run_dir), "starting=true"]) == 0
+    assert f"{run_dir}: is starting; nothing is recorded yet\n" in capsys.readouterr().out
+    assert status.main([str(run_dir)]) == 2
+
+
+def test_jobs_that_run_are_told_however_many_have_ended(
+    head: FakeHead, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = [make_job(id=f"e{n}", status="FAILED", ended=1.0) for n in range(30)]
+    head.known = [*ended, make_job(id="a"), make_job(id="b")]
+    assert status.main(["address=http://head:8265"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("failed") == status.NUM_JOBS
+    assert printed.count("running") == 2
+
+
+def test_the_logs_of_several_runs_are_not_those_of_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        write_run(tmp_path / name, trials=2)
+    assert logs.main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "error: logs: name one run; these are 2\n"
+    assert logs.main([str(tmp_path / "a"), "follow=true"]) == 2
 
 
 @pytest.fixture

@@ -323,6 +323,25 @@ def test_a_job_is_stopped_and_waited_for(
     assert capsys.readouterr().out == f"job x is stopped; everything finished is kept. {back}\n"
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ("RUNNING", "SUCCEEDED", "job x has ended by itself meanwhile (succeeded)\n"),
+        ("PENDING", "STOPPED", "job x is stopped; everything finished is kept.\n"),
+    ],
+)
+def test_where_there_may_be_no_run_to_go_on_with_none_is_named(
+    before: str,
+    after: str,
+    says: str,
+    head: FakeHead,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    head.known, head.statuses = [make_job(status=before)], [after]
+    assert submit.main([HEAD, "stop=x"]) == 0
+    assert capsys.readouterr().out == says
+
+
 def test_a_job_that_has_ended_is_not_stopped(
     head: FakeHead, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import math
 import pickle
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ class Report:
         self._num_reports = num_reports
         self._confirms = confirms
         self._knows_needs_test = False
-        self._is_state_checked = False
+        self._checked_kinds: set[type] = set()  # of what states held
         self._returned_at = time.perf_counter()
 
     @property
@@ -154,16 +155,28 @@ class Report:
         buffer = io.BytesIO()
         try:
             torch.save(state, buffer)
-            if not self._is_state_checked:
+            kinds = {*_kinds(state)}
+            if not kinds <= self._checked_kinds:
                 load_state(buffer.getvalue())
+                self._checked_kinds |= kinds
         except (pickle.PickleError, AttributeError, TypeError) as error:
             line = str(error).strip().splitlines()[0]
             raise TypeError(
                 f"report: state must hold tensors and plain values only (what torch.load reads "
                 f"with weights_only=True), but: {line}"
             ) from None
-        self._is_state_checked = True
         return buffer.getvalue()
+
+
+def _kinds(value: Any) -> Iterator[type]:
+    """The types in it, which decide whether it can be loaded."""
+    yield type(value)
+    if isinstance(value, dict):
+        yield from itertools.chain.from_iterable(
+            map(_kinds, itertools.chain(value, value.values()))
+        )
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from itertools.chain.from_iterable(map(_kinds, value))
 
 
 def load_state(data: bytes) -> dict[str, Any]:

@@ -238,7 +238,12 @@ def run(order: Order, turns: Turns) -> None:
         failure = describe(raised)
     if not is_ready:
         turns.tell(Ready())
-    turns.tell(End(failure=failure, hardware=hardware(torch.device(order.device))))
+    about: dict[str, Any] = {}
+    try:
+        about = hardware(torch.device(order.device))
+    except Exception as raised:  # a broken GPU: what the function has raised says more
+        failure = failure or describe(raised)
+    turns.tell(End(failure=failure, hardware=about))
 
 
 def load_function(function: str | Handed | Callable[..., object]) -> Callable[..., object]:

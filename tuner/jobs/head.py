@@ -129,9 +129,10 @@ class Head:
         except ConfigError as error:
             if "exceeds the maximum size" not in str(error):
                 raise
+            parts = largest_parts(shipment.folder, shipment.runtime_env["excludes"])
             raise ConfigError(
-                f"{shipment.folder}: too much to send ({largest_parts(shipment.folder)}); leave "
-                "more of it here with 'exclude=[pattern,...]'"
+                f"{shipment.folder}: too much to send ({parts}); leave more of it here with "
+                "'exclude=[pattern,...]'"
             ) from None
 
     def look(self, entrypoint: str, runtime_env: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 import re
@@ -115,12 +116,15 @@ def pinned_packages(constraints: Path) -> list[str]:
     return [pins[name] for name in names]
 
 
-def largest_parts(folder: Path) -> str:
-    """The largest files and folders that are sent, for the message that all is too much."""
+def largest_parts(folder: Path, excludes: Sequence[str] = EXCLUDES) -> str:
+    """The largest files and folders that are sent, for the message that all is too much.
+
+    excludes: patterns of what is not, of those directly in the folder.
+    """
     sizes = {
         path.name: _size(path)
         for path in folder.iterdir()
-        if not any(_matches(path.name, pattern) for pattern in EXCLUDES)
+        if not any(_matches(path.name, pattern) for pattern in excludes)
     }
     top = sorted(sizes, key=lambda name: -sizes[name])[:3]
     return ", ".join(f"{name} {sizes[name] / 2**20:,.0f} MB" for name in top)
@@ -133,7 +137,7 @@ def _name(line: str) -> str:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    return name == pattern.strip("/")
+    return fnmatch.fnmatch(name, pattern.strip("/"))
 
 
 def _size(path: Path) -> int:

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ from tuner.session.retries import Retries, losses_cost_one_training
 from tuner.session.searcher import CampaignSearcher
 from tuner.session.watch import Watch
 
-LEAVING = threading.Lock()  # never given back
+LEAVING = threading.Lock()  # held by whoever closes the books
 
 # Of a run in a bucket: the least between two states of a training (it bounds the requests), how
 # long a worker asks on where no answer comes, and how long the end of an interrupted run may take.
@@ -61,6 +61,7 @@ class Session:
     interrupts: Interrupts
     summary: Callable[[Path], None] = print_summary
     program: str = "python -m tuner.run"
+    ended: threading.Event = field(default_factory=threading.Event, init=False)
 
     @property
     def store(self) -> RunStore:
@@ -99,7 +100,9 @@ class Session:
             finally:
                 self.interrupts.loop_ended()
                 self.recorder.show("stop")
-        return self.end(problem)
+        with LEAVING:
+            self.ended.set()
+            return self.end(problem)
 
     def train(self) -> None:
         """Tune's loop: our searcher decides, the trainable trains, our callback records."""
@@ -340,10 +343,18 @@ class Session:
             self.interrupts.repeat()
             return
         LEAVING.acquire()
-        self.recorder.show("stop")
-        code = self.end(problem)
-        settle()
-        os._exit(code)
+        if self.ended.is_set():
+            LEAVING.release()
+            return
+        code = SOME_FAILED if self.interrupts.received is None else self.interrupts.exit_code
+        try:
+            self.recorder.show("stop")
+            code = self.end(problem)
+            settle()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
 
     def _close_books(self, status: str, problem: str | None) -> None:
         arms = self.campaign.arms

@@ -275,6 +275,22 @@ def test_a_process_is_shared_no_longer_after_an_error(make: Make) -> None:
     assert values(make(body, isolate=False)) == [0.1] * 4
 
 
+def test_a_broken_gpu_is_told_by_what_it_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(device: torch.device) -> dict[str, Any]:
+        raise RuntimeError("No CUDA GPUs are available")
+
+    monkeypatch.setattr("trainables.user.server.hardware", fail)
+    with pytest.raises(FunctionError, match="no such image") as caught:
+        in_thread(failing)  # the function's own error comes first
+    assert caught.value.line == "ValueError: no such image"
+    with pytest.raises(FunctionError, match="No CUDA GPUs are available"):
+        in_thread(descend)
+
+
+def failing(schedule: Any, seed: int, report: Any) -> None:
+    raise ValueError("no such image")
+
+
 def test_a_death_at_import_says_how(make: Make, tmp_path: Path) -> None:
     (tmp_path / "dies.py").write_text("import os\nos._exit(7)\n")
     trial = user_trial(recipe={"model": f"{tmp_path / 'dies.py'}:train"})

@@ -283,6 +283,12 @@ def test_a_report_that_is_not_allowed_says_why(
     assert num_threads() == before
 
 
+def test_a_state_that_changes_its_kind_is_checked_again() -> None:
+    best = [{**GOOD, "state": {"best": value}} for value in (None, io.StringIO())]
+    with pytest.raises(FunctionError, match="tensors and plain values only"):
+        train(reporting(*best, GOOD, LAST))
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

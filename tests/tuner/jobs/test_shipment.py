@@ -139,6 +139,7 @@ def test_the_largest_parts_are_those_that_are_sent(tmp_path: Path) -> None:
         with (tmp_path / name).open("wb") as file:
             file.truncate(megabytes << 20)
     assert largest_parts(tmp_path) == "model.bin 3 MB, notes 2 MB, a.py 0 MB"
+    assert largest_parts(tmp_path, ["*.bin", "/data/"]) == "notes 2 MB, a.py 0 MB"
 
 
 def copy_of_job(folder: Path) -> Path:
