@@ -70,7 +70,7 @@ MAP = {
     "tuner.jobs": "tuner.version tuner.config tuner.session",
     "tuner.stop": "tuner.config tuner.run tuner.jobs results.options",
     "tuner.submit": "tuner.version tuner.config tuner.plan tuner.display tuner.session tuner.run "
-    "tuner.jobs tuner.stop results.storage",
+    "tuner.jobs tuner.stop results.storage results.records",
     "tuner.logs": "tuner.config tuner.display tuner.recording tuner.run tuner.jobs tuner.stop "
     "tuner.submit results results.options results.run results.storage",
     "tuner.status": "tuner.config tuner.display tuner.run tuner.jobs tuner.stop results "
@@ -82,8 +82,8 @@ MAP = {
     "results.measurements results.plots",
     "tuner.api": "tuner.config tuner.plan tuner.display tuner.session tuner.run results "
     "results.records",
-    "tuner.command": "tuner.version tuner.config tuner.run tuner.reproduce tuner.measure"
-    " results.__main__ results.measurements",
+    "tuner.command": "tuner.version tuner.config tuner.run tuner.submit tuner.reproduce "
+    "tuner.measure results.__main__ results.measurements",
     "tuner": "tuner.api",
 }
 ARROWS = {room: {"search_spaces", *allowed.split()} for room, allowed in MAP.items()}
