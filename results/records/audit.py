@@ -19,9 +19,11 @@ from results.records.sealing import digest
 from results.records.segments import (
     CONFIG_NAME,
     COPIES,
+    DECIMAL,
     MANIFEST_NAME,
     TABLES,
     DamagedFile,
+    NewerVersion,
     Segment,
     links_in,
     list_segments,
@@ -64,6 +66,7 @@ class Audit:
         manifest: as far as it can be trusted, else its copy's, else {}.
         problems: with files, in the order of the folder.
         tables: the rows of the segments that can be trusted.
+        newer: what a newer GradTune has written, a sentence each; not to be mended here.
         has_gap: rows of trials are gone.
         lost_trainings: keys of trials with epochs but no row.
         lost_epochs: by trial_key, of trials with rows: how many are missing; how many it had.
@@ -73,6 +76,7 @@ class Audit:
     manifest: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     tables: dict[str, pa.Table] = field(default_factory=dict)
+    newer: list[str] = field(default_factory=list)
     has_gap: bool = False
     lost_trainings: list[str] = field(default_factory=list)
     lost_epochs: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -193,8 +197,8 @@ def _check_config(found: Audit) -> None:
 def _check_segments(found: Audit, table: str) -> None:
     run_dir, schema, before = found.run_dir, SCHEMAS[table], len(found.problems)
     known = found.manifest.get("segments", {}).get(table, {})
-    parts, seen, numbers = [schema.empty_table()], set[str](), set[int]()
-    segments = _readable_segments(found, table, numbers)
+    parts, seen, numbers, unreadable = [schema.empty_table()], set[str](), set[int](), set[int]()
+    segments = _readable_segments(found, table, numbers, unreadable)
     # Of two that are the same, the one in its place comes first.
     for path, segment in sorted(segments, key=lambda pair: not _is_home(*pair)):
         if segment.digest in seen:
@@ -205,16 +209,17 @@ def _check_segments(found: Audit, table: str) -> None:
             found.add(f"{path} {odd}.", path)
             continue
         if _is_home(path, segment):
-            numbers |= {int(path.stem)} if path.stem.isdigit() else set()
+            numbers |= {int(path.stem)} if DECIMAL.fullmatch(path.stem) else set()
         else:
             found.add(f"{path} was written as {segment.name}.", path, _home(run_dir, segment))
         parts.append(segment.table)
     found.tables[table] = pa.concat_tables(parts)
     written = {int(number) for number, about in known.items() if not about.get("lost")}
     # Numbers are given one after the other, so every one below the highest was written.
-    highest = max(numbers | written, default=-1)
+    # A file that nobody can read, and no manifest knows, may be called by any number.
+    certain = numbers | written if "segments" in found.manifest else numbers | unreadable
     lost = {int(number) for number, about in known.items() if about.get("lost")}
-    for number in sorted(set(range(highest + 1)) - numbers - lost):
+    for number in sorted({*range(max(certain, default=-1) + 1)} - numbers - unreadable - lost):
         rows = known.get(str(number), {}).get("rows")
         of_rows = f" ({rows} rows)" if rows else ""
         found.add(f"{run_dir / table}: segment {number:05d} is missing{of_rows}.")
@@ -223,15 +228,21 @@ def _check_segments(found: Audit, table: str) -> None:
     _check_copies(found, table, written)
 
 
-def _readable_segments(found: Audit, table: str, numbers: set[int]) -> list[tuple[Path, Segment]]:
+def _readable_segments(
+    found: Audit, table: str, numbers: set[int], unreadable: set[int]
+) -> list[tuple[Path, Segment]]:
     """Those of a table; of what is not readable its number is noted, for it is not missing."""
     segments = []
     for path in list_segments(found.run_dir, table):
         try:
             segments.append((path, open_segment(path, SCHEMAS[table])))
-        except (DamagedFile, ValueError) as error:  # ValueError: of a newer GradTune
+        except NewerVersion as error:
+            found.newer.append(str(error))
+            found.add(skipped(path, error))
+            numbers |= {int(path.stem)} if DECIMAL.fullmatch(path.stem) else set()
+        except (DamagedFile, ValueError) as error:
             found.add(skipped(path, error), path)
-            numbers |= {int(path.stem)} if path.stem.isdigit() else set()
+            unreadable |= {int(path.stem)} if DECIMAL.fullmatch(path.stem) else set()
     return segments
 
 
@@ -276,6 +287,8 @@ def _check_copies(found: Audit, table: str, written: set[int]) -> None:
                 raise DamagedFile(f"it was written as {segment.name}")
             if known.get(str(number), {}).get("sha256", segment.digest) != segment.digest:
                 raise DamagedFile("it is not what the run wrote last")
+        except NewerVersion as error:
+            found.newer.append(str(error))
         except (DamagedFile, ValueError) as error:
             found.add(skipped(path, error), path)
 

@@ -1,7 +1,8 @@
 """Which trials does somebody want left out, and why? A line each in the run's exclusions.jsonl.
 
 The records themselves stay as they are: a run that goes on counts what it trained. A line is never
-removed; undoing is a line too, and of one trial the last line holds.
+removed; undoing is a line too, and of one trial the last line holds. The file is written twice, so
+that lines which are gone are missed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from results.records.sealing import read_lines, sealed_line
-from results.records.segments import DamagedFile, refuse_links, write_atomically
+from results.records.segments import COPIES, DamagedFile, refuse_links, write_twice
 from results.records.wall_time import now
 
 EXCLUSIONS_NAME = "exclusions.jsonl"
@@ -20,14 +21,17 @@ def read_exclusions(run_dir: Path) -> dict[str, str]:
     """The trials that are left out, by trial_key: why.
 
     Raises:
-        DamagedFile: the file is not as it was written.
+        DamagedFile: the file is not as it was written, or lacks lines that its copy has.
     """
-    path = run_dir / EXCLUSIONS_NAME
     excluded: dict[str, str] = {}
     try:
-        lines, problems = read_lines(path.read_bytes() if path.exists() else b"")
+        lines, problems = read_lines(_content(run_dir))
         if problems:
             raise DamagedFile(f"{EXCLUSIONS_NAME}: {problems[0]}")
+        copied, problems = read_lines(_content(run_dir / COPIES))
+        if not problems and len(copied) > len(lines):
+            lacking = f"{len(copied) - len(lines)} of its {len(copied)} lines are missing"
+            raise DamagedFile(f"{EXCLUSIONS_NAME}: {lacking}")
         for line in lines:
             excluded.pop(line["trial_key"], None)
             if line["why"] is not None:
@@ -67,8 +71,11 @@ def include(run_dir: Path, trial_key: str) -> None:
 
 def _append(run_dir: Path, trial_key: str, why: str | None) -> None:
     refuse_links(run_dir)
-    path = run_dir / EXCLUSIONS_NAME
     line = {"time": now().isoformat(), "trial_key": trial_key, "why": why}
-    before = path.read_bytes() if path.exists() else b""
-    after = before + sealed_line(line, before.count(b"\n") + 1)
-    write_atomically(path, lambda file: file.write(after))
+    before = _content(run_dir)
+    write_twice(run_dir, EXCLUSIONS_NAME, before + sealed_line(line, before.count(b"\n") + 1))
+
+
+def _content(folder: Path) -> bytes:
+    path = folder / EXCLUSIONS_NAME
+    return path.read_bytes() if path.exists() else b""

@@ -124,8 +124,15 @@ class RunLock:
         """Before a write.
 
         Raises:
-            TakenOver: another process writes the run now.
+            TakenOver: another process writes the run now, or did and has ended.
         """
+        try:
+            self._path.lstat()
+        except FileNotFoundError:
+            why = "the run was taken over by another process, which has ended"
+            raise TakenOver(errno.ESTALE, why) from None
+        except OSError:  # of a network: what is to be written will tell
+            return
         holder = lock_holder(self.run_dir)
         if holder is not None and holder.token != self._token:
             raise TakenOver(errno.ESTALE, f"the run was taken over by {holder}")

@@ -92,6 +92,11 @@ def _is_change(value: Any) -> bool:
     return _list_of(_is_text)(files) and _all(_is_text)(code) and _is_text(value.get("at"))
 
 
+def _are_segments(value: Any) -> bool:
+    """What is known of the segments of a table, by number."""
+    return _all(_is_object)(value) and all(map(str.isdecimal, value))
+
+
 def _is_config(value: Any) -> bool:
     """Its sections, where they are there, are mappings."""
     return _is_object(value) and all(_is_object(value.get(name, {})) for name in SECTIONS)
@@ -125,7 +130,7 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "shared_samples": COUNT,
     "repeated": COUNT,
     "hours_spent": (_list_of(_is_text), "a list of texts"),
-    "segments": (_all(_is_object), "a mapping of mappings"),
+    "segments": (_all(_are_segments), "a mapping of mappings by number"),
     "files": (_all(_is_text), "a mapping of texts"),
     "events": COUNT,
 }

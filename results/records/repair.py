@@ -59,6 +59,8 @@ def repair(run_dir: Path, *, with_states: bool = True) -> list[str]:
     try:
         lines += _remove_links([*links_in(run_dir)])
         found = audit(run_dir, with_states=with_states)
+        if found.newer:
+            raise ValueError(found.newer[0])
         if found.problems:
             lines += _mend(run_dir, found, with_states=with_states)
         if lines:
@@ -114,10 +116,15 @@ def _put_away(run_dir: Path, path: Path) -> str:
 def _keep_good_lines(run_dir: Path, path: Path) -> str:
     """The lines that are as they were written stay, numbered anew; the whole file is put away."""
     lines = read_lines(path.read_bytes())[0] if path.exists() else []
+    copy = run_dir / COPIES / path.name  # of the exclusions
+    copied = read_lines(copy.read_bytes())[0] if copy.exists() else []
+    lines = max(copied, lines, key=len)
     moved = f", the file is in {_put_away(run_dir, path)}" if path.exists() else ""
     bare = [{name: line[name] for name in line if name not in CHECKS} for line in lines]
     data = b"".join(sealed_line(line, number) for number, line in enumerate(bare, start=1))
     write_atomically(path, lambda file: file.write(data))
+    if copy.exists():
+        write_atomically(copy, lambda file: file.write(data))
     return f"{len(lines)} lines are kept{moved}"
 
 

@@ -38,9 +38,14 @@ OUR_FOLDERS = (*TABLES, COPIES, "checkpoints", "logs", "plots", "export", "quara
 FOREIGN_FOLDERS = ("tracking",)  # what lies in them, trackers write
 # Where a manifest holds its checksum: a line of its own, which no text inside can look like.
 SEAL_LINE = re.compile(rb'^  "seal": "(sha256:[0-9a-f]{64})",?$', re.MULTILINE)
+DECIMAL = re.compile(r"[0-9]+")  # the name of a segment; str.isdigit takes more
 # What files may tell of themselves; before there were checksums, the first two alone.
 SEALED = {"segments", "seal"}  # a manifest with one of these has a checksum
 ABOUT = {b"ARROW:schema", b"schema_version", b"seal", b"segment", b"run_id"}
+
+
+class NewerVersion(ValueError):
+    """A file that a newer GradTune has written: whole, and not to be touched by this one."""
 
 
 class DamagedFile(Exception):
@@ -60,7 +65,9 @@ def list_segments(run_dir: Path, table: str) -> list[Path]:
 
 def segment_numbers(run_dir: Path, table: str) -> set[int]:
     """The numbers of a table's visible segments."""
-    return {int(path.stem) for path in list_segments(run_dir, table) if path.stem.isdigit()}
+    return {
+        int(path.stem) for path in list_segments(run_dir, table) if DECIMAL.fullmatch(path.stem)
+    }
 
 
 def write_atomically(
@@ -288,8 +295,8 @@ def read_config(run_dir: Path, manifest: Mapping[str, Any]) -> str:
     return text
 
 
-def _newer_version(path: Path, version: int) -> ValueError:
-    return ValueError(
+def _newer_version(path: Path, version: int) -> NewerVersion:
+    return NewerVersion(
         f"{path} has schema version {version}, but this GradTune reads up to "
         f"{SCHEMA_VERSION}. Update GradTune."
     )
@@ -314,7 +321,7 @@ def to_batch(rows: Sequence[Row], schema: pa.Schema) -> pa.RecordBatch:
 
 def _version(schema: pa.Schema) -> int:
     text = (schema.metadata or {}).get(b"schema_version", b"")
-    if not text.isdigit():
+    if not re.fullmatch(rb"[0-9]+", text):
         raise DamagedFile("no schema_version: not written by GradTune, or altered")
     return int(text)
 

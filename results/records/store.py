@@ -22,6 +22,7 @@ from results.records.sealing import digest, sealed_line
 from results.records.segments import (
     CONFIG_NAME,
     COPIES,
+    DECIMAL,
     MANIFEST_NAME,
     TABLES,
     DamagedFile,
@@ -217,13 +218,14 @@ class RunStore:
             OSError: the storage refused.
         """
         run_dir = Path(run_dir)
-        refuse_links(run_dir)
         path = run_dir / MANIFEST_NAME
-        if not path.exists():
-            raise ValueError(f"no run in {str(run_dir)!r}: {path.name} is missing.")
-        lock = lock or RunLock(run_dir)
+        if lock is None:
+            _check_run(run_dir)
+            lock = RunLock(run_dir)
         try:
-            manifest = read_manifest(run_dir)
+            _check_run(run_dir)
+            # What is written from now on an older version must not take for damage.
+            manifest = read_manifest(run_dir) | {"schema_version": SCHEMA_VERSION}
             for table in TABLES:
                 (run_dir / table).mkdir(exist_ok=True)
             return cls(run_dir, manifest, lock)
@@ -245,12 +247,12 @@ class RunStore:
         with self._writing:
             return dict(self._manifest)
 
-    def add_epoch(self, row: Row) -> None:
-        """Record one finished epoch (see records.epoch_row); ValueError if it does not fit."""
-        self._add("epochs", [row])
-
     def add_epochs(self, rows: Sequence[Row]) -> None:
-        """Record several at once; ValueError if one does not fit: those before it are kept."""
+        """Record finished epochs (see records.epoch_row).
+
+        Raises:
+            ValueError: one does not fit; those before it are kept.
+        """
         self._add("epochs", rows)
 
     def add_trial(self, row: Row) -> None:
@@ -262,8 +264,8 @@ class RunStore:
         """Append one line {time, kind, ...} to events.jsonl, at once."""
         line = {"time": now().isoformat(), "kind": kind, **fields}
         with self._telling:
+            self._events += sealed_line(redact_all(line), self._num_events + 1)
             self._num_events += 1
-            self._events += sealed_line(redact_all(line), self._num_events)
             self._try(self._write_events)
 
     def update_manifest(self, **fields: object) -> None:
@@ -335,7 +337,9 @@ class RunStore:
             return True
         except OSError as error:
             self.error = error
-            return False
+        except (MemoryError, pa.ArrowException) as error:  # all waits where it is, as on a disk
+            self.error = OSError(errno.ENOMEM, f"{type(error).__name__}: {error}")
+        return False
 
     def _seal(self) -> bool:
         """What the manifest says of the segments is final; True when it is on disk."""
@@ -420,10 +424,12 @@ class _Segment:
     def collect(self) -> None:
         """Take what is waiting to the rows of the next rewrite."""
         with self._guard:
-            waiting, self._waiting = self._waiting, []
+            waiting = [*self._waiting]
         if waiting:
             self._merge(waiting)
             self._num_fresh += sum(len(rows) for rows, _ in waiting)
+            with self._guard:  # not before: what could not be merged waits on
+                del self._waiting[: len(waiting)]
 
     def write(self) -> bool:
         """Bring the rows to the disk; True where the manifest has to tell of another segment."""
@@ -451,15 +457,22 @@ class _Segment:
         """Append; a newer row of the same key takes the older one's place."""
         batches = [*self._rows.to_batches(), *(batch for _, batch in waiting)]
         rows = (row for some, _ in waiting for row in some)
+        index = {**self._index}
         for number, row in enumerate(rows, start=self._rows.num_rows):
             key = tuple(row[name] for name in KEYS[self._table])
-            if row["attempt"] >= self._index.get(key, (0, row["attempt"]))[1]:
-                self._index[key] = (number, row["attempt"])
+            if row["attempt"] >= index.get(key, (0, row["attempt"]))[1]:
+                index[key] = (number, row["attempt"])
         table = pa.Table.from_batches(batches, schema=self._schema)
-        self._rows = table.take([number for number, _ in self._index.values()]).combine_chunks()
-        attempts = {key: attempt for key, (_, attempt) in self._index.items()}
+        self._rows = table.take([number for number, _ in index.values()]).combine_chunks()
+        attempts = {key: attempt for key, (_, attempt) in index.items()}
         self._index = {key: (i, attempts[key]) for i, key in enumerate(attempts)}
         self._dirty = True
+
+
+def _check_run(run_dir: Path) -> None:
+    refuse_links(run_dir)
+    if not (run_dir / MANIFEST_NAME).exists():
+        raise ValueError(f"no run in {str(run_dir)!r}: {MANIFEST_NAME} is missing.")
 
 
 def _exists(run_dir: Path) -> ValueError:
@@ -480,7 +493,8 @@ def _exists(run_dir: Path) -> ValueError:
 def next_number(run_dir: Path, table: str, known: Mapping[str, Any]) -> int:
     """The number of a new segment: above all that are there or once were."""
     there = segment_numbers(run_dir, table) | segment_numbers(run_dir / COPIES, table)
-    return max(there | {int(number) for number in known if number.isdigit()}, default=-1) + 1
+    told = {int(number) for number in known if DECIMAL.fullmatch(number)}
+    return max(there | told, default=-1) + 1
 
 
 def _end_of_events(run_dir: Path) -> tuple[bytes, int]:

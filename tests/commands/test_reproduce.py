@@ -52,7 +52,7 @@ def test_a_network_comes_out_the_same_and_one_number_off_is_found(
     epoch = results.load(run_dir).epochs.to_pylist()[1]
     assert epoch["epoch"] == 2
     with RunStore.open(run_dir) as store:
-        store.add_epoch(epoch | {"attempt": 9, "val_loss": epoch["val_loss"] + 1e-15})
+        store.add_epochs([epoch | {"attempt": 9, "val_loss": epoch["val_loss"] + 1e-15}])
     found = reproduce(run_dir, epoch["trial_key"])
     assert [(d.epoch, d.column) for d in found.differences] == [(2, "val_loss")]
     assert gradtune(["reproduce", str(run_dir), epoch["trial_key"]]) == 1

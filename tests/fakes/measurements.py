@@ -57,7 +57,7 @@ def record(
     records = make_epochs(trial, accuracy)
     for row in records:
         measured_row = replace(row, **(epochs or {}).get(row.epoch, {}))
-        store.add_epoch(epoch_row(store.run_id, trial, 0, measured_row))
+        store.add_epochs([epoch_row(store.run_id, trial, 0, measured_row)])
     outcome = replace(make_outcome(trial, records, status=status, test=accuracy), **measured)
     store.add_trial(
         trial_row(

@@ -179,7 +179,7 @@ def write_trial(
     )  # fmt: skip
     records = make_epochs(trial, accuracy)[:epochs]
     for record in records:
-        store.add_epoch(epoch_row(store.run_id, trial, attempt, record))
+        store.add_epochs([epoch_row(store.run_id, trial, attempt, record)])
     if status == "running":
         return
     measured = status in ("completed", "diverged")

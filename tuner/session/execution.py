@@ -207,10 +207,10 @@ def _mend(run_dir: Path) -> None:
     from results.records.audit import audit
     from results.records.repair import repair
 
-    found = audit(run_dir, with_states=False)  # a worker looks at these when it takes them up
-    if not found.problems:
-        return
     try:
+        # States are looked at by the worker that takes them up.
+        if not audit(run_dir, with_states=False).problems:
+            return
         mended = repair(run_dir, with_states=False)
     except (ValueError, OSError) as error:
         if isinstance(error, OSError) and is_full(error):

@@ -125,7 +125,7 @@ def write_experiment(tmp_path: Path, num_seeds: int) -> Path:
                 stage = int(index >= 3)
                 loss = math.exp(shared - 0.3 * halvings * stage)
                 record = replace(record, stage=stage, val_loss=loss)
-                store.add_epoch(epoch_row("run", trial, 1, record))
+                store.add_epochs([epoch_row("run", trial, 1, record)])
             store.add_trial(ended_row(trial))
     store.close()
     return tmp_path / "run"

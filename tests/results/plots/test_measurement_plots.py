@@ -184,7 +184,7 @@ def test_an_unfinished_training_draws(tmp_path):
     with RunStore.create(tmp_path / "run", {}, "") as store:
         write_trial(store, trial, status="running", epochs=1)
         row = replace(make_epochs(trial, 0.5)[1], **noise(3.0), **sample())
-        store.add_epoch(epoch_row(store.run_id, trial, 0, row))
+        store.add_epochs([epoch_row(store.run_id, trial, 0, row)])
     run = results.load(tmp_path / "run")
     assert read_noise(run) == {}
     assert {"sampling", "noise"} <= {path.stem for path in save_plots(run, tmp_path / "plots")}

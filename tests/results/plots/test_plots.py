@@ -120,7 +120,7 @@ def test_unbounded_losses_do_not_break_the_curves(tmp_path):
         write_trial(store, trial, status="diverged")
         for record in make_epochs(trial, 0.5)[2:]:
             broken = replace(record, train_loss=float("inf"), val_loss=float("nan"))
-            store.add_epoch(epoch_row("run", trial, 0, broken))
+            store.add_epochs([epoch_row("run", trial, 0, broken)])
     run = results.load(tmp_path / "run")
     (arm,) = curves_info(run)
     assert np.isfinite(arm.metrics["val_loss"]).sum() == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,11 +14,11 @@ import pytest
 import results
 from results.__main__ import main
 from results.records.audit import STATE_NAME, audit
-from results.records.schema import EPOCHS, TRIALS
-from results.records.segments import read_segment, write_segment
+from results.records.schema import EPOCHS, SCHEMA_VERSION, TRIALS
+from results.records.segments import read_manifest, read_segment, write_segment
 from results.records.store import RunStore
 from tests.conftest import ROOT
-from tests.fakes.results import make_trial, write_run, write_trial
+from tests.fakes.results import edit_manifest, make_trial, write_run, write_trial
 from trainables import checkpoints
 from tuner.run import main as run_command
 
@@ -126,6 +127,37 @@ def test_segments_of_several_versions_are_one_table(tmp_path: Path) -> None:
     first, second = problems(run_dir)
     assert first == ("epochs/00002.parquet was skipped: column epoch is string instead of int64.")
     assert "epochs/00003.parquet has schema version 99, but this GradTune reads up to 2" in second
+    # Nothing of what a newer one has written is put away.
+    with pytest.raises(ValueError, match=r"has schema version 99.* Update GradTune"):
+        results.repair(run_dir)
+    assert (run_dir / "epochs" / "00003.parquet").exists()
+    assert not (run_dir / "quarantine").exists()
+
+
+def test_a_run_that_goes_on_is_of_this_version(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "run", trials=1, seeds=1)
+    edit_manifest(run_dir, schema_version=1)
+    with RunStore.open(run_dir):
+        pass
+    assert read_manifest(run_dir)["schema_version"] == SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("name", ["00200000", "123456789012"])
+def test_a_strangers_number_makes_no_segments_missing(tmp_path: Path, name: str) -> None:
+    run_dir = write_run(tmp_path / "run", trials=1, seeds=1)
+    (run_dir / "epochs" / f"{name}.parquet").write_bytes(b"x")
+    (problem,) = problems(run_dir)
+    assert problem.startswith(f"epochs/{name}.parquet was skipped: ")
+    results.repair(run_dir)
+    assert problems(run_dir) == []
+
+
+@pytest.mark.parametrize("segments", [{"epochs": {"0": 5}}, {"x": {}}, {"epochs": {"one": {}}}])
+def test_segments_that_are_none_are_a_damaged_manifest(tmp_path: Path, segments: Any) -> None:
+    run_dir = write_run(tmp_path / "run", trials=1, seeds=1)
+    edit_manifest(run_dir, segments=segments)
+    assert main(["verify", str(run_dir)]) in (0, 1)
+    assert main(["verify", str(run_dir), "repair=true"]) in (0, 1)
 
 
 def test_a_run_of_before_goes_on_with_checksums(old_run: Path) -> None:

@@ -153,6 +153,25 @@ def test_a_trial_is_left_out_once(run_dir: Path, capsys) -> None:
     assert f"is excluded already: {WHY}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("left", [None, 0, 1])
+def test_lines_that_are_gone_are_missed_and_come_back(run_dir: Path, left: int | None) -> None:
+    keys = [row["trial_key"] for row in results.load(run_dir).trials.to_pylist()][:2]
+    for key in keys:
+        exclude(run_dir, key, "warm")
+    path = run_dir / EXCLUSIONS_NAME
+    lines = path.read_bytes().splitlines(keepends=True)
+    if left is None:
+        path.unlink()
+    else:
+        path.write_bytes(b"".join(lines[:left]))
+    (problem,) = results.verify(run_dir)
+    assert f"{2 - (left or 0)} of its 2 lines are missing" in problem
+    assert any("lines are missing" in note for note in results.load(run_dir).notes)
+    results.repair(run_dir)
+    assert results.verify(run_dir) == []
+    assert read_exclusions(run_dir) == dict.fromkeys(keys, "warm")
+
+
 def test_a_damaged_file_is_told_and_never_taken_as_nothing(run_dir: Path, capsys) -> None:
     (run_dir / EXCLUSIONS_NAME).write_text('{"trial_key": ')
     assert any("exclusions.jsonl was skipped" in note for note in results.load(run_dir).notes)

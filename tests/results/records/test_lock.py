@@ -268,6 +268,10 @@ def test_who_was_taken_for_dead_finds_out_before_it_writes(tmp_path: Path) -> No
     write_lock(tmp_path, mine | {"token": "newer", "host": "node7", "pid": 4})
     with pytest.raises(TakenOver, match="taken over by process 4 on node7"):
         lock.check()
+    (tmp_path / ".lock").unlink()  # it has ended
+    with pytest.raises(TakenOver, match="taken over by another process, which has ended"):
+        lock.check()
+    write_lock(tmp_path, mine | {"token": "newer"})
     lock.release()
     assert json.loads((tmp_path / ".lock").read_text())["token"] == "newer"
 

@@ -12,7 +12,9 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 
 import results
@@ -53,7 +55,7 @@ def test_a_new_run_has_manifest_and_config(store):
 
 def test_rows_come_to_the_disk_by_themselves(store):
     assert FLUSH_SECONDS <= 0.5  # an epoch is to be durable within 1 s
-    store.add_epoch(some_epoch(1))
+    store.add_epochs([some_epoch(1)])
     wait_until(lambda: list_segments(store.run_dir, "epochs"))
     assert read_segment(list_segments(store.run_dir, "epochs")[0], EPOCHS).num_rows == 1
 
@@ -94,8 +96,8 @@ def test_a_newer_row_replaces_the_older_in_place(store):
 
 
 def test_a_zombie_cannot_replace_a_later_attempt(store):
-    store.add_epoch(some_epoch(1, attempt=2, lr=2.0))
-    store.add_epoch(some_epoch(1, attempt=1, lr=1.0))
+    store.add_epochs([some_epoch(1, attempt=2, lr=2.0)])
+    store.add_epochs([some_epoch(1, attempt=1, lr=1.0)])
     store.flush()
     rows = read_segment(list_segments(store.run_dir, "epochs")[0], EPOCHS).to_pylist()
     assert [(r["attempt"], r["lr"]) for r in rows] == [(2, 2.0)]
@@ -105,10 +107,10 @@ def test_segments_are_cut_and_continued_on_resume(tmp_path, monkeypatch):
     monkeypatch.setattr(store_module, "SEGMENT_ROWS", 10)
     with RunStore.create(tmp_path / "run", {}, "") as first:
         for epoch in range(1, 26):
-            first.add_epoch(some_epoch(epoch))
+            first.add_epochs([some_epoch(epoch)])
             first.flush()
     with RunStore.open(tmp_path / "run") as second:
-        second.add_epoch(some_epoch(26))
+        second.add_epochs([some_epoch(26)])
     segments = list_segments(tmp_path / "run", "epochs")
     assert [path.name for path in segments] == [f"0000{i}.parquet" for i in range(4)]
     sizes = [read_segment(path, EPOCHS).num_rows for path in segments]
@@ -161,13 +163,13 @@ def test_events_are_json_lines_and_a_torn_one_is_closed_on_resume(tmp_path):
 def test_a_failing_disk_keeps_rows_and_recovers(store):
     away = store.run_dir / "elsewhere"
     (store.run_dir / "epochs").rename(away)
-    store.add_epoch(some_epoch(1))
+    store.add_epochs([some_epoch(1)])
     assert not store.flush()
     assert isinstance(store.error, OSError)
     store.event("still alive")
     assert store.error is not None
     away.rename(store.run_dir / "epochs")
-    store.add_epoch(some_epoch(2))
+    store.add_epochs([some_epoch(2)])
     wait_until(lambda: store.error is None)
     assert read_segment(list_segments(store.run_dir, "epochs")[0], EPOCHS).num_rows == 2
 
@@ -175,7 +177,7 @@ def test_a_failing_disk_keeps_rows_and_recovers(store):
 def test_closing_on_a_failing_disk_says_so_and_frees_the_run(tmp_path):
     store = RunStore.create(tmp_path / "run", {}, "")
     (tmp_path / "run" / "epochs").rename(tmp_path / "run" / "away")
-    store.add_epoch(some_epoch(1))
+    store.add_epochs([some_epoch(1)])
     with pytest.raises(OSError, match="epochs"):
         store.close()
     RunStore.open(tmp_path / "run").close()
@@ -186,9 +188,9 @@ def test_a_full_disk_leaves_earlier_rows_intact(tmp_path):
         "import sys, resource\n"
         "from tests.results.records.test_store import RunStore, some_epoch\n"
         "store = RunStore.create(sys.argv[1], {}, '')\n"
-        "store.add_epoch(some_epoch(1)); assert store.flush()\n"
+        "store.add_epochs([some_epoch(1)]); assert store.flush()\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, -1))\n"
-        "store.add_epoch(some_epoch(2)); assert not store.flush() and store.error is not None\n"
+        "store.add_epochs([some_epoch(2)]); assert not store.flush() and store.error is not None\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))\n"
         "assert store.flush() and store.error is None\n"
         "store.close()\n"
@@ -262,7 +264,7 @@ store = RunStore.open(sys.argv[1])
 row = some_epoch(1)
 threading.Timer(float(sys.argv[2]), os.kill, (os.getpid(), signal.SIGKILL)).start()
 for epoch in range(1, 100000):
-    store.add_epoch({**row, "epoch": epoch})
+    store.add_epochs([{**row, "epoch": epoch}])
     print(epoch, time.monotonic(), flush=True)
     time.sleep(0.002)
 """
@@ -296,7 +298,7 @@ def check_killed(run_dir, lines):
     assert run_.notes == [f"run {run_dir.name} was interrupted: 0 trials unfinished."]
     assert set(old) <= set(run_.epochs["epoch"].to_pylist())
     with RunStore.open(run_dir) as store:
-        store.add_epoch(some_epoch(10**6))
+        store.add_epochs([some_epoch(10**6)])
     assert results.load(run_dir).epochs.num_rows == run_.epochs.num_rows + 1
     assert results.verify(run_dir) == []
 
@@ -307,7 +309,7 @@ def test_readers_see_whole_generations_while_a_writer_rewrites(store, monkeypatc
 
     def write() -> None:
         for epoch in range(1, 91):
-            store.add_epoch(some_epoch(epoch))
+            store.add_epochs([some_epoch(epoch)])
             store.flush()
         done.set()
 
@@ -415,36 +417,54 @@ def test_a_start_that_is_given_up_gives_its_name_free(tmp_path):
     RunStore.create(tmp_path / "run", {}, "").close()
 
 
+@pytest.mark.parametrize("error", [MemoryError("9 GB"), pa.ArrowInvalid("odd")])
+def test_rows_that_could_not_be_merged_wait_on(store, monkeypatch, error):
+    def fail(*args, **options):
+        raise error
+
+    store.add_epochs([some_epoch(1)])
+    with monkeypatch.context() as full:
+        tables = SimpleNamespace(from_batches=fail)
+        full.setattr(store_module, "pa", SimpleNamespace(**vars(pa) | {"Table": tables}))
+        assert not store.flush()
+        assert str(error) in str(store.error)
+    assert store.flush()
+    assert results.load(store.run_dir).epochs.num_rows == 1
+
+
 def test_giving_up_a_run_that_has_begun_removes_nothing(tmp_path):
     lock = store_module.reserve(tmp_path / "run")
     store = RunStore.create(tmp_path / "run", {}, "", lock)
-    store.add_epoch(some_epoch(1))
+    store.add_epochs([some_epoch(1)])
     store.close()
     store_module.abandon(lock)
     assert results.load(tmp_path / "run").epochs.num_rows == 1
 
 
 def test_who_was_taken_for_dead_writes_nothing_more(store):
-    store.add_epoch(some_epoch(1))
+    store.add_epochs([some_epoch(1)])
     assert store.flush()
     newer = {"pid": 1, "host": "node7", "token": "newer"}
     (store.run_dir / ".lock").write_text(json.dumps(newer))
-    store.add_epoch(some_epoch(2))
+    store.add_epochs([some_epoch(2)])
     assert not store.flush()
     assert "taken over by process 1 on node7" in str(store.error)
     store.update_manifest(status="completed")
     assert json.loads((store.run_dir / "manifest.json").read_text())["status"] == "running"
     assert results.load(store.run_dir).epochs.num_rows == 1
-    (store.run_dir / ".lock").unlink()  # lets the fixture close it
+    (store.run_dir / ".lock").unlink()  # the other has ended
+    assert not store.flush()
+    assert "taken over by another process, which has ended" in str(store.error)
+    (store.run_dir / ".lock").touch()  # lets the fixture close it
 
 
 def test_rows_that_the_storage_does_not_take_are_rescued_beside_what_is_there(tmp_path):
     store = RunStore.create(tmp_path / "run", {}, "")
-    store.add_epoch(some_epoch(1))
+    store.add_epochs([some_epoch(1)])
     assert store.flush()
     (tmp_path / "run" / "epochs").rename(tmp_path / "away")
-    store.add_epoch(some_epoch(2))
-    store.add_epoch(some_epoch(3))
+    store.add_epochs([some_epoch(2)])
+    store.add_epochs([some_epoch(3)])
     with pytest.raises(OSError, match="epochs"):
         store.close()
     (tmp_path / "rescue").mkdir()
@@ -452,7 +472,7 @@ def test_rows_that_the_storage_does_not_take_are_rescued_beside_what_is_there(tm
     (tmp_path / "away").rename(tmp_path / "run" / "epochs")
     # Also when a resume has written files of its own since.
     with RunStore.open(tmp_path / "run") as resumed:
-        resumed.add_epoch(some_epoch(4))
+        resumed.add_epochs([some_epoch(4)])
     for path in (tmp_path / "rescue").rglob("*.parquet"):
         target = tmp_path / "run" / path.relative_to(tmp_path / "rescue")
         assert not target.exists()
@@ -465,13 +485,13 @@ def test_rows_that_the_storage_does_not_take_are_rescued_beside_what_is_there(tm
 def test_rows_that_come_together_are_those_that_come_one_by_one(tmp_path):
     one, many = (RunStore.create(tmp_path / name, {}, "") for name in ("one", "many"))
     for epoch in (1, 2, 3):
-        one.add_epoch(some_epoch(epoch))
+        one.add_epochs([some_epoch(epoch)])
     many.add_epochs([])  # also as the very first
     assert many.flush()
     many.add_epochs([some_epoch(1), some_epoch(2)])
     many.add_epochs([some_epoch(2, attempt=2), some_epoch(3)])
     many.add_epochs([])
-    one.add_epoch(some_epoch(2, attempt=2))
+    one.add_epochs([some_epoch(2, attempt=2)])
     one.close()
     many.close()
     first, second = (results.load(tmp_path / name).epochs for name in ("one", "many"))
