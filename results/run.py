@@ -21,6 +21,7 @@ from results.records.audit import lost_epochs
 from results.records.events import read_commands
 from results.records.lock import lock_holder
 from results.records.plain import as_plain
+from results.records.redaction import visible
 from results.records.schema import KEYS, trial_from_row, with_own_params
 from results.records.segments import TABLES
 from search_spaces.metric import VAL_ACCURACY, Metric
@@ -36,6 +37,9 @@ if TYPE_CHECKING:  # scipy and optuna are imported late: `import results` stays 
     from results.arms.paragraph import Paragraph
     from results.statistics.compare import Comparison
     from results.tables import Table
+
+# What two runs of one name differ in, and a run and its copy do not.
+ORIGIN = ("started_at", "seed", "recipe")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -369,7 +373,30 @@ def find_trial(run: Run, key: str) -> dict[str, Any]:
     return rows[keys[0]]
 
 
+def _with_different_ids(runs: list[RunFiles]) -> list[RunFiles]:
+    """Runs of one name that are not the same run: the later ones are called by their folders."""
+    known: dict[str, dict[str, Any]] = {}
+    named = []
+    for run in runs:
+        first = known.setdefault(run.run_id, run.manifest)
+        if any(first.get(name) != run.manifest.get(name) for name in ORIGIN):
+            run_id = visible(str(run.run_dir), in_a_line=True)
+            tables = {
+                name: table.set_column(
+                    table.column_names.index("run_id"),
+                    table.schema.field("run_id"),
+                    pa.array([run_id] * table.num_rows, pa.string()),
+                )
+                for name, table in run.tables.items()
+            }
+            manifest = run.manifest | {"run_id": run_id}
+            run = replace(run, tables=tables, manifest=manifest)
+        named.append(run)
+    return named
+
+
 def _assemble(runs: list[RunFiles]) -> Run:
+    runs = _with_different_ids(runs)
     tables = {
         name: _deduplicate(pa.concat_tables([run.tables[name] for run in runs]), KEYS[name])
         for name in TABLES

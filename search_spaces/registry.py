@@ -122,6 +122,9 @@ def _import(name: str) -> Callable[..., Any]:
         named = getattr(module, attribute)
     except (ImportError, AttributeError, ValueError, OSError) as error:
         raise ValueError(f"cannot import {name!r}: {error}") from error
+    except (Exception, SystemExit) as error:  # of the user's own code
+        line = f"{type(error).__name__}: {error}"
+        raise ValueError(f"cannot import {name!r}: {line}") from error
     if not callable(named):
         raise ValueError(f"{name!r} is not callable.")
     return named  # type: ignore[no-any-return]

@@ -285,7 +285,12 @@ def _read_events(folder: Path, columns: Columns) -> Logs:
             scalars = {event.step: event.value for event in events.Scalars(columns.value)}
         elif columns.value in known["tensors"]:  # as newer writers store a scalar
             tensors = events.Tensors(columns.value)
-            scalars = {e.step: float(make_ndarray(e.tensor_proto)) for e in tensors}
+            numbers = {e.step: make_ndarray(e.tensor_proto) for e in tensors}
+            if any(n.size != 1 or n.dtype.kind not in "fiu" for n in numbers.values()):
+                raise ValueError(
+                    f"value={columns.value}: is no number (a histogram, a text, ...)."
+                )
+            scalars = {step: float(number.item()) for step, number in numbers.items()}
         else:
             continue
         name = directory.relative_to(folder).as_posix()

@@ -202,6 +202,18 @@ def test_a_folder_without_manifest_goes_by_its_rows(tmp_path):
     assert "run first was interrupted: 1 trials unfinished." in run.notes
 
 
+def test_runs_of_one_name_in_two_folders_are_two_runs(tmp_path):
+    first = write_run(tmp_path / "a" / "exp", trials=2, seeds=1)
+    second = write_run(tmp_path / "b" / "exp", trials=1, seeds=2)
+    edit_manifest(second, seed=7)
+    both = results.load([first, second])
+    assert [*both.manifests] == ["exp", str(second)]
+    assert not any("the same run" in note for note in both.notes)
+    alone = [results.load(folder) for folder in (first, second)]
+    assert both.trials.num_rows == sum(run.trials.num_rows for run in alone)
+    assert both.epochs.num_rows == sum(run.epochs.num_rows for run in alone)
+
+
 def test_a_copy_beside_its_run_is_counted_once(tmp_path):
     write_chosen(tmp_path / "first")
     shutil.copytree(tmp_path / "first", tmp_path / "second")

@@ -79,6 +79,24 @@ def test_what_cannot_be_imported_is_refused(name: str, message: str) -> None:
         import_callable(name)
 
 
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("def f(:\n", "SyntaxError: "),
+        ("x\n", "NameError: "),
+        ("raise SystemExit(3)\n", "SystemExit"),
+    ],
+)
+def test_code_that_fails_is_told_as_what_cannot_be_imported(
+    tmp_path: Path, code: str, line: str
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(code)
+    allow_import(f"{path}:f")
+    with pytest.raises(ValueError, match=f"^cannot import .*{line}"):
+        import_callable(f"{path}:f")
+
+
 def test_a_name_that_nobody_has_given_runs_nothing(tmp_path: Path) -> None:
     path, ran = tmp_path / "strangers.py", tmp_path / "ran"
     path.write_text(f"import os\nos.mkdir({str(ran)!r})\ndef curve(u):\n    return u\n")

@@ -194,6 +194,8 @@ def _layer(
     for key in NOT_IN_FILE[group]:
         if key in values:
             raise ConfigError(f"{path}: {key}: a {group} cannot set it")
+    if "://" in str(values.get("runs_dir")):  # with the user's credentials
+        raise ConfigError(f"{path}: runs_dir: a {group} cannot set one in a bucket")
     named = [(key, values.get(key) or "") for key in NAMES_OF_CODE]
     named += [("space", name) for name in values.get("space", ())]
     for key, name in named:

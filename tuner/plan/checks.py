@@ -172,7 +172,7 @@ def check_address(
             "~/.ray/auth_token"
         )
     host, _, port = address.rpartition(":")
-    if "://" in address or not host or not port.isdigit():
+    if "://" in address or not host or not port.isdecimal():
         raise ConfigError(
             f"{key}={address}: write auto or host:port of the head "
             "(for example 10.0.0.1:6379; the Ray Client's ray:// is not supported)"

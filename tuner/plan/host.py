@@ -42,7 +42,7 @@ def num_cpus(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
     counts = [len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1]
     counts += [int(quota) for quota in _quotas(cgroups, own)]
     for job, count in JOBS.items():
-        if job in os.environ and os.environ.get(count, "").isdigit():
+        if job in os.environ and os.environ.get(count, "").isdecimal():
             counts.append(int(os.environ[count]))
     return max(1, min(counts))
 
@@ -63,7 +63,7 @@ def _quota(group: Path) -> Iterator[float]:
     limits = _read(group / "cpu.max").split()  # version 2
     if not limits:
         limits = [_read(group / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
-    if len(limits) == 2 and all(limit.isdigit() for limit in limits) and int(limits[1]):
+    if len(limits) == 2 and all(limit.isdecimal() for limit in limits) and int(limits[1]):
         yield int(limits[0]) / int(limits[1])
 
 

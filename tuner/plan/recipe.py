@@ -16,7 +16,7 @@ from search_spaces.registry import lookup
 from search_spaces.space import RECIPE_PARAMS, SCHEDULE_PARAMS, SearchSpace, tidy_interval
 from search_spaces.trial import Recipe, Role, TrialConfig, derive_seed
 from trainables.data.sources import SourceInfo
-from tuner.config.schema import Config, ConfigError
+from tuner.config.schema import Config, ConfigError, show
 from tuner.plan.usercode import code_digest
 
 OF_NOISE_LAW = ("c2", "k", "law", "source")  # keys of noise.* that measure nothing
@@ -135,7 +135,10 @@ def curve_digest(family: str, params: Mapping[str, float], training: Sequence[st
     curve = lookup("family", family, FAMILIES)
     others = (*SCHEDULE_PARAMS, *training)
     curve_params = {k: v for k, v in params.items() if k not in others}
-    values = np.asarray(curve(np.linspace(0, 0.999, 1000), **curve_params))
+    try:
+        values = np.asarray(curve(np.linspace(0, 0.999, 1000), **curve_params), dtype=float)
+    except Exception as error:  # of the user's own code
+        raise ConfigError(f"{family}: {type(error).__name__}: {show(error)}") from None
     return hashlib.sha256(np.round(values, 12).tobytes()).hexdigest()[:12]
 
 

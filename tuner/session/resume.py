@@ -285,7 +285,7 @@ def _more_trials(given: Mapping[str, Any]) -> int | None:
     more = given.get("trials")
     if not isinstance(more, str) or not more.startswith("+"):
         return None
-    if not more[1:].isdigit():
+    if not more[1:].isdecimal():
         raise ConfigError(f"trials={more}: write a whole number, or +N for N more")
     return int(more[1:])
 

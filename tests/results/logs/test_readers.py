@@ -104,6 +104,23 @@ def test_scalars_that_newer_writers_store_as_tensors_are_read(tmp_path: Path) ->
     assert read_logs(tmp_path, Columns(value="loss")).values == {"a": {"0": {1: 2.5, 2: 1.5}}}
 
 
+def test_a_tensor_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    from tensorboard.util.tensor_util import make_tensor_proto
+
+    writer = EventFileWriter(str(tmp_path / "a-0"))
+    for tag, content in (("hist", [[0.0, 1.0, 3.0]]), ("text", "hello")):
+        value = Summary.Value(tag=tag, tensor=make_tensor_proto(content))
+        writer.add_event(Event(step=1, summary=Summary(value=[value])))
+    writer.close()
+    for tag in ("hist", "text"):
+        with pytest.raises(ValueError, match=f"^value={tag}: is no number"):
+            read_logs(tmp_path, Columns(value=tag))
+
+
 def test_without_its_package_a_tensorboard_folder_is_refused_with_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -205,6 +205,7 @@ FILES = [
     ("batch: 3\n", "unknown key 'batch'"),
     ("epochs: {a: 1}\n", "epochs={'a': 1}: allowed is a whole number, 1 to 100,000"),
     ("resume: x\n", "resume: a workload cannot set it"),
+    ("runs_dir: s3://b/x\n", "runs_dir: a workload cannot set one in a bucket"),
     ("lr: 1\nlr: 2\n", "duplicate key 'lr' in the mapping of line 1"),
     ("dataset.name: 'os:system'\n", "dataset.name: os:system would run code"),
     ("recipe: {family: 'os:system'}\n", "recipe.family: os:system would run code"),

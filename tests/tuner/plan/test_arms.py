@@ -80,6 +80,16 @@ def test_a_tuned_baseline_is_an_arm_whose_delta0_and_open_parameters_are_searche
     assert tuned.ranges["p"] == Range(low=0.1, high=4.0, log=True)
 
 
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [("1 / 0", "ZeroDivisionError: division by zero"), ("'abc'", "ValueError: could not convert")],
+)
+def test_a_curve_that_fails_is_one_line(tmp_path: Path, body: str, says: str) -> None:
+    (tmp_path / "mine.py").write_text(f"def curve(u):\n    return {body}\n")
+    with pytest.raises(ConfigError, match=rf"mine\.py:curve: {says}"):
+        make_plan(compose([f"recipe.family={tmp_path / 'mine.py'}:curve"]))
+
+
 def test_parameters_of_a_workloads_curve_go_with_it(tmp_path: Path) -> None:
     workload = "dataset: digits\nmodel: resnet8\nlr: 0.1\nbatch: {initial: 8}\nepochs: 15\n"
     (tmp_path / "workload").mkdir()
