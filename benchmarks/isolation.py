@@ -10,6 +10,7 @@ Seconds per training are between ends of trainings, so a fit's start is apart.
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from pathlib import Path
 
@@ -29,12 +30,13 @@ FUNCTIONS = {"an optimizer of torch's": "with_optimizer", ", ".join(LIBRARIES): 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=10, help="of one fit")
-    parser.add_argument("--fits", type=int, default=5, help="of each way, after one to warm up")
+    parser.add_argument("--fits", type=int, default=5, help="of each way, after those to warm up")
+    parser.add_argument("--warm-ups", type=int, default=1, help="fits that are not counted")
     parser.add_argument("--functions", type=int, default=len(FUNCTIONS), help="the first so many")
     options = parser.parse_args()
     print(surroundings("torch", "ray"))
     print(f"fits of {options.trials} trainings of 3 reports, {options.fits} of each way")
-    cluster.start(None)
+    cluster.start(os.environ.get("RAY_ADDRESS"))  # a Ray of its own where none is named
     silence()
     rows, ratios = [], []
     with tempfile.TemporaryDirectory(prefix="gradtune-") as folder:
@@ -44,8 +46,8 @@ def main() -> None:
                 for isolate in ("true", "false")
             }
             arms = {isolate: lambda plan=plan: _fit(plan) for isolate, plan in plans.items()}
-            rounds = interleave(arms, options.fits + 1)
-            found = {isolate: seconds[1:] for isolate, seconds in rounds.items()}
+            rounds = interleave(arms, options.fits + options.warm_ups)
+            found = {isolate: seconds[options.warm_ups :] for isolate, seconds in rounds.items()}
             for isolate, seconds in found.items():
                 median = f"{np.median(seconds):.3f} (n={len(seconds)})"
                 rows.append([imports, f"isolate={isolate}", median, f"{max(seconds):.3f}"])

@@ -70,7 +70,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="gradtune-") as folder:
         plan = _plan(options.trials, Path(folder))
         arms = {OURS: lambda: ours(plan), ORDINARY: lambda: ordinary(options.trials)}
-        fits = _alternate(arms, options.fits)
+        fits = _alternate(arms, options.fits, options.warm_ups)
     print(table(["way", "s per trial", "95% of trials below", "s to first result"], _rows(fits)))
     a, b = ([float(np.median(fit.seconds_per_trial)) for fit in fits[arm]] for arm in arms)
     print(f"ordinary / ours, medians of fits: {median_ratio(b, a)}")
@@ -191,12 +191,14 @@ def _plan(num_trials: int, runs_dir: Path) -> Plan:
     return cluster.settle(make_plan(compose(words)), "cpu")
 
 
-def _alternate(arms: dict[str, Callable[[], Fit]], num_fits: int) -> dict[str, list[Fit]]:
-    """ABAB...; the first fit of each arm warms up and is dropped."""
+def _alternate(
+    arms: dict[str, Callable[[], Fit]], num_fits: int, num_warm_ups: int
+) -> dict[str, list[Fit]]:
+    """ABAB...; the first fits of each arm warm up and are dropped."""
     fits: dict[str, list[Fit]] = {name: [] for name in arms}
-    for _, (name, arm) in itertools.product(range(num_fits + 1), arms.items()):
+    for _, (name, arm) in itertools.product(range(num_fits + num_warm_ups), arms.items()):
         fits[name].append(arm())
-    return {name: repeats[1:] for name, repeats in fits.items()}
+    return {name: repeats[num_warm_ups:] for name, repeats in fits.items()}
 
 
 def _rows(fits: dict[str, list[Fit]]) -> list[list[str]]:
@@ -225,7 +227,8 @@ def silence() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=20, help="of one fit")
-    parser.add_argument("--fits", type=int, default=5, help="of each way, after one to warm up")
+    parser.add_argument("--fits", type=int, default=5, help="of each way, after those to warm up")
+    parser.add_argument("--warm-ups", type=int, default=1, help="fits that are not counted")
     return parser.parse_args()
 
 

@@ -32,7 +32,8 @@ MEASURED = ("in report", "in all")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reports", type=int, default=2000, help="of one training")
-    parser.add_argument("--fits", type=int, default=5, help="of each way, after one to warm up")
+    parser.add_argument("--fits", type=int, default=5, help="of each way, after those to warm up")
+    parser.add_argument("--warm-ups", type=int, default=1, help="fits that are not counted")
     options = parser.parse_args()
     print(surroundings("torch", "ray"))
     print(f"trainings of {options.reports:,} reports, 3 in a fit, {options.fits} fits of each way")
@@ -45,9 +46,11 @@ def main() -> None:
         plan = _plan(options.reports, Path(folder))
         kinds = {TOGETHER: trainable.ScheduledTrainable, ALONE: Alone}
         arms = {way: lambda kind=kind: _fit(plan, kind) for way, kind in kinds.items()}
-        rounds = interleave(arms, options.fits + 1)
+        rounds = interleave(arms, options.fits + options.warm_ups)
     for place, name in enumerate(MEASURED):
-        times = {way: [fit[place] for fit in found[1:]] for way, found in rounds.items()}
+        times = {
+            way: [fit[place] for fit in found[options.warm_ups :]] for way, found in rounds.items()
+        }
         rows = [
             [way, f"{np.median(found):.3f} (n={len(found)})", f"{max(found):.3f}"]
             for way, found in times.items()

@@ -18,12 +18,14 @@ from tests.conftest import ROOT, ClusterProcess
 SCRIPTS: dict[str, list[str]] = {
     "benchmarks.coverage": ["--simulations", "4"],
     "benchmarks.gpu": ["--images", "64"],
-    "benchmarks.overhead": ["--trials", "2", "--fits", "1"],
+    "benchmarks.overhead": ["--trials", "2", "--fits", "1", "--warm-ups", "0"],
     "benchmarks.published": ["{}", "--replays", "2", "--draws", "2"],
     "benchmarks.table": ["--steps", "2000"],
     "benchmarks.throughput": ["--images", "128", "--pairs", "1", "--model", "resnet8"],
-    "benchmarks.isolation": ["--trials", "2", "--fits", "1", "--functions", "1"],
-    "benchmarks.reports": ["--reports", "20", "--fits", "1"],
+    "benchmarks.isolation": [
+        *("--trials", "2", "--fits", "1", "--functions", "1", "--warm-ups", "0")
+    ],
+    "benchmarks.reports": ["--reports", "20", "--fits", "1", "--warm-ups", "0"],
     "benchmarks.search_efficiency.collect": [
         *("--seeds", "1", "--configs", "3", "--workers", "1", "digits"),
         *("--journals", "{}", "--pool", "{}/pool.parquet"),

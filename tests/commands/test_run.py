@@ -20,6 +20,7 @@ from tests.commands.command import SMALL, Command, reproducible, wait_for
 from tests.conftest import ClusterProcess
 from tests.fakes.results import edit_manifest
 from tests.fakes.tune_loop import Inline
+from tests.faults.counts import only_full
 
 fault = pytest.mark.fault
 WHOLE = ("space=poly", *SMALL, "trials=8", "epochs=6")
@@ -74,6 +75,7 @@ def test_no_state_of_tunes_lies_in_a_run_folder(whole: Finished) -> None:
     assert [path.name for path in files if state.fullmatch(path.name)] == []
 
 
+@only_full
 @pytest.mark.fault("31", "the same seed on a cluster and on a Ray of its own: equal to the bit")
 @pytest.mark.slow
 def test_a_ray_of_its_own_and_the_same_seed_give_the_same_run_to_the_bit(
@@ -115,7 +117,9 @@ def test_three_arms_share_one_run_with_equal_budgets(inline: Inline) -> None:
 @pytest.mark.parametrize(
     "number",  # SIGINT: below, test_api
     [
-        pytest.param(signal.SIGTERM, marks=fault("8", "SIGTERM, then resumed: the same rows")),
+        pytest.param(
+            signal.SIGTERM, marks=[fault("8", "SIGTERM, then resumed: the same rows"), only_full]
+        ),
         pytest.param(signal.SIGKILL, marks=fault("1", "a run on a cluster that stays: the same")),
     ],
 )
@@ -154,6 +158,7 @@ def test_ctrl_c_reaches_the_whole_process_group_and_ends_the_run_in_order(
     assert reproducible(group) == reproducible(uncut)
 
 
+@only_full
 @pytest.mark.fault("8", "Ctrl-C before the first training: exit 130, no traceback")
 @pytest.mark.slow
 def test_an_interrupt_before_the_training_says_so(command: Command) -> None:
@@ -219,9 +224,9 @@ def test_more_trials_extend_a_finished_run(inline: Inline, whole: Finished) -> N
 
 @pytest.mark.fault("5", "a network that always raises: recorded, the run ends after five")
 @pytest.mark.slow
-def test_a_users_model_that_raises_is_recorded_and_exits_one(command: Command) -> None:
+def test_a_users_model_that_raises_is_recorded_and_exits_one(inline: Inline) -> None:
     words = [w for w in SMALL if not w.startswith("model.")]
-    done = command.run(
+    done = inline.run(
         "space=poly",
         "workload=digits",
         "model=tests.fakes.users_code:broken_model",
@@ -231,7 +236,7 @@ def test_a_users_model_that_raises_is_recorded_and_exits_one(command: Command) -
     assert done.returncode == 1
     assert "the first 5 trials all failed" in done.stderr
     assert "resume=" in done.stderr
-    (run_dir,) = command.folder.iterdir()
+    (run_dir,) = inline.folder.iterdir()
     rows = results.load(run_dir).trials.to_pylist()
     failed = [r for r in rows if r["status"] == "failed"]
     assert len(failed) >= 5

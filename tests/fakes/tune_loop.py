@@ -24,6 +24,7 @@ from ray.tune.search import Searcher
 
 from tests.conftest import ROOT
 from tuner import run as run_command
+from tuner.plan import usercode
 from tuner.session import cluster, nodes
 
 
@@ -132,6 +133,9 @@ def do_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nodes, "other_nodes", dict)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})
     monkeypatch.setattr(tune, "Tuner", OneWorker)
+    # Whether the user's code can be imported is tried in a Python of its own, 4 s each time:
+    # tests/tuner/config/test_config.py.
+    monkeypatch.setattr(usercode, "check_import", lambda config, handed=(): None)
 
 
 class Inline:

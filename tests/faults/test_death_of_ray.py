@@ -13,6 +13,7 @@ import pytest
 import results
 from tests.commands.command import Command, reproducible, wait_for
 from tests.fakes.tune_loop import Inline
+from tests.faults.counts import only_full
 from tests.faults.faulty import SMALL, write_model
 
 pytestmark = pytest.mark.slow
@@ -43,7 +44,7 @@ def child_called(parent: int, name: str) -> int:
 @pytest.mark.parametrize(
     ("name", "called"),
     [
-        ("gcs_server", "the head of the cluster (gcs_server)"),
+        pytest.param(*("gcs_server", "the head of the cluster (gcs_server)"), marks=only_full),
         ("raylet", "the node of this machine (raylet)"),
     ],
 )

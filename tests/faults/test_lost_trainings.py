@@ -24,37 +24,46 @@ HANG = "no report for 3 s (max_report_seconds): the training was ended"
 DIED = "the process of its worker died (killed, out of memory, or crashed)"
 
 
+@pytest.fixture
+def runner(inline: Inline, act: str, request: pytest.FixtureRequest) -> Inline | Command:
+    """What takes the process along needs one of Ray's."""
+    made: Command = inline if act.startswith("raise") else request.getfixturevalue("command")
+    return made
+
+
 @pytest.mark.parametrize(
     ("act", "how"),
     [
         pytest.param("time.sleep(1000)", HANG, marks=[SILENT, only_full]),
-        pytest.param("while True: pass", HANG, marks=SILENT),
+        pytest.param("while True: pass", HANG, marks=[SILENT, only_full]),
         pytest.param("os.kill(os.getpid(), signal.SIGSTOP)", HANG, marks=[SILENT, only_full]),
         pytest.param("os._exit(3)", DIED, marks=[ENDED, only_full]),
         pytest.param("sys.exit(3)", DIED, marks=[ENDED, only_full]),
         pytest.param("ctypes.string_at(0)", DIED, marks=[ENDED, only_full]),
-        pytest.param("os.kill(os.getpid(), signal.SIGKILL)", DIED, marks=KILLED),
-        pytest.param("raise OSError('no disk')", "OSError: no disk", marks=[ENDED, only_full]),
+        # Killed from outside: tests/commands/test_run.py.
+        pytest.param("os.kill(os.getpid(), signal.SIGKILL)", DIED, marks=[KILLED, only_full]),
+        pytest.param("raise OSError('no disk')", "OSError: no disk", marks=ENDED),
     ],
 )
 def test_a_network_lost_once_goes_on_from_its_state_with_the_rows_of_an_undisturbed_run(
-    command: Command, inline: Inline, tmp_path: Path, act: str, how: str
+    runner: Inline | Command, inline: Inline, tmp_path: Path, act: str, how: str
 ) -> None:
     model = write_model(tmp_path, f"if among_first(1):\n    {act}")
     words = (model, *SMALL, "trials=2", "confirm.seeds=1", "max_report_seconds=3")
-    done = command.run(*words, "name=hurt")
+    done = runner.run(*words, "name=hurt")
     assert done.returncode == 0, done.stderr
     assert f"{how} (retry 1 of 3)" in done.stdout
     assert "(raylet)" not in done.stdout + done.stderr
-    hurt = results.load(command.folder / "hurt")
+    hurt = results.load(tmp_path / "hurt")
     assert statuses(hurt) == {"completed": 3}
     assert len(events(hurt, "lost")) == 1
     unhurt = inline.run(*words, "name=unhurt")  # the flag is there
     assert unhurt.returncode == 0, unhurt.stderr
     assert sorted(hurt.trials["attempt"].to_pylist()) == [1, 1, 2]
-    assert reproducible(hurt) == reproducible(results.load(command.folder / "unhurt"))
+    assert reproducible(hurt) == reproducible(results.load(tmp_path / "unhurt"))
 
 
+@only_full
 @pytest.mark.fault("19", "hangs as often as it is tried: failed, the search goes on")
 def test_a_network_that_hangs_again_and_again_counts_as_failed_and_the_search_goes_on(
     command: Command, tmp_path: Path
@@ -79,7 +88,8 @@ def test_a_network_that_hangs_again_and_again_counts_as_failed_and_the_search_go
     ("act", "retries", "status", "line"),
     [
         pytest.param(
-            *("os.kill(os.getpid(), signal.SIGKILL)", 3, "failed", DIED), marks=fault("4", FAILED)
+            *("os.kill(os.getpid(), signal.SIGKILL)", 3, "failed", DIED),
+            marks=[fault("4", FAILED), only_full],
         ),
         pytest.param("os._exit(1)", 0, "failed", DIED, marks=[fault("5", FAILED), only_full]),
         pytest.param("sys.exit(1)", 0, "failed", DIED, marks=[fault("5", FAILED), only_full]),
@@ -92,14 +102,14 @@ def test_a_network_that_hangs_again_and_again_counts_as_failed_and_the_search_go
     ],
 )
 def test_the_last_retry_that_fails_is_a_row_with_its_error_and_the_others_are_whole(
-    command: Command, tmp_path: Path, act: str, retries: int, status: str, line: str
+    runner: Inline | Command, tmp_path: Path, act: str, retries: int, status: str, line: str
 ) -> None:
     times = 1 + (1 if status == "oom" else retries)
     model = write_model(tmp_path, f"if among_first({times}):\n    {act}")
     words = (model, *SMALL, "trials=2", "confirm.seeds=1", f"max_failures={retries}", "name=hurt")
-    done = command.run(*words)
+    done = runner.run(*words)
     assert done.returncode == 1, done.stderr
-    run = results.load(command.folder / "hurt")
+    run = results.load(tmp_path / "hurt")
     assert statuses(run) == {"completed": 3, status: 1}
     (row,) = [row for row in run.trials.to_pylist() if row["status"] == status]
     assert row["error"].splitlines()[-1] == line
@@ -111,19 +121,23 @@ def test_the_last_retry_that_fails_is_a_row_with_its_error_and_the_others_are_wh
 
 
 @pytest.mark.fault("30", "processes of their own or one for all: the same rows")
-@pytest.mark.parametrize(("isolate", "num_processes"), [("true", 5), ("false", 1)])
+@pytest.mark.parametrize(
+    ("isolate", "num_processes"), [("true", 2), pytest.param("false", 1, marks=only_full)]
+)
 def test_each_network_gets_a_process_of_its_own_where_asked_and_the_rows_are_the_same(
     command: Command, inline: Inline, tmp_path: Path, isolate: str, num_processes: int
 ) -> None:
     model = write_model(tmp_path, "FLAG.with_name(f'process-{os.getpid()}').touch()")
-    done = command.run(model, *SMALL, f"isolate={isolate}", "name=apart")
+    words = (model, *SMALL, "trials=1", "confirm.seeds=1")
+    done = command.run(*words, f"isolate={isolate}", "name=apart")
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("process-*"))) == num_processes
-    assert inline.run(model, *SMALL, "name=together").returncode == 0
+    assert inline.run(*words, "name=together").returncode == 0
     apart, together = (results.load(command.folder / name) for name in ("apart", "together"))
     assert reproducible(apart) == reproducible(together)
 
 
+@only_full
 @pytest.mark.fault("19", "a hang and a death in processes of their own: tried again, recorded")
 def test_a_network_with_a_process_of_its_own_that_hangs_or_dies_is_tried_again_in_another(
     command: Command, tmp_path: Path

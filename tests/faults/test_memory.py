@@ -11,6 +11,7 @@ import pytest
 import results
 from tests.commands.command import Command
 from tests.fakes.tune_loop import Inline
+from tests.faults.counts import only_full
 from tests.faults.faulty import SMALL, events, statuses, write_model
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
@@ -104,6 +105,7 @@ def test_a_training_of_the_users_own_is_tried_again_once_too(
     assert "micro_batch" not in done.stdout
 
 
+@only_full
 @pytest.mark.fault(
     "27", "ended by Ray for the host's memory: oom row, resume does not begin it again"
 )

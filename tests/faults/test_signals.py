@@ -17,6 +17,7 @@ import results
 from tests.commands.command import SMALL, Command, reproducible, wait_for
 from tests.conftest import ROOT
 from tests.fakes.tune_loop import Inline, do_without_ray
+from tests.faults.counts import only_full
 from tuner import run as run_command
 from tuner.session import execution, nodes
 from tuner.session.cluster import ENVIRONMENT
@@ -31,7 +32,10 @@ OTHERS = [n for n in STOPS if n not in (signal.SIGINT, signal.SIGTERM)]  # those
     "8", "SIGHUP, SIGQUIT, SIGUSR1: all kept within 10 s, exit code, the resume command"
 )
 @pytest.mark.slow
-@pytest.mark.parametrize("number", OTHERS)
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(n, marks=[] if n == signal.SIGUSR1 else [only_full]) for n in OTHERS],
+)
 def test_a_run_that_is_asked_to_stop_keeps_everything_and_says_how_to_go_on(
     command: Command, number: signal.Signals
 ) -> None:
@@ -68,8 +72,18 @@ def test_the_second_signal_leaves_at_once(command: Command) -> None:
 
 @pytest.mark.fault("8", "while Ray starts: one line, no run folder")
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
-@pytest.mark.parametrize("seconds", [0.0, 1.5])
+@pytest.mark.parametrize(
+    ("number", "seconds"),
+    [
+        (signal.SIGHUP, 1.5),
+        *(
+            pytest.param(number, seconds, marks=only_full)
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+            for seconds in (0.0, 1.5)
+            if (number, seconds) != (signal.SIGHUP, 1.5)
+        ),
+    ],
+)
 def test_a_signal_while_ray_starts_is_told(
     alone: Command, number: signal.Signals, seconds: float
 ) -> None:
@@ -84,6 +98,7 @@ def test_a_signal_while_ray_starts_is_told(
     assert list(alone.folder.iterdir()) == []
 
 
+@only_full
 @pytest.mark.fault("8", "a closed terminal, then resumed: the rows of an undisturbed run")
 @pytest.mark.slow
 def test_a_closed_terminal_costs_nothing(alone: Command, inline: Inline) -> None:

@@ -22,12 +22,13 @@ import pytest
 import results
 from tests.conftest import ROOT, ClusterProcess
 from tests.fakes.losses import ENTROPY
+from tests.faults.counts import only_full
 
 COMMAND = (sys.executable, "-m", "tuner.run")
 WORDS = (
     *("trainable=tests.fakes.losses:fall", "objective=val_loss", "space=poly", "trials=2"),
     *("dataset.train_examples=64", "lr=0.1", "batch.initial=8", "epochs=3", "confirm.seeds=2"),
-    *("report=false", "display=plain"),
+    *("report=false", "display=plain", "max_concurrent=1"),  # each worker imports torch
 )
 DEAD_PROXY = "http://127.0.0.1:9"
 PROXIES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")
@@ -119,6 +120,7 @@ def test_a_container_with_a_random_user_no_home_and_little_shared_memory(short: 
     assert done.stderr.splitlines()[0].startswith(f"note: TMPDIR={short}/full: only ")
 
 
+@only_full
 @pytest.mark.fault("surroundings", "long TMPDIR, proxy, one CPU, 256 files, LC_ALL=C: works")
 def test_a_node_of_a_cluster_with_a_proxy_one_cpu_and_few_files(short: Path) -> None:
     deep = short / ("scratch" * 12)
@@ -140,6 +142,7 @@ def test_a_node_of_a_cluster_with_a_proxy_one_cpu_and_few_files(short: Path) -> 
     assert manifest["slots"]["max_concurrent"] == 1
 
 
+@only_full
 @pytest.mark.fault("surroundings", "HOME read-only, the folder of Ray another user's: works")
 def test_a_home_that_is_read_only_and_a_ray_folder_of_another_user(short: Path) -> None:
     (short / "ray").mkdir()
@@ -152,6 +155,7 @@ def test_a_home_that_is_read_only_and_a_ray_folder_of_another_user(short: Path) 
     assert list((short / "ray-0").glob("auth_token*")) == []
 
 
+@only_full
 @pytest.mark.fault("surroundings", "folders with odd names: run, paste what was printed, resume")
 def test_folders_may_be_called_anything_and_what_is_printed_can_be_pasted(short: Path) -> None:
     folder, name = short / "it's (1) [x]", "~ a=b \u00e9\u4e2d $(touch x)"
@@ -170,16 +174,20 @@ def test_folders_may_be_called_anything_and_what_is_printed_can_be_pasted(short:
 
 
 @pytest.mark.fault("surroundings", "project read-only: one line, and another runs_dir works")
-def test_a_read_only_project_is_one_line_and_another_runs_dir_works(short: Path) -> None:
+@pytest.mark.parametrize("goes_on", [False, pytest.param(True, marks=only_full)])
+def test_a_read_only_project_is_one_line_and_another_runs_dir_works(
+    short: Path, goes_on: bool
+) -> None:
     project, runs = short / "project", short / "runs"
     project.mkdir()
     runs.mkdir()
     mounts = f"mount --bind {project} {project}; mount -o remount,ro,bind {project}; cd {project}"
-    said = refusal(run(*WORDS, mounts=mounts))
+    if goes_on:
+        done = run(*WORDS, f"runs_dir={runs}", "name=run", mounts=mounts)
+        check_finished(done, runs / "run")
+        return
     why = "Read-only file system; runs_dir=DIR names another"
-    assert said == f"error: runs_dir=runs: not writable: {why}\n"
-    done = run(*WORDS, f"runs_dir={runs}", "name=run", mounts=mounts)
-    check_finished(done, runs / "run")
+    assert refusal(run(*WORDS, mounts=mounts)) == f"error: runs_dir=runs: not writable: {why}\n"
 
 
 @pytest.mark.fault("surroundings", "a folder that is not UTF-8: one line")
@@ -214,6 +222,7 @@ def test_without_any_place_for_temporary_files_one_line_names_them_all(short: Pa
     assert "set RAY_TMPDIR to a writable one whose path has at most" in said
 
 
+@only_full
 @pytest.mark.fault("surroundings", "a proxy between a run and its cluster: works")
 def test_a_proxy_does_not_hide_a_living_cluster(cluster: ClusterProcess, tmp_path: Path) -> None:
     where = (f"runs_dir={tmp_path}", "name=run", f"cluster.address={cluster.address}")

@@ -17,6 +17,7 @@ from results.__main__ import main as results_main
 from tests.commands.command import SMALL
 from tests.conftest import ROOT
 from tests.fakes.tune_loop import Inline
+from tests.faults.counts import only_full
 from tuner.display.summary import resume_command
 
 pytestmark = [
@@ -130,6 +131,7 @@ def test_the_configuration_is_printed_without_the_password(inline: Inline) -> No
     assert CANARY not in done.stdout
 
 
+@only_full
 def test_ray_writes_no_key_into_its_logs(tmp_path: Path) -> None:
     # Tune hands AWS_* to its workers in a text that runtime_env_agent.log then holds.
     folder = Path(tempfile.mkdtemp(prefix="gt", dir="/tmp"))  # short: sockets lie in it

@@ -14,12 +14,13 @@ import pytest
 import results
 from results.plots.arms.time_use import time_use_info
 from tests.conftest import ROOT
+from tests.faults.counts import only_full
 from tests.faults.drivers import TINY, Driver
 
 
 @pytest.mark.fault("28", "set by an hour, back or on: no negative or absurd duration")
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [-3600, 3600])
+@pytest.mark.parametrize("seconds", [-3600, pytest.param(3600, marks=only_full)])
 def test_a_clock_that_jumps_makes_no_absurd_duration(tmp_path: Path, seconds: int) -> None:
     compiler = shutil.which("cc")
     if compiler is None:

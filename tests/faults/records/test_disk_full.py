@@ -19,7 +19,7 @@ import results
 from results.records import store as store_module
 from tests.commands.command import SMALL, Command, reproducible
 from tests.fakes.tune_loop import Inline
-from tests.faults.counts import tries
+from tests.faults.counts import only_full, tries
 from tests.faults.drivers import TINY
 from tests.faults.records.disk import Disk
 from trainables.trainable import ScheduledTrainable
@@ -202,6 +202,7 @@ def fill(path: Path) -> None:
             file.write(bytes(4096))
 
 
+@only_full
 @pytest.mark.fault("13", "a real disk fills up, and has space again: 0 rows lost")
 @pytest.mark.slow
 def test_a_real_disk_that_fills_up_with_a_real_run(command: Command, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def write_until(store: RunStore, done: threading.Event) -> None:
 
 @pytest.mark.fault("25")
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(repeats(2, 10)))
+@pytest.mark.parametrize("part", range(repeats(1, 10)))
 def test_every_read_sees_a_whole_generation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:

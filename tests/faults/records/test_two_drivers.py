@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 import results
-from tests.commands.command import SMALL, Command
+from tests.commands.command import SMALL
 from tests.conftest import ROOT
 from tests.fakes.tune_loop import Inline
-from tests.faults.counts import tries
+from tests.faults.counts import repeats, tries
 from tests.faults.drivers import TINY, Driver, Ended
 
-NUM_RACES = 10
+NUM_RACES = repeats(3, 10)
 SHORT = (*TINY, "trials=1", "baseline=false")
 
 
@@ -107,15 +107,15 @@ def test_three_runs_of_the_same_second_are_three_runs(drivers: list[Driver]) -> 
 @pytest.mark.fault("15", "the name of a run that is going on: refused before Ray starts")
 @pytest.mark.slow
 def test_a_driver_on_a_run_that_is_going_on_is_refused_before_ray_starts(
-    command: Command, inline: Inline
+    inline: Inline,
 ) -> None:
-    process = command.start("space=poly", *SMALL, "trials=30", "name=going")
+    process = inline.start("space=poly", *SMALL, "trials=30", "name=going")
     assert process.stdout is not None
     for line in process.stdout:
         if "[1/" in line:
             break
     try:
-        for words in ((f"resume={command.folder / 'going'}",), ("space=poly", "name=going")):
+        for words in ((f"resume={inline.folder / 'going'}",), ("space=poly", "name=going")):
             refused = inline.run(*words)
             assert refused.returncode == 2
             assert refused.stderr.count("\n") == 1
