@@ -73,20 +73,35 @@ def twin_of(home: Place, kind: str) -> Path:
     Args:
         kind: READ or WRITE.
     """
-    digest = hashlib.sha256(str(home.parent).encode()).hexdigest()[:16]
-    around = cache_folder() / kind / digest
+    around = _around(home, kind)
     around.mkdir(parents=True, exist_ok=True)
     if not (around / URI_NAME).exists():
         write_text(around / URI_NAME, str(home.parent))
     return around / home.name
 
 
-def home_of(run_dir: Path) -> Place | None:
-    """The bucket's folder that this one is a twin of; None of any other folder."""
+def home_of(run_dir: Path, *kinds: str) -> Place | None:
+    """The bucket's folder that this one is a twin of; None of any other folder.
+
+    A folder says so only in the place that `twin_of` gave it: nobody's run is sent somewhere
+    because of a file that came along with it.
+
+    Args:
+        kinds: of a twin; none = any.
+    """
+    run_dir = Path(os.path.abspath(run_dir))
     try:
-        return Place.parse((run_dir.parent / URI_NAME).read_text()) / run_dir.name
+        home = Place.parse((run_dir.parent / URI_NAME).read_text()) / run_dir.name
+        places = [_around(home, kind).resolve() for kind in kinds or (READ, WRITE)]
     except (OSError, ValueError):
         return None
+    return home if run_dir.parent.resolve() in places else None
+
+
+def _around(home: Place, kind: str) -> Path:
+    """The folder of the twins of all runs that lie beside this one."""
+    digest = hashlib.sha256(str(home.parent).encode()).hexdigest()[:16]
+    return cache_folder() / kind / digest
 
 
 def fetch(home: Place, run_dir: Path) -> None:
@@ -261,7 +276,7 @@ def _show_writer(run_dir: Path) -> None:
 def _place_of(path: Path, kind: str) -> Place | None:
     """The place of a file or folder in a twin of this kind."""
     for folder in (path, *path.parents):
-        if folder.parent.parent.name == kind and (home := home_of(folder)) is not None:
+        if (home := home_of(folder, kind)) is not None:
             return replace(home, path="/".join([home.path, *path.relative_to(folder).parts]))
     return None
 

@@ -10,9 +10,19 @@ import pytest
 import results
 from results.records.segments import TABLES, read_manifest, write_manifest
 from results.storage.lease import Lease
-from results.storage.mirror import Mirror
+from results.storage.mirror import Mirror, mirror_of
 from results.storage.place import BucketError, Place
-from results.storage.twin import READ, WRITE, describe, home_of, notes_path, take_up, twin_of
+from results.storage.twin import (
+    READ,
+    WRITE,
+    bring,
+    describe,
+    home_of,
+    notes_path,
+    publish,
+    take_up,
+    twin_of,
+)
 from tests.fakes.results import write_run
 from tests.fakes.storage.bucket import Bucket, use_bucket
 from tests.fakes.storage.moments import two_moments
@@ -178,3 +188,30 @@ def test_copies_go_below_the_temporary_folder_where_home_cannot_be_written(
     monkeypatch.setattr("tempfile.gettempdir", lambda: "/proc/none")
     with pytest.raises(BucketError, match="set XDG_CACHE_HOME"):
         twin_of(HOME, WRITE)
+
+
+def test_a_strangers_word_on_where_a_run_belongs_does_not_count(
+    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = write_run(twin_of(HOME, WRITE), trials=1)
+    digest = here.parent.name
+    assert home_of(here) == HOME
+    monkeypatch.chdir(here.parent)
+    assert home_of(Path(here.name)) == HOME
+    cache = tmp_path / "cache" / "gradtune"
+    for around in (
+        tmp_path / "runs",  # a folder of runs that somebody gave away
+        tmp_path / "elsewhere" / WRITE / digest,  # a cache of somebody's
+        tmp_path / "elsewhere" / READ / digest,
+        cache / "write" / "0123456789abcdef",  # below ours, of another bucket
+        cache / "notes" / digest,
+    ):
+        strange = write_run(around / "one", trials=1)
+        (around / ".uri").write_text("s3://b/runs")
+        before = dict(bucket.files)
+        assert home_of(strange) is None
+        assert describe(strange / "report.html") is None
+        assert publish(strange / "config.yaml") == str(strange / "config.yaml")
+        assert mirror_of(strange) is None
+        assert bring(strange, "logs") == strange / "logs"
+        assert bucket.files == before
