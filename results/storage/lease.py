@@ -4,6 +4,9 @@ A bucket has no locks. A driver puts its token, waits longer than another's read
 apart, and reads it again: of two that come together the later one holds it, and the other sees
 so. While it runs it looks before every heartbeat, so a driver that slept, and was taken for dead,
 stops as soon as it wakes. All ages are differences on the storage's own clock.
+
+That a driver holds the run does not say that it knows what is there: lease.json also tells who
+wrote last, which is another until `begin`.
 """
 
 from __future__ import annotations
@@ -37,15 +40,17 @@ class Lease:
 
     Attributes:
         token: of this driver, new at each start. taken_at: its last sign, by the monotonic clock.
+        wrote: the token of the driver that wrote there last; None where none is known.
     """
 
     home: Place
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     taken_at: float = 0.0
+    wrote: str | None = None
     is_released: bool = False
 
     def check(self) -> None:
-        """See whether a driver lives that writes this run, and whether we could.
+        """See whether a driver lives that writes this run, and whether we could; who wrote last.
 
         Raises:
             ValueError: one does.
@@ -54,6 +59,7 @@ class Lease:
         now = self.home.probe()
         content, stamp = read_lease(self.home), self.home.stamp(LEASE_NAME)
         age = (now - stamp[1]) / 1e9 if stamp else 0.0
+        self.wrote = last_writer(content)
         if content and is_held(content, age):
             wait = max(1, round(STALE_SECONDS - age))
             raise ValueError(
@@ -63,7 +69,7 @@ class Lease:
             )
 
     def take(self) -> None:
-        """Put our token; `confirm` must follow. Raises as `check`."""
+        """Put our token; `confirm` must follow, and `begin`. Raises as `check`."""
         self.check()
         HELD.add(self.token)
         self._put(released=False)
@@ -82,6 +88,11 @@ class Lease:
                 "at the same moment. Stop one of them."
             )
 
+    def begin(self) -> None:
+        """Say that what comes there from now on is ours. Raises as `beat`."""
+        self.wrote = self.token
+        self.beat()
+
     def is_ours(self) -> bool:
         """True where this driver was the last to take the run. Raises BucketError."""
         return read_lease(self.home).get("token") == self.token
@@ -97,7 +108,7 @@ class Lease:
         self._put(released=False)
 
     def release(self) -> None:
-        """Give the run free, if it is still ours; the token stays, to tell who wrote last."""
+        """Give the run free, if it is still ours; who wrote last stays told."""
         if self.is_released:
             return
         self.is_released = True
@@ -116,7 +127,7 @@ class Lease:
             raise LeaseLostError(f"{self.home} is being written by {holder_text(content)} now")
 
     def _put(self, *, released: bool) -> None:
-        content = about_us(False, self.token) | {"released": released}
+        content = about_us(False, self.token) | {"released": released, "wrote": self.wrote}
         self.home.write(LEASE_NAME, json.dumps(content).encode())
         self.taken_at = time.monotonic()
 
@@ -136,6 +147,12 @@ def parse_lease(data: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def last_writer(content: dict[str, Any]) -> str | None:
+    """The token of the driver that wrote the run last, as its lease tells; None = not known."""
+    token = content.get("wrote", content.get("token"))  # an older version's holder is who wrote
+    return token if isinstance(token, str) else None
 
 
 def is_held(content: dict[str, Any], age: float) -> bool:

@@ -27,6 +27,7 @@ from results.storage.twin import (
     forget,
     home_of,
     is_behind,
+    is_outdated,
     is_segment,
     note_end,
     note_writer,
@@ -46,7 +47,7 @@ def mirror_of(run_dir: Path) -> Mirror | None:
     """What copies this run to its bucket, with the right to write there; None of a run here.
 
     Raises:
-        ValueError: another driver writes there.
+        ValueError: another driver writes there, or wrote what the folder here lacks.
         BucketError: the storage refused, or does not answer.
     """
     home = home_of(run_dir)
@@ -62,7 +63,7 @@ def catch_up(run_dir: Path) -> None:
     """Put into its bucket what a driver could not, of a run in which nothing is left to do.
 
     Raises:
-        ValueError: another driver writes there.
+        ValueError: another driver writes there, or wrote what the folder here lacks.
         BucketError: the storage refused.
     """
     if is_behind(run_dir) and (mirror := mirror_of(run_dir)) is not None:
@@ -91,6 +92,7 @@ class Mirror:
         self.tell: Callable[[str], None] = print
         self._pushed: dict[str, Stamp] = {}
         self._pushed_at = 0.0
+        self._is_taken = False  # until then nothing may be put there
         self._is_looked_through = False  # for segments that are not of this run any more
         self._unneeded: deque[Removable] = deque()
         self._failing_since: float | None = None
@@ -102,16 +104,23 @@ class Mirror:
         """Take the right to write there.
 
         Raises:
-            ValueError: another driver has it.
+            ValueError: another driver has it, or wrote there what the folder here lacks.
             BucketError: the storage refused, or does not answer.
         """
-        note_writer(self.run_dir, self.lease.token)
         try:
             self.lease.take()
             self.lease.confirm()
+            if is_outdated(self.home, self.run_dir, self.lease.wrote):
+                raise ValueError(
+                    f"{self.home} was written by another driver after it was copied here. Give "
+                    "the command again: it goes on from what is there now."
+                )
+            note_writer(self.run_dir, self.lease.token)
+            self.lease.begin()
         except BaseException:
             self.abandon()
             raise
+        self._is_taken = True
 
     def start(self) -> None:
         """Show from now on that this driver lives, and copy what changed, in a thread."""
@@ -187,10 +196,12 @@ class Mirror:
         if self._thread.is_alive():
             self._thread.join(PUSH_SECONDS)
         is_run = (self.run_dir / MANIFEST_NAME).is_file()
+        is_run_there = is_run if self._is_taken else self.lease.wrote is not None
         with suppress(OSError):
             if self.lease.is_ours():
-                if is_run:
+                if is_run and self._is_taken:
                     self.push()
+                if is_run_there:
                     self.lease.release()
                 else:
                     for name in (*self._pushed, LEASE_NAME):

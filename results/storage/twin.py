@@ -2,7 +2,9 @@
 
 <cache>/read/<digest of the bucket's folder>/NAME holds the record files as last fetched,
 <cache>/write/<digest>/NAME is the folder that a driver works in. Both look like any run folder;
-`.uri` beside them says whose twins they are, `.NAME.json` what they are copies of.
+`.uri` beside them says whose twins they are, `.NAME.json` what they are copies of: of a twin that
+is read, and of one that nobody has written yet, when each file there was written ("fetched"); of
+one that a driver wrote, with which leases ("tokens").
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -33,7 +35,7 @@ from results.records.segments import (
     write_text,
 )
 from results.records.wall_time import now
-from results.storage.lease import LEASE_NAME, is_held, parse_lease, read_lease
+from results.storage.lease import LEASE_NAME, is_held, last_writer, parse_lease, read_lease
 from results.storage.place import BucketError, Place, Stamp
 
 READ, WRITE = "read", "write"
@@ -118,29 +120,40 @@ def fetch(home: Place, run_dir: Path) -> None:
     files, folders = home.entries()
     if MANIFEST_NAME not in files and not {*TABLES} <= {*folders}:
         raise ValueError(f"'{home}' holds no run (a run is a folder with manifest.json).")
-    run_dir.mkdir(exist_ok=True)
-    files = {EVENTS_NAME: NEVER} | files  # it may come between this list and its reading
-    is_copied = COPIES in folders  # else of a version without
-    for folder in ("", COPIES, *reversed(SEGMENTS)):
-        if folder.startswith(COPIES) and not is_copied:
-            continue
-        if folder:
+    for folder in ("", *SEGMENTS):
+        if not folder.startswith(COPIES) or COPIES in folders:
             (run_dir / folder).mkdir(parents=True, exist_ok=True)
-            files = (home / folder).entries()[0]
-        names = {"": RECORDS, COPIES: COPIED}.get(folder) or filter(is_segment, files)
-        for inside in [name for name in names if name in files]:
-            name, stamp = str(PurePosixPath(folder) / inside), files[inside]
-            path = run_dir / name
-            if known.get(name) == list(stamp) and path.is_file():
-                fetched[name] = stamp
-                continue
-            with suppress(FileNotFoundError):  # moved there meanwhile
-                data = home.read(name)
-                write_atomically(path, partial(_write, data))
-                fetched[name] = stamp
+    files = {EVENTS_NAME: NEVER} | files  # it may come between this list and its reading
+    for name, stamp in _records(home, files, folders):
+        path = run_dir / name
+        if known.get(name) == list(stamp) and path.is_file():
+            fetched[name] = stamp
+            continue
+        with suppress(FileNotFoundError):  # moved there meanwhile
+            data = home.read(name)
+            write_atomically(path, partial(_write, data))
+            fetched[name] = stamp
     for name in known.keys() - fetched.keys():  # moved to quarantine there
         (run_dir / name).unlink(missing_ok=True)
     _note(run_dir, fetched=fetched)
+
+
+def _records(
+    home: Place, files: dict[str, Stamp], folders: list[str]
+) -> Iterator[tuple[str, Stamp]]:
+    """The record files there, what a writer puts last first; each folder is listed in its turn.
+
+    Args:
+        files, folders: of the run's folder itself.
+    """
+    for folder in ("", COPIES, *reversed(SEGMENTS)):
+        if folder.startswith(COPIES) and COPIES not in folders:  # of a version without
+            continue
+        if folder:
+            files = (home / folder).entries()[0]
+        names = {"": RECORDS, COPIES: COPIED}.get(folder) or filter(is_segment, files)
+        for name in [name for name in names if name in files]:
+            yield str(PurePosixPath(folder) / name), files[name]
 
 
 def reading_twins(uri: str) -> list[Path]:
@@ -201,33 +214,66 @@ def take_up(home: Place) -> Path:
     """The folder to go on with this run in, whatever of it is here or there.
 
     The one here is gone on with where it is the last that wrote there: it may hold what did not
-    get there. Another driver's work is fetched, and what was here is set aside.
+    get there. Another driver's work is fetched, and what was here is set aside. It may grow until
+    this driver holds the lease: see `is_outdated`.
 
     Raises:
         ValueError: no run.
         BucketError: the storage refused.
     """
     run_dir = twin_of(home, WRITE)
-    last = read_lease(home).get("token")
-    names = (MANIFEST_NAME, f"{COPIES}/{MANIFEST_NAME}")
-    is_there = any(home.stamp(name) is not None for name in names)
-    if (run_dir / MANIFEST_NAME).is_file():
-        if not is_there or (last is not None and last in _notes(run_dir).get("tokens", [])):
-            return run_dir
+    last, is_there = last_writer(read_lease(home)), _is_there(home)
+    is_here = (run_dir / MANIFEST_NAME).is_file()
+    if not is_there and not is_here:
+        raise ValueError(f"{home}: no run there (manifest.json is missing)")
+    notes = _notes(run_dir)
+    is_copy = bool(notes.get("fetched")) and not notes.get("tokens")
+    if is_here and (not is_there or last in notes.get("tokens", [])):
+        return run_dir
+    if is_here and not is_copy:
         aside = run_dir.with_name(f"{run_dir.name}.{time.time_ns()}")
         run_dir.rename(aside)
         print(f"note: {home} was gone on with elsewhere; what was here is in {aside}")
-    if not is_there:
-        raise ValueError(f"{home}: no run there (manifest.json is missing)")
-    notes_path(run_dir).unlink(missing_ok=True)
+    if not is_copy:
+        notes_path(run_dir).unlink(missing_ok=True)
     fetch(home, run_dir)
     (run_dir / LEASE_NAME).unlink(missing_ok=True)
     return run_dir
 
 
+def is_outdated(home: Place, run_dir: Path, last: str | None) -> bool:
+    """True where the bucket holds records of this run that its folder here has not seen.
+
+    Sure for who holds the lease: nobody else writes there.
+
+    Args:
+        last: the token of who wrote there last.
+
+    Raises:
+        BucketError: the storage refused.
+    """
+    if not _is_there(home):
+        return False
+    notes = _notes(run_dir)
+    if notes.get("tokens"):
+        return last not in notes["tokens"]
+    there = {name: [*stamp] for name, stamp in _records(home, *home.entries())}
+    here = dict(notes.get("fetched", {}))
+    for name in (LEASE_NAME, EXCLUSIONS_NAME):  # who writes the former is us
+        there.pop(name, None)
+        here.pop(name, None)
+    return there != here
+
+
+def _is_there(home: Place) -> bool:
+    names = (MANIFEST_NAME, f"{COPIES}/{MANIFEST_NAME}")
+    return any(home.stamp(name) is not None for name in names)
+
+
 def note_writer(run_dir: Path, token: str) -> None:
-    """Remember, before it is put there, that this folder writes with this lease's token."""
-    _note(run_dir, tokens=[*_notes(run_dir).get("tokens", [])[-9:], token], is_behind=True)
+    """Remember, before anything is put there, that this folder writes with this lease's token."""
+    tokens = [*_notes(run_dir).get("tokens", [])[-9:], token]
+    _note(run_dir, tokens=tokens, is_behind=True, fetched={})
 
 
 def note_end(run_dir: Path) -> None:

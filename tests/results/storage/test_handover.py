@@ -1,0 +1,179 @@
+"""Two machines, one run: whoever goes on with it has all of it, and takes nothing away."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import results
+from results.storage.lease import Lease, read_lease
+from results.storage.mirror import Mirror, mirror_of
+from results.storage.place import BucketError, Place
+from results.storage.twin import WRITE, take_up, twin_of
+from tests.fakes.results import write_run
+from tests.fakes.storage.bucket import Bucket, use_bucket
+from tests.fakes.storage.moments import two_moments
+
+HOME = Place("s3", "b/runs/one")
+REFUSED = r"^s3://b/runs/one was written by another driver [^\n]*again"
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    return use_bucket(monkeypatch, tmp_path / "cache")
+
+
+@pytest.fixture
+def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """What follows happens on this machine."""
+
+    def go(machine: str) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / machine))
+
+    return go
+
+
+def records(bucket: Bucket) -> dict[str, bytes]:
+    return {name: data for name, (data, _) in bucket.files.items() if "lease" not in name}
+
+
+def driver(run_dir: Path) -> Mirror:
+    """One at work, whose thread does not run."""
+    mirror = Mirror(run_dir, HOME)
+    mirror.take()
+    assert mirror.push()
+    return mirror
+
+
+def go_on(run_dir: Path) -> None:
+    """Another driver, from its start to its end, with nothing new."""
+    mirror = mirror_of(run_dir)
+    assert mirror is not None
+    mirror.close()
+
+
+def test_rows_that_came_after_the_copy_are_not_overwritten(
+    tmp_path: Path, bucket: Bucket, on: Callable[[str], None]
+) -> None:
+    older, newer = two_moments(tmp_path)
+    on("first")
+    here = Path(shutil.copytree(older, twin_of(HOME, WRITE)))
+    closing = driver(here)
+    on("second")
+    copy = take_up(HOME)  # and then its plan is made
+    on("first")
+    shutil.copytree(newer, here, dirs_exist_ok=True)
+    closing.close()
+    before = records(bucket)
+    on("second")
+    for _ in range(2):  # trying again with the old copy does not help
+        with pytest.raises(ValueError, match=REFUSED):
+            mirror_of(copy)
+        assert records(bucket) == before
+    assert read_lease(HOME)["released"] is True
+    assert take_up(HOME) == copy
+    assert results.load(copy).trials.equals(results.load(newer).trials)
+    go_on(copy)
+    assert results.load(str(HOME)).trials.equals(results.load(newer).trials)
+    assert results.verify(str(HOME)) == []
+    on("first")
+    (here / "notes.txt").touch()
+    assert "notes.txt" not in [path.name for path in take_up(HOME).iterdir()]  # set aside
+
+
+def test_rows_that_another_machine_wrote_meanwhile_are_not_overwritten(
+    tmp_path: Path, bucket: Bucket, on: Callable[[str], None]
+) -> None:
+    older, newer = two_moments(tmp_path)
+    on("first")
+    here = Path(shutil.copytree(older, twin_of(HOME, WRITE)))
+    go_on(here)
+    assert take_up(HOME) == here  # it wrote last; and then its plan is made
+    on("second")
+    there = take_up(HOME)
+    mirror = driver(there)
+    shutil.copytree(newer, there, dirs_exist_ok=True)
+    mirror.close()
+    before = records(bucket)
+    on("first")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=REFUSED):
+            mirror_of(here)
+        assert records(bucket) == before
+    assert results.load(take_up(HOME)).trials.equals(results.load(newer).trials)
+    assert results.load(*here.parent.glob("one.*")).trials.equals(results.load(older).trials)
+
+
+def test_a_run_that_another_machine_began_under_the_name_is_not_overwritten(
+    tmp_path: Path, bucket: Bucket, on: Callable[[str], None]
+) -> None:
+    on("first")
+    begun = twin_of(HOME, WRITE)  # and the bucket holds none of this name
+    begun.mkdir()
+    on("second")
+    go_on(write_run(twin_of(HOME, WRITE), trials=1))
+    before = records(bucket)
+    on("first")
+    with pytest.raises(ValueError, match=REFUSED):
+        mirror_of(begun)
+    assert records(bucket) == before
+    assert read_lease(HOME)["released"] is True
+
+
+def test_a_repair_takes_away_nothing_that_came_after_its_copy(
+    tmp_path: Path,
+    bucket: Bucket,
+    on: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    older, newer = two_moments(tmp_path)
+    on("first")
+    here = Path(shutil.copytree(older, twin_of(HOME, WRITE)))
+    closing = driver(here)
+    bucket.files["b/runs/one/trials/00000.parquet"] = (b"damaged", 1)
+    on("second")
+
+    def slow(home: Place) -> Path:
+        copy = take_up(home)
+        shutil.copytree(newer, here, dirs_exist_ok=True)
+        closing.close()
+        return copy
+
+    with monkeypatch.context() as patch:
+        patch.setattr("results.verification.take_up", slow)
+        with pytest.raises(ValueError, match=REFUSED):
+            results.repair(str(HOME))
+    assert results.verify(str(HOME)) == []
+    assert results.load(str(HOME)).trials.equals(results.load(newer).trials)
+
+
+@pytest.mark.parametrize("place", range(1, 12))
+def test_a_start_that_breaks_off_leaves_the_run_to_the_machine_that_wrote_it(
+    bucket: Bucket, on: Callable[[str], None], place: int
+) -> None:
+    """Whichever request is the last that this machine makes, or hears an answer to."""
+    on("first")
+    here = write_run(twin_of(HOME, WRITE), trials=1)
+    go_on(here)
+    (here / "unpushed").touch()  # what a silent bucket did not take
+    bucket.asked.clear()
+
+    def fail(kind: str, path: str) -> None:
+        if bucket.asked.total() >= place:
+            raise OSError("AWS Error NETWORK_CONNECTION")
+
+    bucket.fails = fail
+    mirror = Mirror(here, HOME)
+    try:
+        mirror.take()
+    except BucketError:
+        pass
+    else:
+        assert bucket.asked.total() < place
+        mirror.lease.drop()
+    bucket.fails = lambda kind, path: None
+    assert (take_up(HOME) / "unpushed").exists()
+    Lease(home=HOME).check()  # nobody holds it
