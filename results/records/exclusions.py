@@ -7,9 +7,10 @@ that lines which are gone are missed.
 
 from __future__ import annotations
 
+import heapq
 from pathlib import Path
 
-from results.records.sealing import read_lines, sealed_line
+from results.records.sealing import CHECKS, read_lines, sealed_line
 from results.records.segments import COPIES, DamagedFile, refuse_links, write_twice
 from results.records.wall_time import now
 
@@ -67,6 +68,27 @@ def include(run_dir: Path, trial_key: str) -> None:
     if trial_key not in read_exclusions(run_dir):
         raise ValueError(f"undo=true: trial {trial_key} is not excluded.")
     _append(run_dir, trial_key, None)
+
+
+def merge_lines(ours: bytes, theirs: bytes) -> bytes:
+    """What two files of one run hold, each line once, by their times; damaged lines are dropped.
+
+    Lines of one file stay in its order: who wrote the later one knew the earlier.
+    """
+    files, is_whole = [], []
+    for data in (theirs, ours):
+        lines, problems = read_lines(data)
+        files.append([{name: line[name] for name in line if name not in CHECKS} for line in lines])
+        is_whole.append(not problems)
+    first, second = files
+    news = [line for line in second if line not in first]
+    if len(second) - len(news) == len(first):  # all of theirs is in ours
+        first, news = second, []
+    lines = [*heapq.merge(first, news, key=lambda line: str(line.get("time", "")))]
+    for data, own, whole in zip((theirs, ours), files, is_whole, strict=True):
+        if whole and own == lines:
+            return data
+    return b"".join(sealed_line(line, number) for number, line in enumerate(lines, start=1))
 
 
 def _append(run_dir: Path, trial_key: str, why: str | None) -> None:

@@ -19,7 +19,7 @@ from results.records.exclusions import EXCLUSIONS_NAME
 from results.records.lock import LOCK_NAME, RunLock
 from results.records.redaction import redact_all
 from results.records.schema import SCHEMAS
-from results.records.sealing import digest, read_lines, sealed_line
+from results.records.sealing import CHECKS, digest, read_lines, sealed_line
 from results.records.segments import (
     CONFIG_NAME,
     COPIES,
@@ -41,7 +41,6 @@ from results.records.segments import (
 from results.records.wall_time import now
 
 QUARANTINE = "quarantine"  # folder of a run
-CHECKS = ("n", "check")  # of a line
 
 
 def repair(run_dir: Path, *, with_states: bool = True) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 PREFIX = b"sha256:"
 BLANK = PREFIX + b"0" * 64
 LINE = re.compile(rb'(\{.*, "n": (\d+)), "check": "([0-9a-f]{8})"\}')
-
+CHECKS = ("n", "check")  # of a line
 MARKS = (b', "n": ', b'"check": "')  # a line with neither was written before there were checks
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Protocol
 
 from results.records.events import EVENTS_NAME
-from results.records.segments import COPIES, MANIFEST_NAME
+from results.records.exclusions import EXCLUSIONS_NAME
+from results.records.segments import CONFIG_NAME, COPIES, MANIFEST_NAME
 from results.storage.lease import BEAT_SECONDS, LEASE_NAME, Lease, LeaseLostError
 from results.storage.place import BucketError, Place, Stamp
 from results.storage.twin import (
@@ -31,6 +32,8 @@ from results.storage.twin import (
     is_segment,
     note_end,
     note_writer,
+    noted_files,
+    share_exclusions,
 )
 
 PUSH_SECONDS = 10.0  # what is durable here is there this much later; bounds the requests
@@ -117,6 +120,9 @@ class Mirror:
                 )
             note_writer(self.run_dir, self.lease.token)
             self.lease.begin()
+            # A newer report may be there; what are records is put there again, and so mended.
+            self._pushed = noted_files(self.run_dir)
+            self._share_exclusions()
         except BaseException:
             self.abandon()
             raise
@@ -168,7 +174,7 @@ class Mirror:
             self._bring_all(patience)
         finally:
             self.lease.drop()
-        note_end(self.run_dir)
+        note_end(self.run_dir, {n: s for n, s in self._pushed.items() if not _is_record(n)})
         self.lease.release()
 
     def _bring_all(self, patience: float) -> None:
@@ -245,13 +251,20 @@ class Mirror:
         if content:
             time.sleep(max(0.0, self._pushed_at + APART_SECONDS - time.monotonic()))
         for name, stamp, data in reversed(content):
-            if data is not None:
+            if name == EXCLUSIONS_NAME:
+                self._share_exclusions()
+            elif data is not None:
                 self.home.write(name, data)
                 self._pushed[name], self._pushed_at = stamp, time.monotonic()
         if not self._is_looked_through and MANIFEST_NAME in self._pushed:
             self._remove_strays()
             self._is_looked_through = True
         self._remove(num_unneeded)
+
+    def _share_exclusions(self) -> None:
+        share_exclusions(self.home, self.run_dir)
+        with suppress(FileNotFoundError):
+            self._pushed[EXCLUSIONS_NAME] = self._stamp(EXCLUSIONS_NAME)
 
     def _remove_strays(self) -> None:
         """Remove segments there that were moved away here: repaired, and kept in quarantine/."""
@@ -304,6 +317,11 @@ class Mirror:
                 is_other = not name.startswith(".") and inside not in (*LAST, LEASE_NAME)
                 if is_other and _is_plain(Path(folder) / name):
                     yield inside
+
+
+def _is_record(name: str) -> bool:
+    records = (*LAST, EXCLUSIONS_NAME, CONFIG_NAME, f"{COPIES}/{CONFIG_NAME}")
+    return name in records or str(Path(name).parent) in SEGMENTS
 
 
 def _is_plain(path: Path) -> bool:

@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from results.records.events import EVENTS_NAME
-from results.records.exclusions import EXCLUSIONS_NAME
+from results.records.exclusions import EXCLUSIONS_NAME, merge_lines
 from results.records.lock import LOCK_NAME
 from results.records.segments import (
     CONFIG_NAME,
@@ -200,14 +200,36 @@ def describe(path: Path) -> str | None:
 def publish(path: Path) -> str:
     """Where a file that was written into a run is: one of a copy is put into its bucket first.
 
+    Of trials that are left out the lines there stay.
+
     Raises:
         BucketError: the storage refused; the file is in the copy.
     """
     place = _place_of(path, READ)
     if place is None:
         return str(path)
-    place.parent.write(place.name, path.read_bytes())
+    if path.name == EXCLUSIONS_NAME:
+        share_exclusions(place.parent, path.parent)
+    else:
+        place.parent.write(place.name, path.read_bytes())
     return str(place)
+
+
+def share_exclusions(home: Place, run_dir: Path) -> None:
+    """Let the run here and there hold the lines of both: anybody may add one at any time.
+
+    Raises:
+        BucketError: the storage refused.
+    """
+    path, theirs = run_dir / EXCLUSIONS_NAME, b""
+    with suppress(FileNotFoundError):
+        theirs = home.read(EXCLUSIONS_NAME)
+    ours = path.read_bytes() if path.exists() else b""
+    both = merge_lines(ours, theirs)
+    if both != ours:
+        write_atomically(path, partial(_write, both))
+    if both != theirs:
+        home.write(EXCLUSIONS_NAME, both)
 
 
 def take_up(home: Place) -> Path:
@@ -259,7 +281,7 @@ def is_outdated(home: Place, run_dir: Path, last: str | None) -> bool:
         return last not in notes["tokens"]
     there = {name: [*stamp] for name, stamp in _records(home, *home.entries())}
     here = dict(notes.get("fetched", {}))
-    for name in (LEASE_NAME, EXCLUSIONS_NAME):  # who writes the former is us
+    for name in (LEASE_NAME, EXCLUSIONS_NAME):  # who holds it is us; everybody adds lines
         there.pop(name, None)
         here.pop(name, None)
     return there != here
@@ -276,9 +298,19 @@ def note_writer(run_dir: Path, token: str) -> None:
     _note(run_dir, tokens=tokens, is_behind=True, fetched={})
 
 
-def note_end(run_dir: Path) -> None:
-    """Remember that all of this folder is there."""
-    _note(run_dir, is_behind=False)
+def note_end(run_dir: Path, put: Mapping[str, Stamp]) -> None:
+    """Remember that all of this folder is there.
+
+    Args:
+        put: what of it are no records, as it was then.
+    """
+    _note(run_dir, is_behind=False, put=dict(put))
+
+
+def noted_files(run_dir: Path) -> dict[str, Stamp]:
+    """What of a run is no record, as this folder's last driver put it there."""
+    put = _notes(run_dir).get("put", {})
+    return {name: (size, when) for name, (size, when) in put.items()}
 
 
 def is_behind(run_dir: Path) -> bool:

@@ -9,7 +9,14 @@ import pytest
 
 import results
 from results.__main__ import main
-from results.records.exclusions import EXCLUSIONS_NAME, exclude, include, read_exclusions
+from results.records.exclusions import (
+    EXCLUSIONS_NAME,
+    exclude,
+    include,
+    merge_lines,
+    read_exclusions,
+)
+from results.records.sealing import read_lines, sealed_line
 from results.report.page import render_report
 from tests.fakes.results import make_recipe, write_run
 
@@ -179,3 +186,41 @@ def test_a_damaged_file_is_told_and_never_taken_as_nothing(run_dir: Path, capsys
     key = confirm_row(results.load(run_dir), "poly", 0)["trial_key"]
     assert main(["exclude", str(run_dir), key, "why=x"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def lines_of(*lines: tuple[int, str]) -> bytes:
+    """A file of these: second of the day, and why."""
+    return b"".join(
+        sealed_line({"time": f"2026-01-01T00:00:{second:02d}+00:00", "why": why}, number)
+        for number, (second, why) in enumerate(lines, start=1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "both"),
+    [
+        ("", "", ""),
+        ("a1", "", "a1"),
+        ("", "a1", "a1"),
+        ("a1 b2", "a1 c3", "a1 b2 c3"),
+        ("a1 c3", "a1 b2", "a1 b2 c3"),
+        ("a1 b2 c3", "a1 c3", "a1 b2 c3"),
+        # Of a clock that was wrong: whoever wrote b knew a, and it stays the later one.
+        ("a9 b2", "a9", "a9 b2"),
+        ("a9 b2", "c3", "c3 a9 b2"),
+    ],
+)
+def test_lines_of_two_files_are_all_there_once(ours: str, theirs: str, both: str) -> None:
+    as_file = lambda text: lines_of(*((int(w[1:]), w[0]) for w in text.split()))  # noqa: E731
+    assert merge_lines(as_file(ours), as_file(theirs)) == as_file(both)
+
+
+def test_of_damaged_lines_the_good_ones_are_taken() -> None:
+    good = lines_of((1, "a"), (2, "b"))
+    for ours, theirs in ((good, good[:-9]), (good[:-9], good), (good, b"\xff")):
+        assert merge_lines(ours, theirs) == good
+    merged = merge_lines(good[:-9], lines_of((3, "c")) + b"torn")
+    assert ([line["why"] for line in read_lines(merged)[0]], read_lines(merged)[1]) == (
+        ["a", "c"],
+        [],
+    )

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 import results
+from results.records.exclusions import EXCLUSIONS_NAME, exclude, include, read_exclusions
 from results.storage.lease import Lease, read_lease
 from results.storage.mirror import Mirror, mirror_of
 from results.storage.place import BucketError, Place
-from results.storage.twin import WRITE, take_up, twin_of
+from results.storage.twin import READ, WRITE, publish, take_up, twin_of
 from tests.fakes.results import write_run
 from tests.fakes.storage.bucket import Bucket, use_bucket
 from tests.fakes.storage.moments import two_moments
@@ -177,3 +178,94 @@ def test_a_start_that_breaks_off_leaves_the_run_to_the_machine_that_wrote_it(
     bucket.fails = lambda kind, path: None
     assert (take_up(HOME) / "unpushed").exists()
     Lease(home=HOME).check()  # nobody holds it
+
+
+def leave_out(trial: str, why: str | None) -> None:
+    """As `results exclude s3://b/runs/one TRIAL` does; None takes it back."""
+    (run_dir,) = results.load(str(HOME)).dirs
+    include(run_dir, trial) if why is None else exclude(run_dir, trial, why)
+    publish(run_dir / EXCLUSIONS_NAME)
+
+
+def excluded() -> dict[str, str]:
+    assert results.verify(str(HOME)) == []
+    return {key: why for (_, key), why in results.load(str(HOME)).excluded.items()}
+
+
+def test_what_was_excluded_there_stays_so_whoever_goes_on(
+    bucket: Bucket, on: Callable[[str], None]
+) -> None:
+    on("first")
+    here = write_run(twin_of(HOME, WRITE), trials=2)
+    keys = results.load(here).trials["trial_key"].to_pylist()
+    exclude(here, keys[0], "known before")
+    go_on(here)
+    on("second")
+    leave_out(keys[1], "spilled")
+    leave_out(keys[0], None)
+    leave_out(keys[0], "after all")
+    wanted = {keys[1]: "spilled", keys[0]: "after all"}
+    for machine in ("first", "third"):
+        on(machine)
+        go_on(take_up(HOME))
+        assert excluded() == read_exclusions(twin_of(HOME, WRITE)) == wanted
+
+
+def test_lines_of_both_are_kept_in_the_order_of_their_times(
+    bucket: Bucket, on: Callable[[str], None]
+) -> None:
+    on("first")
+    here = write_run(twin_of(HOME, WRITE), trials=2)
+    keys = results.load(here).trials["trial_key"].to_pylist()
+    go_on(here)
+    exclude(here, keys[0], "here")
+    exclude(here, keys[1], "here")
+    on("second")
+    leave_out(keys[1], "there")
+    leave_out(keys[2], "there")
+    on("first")
+    include(here, keys[0])
+    wanted = {keys[1]: "there", keys[2]: "there"}
+    mirror = Mirror(here, HOME)
+    mirror.take()
+    assert excluded() == read_exclusions(here) == wanted
+    on("second")  # while the first works
+    leave_out(keys[3], "later")
+    on("first")
+    exclude(here, keys[4], "here again")
+    mirror.close()
+    wanted |= {keys[3]: "later", keys[4]: "here again"}
+    assert excluded() == read_exclusions(here) == wanted
+
+
+def test_of_two_that_exclude_at_once_both_are_heard(
+    bucket: Bucket, on: Callable[[str], None]
+) -> None:
+    on("first")
+    go_on(write_run(twin_of(HOME, WRITE), trials=2))
+    keys = results.load(str(HOME)).trials["trial_key"].to_pylist()
+    exclude(twin_of(HOME, READ), keys[0], "first")
+    on("second")
+    leave_out(keys[1], "second")
+    on("first")
+    publish(twin_of(HOME, READ) / EXCLUSIONS_NAME)
+    assert excluded() == {keys[0]: "first", keys[1]: "second"}
+
+
+def test_a_report_that_was_put_there_is_not_overwritten_by_an_older_one(
+    bucket: Bucket, on: Callable[[str], None]
+) -> None:
+    on("first")
+    here = write_run(twin_of(HOME, WRITE), trials=1)
+    (here / "report.html").write_text("of the run's end")
+    go_on(here)
+    on("second")
+    results.load(str(HOME))
+    (twin_of(HOME, READ) / "report.html").write_text("of today")
+    publish(twin_of(HOME, READ) / "report.html")
+    on("first")
+    go_on(take_up(HOME))
+    assert bucket.files["b/runs/one/report.html"][0] == b"of today"
+    (here / "report.html").write_text("of another end")
+    go_on(take_up(HOME))
+    assert bucket.files["b/runs/one/report.html"][0] == b"of another end"
