@@ -20,6 +20,7 @@ from typing import Protocol
 
 from results.records.events import EVENTS_NAME
 from results.records.exclusions import EXCLUSIONS_NAME
+from results.records.repair import QUARANTINE
 from results.records.segments import CONFIG_NAME, COPIES, MANIFEST_NAME
 from results.storage.lease import BEAT_SECONDS, LEASE_NAME, Lease, LeaseLostError
 from results.storage.place import BucketError, Place, Stamp
@@ -267,10 +268,14 @@ class Mirror:
             self._pushed[EXCLUSIONS_NAME] = self._stamp(EXCLUSIONS_NAME)
 
     def _remove_strays(self) -> None:
-        """Remove segments there that were moved away here: repaired, and kept in quarantine/."""
+        """Remove segments there that were moved away here: repaired, and kept in quarantine/.
+
+        Of what is neither here nor there nobody knows that it is bad.
+        """
         for folder in SEGMENTS:
+            put_away = self.run_dir / QUARANTINE / folder
             for name in filter(is_segment, (self.home / folder).names()):
-                if not (self.run_dir / folder / name).exists():
+                if not (self.run_dir / folder / name).exists() and (put_away / name).exists():
                     (self.home / folder).remove(name)
 
     def _remove(self, num_unneeded: int) -> None:

@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from results.records.audit import audit
 from results.records.events import EVENTS_NAME
 from results.records.exclusions import EXCLUSIONS_NAME, merge_lines
 from results.records.lock import LOCK_NAME
@@ -31,6 +32,7 @@ from results.records.segments import (
     COPIES,
     MANIFEST_NAME,
     TABLES,
+    list_segments,
     write_atomically,
     write_text,
 )
@@ -236,8 +238,8 @@ def take_up(home: Place) -> Path:
     """The folder to go on with this run in, whatever of it is here or there.
 
     The one here is gone on with where it is the last that wrote there: it may hold what did not
-    get there. Another driver's work is fetched, and what was here is set aside. It may grow until
-    this driver holds the lease: see `is_outdated`.
+    get there; what is damaged or gone here comes from there. Another driver's work is fetched, and
+    what was here is set aside. It may grow until this driver holds the lease: see `is_outdated`.
 
     Raises:
         ValueError: no run.
@@ -245,14 +247,17 @@ def take_up(home: Place) -> Path:
     """
     run_dir = twin_of(home, WRITE)
     last, is_there = last_writer(read_lease(home)), _is_there(home)
-    is_here = (run_dir / MANIFEST_NAME).is_file()
-    if not is_there and not is_here:
-        raise ValueError(f"{home}: no run there (manifest.json is missing)")
-    notes = _notes(run_dir)
-    is_copy = bool(notes.get("fetched")) and not notes.get("tokens")
-    if is_here and (not is_there or last in notes.get("tokens", [])):
+    if not is_there:
+        if not (run_dir / MANIFEST_NAME).is_file():
+            raise ValueError(f"{home}: no run there (manifest.json is missing)")
         return run_dir
-    if is_here and not is_copy:
+    notes = _notes(run_dir)
+    if last in notes.get("tokens", []):
+        _bring_back(home, run_dir)
+        return run_dir
+    is_copy = bool(notes.get("fetched")) and not notes.get("tokens")
+    holds_rows = any(list_segments(run_dir, table) for table in TABLES)
+    if not is_copy and (holds_rows or (run_dir / MANIFEST_NAME).is_file()):
         aside = run_dir.with_name(f"{run_dir.name}.{time.time_ns()}")
         run_dir.rename(aside)
         print(f"note: {home} was gone on with elsewhere; what was here is in {aside}")
@@ -261,6 +266,35 @@ def take_up(home: Place) -> Path:
     fetch(home, run_dir)
     (run_dir / LEASE_NAME).unlink(missing_ok=True)
     return run_dir
+
+
+def _bring_back(home: Place, run_dir: Path) -> None:
+    """Take from there what is gone or damaged here and in its copy here: caches are cleaned.
+
+    What the folder here has itself stays: it may be newer than what is there.
+    """
+    run_dir.mkdir(exist_ok=True)
+    damaged = _damaged(run_dir)
+    replaced: dict[Path, bytes] = {}
+    for name, _ in _records(home, *home.entries()):
+        path, is_copy = run_dir / name, name.startswith(f"{COPIES}/")
+        other = run_dir / (name.removeprefix(f"{COPIES}/") if is_copy else f"{COPIES}/{name}")
+        usable = {one for one in (path, other) if one.is_file()} - damaged
+        is_line_by_line = name == EVENTS_NAME and path.is_file()  # good as far as it goes
+        if usable or is_line_by_line or name in (LEASE_NAME, EXCLUSIONS_NAME):
+            continue
+        if path.is_file():
+            replaced[path] = path.read_bytes()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # moved there meanwhile
+            write_atomically(path, partial(_write, home.read(name)))
+    for path in (_damaged(run_dir) if replaced else set()) & replaced.keys():  # there too
+        write_atomically(path, partial(_write, replaced[path]))
+
+
+def _damaged(run_dir: Path) -> set[Path]:
+    found = audit(run_dir, with_states=False)
+    return {problem.path for problem in found.problems if problem.path is not None}
 
 
 def is_outdated(home: Place, run_dir: Path, last: str | None) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 import results
 from results.records.exclusions import EXCLUSIONS_NAME, exclude, include, read_exclusions
+from results.records.repair import repair
 from results.storage.lease import Lease, read_lease
 from results.storage.mirror import Mirror, mirror_of
 from results.storage.place import BucketError, Place
@@ -269,3 +270,75 @@ def test_a_report_that_was_put_there_is_not_overwritten_by_an_older_one(
     (here / "report.html").write_text("of another end")
     go_on(take_up(HOME))
     assert bucket.files["b/runs/one/report.html"][0] == b"of another end"
+
+
+OLD = ("epochs/00000.parquet", "trials/00000.parquet")
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"damaged"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        OLD,
+        ("trials/00000.parquet",),
+        ("config.yaml",),
+        ("manifest.json",),
+        ("manifest.json", *OLD),
+        ("events.jsonl",),
+    ],
+)
+def test_what_a_cleaner_took_from_the_folder_here_comes_back_from_there(
+    tmp_path: Path,
+    bucket: Bucket,
+    on: Callable[[str], None],
+    names: tuple[str, ...],
+    damage: bytes | None,
+) -> None:
+    _, newer = two_moments(tmp_path)
+    on("first")
+    here = Path(shutil.copytree(newer, twin_of(HOME, WRITE)))
+    go_on(here)
+    before, whole = records(bucket), results.load(str(HOME))
+    for name in (*names, *(f"copies/{name}" for name in names)):
+        if damage is None or "events" in name:
+            (here / name).unlink(missing_ok=True)
+        else:
+            (here / name).write_bytes(damage)
+    assert take_up(HOME) == here
+    repair(here, with_states=False)  # as a resume does
+    go_on(here)
+    for name in before:
+        is_same = name.endswith((".parquet", "config.yaml"))
+        assert not is_same or records(bucket)[name] == before[name], name
+    assert results.load(str(HOME)).trials.equals(whole.trials)
+    assert results.load(str(HOME)).epochs.equals(whole.epochs)
+    assert results.verify(str(HOME)) == []
+    assert not list(here.parent.glob("one.*"))
+
+
+def test_what_is_newer_here_is_not_replaced_by_what_is_there(
+    tmp_path: Path, bucket: Bucket, on: Callable[[str], None]
+) -> None:
+    older, newer = two_moments(tmp_path)
+    on("first")
+    here = Path(shutil.copytree(older, twin_of(HOME, WRITE)))
+    driver(here).lease.drop()  # and it died
+    shutil.copytree(newer, here, dirs_exist_ok=True)
+    for name in ("manifest.json", "trials/00000.parquet"):
+        (here / name).unlink()  # its copy is here
+    take_up(HOME)
+    repair(here, with_states=False)
+    go_on(here)
+    assert results.load(str(HOME)).trials.equals(results.load(newer).trials)
+    assert results.verify(str(HOME)) == []
+
+
+def test_a_segment_that_nobody_put_away_here_stays_there(
+    bucket: Bucket, on: Callable[[str], None]
+) -> None:
+    on("first")
+    here = write_run(twin_of(HOME, WRITE), trials=1)
+    (here / "trials" / "00000.parquet").unlink()
+    bucket.files["b/runs/one/trials/00000.parquet"] = (b"the only one", 1)
+    go_on(here)
+    assert bucket.files["b/runs/one/trials/00000.parquet"][0] == b"the only one"
