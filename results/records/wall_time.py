@@ -16,4 +16,9 @@ _BEGUN, _TICKS = datetime.now(UTC), time.clock_gettime(_CLOCK)
 
 def now() -> datetime:
     """The time, with its time zone (UTC)."""
-    return _BEGUN + timedelta(seconds=time.clock_gettime(_CLOCK) - _TICKS)
+    return _BEGUN + timedelta(seconds=ticks() - _TICKS)
+
+
+def ticks() -> float:
+    """Seconds by the clock that never jumps and never stands still: for what others wait for."""
+    return time.clock_gettime(_CLOCK)

@@ -2,8 +2,9 @@
 
 A bucket has no locks. A driver puts its token, waits longer than another's read and put may lie
 apart, and reads it again: of two that come together the later one holds it, and the other sees
-so. While it runs it looks before every heartbeat, so a driver that slept, and was taken for dead,
-stops as soon as it wakes. All ages are differences on the storage's own clock.
+so. While it runs it looks before every heartbeat, which comes by a clock that goes on while the
+machine sleeps, so a driver that slept, and was taken for dead, stops as soon as it wakes. All ages
+are differences on the storage's own clock.
 
 That a driver holds the run does not say that it knows what is there: lease.json also tells who
 wrote last, which is another until `begin`.
@@ -21,6 +22,7 @@ from typing import Any
 
 from results.records.lock import about_us, parse_holder
 from results.records.redaction import visible
+from results.records.wall_time import ticks
 from results.storage.place import Place
 
 LEASE_NAME = "lease.json"
@@ -39,7 +41,7 @@ class Lease:
     """The right to write one run in a bucket.
 
     Attributes:
-        token: of this driver, new at each start. taken_at: its last sign, by the monotonic clock.
+        token: of this driver, new at each start. taken_at: its last sign, by `ticks`.
         wrote: the token of the driver that wrote there last; None where none is known.
     """
 
@@ -80,7 +82,7 @@ class Lease:
         Raises:
             ValueError: somebody did.
         """
-        time.sleep(max(0.0, self.taken_at + SETTLE_SECONDS - time.monotonic()))
+        time.sleep(SETTLE_SECONDS)
         if not self.is_ours():
             content = read_lease(self.home)
             raise ValueError(
@@ -104,7 +106,7 @@ class Lease:
             LeaseLostError: another one writes this run now.
             BucketError: the storage refused.
         """
-        self._check()
+        self.affirm()
         self._put(released=False)
 
     def release(self) -> None:
@@ -114,22 +116,24 @@ class Lease:
         self.is_released = True
         self.drop()
         with suppress(OSError):
-            self._check()
+            self.affirm()
             self._put(released=True)
 
     def drop(self) -> None:
         """Write there no more, whether the storage hears of it or not."""
         HELD.discard(self.token)
 
-    def _check(self) -> None:
+    def affirm(self) -> None:
+        """See that the run is still ours. Raises as `beat`."""
         content = read_lease(self.home)
         if content.get("token") != self.token:
             raise LeaseLostError(f"{self.home} is being written by {holder_text(content)} now")
 
     def _put(self, *, released: bool) -> None:
         content = about_us(False, self.token) | {"released": released, "wrote": self.wrote}
+        begun = ticks()  # the machine may fall asleep before it hears the answer
         self.home.write(LEASE_NAME, json.dumps(content).encode())
-        self.taken_at = time.monotonic()
+        self.taken_at = begun
 
 
 def read_lease(home: Place) -> dict[str, Any]:

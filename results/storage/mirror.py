@@ -22,6 +22,7 @@ from results.records.events import EVENTS_NAME
 from results.records.exclusions import EXCLUSIONS_NAME
 from results.records.repair import QUARANTINE
 from results.records.segments import CONFIG_NAME, COPIES, MANIFEST_NAME
+from results.records.wall_time import ticks
 from results.storage.lease import BEAT_SECONDS, LEASE_NAME, Lease, LeaseLostError
 from results.storage.place import BucketError, Place, Stamp
 from results.storage.twin import (
@@ -153,6 +154,8 @@ class Mirror:
             try:
                 self._beat()
                 self._copy(is_end=is_end)
+                if is_end:  # else nobody would hear that another has come
+                    self.lease.affirm()
             except OSError as error:
                 self.error = error
                 return False
@@ -238,7 +241,8 @@ class Mirror:
         self.tell(f"warning: {self.error}. The run goes on; everything is kept in {self.run_dir}")
 
     def _beat(self) -> None:
-        if time.monotonic() - self.lease.taken_at >= BEAT_SECONDS:
+        """Where it is time; before every file, for they may be many, and the storage slow."""
+        if ticks() - self.lease.taken_at >= BEAT_SECONDS:
             self.lease.beat()
 
     def _copy(self, *, is_end: bool) -> None:
@@ -252,6 +256,7 @@ class Mirror:
         if content:
             time.sleep(max(0.0, self._pushed_at + APART_SECONDS - time.monotonic()))
         for name, stamp, data in reversed(content):
+            self._beat()
             if name == EXCLUSIONS_NAME:
                 self._share_exclusions()
             elif data is not None:
@@ -276,16 +281,19 @@ class Mirror:
             put_away = self.run_dir / QUARANTINE / folder
             for name in filter(is_segment, (self.home / folder).names()):
                 if not (self.run_dir / folder / name).exists() and (put_away / name).exists():
+                    self._beat()
                     (self.home / folder).remove(name)
 
     def _remove(self, num_unneeded: int) -> None:
         """Remove the oldest of what is not needed; what could not be removed stays for later."""
         if not num_unneeded:
             return
+        self._beat()
         unneeded = [self._unneeded[place] for place in range(num_unneeded)]
         with ThreadPoolExecutor(NUM_REMOVERS) as removers:
             for _ in removers.map(lambda place: place.remove_all(), unneeded):
                 self._unneeded.popleft()
+                self._beat()
 
     def _read(self, name: str) -> tuple[Stamp, bytes | None]:
         try:

@@ -16,7 +16,7 @@ from results.storage import mirror as mirrors
 from results.storage.lease import LeaseLostError, read_lease
 from results.storage.mirror import Mirror
 from results.storage.place import BucketError, Place
-from results.storage.twin import WRITE, twin_of
+from results.storage.twin import WRITE, is_behind, twin_of
 from results.verification import examine
 from tests.fakes.results import write_run
 from tests.fakes.storage.bucket import Bucket, use_bucket
@@ -206,6 +206,79 @@ def test_another_driver_that_took_over_ends_this_one(
     with pytest.raises(LeaseLostError, match="process 7 on h now"):
         mirror.close(patience=0.0)
     assert "report.html" not in bucket.names("b/runs/one")
+
+
+OTHER = (b'{"token": "other", "pid": 7, "host": "h"}', 0)
+
+
+def let_pass(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds for which this machine will have slept: its monotonic clock stood still."""
+    slept, tell = [0.0], time.clock_gettime
+
+    def gettime(clock: int) -> float:
+        return tell(clock) + (slept[0] if clock == time.CLOCK_BOOTTIME else 0.0)
+
+    monkeypatch.setattr(time, "clock_gettime", gettime)
+    return slept
+
+
+def test_a_machine_that_slept_looks_before_it_writes(
+    bucket: Bucket, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept = let_pass(monkeypatch)
+    mirror = make_mirror(run_dir)
+    assert mirror.push()
+    bucket.files["b/runs/one/lease.json"] = OTHER
+    slept[0] = 200.0
+    (run_dir / "report.html").touch()
+    assert not mirror.push()
+    assert mirror.is_taken_over
+    assert "report.html" not in bucket.names("b/runs/one")
+
+
+def test_a_push_that_lasts_shows_between_files_that_it_lives(
+    bucket: Bucket, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept = let_pass(monkeypatch)
+    mirror = make_mirror(run_dir)
+    mirror.forget(HOME / "checkpoints" / "key")
+    ages, beaten = [], [0.0]
+
+    def slow(kind: str, path: str) -> None:
+        if kind in ("put", "delete") and path.endswith("lease.json"):
+            ages.append(slept[0] - beaten[0])
+            beaten[0] = slept[0]
+        elif kind in ("put", "delete"):
+            slept[0] += 40.0
+
+    bucket.fails = slow
+    assert mirror.push(is_end=True)
+    assert slept[0] >= 8 * 40.0
+    assert max([*ages, slept[0] - beaten[0]]) <= 40.0
+    assert len(ages) >= 8
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_a_driver_that_is_taken_over_in_a_push_writes_no_other_file(
+    bucket: Bucket, run_dir: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    slept = let_pass(monkeypatch)
+    mirror = make_mirror(run_dir)
+
+    def take_over(kind: str, path: str) -> None:
+        if kind == "put" and len(written(bucket)) == number:  # this machine falls asleep
+            bucket.fails = lambda kind, path: None
+            bucket.files["b/runs/one/lease.json"] = OTHER
+            slept[0] = 200.0
+
+    bucket.fails = take_over
+    with pytest.raises(LeaseLostError, match="process 7 on h now"):
+        mirror.close(patience=0.0)
+    assert len(written(bucket)) == number + 1
+    assert ("manifest.json" in written(bucket)) == (number == 7)
+    assert mirror.is_taken_over
+    assert is_behind(run_dir)
+    assert bucket.files["b/runs/one/lease.json"] == OTHER
 
 
 def test_a_segment_that_was_put_away_here_goes_there_too(bucket: Bucket, run_dir: Path) -> None:
