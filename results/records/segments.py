@@ -35,7 +35,10 @@ OUR_FILES = (
     ),
 )
 OUR_FOLDERS = (*TABLES, COPIES, "checkpoints", "logs", "plots", "export", "quarantine", "tracking")
-FOREIGN_FOLDERS = ("tracking",)  # what lies in them, trackers write
+# What lies in these, trackers write: also links, but none that leads out of their folder. wandb's
+# client makes one to its log of all runs, through which it never writes.
+FOREIGN_FOLDERS = ("tracking",)
+FOREIGN_LINK = re.compile(r"tracking/wandb/[^/]*run-[^/]+/logs/debug-core\.log")
 # Where a manifest holds its checksum: a line of its own, which no text inside can look like.
 SEAL_LINE = re.compile(rb'^  "seal": "(sha256:[0-9a-f]{64})",?$', re.MULTILINE)
 DECIMAL = re.compile(r"[0-9]+")  # the name of a segment; str.isdigit takes more
@@ -121,10 +124,22 @@ def links_in(run_dir: Path) -> Iterator[Path]:
         path = run_dir / name
         if path.is_symlink():
             yield path
-        elif name in OUR_FOLDERS and name not in FOREIGN_FOLDERS:
+        elif name in OUR_FOLDERS:
             for folder, folders, files in os.walk(path):
                 inside = (Path(folder, entry) for entry in sorted((*folders, *files)))
-                yield from filter(Path.is_symlink, inside)
+                for link in filter(Path.is_symlink, inside):
+                    if name not in FOREIGN_FOLDERS or not _is_trackers_own(link, path):
+                        yield link
+
+
+def _is_trackers_own(link: Path, folder: Path) -> bool:
+    """True of a link that stays in the trackers' folder, as far as it is followed."""
+    if FOREIGN_LINK.fullmatch(link.relative_to(folder.parent).as_posix()):
+        return True
+    try:
+        return link.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # round and round
+        return False
 
 
 def refuse_links(run_dir: Path) -> None:

@@ -18,6 +18,9 @@ PLACES = (
     *("epochs/00001.parquet", "trials/00000.parquet", "copies/manifest.json"),
     *("checkpoints/0123456789abcdef", "checkpoints/0123456789abcdef/attempt-0001"),
     "logs/0123456789abcdef.txt",
+    *("tracking", "tracking/tensorboard", "tracking/mlflow.db", "tracking/mlruns"),
+    *("tracking/wandb", "tracking/wandb.log", "tracking/wandb/latest-run"),
+    *("tracking/wandb/debug-core.log", "tracking/debug-core.log"),
 )
 
 
@@ -92,3 +95,39 @@ def test_a_folder_of_runs_may_hold_links_to_runs(whole: Path, tmp_path: Path) ->
     (tmp_path / "latest").symlink_to(Path(shutil.copytree(whole, tmp_path / "run")))
     RunStore.open(tmp_path / "latest").close()
     assert results.load(tmp_path / "latest").notes == []
+
+
+def test_links_that_trackers_make_inside_their_folder_may_stay(
+    whole: Path, tmp_path: Path
+) -> None:
+    """As wandb's client leaves them; through the one that leads out it never writes."""
+    run_dir = Path(shutil.copytree(whole, tmp_path / "run"))
+    wandb, log = run_dir / "tracking" / "wandb", tmp_path / "core-debug-20260101_000000.log"
+    log.write_text("of all runs")
+    logs = wandb / "offline-run-20260101_000000-one" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "debug.log").touch()
+    links = {
+        wandb / "latest-run": logs.parent.name,
+        wandb / "debug-internal.log": "offline-run-that-was-removed/logs/debug-internal.log",
+        wandb / "debug.log": f"{logs.parent.name}/logs/debug.log",
+        logs / "debug-core.log": log,
+    }
+    for link, target in links.items():
+        link.symlink_to(target)
+    RunStore.open(run_dir).close()
+    assert results.verify(run_dir) == []
+    results.repair(run_dir)
+    assert all(link.is_symlink() for link in links)
+
+
+@pytest.mark.parametrize("target", ["../manifest.json", "elsewhere/none"])
+def test_one_that_leads_to_the_records_or_out_to_nothing_may_not(
+    whole: Path, tmp_path: Path, target: str
+) -> None:
+    run_dir = Path(shutil.copytree(whole, tmp_path / "run"))
+    (run_dir / "tracking").mkdir()
+    place = tmp_path / target if "none" in target else target
+    (run_dir / "tracking" / "mlflow.db").symlink_to(place)
+    with pytest.raises(ValueError, match="is a symbolic link"):
+        RunStore.open(run_dir)
