@@ -275,12 +275,12 @@ def exclude_command(args: argparse.Namespace) -> int:
 
 def verify_command(args: argparse.Namespace) -> int:
     """Print every problem of the records, and what is lost with them; repair=true mends first."""
-    from results.verification import examine, repair
+    from results.verification import examine, repair, sentences
 
     if truth_of("repair", args.repair):
         print_each("repaired", repair(args.paths))
     audits = examine(args.paths)
-    problems = [sentence for found in audits for sentence in found.sentences()]
+    problems = [sentence for found in audits for sentence in sentences(found)]
     for problem in problems:
         print(problem)
     for line in filter(None, (found.lost for found in audits)):

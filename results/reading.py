@@ -25,7 +25,7 @@ from results.records.segments import (
     read_segment,
 )
 from results.storage.place import is_remote
-from results.storage.twin import reading_twins
+from results.storage.twin import by_place, reading_twins
 
 
 def find_runs(path: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -86,6 +86,7 @@ def read_run(run_dir: Path) -> RunFiles:
             except DamagedFile as error:
                 files.damage.append(skipped(path, error))
         files.tables[table] = _visible(pa.concat_tables(parts))
+    files.damage = [by_place(sentence, run_dir) for sentence in files.damage]
     return files
 
 

@@ -10,7 +10,7 @@ from results.records import repair as mending
 from results.records.audit import Audit, audit
 from results.storage.mirror import mirror_of
 from results.storage.place import Place
-from results.storage.twin import home_of, take_up
+from results.storage.twin import by_place, fetch_again, home_of, take_up
 
 Paths = str | Path | Iterable[str | Path]  # see `results.load`
 
@@ -21,7 +21,19 @@ def examine(path: Paths) -> list[Audit]:
     Raises:
         ValueError: nothing there, or written by a newer GradTune.
     """
-    return [audit(run_dir) for run_dir in find_runs(path)]
+    return [_examine(run_dir) for run_dir in find_runs(path)]
+
+
+def _examine(run_dir: Path) -> Audit:
+    """What is wrong with a run; of one in a bucket, not with the copy here."""
+    found = audit(run_dir)
+    damaged = [problem.path for problem in found.problems if problem.path is not None]
+    return audit(run_dir) if damaged and fetch_again(run_dir, damaged) else found
+
+
+def sentences(found: Audit) -> list[str]:
+    """Everything that is wrong, a sentence each; files of a bucket by their place there."""
+    return [by_place(sentence, found.run_dir) for sentence in found.sentences()]
 
 
 def verify(path: Paths) -> list[str]:
@@ -30,7 +42,7 @@ def verify(path: Paths) -> list[str]:
     Raises:
         ValueError: nothing there, or written by a newer GradTune.
     """
-    return [sentence for found in examine(path) for sentence in found.sentences()]
+    return [sentence for found in examine(path) for sentence in sentences(found)]
 
 
 def repair(path: Paths) -> list[str]:
@@ -52,7 +64,7 @@ def repair(path: Paths) -> list[str]:
 
 def _repair_there(run_dir: Path, home: Place) -> list[str]:
     """Mend a run in a bucket by the folder that its last driver wrote, or by a copy of it."""
-    if not audit(run_dir).problems:
+    if not _examine(run_dir).problems:
         return []
     folder = take_up(home)
     mirror = mirror_of(folder)
@@ -62,4 +74,5 @@ def _repair_there(run_dir: Path, home: Place) -> list[str]:
         mirror.close()
     finally:
         mirror.abandon()
+    lines = [by_place(line, folder) for line in lines]
     return lines or [f"{home} is whole again, from {folder}."]

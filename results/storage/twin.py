@@ -174,6 +174,28 @@ def reading_twins(uri: str) -> list[Path]:
     return found
 
 
+def fetch_again(run_dir: Path, paths: Iterable[Path]) -> bool:
+    """Bring these files of a copy that is read once more; False where this is none.
+
+    Raises:
+        BucketError: the storage refused.
+    """
+    home = home_of(run_dir, READ)
+    if home is None:
+        return False
+    names = {str(path.relative_to(run_dir)) for path in paths}
+    known = _notes(run_dir).get("fetched", {})
+    _note(run_dir, fetched={name: known[name] for name in known.keys() - names})
+    fetch(home, run_dir)
+    return True
+
+
+def by_place(text: str, run_dir: Path) -> str:
+    """A sentence on files of a run; those of a twin by where they are in its bucket."""
+    home = home_of(run_dir)
+    return text if home is None else text.replace(str(run_dir), str(home))
+
+
 def bring(run_dir: Path, folder: str, names: Iterable[str] | None = None) -> Path:
     """The folder of this name in a run; of a copy that is read its files are fetched first.
 

@@ -215,3 +215,56 @@ def test_a_strangers_word_on_where_a_run_belongs_does_not_count(
         assert mirror_of(strange) is None
         assert bring(strange, "logs") == strange / "logs"
         assert bucket.files == before
+
+
+@pytest.fixture
+def damaged(bucket: Bucket) -> Path:
+    """The copy that is read of a run that is damaged there."""
+    mirror = mirror_of(write_run(twin_of(HOME, WRITE), trials=1))
+    assert mirror is not None
+    mirror.close()
+    for name in ("trials/00000.parquet", "copies/config.yaml"):
+        bucket.files[f"b/runs/one/{name}"] = (b"damaged", 1)
+    return twin_of(HOME, READ)
+
+
+def test_what_is_damaged_there_is_told_by_its_place_there(
+    bucket: Bucket, damaged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from results.__main__ import main
+
+    assert "s3://b/runs/one/trials/00000.parquet was skipped" in results.load(str(HOME)).notes[0]
+    for words, code in (([], 0), (["--strict"], 1)):
+        assert main(["verify", str(HOME), *words]) == code
+        out = capsys.readouterr().out
+        for name in ("copies/config.yaml", "trials/00000.parquet"):
+            assert f"s3://b/runs/one/{name} was skipped" in out
+        assert str(damaged) not in out
+    assert main(["verify", str(HOME), "repair=true"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "no problems found"
+
+
+def test_a_repair_from_another_machine_is_told_by_places_there(
+    bucket: Bucket, damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other machine"))
+    lines = results.repair(str(HOME))
+    assert "moved to s3://b/runs/one/quarantine/trials/00000.parquet." in lines[1]
+    assert "quarantine/trials/00000.parquet" in bucket.names("b/runs/one")
+    assert not any("other machine" in line for line in lines)
+
+
+def test_a_copy_that_is_damaged_here_is_no_damage_of_the_run(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    bucket.upload(write_run(tmp_path / "one", trials=1), "b/runs/one")
+    run, before = results.load(str(HOME)), dict(bucket.files)
+    for name in ("trials/00000.parquet", "manifest.json", "copies/config.yaml"):
+        (twin_of(HOME, READ) / name).write_bytes(b"rot")
+    bucket.asked.clear()
+    assert results.verify(str(HOME)) == []
+    assert bucket.asked["get"] == 3 + 2  # and what may have come: events, twice
+    assert results.load(str(HOME)).trials.equals(run.trials)
+    (twin_of(HOME, READ) / "epochs" / "00000.parquet").write_bytes(b"rot")
+    assert results.repair(str(HOME)) == []
+    assert bucket.files == before
