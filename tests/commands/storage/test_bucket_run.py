@@ -11,6 +11,7 @@ import results
 from results.__main__ import main as results_command
 from results.storage.lease import Lease, read_lease
 from results.storage.place import Place
+from results.storage.twin import take_up
 from tests.commands.command import SMALL, reproducible
 from tests.fakes.storage.bucket import Bucket, use_bucket
 from tests.fakes.tune_loop import Inline
@@ -109,6 +110,39 @@ def test_a_second_driver_is_refused_before_ray_starts(
     assert done.stderr.startswith(f"error: resume={URI}/x: run 'x' is being written by process")
     assert "starting Ray" not in done.stdout
     assert held.is_ours()
+
+
+def test_what_came_after_the_copy_of_a_resume_is_kept_and_the_next_goes_on_from_it(
+    there: Inline, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert there.run(*WORDS, "name=x").returncode == 0
+    trial = next(r for r in results.load(f"{URI}/x").rows() if r["role"] == "confirm")
+    words = ["exclude", f"{URI}/x", trial["trial_key"], "--why", "spilled"]
+
+    def meanwhile(home: Place) -> Path:
+        copy = take_up(home)
+        with monkeypatch.context() as other:
+            other.setenv("XDG_CACHE_HOME", str(tmp_path / "third machine"))
+            other.setattr("tuner.session.resume.take_up", take_up)
+            assert there.run(f"resume={URI}/x", "trials=+1").returncode == 0
+            assert results_command(words) == 0
+        return copy
+
+    with monkeypatch.context() as second:
+        second.setenv("XDG_CACHE_HOME", str(tmp_path / "second machine"))
+        second.setattr("tuner.session.resume.take_up", meanwhile)
+        done = there.run(f"resume={URI}/x", "trials=+1")
+    assert done.returncode == 2
+    first_line = done.stderr.splitlines()[0]
+    assert first_line.startswith(f"error: resume={URI}/x: {URI}/x was written by another driver")
+    assert "starting Ray" not in done.stdout
+    grown = results.load(f"{URI}/x")
+    again = there.run(f"resume={URI}/x", "trials=+1")  # on the machine that wrote first
+    assert again.returncode == 0, again.stderr
+    assert results.load(f"{URI}/x").trials.num_rows == grown.trials.num_rows + 1
+    assert "spilled" in results.load(f"{URI}/x").compare().verdict
+    assert "spilled" in again.stdout
+    assert results.verify(f"{URI}/x") == []
 
 
 def test_another_driver_that_took_over_ends_the_run_with_its_rows_kept_here(
