@@ -26,6 +26,7 @@ from results.records.wall_time import ticks
 from results.storage.lease import BEAT_SECONDS, LEASE_NAME, Lease, LeaseLostError
 from results.storage.place import BucketError, Place, Stamp
 from results.storage.twin import (
+    EXCLUSIONS,
     SEGMENTS,
     forget,
     home_of,
@@ -46,6 +47,7 @@ PATIENCE_SECONDS = 60.0  # for a storage that does not answer, at the end; befor
 # Put there by the workers, or by trackers that write without end: at the end, or not by us.
 NOT_OURS, AT_END = ("checkpoints", "logs"), ("tracking",)
 LAST = (EVENTS_NAME, f"{COPIES}/{MANIFEST_NAME}", MANIFEST_NAME)
+SEPARATE = (*LAST, LEASE_NAME, EXCLUSIONS[1])  # each is put in a way of its own
 
 
 def mirror_of(run_dir: Path) -> Mirror | None:
@@ -327,7 +329,7 @@ class Mirror:
             folders[:] = [wanted[inside] for inside in wanted.keys() - left_out]
             for name in names:
                 inside = str(below / name)
-                is_other = not name.startswith(".") and inside not in (*LAST, LEASE_NAME)
+                is_other = not name.startswith(".") and inside not in SEPARATE
                 if is_other and _is_plain(Path(folder) / name):
                     yield inside
 

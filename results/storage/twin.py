@@ -14,12 +14,12 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -35,6 +35,7 @@ from results.records.segments import (
     list_segments,
     write_atomically,
     write_text,
+    write_twice,
 )
 from results.records.wall_time import now
 from results.storage.lease import LEASE_NAME, is_held, last_writer, parse_lease, read_lease
@@ -47,8 +48,9 @@ NUM_READERS = 8  # runs fetched at once
 GLOB_SIGNS = "*["
 # Of the folder itself; the rest is for people and for workers. The manifest is read first, for
 # what it tells of is written before it; and trials before the epochs that were written earlier.
-RECORDS = (MANIFEST_NAME, CONFIG_NAME, EVENTS_NAME, EXCLUSIONS_NAME, LEASE_NAME)
-COPIED = (MANIFEST_NAME, CONFIG_NAME)
+RECORDS = (MANIFEST_NAME, CONFIG_NAME, EVENTS_NAME, LEASE_NAME)
+COPIED = (MANIFEST_NAME, CONFIG_NAME, EXCLUSIONS_NAME)
+EXCLUSIONS = (EXCLUSIONS_NAME, f"{COPIES}/{EXCLUSIONS_NAME}")  # as they are written
 SEGMENTS = (*TABLES, *(f"{COPIES}/{table}" for table in TABLES))  # folders, in the writer's order
 
 
@@ -135,7 +137,7 @@ def fetch(home: Place, run_dir: Path) -> None:
             data = home.read(name)
             write_atomically(path, partial(_write, data))
             fetched[name] = stamp
-    for name in known.keys() - fetched.keys():  # moved to quarantine there
+    for name in (known.keys() | {*EXCLUSIONS}) - fetched.keys():  # moved to quarantine there
         (run_dir / name).unlink(missing_ok=True)
     _note(run_dir, fetched=fetched)
 
@@ -148,6 +150,7 @@ def _records(
     Args:
         files, folders: of the run's folder itself.
     """
+    own = files
     for folder in ("", COPIES, *reversed(SEGMENTS)):
         if folder.startswith(COPIES) and COPIES not in folders:  # of a version without
             continue
@@ -156,6 +159,12 @@ def _records(
         names = {"": RECORDS, COPIES: COPIED}.get(folder) or filter(is_segment, files)
         for name in [name for name in names if name in files]:
             yield str(PurePosixPath(folder) / name), files[name]
+        if (
+            folder == COPIES and EXCLUSIONS_NAME in files
+        ):  # the file itself may be newer than `own`
+            own = {EXCLUSIONS_NAME: NEVER} | own
+    if EXCLUSIONS_NAME in own:
+        yield EXCLUSIONS_NAME, own[EXCLUSIONS_NAME]
 
 
 def reading_twins(uri: str) -> list[Path]:
@@ -183,11 +192,14 @@ def fetch_again(run_dir: Path, paths: Iterable[Path]) -> bool:
     home = home_of(run_dir, READ)
     if home is None:
         return False
-    names = {str(path.relative_to(run_dir)) for path in paths}
-    known = _notes(run_dir).get("fetched", {})
-    _note(run_dir, fetched={name: known[name] for name in known.keys() - names})
+    _fetch_next_time(run_dir, {str(path.relative_to(run_dir)) for path in paths})
     fetch(home, run_dir)
     return True
+
+
+def _fetch_next_time(run_dir: Path, names: Set[str]) -> None:
+    known = _notes(run_dir).get("fetched", {})
+    _note(run_dir, fetched={name: known[name] for name in known.keys() - names})
 
 
 def by_place(text: str, run_dir: Path) -> str:
@@ -233,6 +245,7 @@ def publish(path: Path) -> str:
     if place is None:
         return str(path)
     if path.name == EXCLUSIONS_NAME:
+        _fetch_next_time(path.parent, {*EXCLUSIONS})  # also where this fails
         share_exclusions(place.parent, path.parent)
     else:
         place.parent.write(place.name, path.read_bytes())
@@ -245,15 +258,19 @@ def share_exclusions(home: Place, run_dir: Path) -> None:
     Raises:
         BucketError: the storage refused.
     """
-    path, theirs = run_dir / EXCLUSIONS_NAME, b""
-    with suppress(FileNotFoundError):
-        theirs = home.read(EXCLUSIONS_NAME)
-    ours = path.read_bytes() if path.exists() else b""
-    both = merge_lines(ours, theirs)
-    if both != ours:
-        write_atomically(path, partial(_write, both))
-    if both != theirs:
-        home.write(EXCLUSIONS_NAME, both)
+    ours, theirs = {}, {}
+    for name in EXCLUSIONS:
+        path = run_dir / name
+        ours[name] = path.read_bytes() if path.is_file() else b""
+        theirs[name] = b""
+        with suppress(FileNotFoundError):
+            theirs[name] = home.read(name)
+    both = reduce(merge_lines, [*reversed(ours.values()), *reversed(theirs.values())])
+    if {*ours.values()} != {both}:
+        write_twice(run_dir, EXCLUSIONS_NAME, both)
+    for name in EXCLUSIONS:  # the copy is never longer
+        if both != theirs[name]:
+            home.write(name, both)
 
 
 def take_up(home: Place) -> Path:
@@ -303,7 +320,7 @@ def _bring_back(home: Place, run_dir: Path) -> None:
         other = run_dir / (name.removeprefix(f"{COPIES}/") if is_copy else f"{COPIES}/{name}")
         usable = {one for one in (path, other) if one.is_file()} - damaged
         is_line_by_line = name == EVENTS_NAME and path.is_file()  # good as far as it goes
-        if usable or is_line_by_line or name in (LEASE_NAME, EXCLUSIONS_NAME):
+        if usable or is_line_by_line or name in (LEASE_NAME, *EXCLUSIONS):
             continue
         if path.is_file():
             replaced[path] = path.read_bytes()
@@ -337,7 +354,7 @@ def is_outdated(home: Place, run_dir: Path, last: str | None) -> bool:
         return last not in notes["tokens"]
     there = {name: [*stamp] for name, stamp in _records(home, *home.entries())}
     here = dict(notes.get("fetched", {}))
-    for name in (LEASE_NAME, EXCLUSIONS_NAME):  # who holds it is us; everybody adds lines
+    for name in (LEASE_NAME, *EXCLUSIONS):  # who holds it is us; everybody adds lines
         there.pop(name, None)
         here.pop(name, None)
     return there != here

@@ -253,6 +253,97 @@ def test_of_two_that_exclude_at_once_both_are_heard(
     assert excluded() == {keys[0]: "first", keys[1]: "second"}
 
 
+COPY = f"b/runs/one/copies/{EXCLUSIONS_NAME}"
+
+
+def test_lines_that_are_gone_there_are_missed_and_come_back(
+    bucket: Bucket, on: Callable[[str], None]
+) -> None:
+    """As of a run here, whose exclusions.jsonl is written twice."""
+    on("first")
+    go_on(write_run(twin_of(HOME, WRITE), trials=2))
+    keys = results.load(str(HOME)).trials["trial_key"].to_pylist()
+    on("second")
+    leave_out(keys[0], "there")
+    leave_out(keys[1], "there")
+    whole = bucket.files[COPY]
+    assert whole[0] == bucket.files[f"b/runs/one/{EXCLUSIONS_NAME}"][0]
+    for machine in ("first", "second", "third"):
+        for left in (whole[0].splitlines(keepends=True)[0], None):
+            if left is None:
+                del bucket.files[f"b/runs/one/{EXCLUSIONS_NAME}"]
+            else:
+                bucket.files[f"b/runs/one/{EXCLUSIONS_NAME}"] = (left, 1)
+            on(machine)
+            assert "lines are missing" in results.verify(str(HOME))[0]
+            results.repair(str(HOME))
+            assert excluded() == dict.fromkeys(keys[:2], "there")
+    del bucket.files[COPY]
+    on("first")
+    go_on(take_up(HOME))
+    assert bucket.files[COPY][0] == whole[0]
+
+
+def test_a_reader_sees_no_line_in_the_copy_that_is_not_in_the_file(
+    bucket: Bucket, on: Callable[[str], None]
+) -> None:
+    on("first")
+    go_on(write_run(twin_of(HOME, WRITE), trials=1))
+    for place in range(1, 30):
+        on(f"writer {place}")
+        key = results.load(str(HOME)).trials["trial_key"][0].as_py()
+        bucket.asked.clear()
+
+        def meanwhile(kind: str, path: str, place: int = place, key: str = key) -> None:
+            if bucket.asked.total() == place:
+                bucket.fails = lambda kind, path: None
+                on(f"writer {place}")
+                leave_out(key, "odd" if place % 2 else None)
+                on(f"reader {place}")
+
+        on(f"reader {place}")
+        bucket.fails = meanwhile
+        assert results.verify(str(HOME)) == [], place
+        if bucket.asked.total() < place:
+            assert place > 7 + 9
+            return
+    raise AssertionError("it never passed")
+
+
+def test_a_run_that_another_replaced_has_no_lines_of_it(
+    bucket: Bucket, on: Callable[[str], None]
+) -> None:
+    on("first")
+    go_on(write_run(twin_of(HOME, WRITE), trials=1))
+    leave_out(results.load(str(HOME)).trials["trial_key"][0].as_py(), "odd")
+    bucket.files.clear()
+    on("second")
+    go_on(write_run(twin_of(HOME, WRITE), trials=1))
+    on("first")
+    assert excluded() == {}
+
+
+def test_an_exclusion_that_did_not_get_there_can_be_made_again(
+    bucket: Bucket, on: Callable[[str], None]
+) -> None:
+    on("first")
+    go_on(write_run(twin_of(HOME, WRITE), trials=1))
+    keys = results.load(str(HOME)).trials["trial_key"].to_pylist()
+
+    def fail(kind: str, path: str) -> None:
+        if kind == "put":
+            raise OSError("AWS Error NETWORK_CONNECTION")
+
+    for key in keys[:2]:  # the first of its file, and another
+        bucket.fails = fail
+        with pytest.raises(BucketError):
+            leave_out(key, "odd")
+        bucket.fails = lambda kind, path: None
+        assert key not in excluded()
+        leave_out(key, "odd")
+        assert key in excluded()
+
+
 def test_a_report_that_was_put_there_is_not_overwritten_by_an_older_one(
     bucket: Bucket, on: Callable[[str], None]
 ) -> None:
