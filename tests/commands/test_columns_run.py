@@ -20,7 +20,8 @@ from results.plots.search.parameter_map import parameter_map_info
 from results.plots.search.slices import slices_info
 from tests.commands.command import reproducible
 from tests.conftest import ROOT
-from tests.fakes.tune_loop import Inline
+from tests.fakes.tune_loop import CHECK_IMPORT, Inline
+from tuner.plan import usercode
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
 
@@ -168,18 +169,19 @@ def test_runs_with_and_without_them_load_together(
     search: Callable[[str], results.Run],
 ) -> None:
     dirs = [search(case).dirs[0] for case in CASES]
-    run = results.load([*dirs, ROOT / "tests" / "data" / "runs" / "ordinary"])
+    old = results.load(ROOT / "tests" / "data" / "runs" / "ordinary")
+    run = results.load([*dirs, *old.dirs])
+    assert len(run.manifests) == len(dirs) + 1
     rows = run.trials.to_pylist()
     assert {"beta2", "knee"} <= rows[0].keys()
     assert {r["space"] for r in rows if r["knee"] is not None} == {"knee"}
-    assert all(r["weight_decay"] is None for r in rows if r["run_id"] not in map(id_of, dirs))
+    assert all(r["weight_decay"] is None for r in rows if r["run_id"] in old.manifests)
 
 
-def id_of(run_dir: Path) -> str:
-    return str(json.loads((run_dir / "manifest.json").read_text())["run_id"])
-
-
-def test_a_training_without_params_is_refused_before_anything_starts(inline: Inline) -> None:
+def test_a_training_without_params_is_refused_before_anything_starts(
+    inline: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usercode, "check_import", CHECK_IMPORT)
     trainable = "trainable=tests.fakes.losses:descend"
     done = inline.run(*OWN[1:], trainable, "spaces.poly.intervall.value=1", "name=never")
     assert done.returncode == 2

@@ -27,6 +27,8 @@ from tuner import run as run_command
 from tuner.plan import usercode
 from tuner.session import cluster, nodes
 
+CHECK_IMPORT = usercode.check_import
+
 
 class TuneTrial(SimpleNamespace):
     """What ours reads of Tune's trial."""
