@@ -51,6 +51,10 @@ def search(
     Returns:
         The finished run, also where single trials failed.
 
+    Where a process of Ray's own dies (the cluster's head, or this machine's node), the records are
+    closed and this process ends with the command that goes on: Ray's code holds its main thread,
+    and would itself end it a minute later.
+
     Raises:
         ConfigError: a mistake in the arguments; one line.
         RuntimeError: the run failed; what was finished is kept.
