@@ -71,8 +71,8 @@ MAP = {
     "tuner.stop": "tuner.config tuner.run tuner.jobs results.options",
     "tuner.submit": "tuner.version tuner.config tuner.plan tuner.display tuner.session tuner.run "
     "tuner.jobs tuner.stop results.storage results.records",
-    "tuner.logs": "tuner.config tuner.display tuner.recording tuner.run tuner.jobs tuner.stop "
-    "tuner.submit results results.options results.run results.storage",
+    "tuner.logs": "tuner.config tuner.display tuner.run tuner.jobs tuner.stop tuner.submit "
+    "results results.options results.records results.run results.storage",
     "tuner.status": "tuner.config tuner.display tuner.run tuner.jobs tuner.stop results "
     "results.options results.reading results.records results.storage",
     "tuner.reproduce": "tuner.version tuner.config tuner.plan tuner.session tuner.run trainables "

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import results
 from results.options import as_options, truth_of
+from results.records.segments import LOGS
 from results.run import Run, describe, find_trial
 from results.storage.place import BucketError
 from results.storage.twin import bring
 from tuner.config.schema import ConfigError, refusing, show
 from tuner.display.phrases import describe_path
 from tuner.jobs.head import Head, find_address
-from tuner.recording.recorder import LOGS
 from tuner.run import exit_code
 from tuner.stop import make_parser
 from tuner.submit import follow

@@ -34,7 +34,8 @@ OUR_FILES = (
         "report.html",
     ),
 )
-OUR_FOLDERS = (*TABLES, COPIES, "checkpoints", "logs", "plots", "export", "quarantine", "tracking")
+LOGS = "logs"  # folder of what the users' functions print
+OUR_FOLDERS = (*TABLES, COPIES, "checkpoints", LOGS, "plots", "export", "quarantine", "tracking")
 # What lies in these, trackers write: also links, but none that leads out of their folder. wandb's
 # client makes one to its log of all runs, through which it never writes.
 FOREIGN_FOLDERS = ("tracking",)

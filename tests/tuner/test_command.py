@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,15 @@ def test_commands_name_themselves_in_their_help_and_hints(
 def test_results_are_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["results", "verify", str(OLD_RUN)]) == 0
     assert "no problems found" in capsys.readouterr().out
+
+
+def test_no_command_imports_ray_before_it_has_said_how_to_talk_to_it() -> None:
+    """Ray reads the mode of its authentication once: a client without token would be refused."""
+    code = "import importlib, sys\n" + "".join(
+        f"importlib.import_module({name!r})\nassert 'ray' not in sys.modules, {name!r}\n"
+        for name in command.COMMANDS.values()
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 @pytest.mark.parametrize("name", ["run", "measure"])

@@ -29,7 +29,8 @@ ANSWER_SECONDS = 8.0
 OVERRIDES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 TALKATIVE = (
     *("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"),
-    *("ray._private.runtime_env.packaging", "ray.dashboard.utils"),
+    *("ray._private.runtime_env.packaging", "ray._private.runtime_env.working_dir"),
+    "ray.dashboard.utils",
 )
 NO_ENTRY = re.compile(r"status code 40[13]\b|[Uu]nauthorized|authentication token")
 ENDED = {"SUCCEEDED": 0, "FAILED": 1, "STOPPED": 143}  # exit code of the follower

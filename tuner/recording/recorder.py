@@ -17,6 +17,7 @@ from ray import tune
 from results.records.lock import TakenOver
 from results.records.redaction import redact, redacted_error
 from results.records.schema import epoch_row, trial_row
+from results.records.segments import LOGS
 from results.records.store import RunStore, describe_failure
 from results.records.wall_time import now
 from results.storage.mirror import Mirror
@@ -30,7 +31,7 @@ from tuner.recording.tracking import trial_of
 
 # What a paused training has taken so far: it stays taken, whatever becomes of the next rung.
 SPENT = ("samples_seen", "optimizer_steps", "train_seconds", "wall_seconds")
-STATES, LOGS = "checkpoints", "logs"  # folders of a run
+STATES = "checkpoints"  # folder of a run
 SHARED = "shared-"  # begins the names of states that others begin from
 # The run ends (exit 4) when nothing could be written for this long.
 STORAGE_PATIENCE_SECONDS = 60.0

@@ -16,6 +16,7 @@ from results import load
 from results.records.lock import RunLock
 from results.records.redaction import redact_all
 from results.records.schema import trial_from_row
+from results.records.segments import LOGS
 from results.records.store import RunStore
 from results.records.wall_time import now
 from results.statistics.cost import devices_of, seconds_of
@@ -28,7 +29,7 @@ from tuner.display.live import Display, make_display
 from tuner.display.outlook import Bound
 from tuner.plan.plan import Plan
 from tuner.plan.usercode import changed_parts, code_folder, code_parts
-from tuner.recording.recorder import LOGS, Recorder
+from tuner.recording.recorder import Recorder
 from tuner.session.cluster import Slots
 from tuner.version import changed_versions, git_state, revision, versions
 

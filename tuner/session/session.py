@@ -21,6 +21,7 @@ from ray import tune
 from results import load
 from results.records.lock import TakenOver
 from results.records.redaction import redacted_error
+from results.records.segments import LOGS
 from results.records.store import RunStore, describe_failure
 from results.records.wall_time import now
 from results.storage.mirror import PATIENCE_SECONDS
@@ -34,7 +35,7 @@ from tuner.display.streams import settle
 from tuner.display.summary import print_summary, resume_command
 from tuner.plan.checks import cluster_address
 from tuner.plan.plan import Plan
-from tuner.recording.recorder import LOGS, STATES, Recorder
+from tuner.recording.recorder import STATES, Recorder
 from tuner.recording.tracking import Destination, make_trackers
 from tuner.session.cluster import Room, Slots, keep_secrets
 from tuner.session.interrupts import OK, SOME_FAILED, STORAGE_LOST, Interrupts
