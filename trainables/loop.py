@@ -24,7 +24,6 @@ from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule, Step
 from search_spaces.trial import Recipe, TrialConfig, derive_seed
 from trainables import MODELS, OPTIMIZERS
-from trainables.compiler import postpone_compiler
 from trainables.data.datasets import load_images, stratified_split
 from trainables.data.images import ImageData, ImageSet
 from trainables.data.stream import SampleStream, in_order
@@ -259,7 +258,6 @@ def _make_optimizer(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.
         ValueError: a user's own takes them for plain parameters.
     """
     make = lookup("optimizer", recipe.optimizer, OPTIMIZERS)
-    postpone_compiler()
     try:
         optimizer: torch.optim.Optimizer = make(
             model.named_parameters(),

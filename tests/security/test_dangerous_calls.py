@@ -27,7 +27,6 @@ ALLOWED = {
     ("search_spaces/registry.py", "exec_module"): "names that the user has given",
     ("search_spaces/registry.py", "import_module"): "names that the user has given",
     ("trainables/user/server.py", "import_module"): "PICKLED, our constant",
-    ("trainables/compiler.py", "import_module"): "NAME, our constant",
     ("trainables/user/handed.py", "pickle"): "the driver's own function, over Ray",
     ("trainables/user/report.py", "pickle"): "names the exception of torch.load",
     ("trainables/trainable.py", "cloudpickle"): "writes the user's function of this process",

@@ -32,7 +32,6 @@ import numpy as np
 import torch
 
 from search_spaces.registry import allow_import, import_callable
-from trainables.compiler import postpone_compiler
 from trainables.failures import lasting
 from trainables.training import hardware
 from trainables.user import extra_arguments
@@ -42,13 +41,14 @@ from trainables.user.process import STATUS, Order
 from trainables.user.report import Report, load_state
 
 PR_SET_PDEATHSIG = 1  # Linux: the signal that a process gets when its parent has died
+# What torch imports as the first optimizer is made: 3 s, in every child anew.
+LAZY = ("torch._dynamo",)
 OURS = Path(__file__).resolve().parents[1]
 
 
 def main(channel_number: int, preload: Sequence[str]) -> None:
     """Fork a child whenever the channel says so, tell how each ended, until the channel closes."""
-    postpone_compiler()
-    for name in preload:
+    for name in (*LAZY, *preload):
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(name)
     channel = socket.socket(fileno=channel_number)
