@@ -375,12 +375,16 @@ def find_trial(run: Run, key: str) -> dict[str, Any]:
 
 def _with_different_ids(runs: list[RunFiles]) -> list[RunFiles]:
     """Runs of one name that are not the same run: the later ones are called by their folders."""
-    known: dict[str, dict[str, Any]] = {}
+    known: dict[str, list[tuple[list[Any], str]]] = {}  # run_id -> origins, each with its id
     named = []
     for run in runs:
-        first = known.setdefault(run.run_id, run.manifest)
-        if any(first.get(name) != run.manifest.get(name) for name in ORIGIN):
-            run_id = visible(str(run.run_dir), in_a_line=True)
+        origin, others = [run.manifest.get(name) for name in ORIGIN], known.get(run.run_id, [])
+        own = visible(str(run.run_dir), in_a_line=True) if others else run.run_id
+        run_id = next((id_ for before, id_ in others if before == origin), None)
+        if run_id is None:
+            run_id = own
+            known[run.run_id] = [*others, (origin, own)]
+        if run_id != run.run_id:
             tables = {
                 name: table.set_column(
                     table.column_names.index("run_id"),

@@ -26,11 +26,12 @@ def read_exclusions(run_dir: Path) -> dict[str, str]:
     """
     excluded: dict[str, str] = {}
     try:
+        # The copy first, which a writer brings last.
+        copied, copy_problems = read_lines(_content(run_dir / COPIES))
         lines, problems = read_lines(_content(run_dir))
         if problems:
             raise DamagedFile(f"{EXCLUSIONS_NAME}: {problems[0]}")
-        copied, problems = read_lines(_content(run_dir / COPIES))
-        if not problems and len(copied) > len(lines):
+        if not copy_problems and len(copied) > len(lines):
             lacking = f"{len(copied) - len(lines)} of its {len(copied)} lines are missing"
             raise DamagedFile(f"{EXCLUSIONS_NAME}: {lacking}")
         for line in lines:

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from results.records.segments import MANIFEST_NAME
 from results.records.wall_time import now
 
 LOCK_NAME, TAKING_NAME = ".lock", ".lock.taking"
@@ -129,6 +130,8 @@ class RunLock:
         try:
             self._path.lstat()
         except FileNotFoundError:
+            if not (self.run_dir / MANIFEST_NAME).exists():  # nor is the run: writing will tell
+                return
             why = "the run was taken over by another process, which has ended"
             raise TakenOver(errno.ESTALE, why) from None
         except OSError:  # of a network: what is to be written will tell

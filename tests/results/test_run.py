@@ -206,9 +206,10 @@ def test_runs_of_one_name_in_two_folders_are_two_runs(tmp_path):
     first = write_run(tmp_path / "a" / "exp", trials=2, seeds=1)
     second = write_run(tmp_path / "b" / "exp", trials=1, seeds=2)
     edit_manifest(second, seed=7)
-    both = results.load([first, second])
+    shutil.copytree(second, tmp_path / "c" / "exp")  # one of them copied: still two
+    both = results.load([first, second, tmp_path / "c" / "exp"])
     assert [*both.manifests] == ["exp", str(second)]
-    assert not any("the same run" in note for note in both.notes)
+    assert sum("the same run" in note for note in both.notes) == 1
     alone = [results.load(folder) for folder in (first, second)]
     assert both.trials.num_rows == sum(run.trials.num_rows for run in alone)
     assert both.epochs.num_rows == sum(run.epochs.num_rows for run in alone)

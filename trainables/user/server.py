@@ -104,6 +104,7 @@ def _live(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdout, sys.stderr = map(_text_stream, (1, 2))
     faulthandler.enable()
+    environment = {**os.environ}
     while True:
         try:
             order = connection.recv()
@@ -114,9 +115,13 @@ def _live(connection: Connection) -> None:
         if order.log is not None:
             _write_to(Path(order.log), order)
         sys.path[:] = order.path
-        for name in os.environ.keys() - order.environment.keys():
-            del os.environ[name]
-        os.environ.update(order.environment)
+        # What has changed there: a function that is called again keeps what its module has set.
+        for name in environment.keys() - order.environment.keys():
+            os.environ.pop(name, None)
+        for name, value in order.environment.items():
+            if environment.get(name) != value:
+                os.environ[name] = value
+        environment = {**order.environment}
         run(order, Line(connection))
 
 

@@ -158,7 +158,9 @@ class Head:
             found = [each for each in known if each.run][:1]
         else:
             found = [each for each in known if job and each.id.startswith(job)]
-            found = [each for each in found if each.id == job] or found
+            # A name that was typed more than once: its newest job.
+            named = [each for each in found if re.fullmatch(r"-[0-9a-f]{4}", each.id[len(job) :])]
+            found = [each for each in found if each.id == job] or named[:1] or found
         if len(found) != 1:
             listed = ", ".join(each.id for each in known[:5])
             there = f" (there are {listed})" if listed else ""

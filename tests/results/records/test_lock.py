@@ -269,6 +269,8 @@ def test_who_was_taken_for_dead_finds_out_before_it_writes(tmp_path: Path) -> No
     with pytest.raises(TakenOver, match="taken over by process 4 on node7"):
         lock.check()
     (tmp_path / ".lock").unlink()  # it has ended
+    lock.check()  # or the whole folder is not there: that is what writing tells
+    (tmp_path / "manifest.json").touch()
     with pytest.raises(TakenOver, match="taken over by another process, which has ended"):
         lock.check()
     write_lock(tmp_path, mine | {"token": "newer"})

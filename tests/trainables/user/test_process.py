@@ -112,6 +112,20 @@ def test_the_function_sees_the_environment_as_it_is_now(
         assert values(make(tells, isolate=isolate)) == [0.0] * 4
 
 
+def test_what_a_module_has_set_in_its_environment_stays_where_it_is_imported_once(
+    make: Make,
+) -> None:
+    sets = """
+        if not counter:
+            os.environ["MODULES"] = "0.5"
+        counter.append(1)
+        for _ in range(4):
+            report(val_accuracy=float(os.environ["MODULES"]), test_accuracy=0.5)
+    """
+    for _ in range(2):
+        assert values(make(sets, isolate=False)) == [0.5] * 4
+
+
 def test_what_torch_imports_for_an_optimizer_is_there_already(make: Make) -> None:
     body = f"""
         before = set(sys.modules)

@@ -207,6 +207,17 @@ def test_a_job_is_found_by_the_beginning_of_its_id_or_is_the_newest_of_ours() ->
             talk.find("")
 
 
+def test_a_name_that_was_typed_twice_is_its_newest_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    with server(open_cluster) as (address, _):
+        talk = Head(address)
+    names = ("exp2-0123", "exp-89ab", "exp-4567")  # newest first
+    jobs = [SimpleNamespace(id=name, run="/s") for name in names]
+    monkeypatch.setattr(talk, "jobs", lambda: jobs)
+    assert talk.find("exp").id == "exp-89ab"
+    assert talk.find("exp2").id == "exp2-0123"
+    assert talk.find("exp-4567").id == "exp-4567"
+
+
 def test_whoever_stops_reading_is_no_trouble_of_the_clusters() -> None:
     with server(open_cluster) as (address, _):
         talk = Head(address)
