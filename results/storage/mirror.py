@@ -43,6 +43,7 @@ PUSH_SECONDS = 10.0  # what is durable here is there this much later; bounds the
 APART_SECONDS = 1.1  # between two copies of a file: a storage's clock may tick in seconds
 MAX_RETRY_SECONDS = 40.0  # so that a heartbeat comes in time where the storage answers again
 NUM_REMOVERS = 8
+LARGE_BYTES = 8_000_000  # what may take longer to write than heartbeats lie apart
 PATIENCE_SECONDS = 60.0  # for a storage that does not answer, at the end; before a word is said
 # Put there by the workers, or by trackers that write without end: at the end, or not by us.
 NOT_OURS, AT_END = ("checkpoints", "logs"), ("tracking",)
@@ -262,12 +263,32 @@ class Mirror:
             if name == EXCLUSIONS_NAME:
                 self._share_exclusions()
             elif data is not None:
-                self.home.write(name, data)
+                self._write(name, data)
                 self._pushed[name], self._pushed_at = stamp, time.monotonic()
         if not self._is_looked_through and MANIFEST_NAME in self._pushed:
             self._remove_strays()
             self._is_looked_through = True
         self._remove(num_unneeded)
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Put a file there; while a large one travels heartbeats come all the same."""
+        if len(data) < LARGE_BYTES:
+            self.home.write(name, data)
+            return
+        is_there = threading.Event()
+
+        def beat() -> None:
+            while not is_there.wait(BEAT_SECONDS):
+                with suppress(OSError):  # found by the next before a file
+                    self._beat()
+
+        heart = threading.Thread(target=beat, name="heart", daemon=True)
+        heart.start()
+        try:
+            self.home.write(name, data)
+        finally:
+            is_there.set()
+            heart.join(PATIENCE_SECONDS)
 
     def _share_exclusions(self) -> None:
         share_exclusions(self.home, self.run_dir)

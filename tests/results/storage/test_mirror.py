@@ -208,6 +208,28 @@ def test_another_driver_that_took_over_ends_this_one(
     assert "report.html" not in bucket.names("b/runs/one")
 
 
+def test_heartbeats_come_while_a_large_file_travels(
+    bucket: Bucket, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = make_mirror(run_dir)
+    monkeypatch.setattr(mirrors, "BEAT_SECONDS", 0.01)
+    (run_dir / "report.html").write_bytes(bytes(mirrors.LARGE_BYTES))
+    beats = []
+
+    def travel(kind: str, path: str) -> None:
+        if (kind, Path(path).name) == ("put", "report.html"):
+            before, until = bucket.files["b/runs/one/lease.json"], time.monotonic() + 5.0
+            while not beats and time.monotonic() < until:
+                time.sleep(0.01)
+                if bucket.files["b/runs/one/lease.json"] != before:
+                    beats.append(path)
+
+    bucket.fails = travel
+    assert mirror.push()
+    assert beats
+    mirror.close()
+
+
 OTHER = (b'{"token": "other", "pid": 7, "host": "h"}', 0)
 
 
