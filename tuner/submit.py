@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,12 @@ def read_words(words: list[str]) -> Asked:
         if OWN[key] and value not in OWN[key]:
             hint = nearest(str(value), OWN[key])
             raise ConfigError(f"{key}={show(value)}: allowed is {' | '.join(OWN[key])}{hint}")
-    return Asked(own=own, typed=mine, run=[word for word in words if word not in mine])
+    run = [word for word in words if word not in mine]
+    for key in (word.partition("=")[0] for word in run):
+        meant = get_close_matches(key, OWN, n=1, cutoff=0.75)
+        if meant and key not in KEYS and key not in SHORTHANDS:
+            raise ConfigError(f"unknown key {key!r}; did you mean {meant[0]!r}?")
+    return Asked(own=own, typed=mine, run=run)
 
 
 def _is_single_pattern(word: str) -> bool:

@@ -121,6 +121,8 @@ def test_a_run_is_sent_under_a_name_that_is_known_before(
         (["workload=cifar10_resnet18", "dataset.path=imgs", RUNS], "dataset.path=imgs: give the"),
         (["--cfg", RUNS], "--cfg"),
         # The submission's own.
+        (["adress=http://h:8265", RUNS], "unknown key 'adress'; did you mean 'address'?"),
+        (["folow=true", RUNS], "unknown key 'folow'; did you mean 'follow'?"),
         (["follow=maybe", RUNS], "follow=maybe: allowed is true | false"),
         (["env=conda", RUNS], "env=conda: allowed is cluster | pip | uv"),
         (["env=pip", RUNS], "constraints.txt: No such file"),
