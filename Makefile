@@ -1,19 +1,25 @@
 # Each target makes .venv by itself; PYTHON may name another interpreter (3.11 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
+# Each module is compiled once, not by every test process, driver and worker, also in a container
+# that says otherwise.
+export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-fast cluster bucket faults lint types bench papers docs mutants audit
+.PHONY: run test test-fast test-full cluster bucket faults lint types bench papers docs mutants audit
 .DEFAULT_GOAL := run
 
 run: .venv/installed  ## search schedules on the built-in digits
 	$(BIN)/python -m tuner.run space=poly
 
-test: .venv/installed  ## all tests that need no GPU
-	$(PYTEST) -m "not gpu and not cluster"
+test: .venv/installed  ## the tests that need no GPU; of long ones one for each mechanism
+	$(PYTEST) -m "not gpu and not cluster and not full"
 
 test-fast: .venv/installed
 	$(PYTEST) -m "not slow and not gpu"
+
+test-full: .venv/installed  ## all of them (25 minutes)
+	$(PYTEST) -m "not gpu and not cluster"
 
 cluster: .venv/installed  ## jobs on nodes that are started here, and killed (15 minutes)
 	$(BIN)/python -m pytest -m cluster

@@ -48,6 +48,12 @@ FILES: dict[str, list[str]] = {
 }
 # Scripts that read data which is not here -> what writes the like of it into the folder.
 PREPARED: dict[str, Callable[[Path], None]] = {"benchmarks.published": write_published}
+# These search through Ray, half a minute each.
+LONG = {
+    *("benchmarks.overhead", "benchmarks.isolation", "benchmarks.reports", "docs/papers.py"),
+    *("benchmarks.search_efficiency.collect", "benchmarks.search_efficiency.replay"),
+    "examples/gpt.py",  # searched, resumed and exported: tests/commands/test_user_run.py
+}
 # What the others import.
 HELPERS = {
     *("measure", "noop", "plain_loop", "trainings", "trials", "cifar16", "methods"),
@@ -64,6 +70,7 @@ def test_every_script_has_its_smallest_form_here() -> None:
     others = [path for name in ("docs", "examples") for path in (ROOT / name).glob("*.py")]
     names = {str(path.relative_to(ROOT)) for path in others if path.stem != "__init__"}
     assert names == {*FILES}
+    assert {*SCRIPTS, *FILES} >= LONG
 
 
 @pytest.mark.parametrize("module", SCRIPTS)
@@ -72,7 +79,13 @@ def test_what_a_script_imports_is_there(module: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", [*SCRIPTS, *FILES])
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(script, marks=pytest.mark.full if script in LONG else ())
+        for script in (*SCRIPTS, *FILES)
+    ],
+)
 def test_the_script_runs_in_its_smallest_form(
     script: str, tmp_path: Path, cluster: ClusterProcess
 ) -> None:

@@ -121,6 +121,7 @@ def test_an_interrupted_cell_keeps_everything_and_says_how_to_go_on(
     assert set(done.trials["status"].to_pylist()) == {"completed"}
 
 
+@pytest.mark.full
 def test_a_cell_that_is_interrupted_twice_leaves_the_kernel_alive(
     kernel: Kernel, folder: Path
 ) -> None:

@@ -120,10 +120,9 @@ def test_the_last_retry_that_fails_is_a_row_with_its_error_and_the_others_are_wh
     assert f"1 of 4 trials failed; the first with:\n  {line}" in done.stdout
 
 
+@only_full
 @pytest.mark.fault("30", "processes of their own or one for all: the same rows")
-@pytest.mark.parametrize(
-    ("isolate", "num_processes"), [("true", 2), pytest.param("false", 1, marks=only_full)]
-)
+@pytest.mark.parametrize(("isolate", "num_processes"), [("true", 2), ("false", 1)])
 def test_each_network_gets_a_process_of_its_own_where_asked_and_the_rows_are_the_same(
     command: Command, inline: Inline, tmp_path: Path, isolate: str, num_processes: int
 ) -> None:

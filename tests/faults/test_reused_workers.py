@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.faults.counts import repeats, tries
+from tests.faults.counts import only_full, tries
 
 SPACES = ("poly", "cosine", "exp", "batch", "hybrid")
 WORDS = (
@@ -50,10 +50,11 @@ def start(folder: Path, trials: list[dict[str, Any]]) -> subprocess.Popen[str]:
     )
 
 
+@only_full
 @pytest.mark.fault("30")
 @pytest.mark.slow
 def test_a_worker_that_has_trained_before_trains_as_a_fresh_one(tmp_path: Path) -> None:
-    rng, num = random.Random(30), repeats(1, 20)
+    rng, num = random.Random(30), 20
     trials = [trial_words(rng) for _ in range(num + 1)]
     used, _ = start(tmp_path / "used", trials).communicate(timeout=600)
     assert used.count("\n") == num + 1

@@ -28,14 +28,12 @@ FLUSHED_SECONDS = 10.0
 OTHERS = [n for n in STOPS if n not in (signal.SIGINT, signal.SIGTERM)]  # those: test_run.py
 
 
+@only_full
 @pytest.mark.fault(
     "8", "SIGHUP, SIGQUIT, SIGUSR1: all kept within 10 s, exit code, the resume command"
 )
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "number",
-    [pytest.param(n, marks=[] if n == signal.SIGUSR1 else [only_full]) for n in OTHERS],
-)
+@pytest.mark.parametrize("number", OTHERS)
 def test_a_run_that_is_asked_to_stop_keeps_everything_and_says_how_to_go_on(
     command: Command, number: signal.Signals
 ) -> None:
@@ -55,6 +53,7 @@ def test_a_run_that_is_asked_to_stop_keeps_everything_and_says_how_to_go_on(
     assert set(run.trials["status"].to_pylist()) <= {"completed", "interrupted"}
 
 
+@only_full
 @pytest.mark.fault("8", "a second signal: left within 2 s")
 @pytest.mark.slow
 def test_the_second_signal_leaves_at_once(command: Command) -> None:

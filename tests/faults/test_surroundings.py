@@ -237,6 +237,7 @@ def test_a_proxy_does_not_hide_a_living_cluster(cluster: ClusterProcess, tmp_pat
     check_finished(done, tmp_path / "run")
 
 
+@only_full
 @pytest.mark.fault("surroundings", "stdin, stdout and stderr closed: works")
 def test_closed_streams_are_no_reason_to_stop(short: Path) -> None:
     command = shlex.join([*COMMAND, *WORDS, f"runs_dir={short}", "name=run"])

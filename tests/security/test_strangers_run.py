@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from results.records.schema import SCHEMAS
 from results.records.segments import list_segments, read_segment, write_segment
 from search_spaces.trial import Recipe, canonical_json
 from tests.fakes.tune_loop import Inline, do_without_ray
+from tests.faults.counts import repeats
 from trainables.trainable import ScheduledTrainable
 from tuner.campaign.campaign import Campaign
 from tuner.config.schema import Config, ConfigError, flatten, plain
@@ -153,7 +155,7 @@ def assert_nothing_runs(
     victim: Path, name: str, write: Any, before: Any, paths: list[tuple[Any, ...]]
 ) -> None:
     evil = f"{victim / 'evil.py'}:payload"
-    for path in paths:
+    for path in paths[:: repeats(4, 1)]:
         for value in (evil, [evil]) if path[0] in LOOKED_UP else (evil,):
             (victim / name).write_text(write(replaced(before, path, value)))
             take_up(victim, train=path[0] in LOOKED_UP)
@@ -185,7 +187,7 @@ def test_no_row_of_the_records_runs_code(victim: Path, capsys: pytest.CaptureFix
     assert {"trial_key", "space", "config_json"} <= {*texts}
     key = rows[0]["trial_key"]
     for name in texts:
-        for value in payloads(rows[0][name], evil):
+        for value in itertools.islice(payloads(rows[0][name], evil), 0, None, repeats(4, 1)):
             changed = [{**row, name: value} for row in rows]
             write_segment(path, table.from_pylist(changed, schema=table.schema))
             export = ["export", str(victim), "--schedule", "best", "--out", str(victim / "x")]

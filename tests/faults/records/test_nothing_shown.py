@@ -16,7 +16,6 @@ import pytest
 
 import results
 from search_spaces.records import MAX_ERROR_BYTES
-from tests.commands.command import SMALL, Command
 from tests.conftest import ROOT
 from tests.fakes.tune_loop import Inline
 from tests.faults.drivers import TINY
@@ -129,10 +128,10 @@ def test_a_megabyte_of_odd_letters_is_shortened_and_harmless(inline: Inline) -> 
         assert not set(row["error"]) & {"\x1b", "\x00", "\x07"}
 
 
-def test_head_closes_the_pipe_of_a_real_run(command: Command) -> None:
-    words = ["space=poly", *SMALL, "trials=1", "confirm.seeds=1", "name=head", "report=false"]
-    words += [f"cluster.address={command.address}", f"runs_dir={command.folder}"]
-    line = f"{sys.executable} -m tuner.run {' '.join(words)} | head -n 1; exit ${{PIPESTATUS[0]}}"
+def test_head_closes_a_real_pipe(inline: Inline) -> None:
+    words = [*TINY, "name=head", "report=false", f"runs_dir={inline.folder}"]
+    command = f"{sys.executable} -m tests.fakes.tune_loop {' '.join(words)}"
+    line = f"{command} | head -n 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["bash", "-c", line],
         cwd=ROOT,
@@ -145,5 +144,5 @@ def test_head_closes_the_pipe_of_a_real_run(command: Command) -> None:
     assert done.stdout.count("\n") == 1
     assert done.stderr.count("\n") == 1
     assert "nothing more is shown (stdout: BrokenPipeError" in done.stderr
-    run = results.load(command.folder / "head")
+    run = results.load(inline.folder / "head")
     assert set(run.trials["status"].to_pylist()) == {"completed"}
