@@ -36,8 +36,8 @@ class EpochRecord:
         seconds: training only; eval_seconds: validation. wall_seconds: all that passed since the
             report before, or the training's start, while a worker was held; 0 where another
             training's state was taken instead, None before it is known.
-        noise_c2 ... noise_sample: as the probes of trainables/measurements tell; None unless
-            measured. measured: JSON, of measurements without columns of their own.
+        noise_c2 ... noise_sample, max_step_norm: as the probes of trainables/measurements tell;
+            None unless measured. measured: JSON, of measurements without columns of their own.
         metrics: numbers by name that a training of the user's own reports besides; no test_*.
     """
 
@@ -68,6 +68,7 @@ class EpochRecord:
     measured: str | None = None
     metrics: Mapping[str, float] | None = None
     wall_seconds: float | None = None
+    max_step_norm: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Its fields by name; as `dataclasses.asdict`, which copies deeply (15 times slower)."""

@@ -16,6 +16,12 @@ from results.statistics.intervals import mean_of
 from results.statistics.wording import arm_label, counted
 from search_spaces.records import OPEN
 
+MODES = {
+    "train": "BatchNorm in train mode, as the training's steps",
+    "eval": "BatchNorm in eval mode: not the gradients of the training's steps, and early in a "
+    "training far larger",
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Noise:
@@ -25,8 +31,9 @@ class Noise:
         c2: geometric mean over the measurements of each seed, then over seeds.
         low, high: 95% t-interval over seeds, taken of the logarithm; None for one seed.
         first, last: geometric mean over seeds at the first and the last measurement.
-        k: largest gradient norm of a measuring batch (or example) seen in any seed. It falls
-            with the measuring batch's size and grows with their number.
+        k: largest gradient norm of a step of any seed, from the first step on, before clipping.
+        k_is_of_steps: False for a run that recorded no step's: k is then the largest of a
+            measuring batch (or example), which falls with its size and grows with their number.
         num_seeds: completed trainings averaged. num_measurements: of the longest of them.
     """
 
@@ -36,24 +43,26 @@ class Noise:
     first: float
     last: float
     k: float
+    k_is_of_steps: bool
     num_seeds: int
     num_measurements: int
 
 
 def read_noise(run: Run) -> dict[str, Noise]:
     """C^2 by arm, of the completed trainings that stand for it; arms without any are left out."""
+    steps = measured_trials(run, "max_step_norm")
     constants = {}
     for name, trials in measured_trials(run, "noise_c2").items():
-        seeds = [epochs for trial, epochs in trials if trial["status"] == "completed"]
-        if seeds:
-            constants[name] = _noise(seeds)
+        if seeds := _completed(trials):
+            constants[name] = _noise(seeds, _completed(steps.get(name, [])))
     return constants
 
 
 def describe(run: Run) -> list[str]:
     """C^2 and K of each arm, averaged over the training; empty where nothing was measured."""
     lines = []
-    for arm, noise in read_noise(run).items():
+    constants = read_noise(run)
+    for arm, noise in constants.items():
         interval = "" if noise.low is None else f" [{noise.low:.4g}, {noise.high:.4g}]"
         lines += [
             f"{arm_label(arm)}: C^2 = {noise.c2:.4g}{interval}, from {noise.first:.4g} at first "
@@ -62,13 +71,28 @@ def describe(run: Run) -> list[str]:
             f"n={noise.num_seeds} seeds, 95% t-interval of the logarithm over seeds)",
         ]
     if lines:
-        options = trial_from_row(run.rows()[0]).recipe.measurements["noise"]
-        lines.append(
-            f"estimator {options['estimator']}, BatchNorm in {options['batch_norm']} mode, "
-            "augmented batches drawn with replacement; K is the largest gradient norm of a "
-            "measuring batch"
-        )
+        row = run.rows()[0]
+        options = trial_from_row(row).recipe.measurements["noise"]
+        lines += [
+            f"estimator {options['estimator']}, augmented batches drawn with replacement; "
+            + batch_norm_text(row, "noise"),
+            "K is the largest gradient norm of "
+            + (
+                "the training's own steps, the first included"
+                if all(noise.k_is_of_steps for noise in constants.values())
+                else "a measuring batch: this run did not record that of its steps"
+            ),
+        ]
     return lines
+
+
+def batch_norm_text(row: Row, measurement: str) -> str:
+    """How BatchNorm stood while this trial's gradients were measured; runs of before say it too.
+
+    In train mode the gradients are those of the training's own steps; in eval mode they are not.
+    """
+    options = trial_from_row(row).recipe.measurements.get(measurement, {})
+    return MODES[options.get("batch_norm", "eval")]
 
 
 def measured_trials(run: Run, column: str) -> dict[str, list[tuple[Row, list[Row]]]]:
@@ -103,9 +127,14 @@ def rows_by_epoch(trials: list[tuple[Row, list[Row]]]) -> dict[float, list[Row]]
     return dict(sorted(by_epoch.items()))
 
 
-def _noise(seeds: list[list[Row]]) -> Noise:
+def _completed(trials: list[tuple[Row, list[Row]]]) -> list[list[Row]]:
+    return [epochs for trial, epochs in trials if trial["status"] == "completed"]
+
+
+def _noise(seeds: list[list[Row]], steps: list[list[Row]]) -> Noise:
     log = mean_of(mean_of(_log(row) for row in epochs).mean for epochs in seeds)
-    norms = [row["max_gradient_norm"] for epochs in seeds for row in epochs]
+    column = "max_step_norm" if steps else "max_gradient_norm"
+    norms = [row[column] for epochs in steps or seeds for row in epochs]
     return Noise(
         c2=math.exp(log.mean),
         low=None if log.low is None else math.exp(log.low),
@@ -113,6 +142,7 @@ def _noise(seeds: list[list[Row]]) -> Noise:
         first=math.exp(mean_of(_log(epochs[0]) for epochs in seeds).mean),
         last=math.exp(mean_of(_log(epochs[-1]) for epochs in seeds).mean),
         k=max((norm for norm in norms if norm is not None), default=math.nan),
+        k_is_of_steps=bool(steps),
         num_seeds=log.n,
         num_measurements=max(len(epochs) for epochs in seeds),
     )

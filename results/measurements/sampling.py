@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from results.measurements.noise import measured_trials, rows_by_epoch
+from results.measurements.noise import batch_norm_text, measured_trials, rows_by_epoch
 from results.records.schema import Row
 from results.run import Run
 from results.statistics.intervals import Mean, mean_of
@@ -38,6 +38,7 @@ class Sampling:
         skewness, excess_kurtosis, ks: of the components at `epoch`; ks is the distance from the
             normal of the same mean and standard deviation.
         scaled_norm: epoch -> sqrt(b) * root mean square of ||omega||, an estimate of C.
+        mode: how BatchNorm stood while measuring, in words.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Sampling:
     excess_kurtosis: Mean
     ks: Mean
     scaled_norm: dict[float, Mean]
+    mode: str
 
     @property
     def ks_of_normal(self) -> float:
@@ -92,21 +94,22 @@ def read_sampling(run: Run) -> tuple[Sampling, ...]:
             if (samples := [sample for row in rows if (sample := _sample(row))])
         }
         if by_epoch:
-            arms.append(_arm(name, by_epoch))
+            arms.append(_arm(name, by_epoch, batch_norm_text(trials[0][0], "sampling")))
     return tuple(sorted(arms, key=lambda arm: arm.batch_size))
 
 
 def describe(run: Run) -> list[str]:
     """Norm and shape of the gradient noise by batch size, at the last measured epoch."""
     lines = []
-    for arm in read_sampling(run):
+    arms = read_sampling(run)
+    for arm in arms:
         size = ", ".join(f"epoch {epoch:.4g}: {mean}" for epoch, mean in arm.scaled_norm.items())
         lines += [
             f"batch {arm.batch_size}: sqrt(b)*|noise| (an estimate of C) {size}",
             f"  at epoch {arm.epoch:.4g}: {arm.verdict}; skewness {arm.skewness}; excess kurtosis "
             f"{arm.excess_kurtosis}; KS distance {arm.ks} (a normal's: {arm.ks_of_normal:.2g})",
         ]
-    return lines
+    return [*lines, arms[0].mode] if arms else lines
 
 
 def _sample(row: Row) -> _Sample | None:
@@ -117,7 +120,7 @@ def _sample(row: Row) -> _Sample | None:
     return sample if all(np.isfinite(sample[name]).all() for name in PER_BATCH) else None
 
 
-def _arm(name: str, by_epoch: dict[float, list[_Sample]]) -> Sampling:
+def _arm(name: str, by_epoch: dict[float, list[_Sample]], mode: str) -> Sampling:
     """by_epoch: the samples of all seeds, in order of epochs."""
     epoch, last = list(by_epoch.items())[-1]
     shape = {
@@ -136,6 +139,7 @@ def _arm(name: str, by_epoch: dict[float, list[_Sample]]) -> Sampling:
             epoch: mean_of(_scaled_norm(sample) for sample in seeds)
             for epoch, seeds in by_epoch.items()
         },
+        mode=mode,
         **shape,
     )
 

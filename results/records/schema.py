@@ -31,6 +31,7 @@ LATER_PARAMS = tuple(name for name in CURVE_PARAMETERS if name not in PLACED_PAR
 # Columns that files of this version may lack: they were written before these came.
 LATER_COLUMNS = (
     *("measured", "epochs_seen", "metrics", "warmup", "end", "q", *LATER_PARAMS, "wall_seconds"),
+    "max_step_norm",
     *("weight_decay", "clip_norm", "label_smoothing", "width", "batch_max", "params"),
 )
 # What only our training of a network does as the recipe says.
@@ -92,13 +93,14 @@ EPOCHS = _schema(
         ("noise_c2_low", FLOAT, "", "lower end of its 95% interval"),
         ("noise_c2_high", FLOAT, "", "upper end of its 95% interval"),
         ("gradient_norm", FLOAT, "", "of the whole loss, bias removed, at the epoch's end"),
-        ("max_gradient_norm", FLOAT, "", "largest measured of a batch or example: K"),
+        ("max_gradient_norm", FLOAT, "", "largest of a measuring batch or example"),
         ("mean_batch_norm", FLOAT, "", "mean over all steps of the batch gradient's norm"),
         ("noise_sample", TEXT, "JSON", "distribution of the gradient noise at one point"),
         ("measured", TEXT, "JSON", "what measurements without a column told at the epoch's end"),
         ("epochs_seen", FLOAT, "epochs", "samples_seen in units of the training samples"),
         ("metrics", NUMBERS, "", "numbers by name that a training of your own reported besides"),
         ("wall_seconds", FLOAT, "s", "all since the report before (1: the start) by the clock"),
+        ("max_step_norm", FLOAT, "", "largest gradient norm of a step since the report before: K"),
     ]
 )
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
+from trainables.measurements.gradients import StepNorms
 from trainables.measurements.probe import Probe, Subject
 
 
@@ -30,21 +30,18 @@ class CriticalProbe(Probe):
 
     def __init__(self, *, epsilon: Sequence[float] = (0.5,), min_epochs: int = 10) -> None:
         self.epsilons, self.min_epochs = list(epsilon), min_epochs
-        self.step_norms: list[Tensor] = []  # since the last report, on the device
+        self.step_norms = StepNorms()
         self.norm_sum, self.norm_count = 0.0, 0
         self.steps_to: dict[str, int] = {}
         self.num_early: int | None = None  # steps of the first min_epochs
 
     def after_backward(self, model: nn.Module) -> None:
         """Note the norm of the step's gradient, before any clipping."""
-        grads = [p.grad for p in model.parameters() if p.grad is not None]
-        norms = torch._foreach_norm(grads)
-        self.step_norms.append(torch.linalg.vector_norm(torch.stack(norms).float()))
+        self.step_norms.note(model)
 
     def end_epoch(self, training: Subject, epoch: int) -> dict[str, Any]:
         """mean_batch_norm, since the training's start."""
-        norm_T = torch.stack(self.step_norms).double().cpu().numpy()
-        self.step_norms.clear()
+        norm_T = self.step_norms.take()
         if self.num_early is None:
             table, limit = training.trial.schedule, self.min_epochs * len(training.train_set)
             self.num_early = sum(1 for _ in table.steps(0, limit))

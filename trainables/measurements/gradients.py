@@ -1,6 +1,6 @@
 """How are a network's gradients measured at one point, without a trace?
 
-Legend: P trained parameters, B examples of a batch, K classes; b batch size.
+Legend: P trained parameters, B examples of a batch, K classes, T steps; b batch size.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BatchNormMode = Literal["eval", "train"]
 
 
 @contextmanager
-def at_rest(model: nn.Module, batch_norm: BatchNormMode = "eval") -> Iterator[None]:
+def at_rest(model: nn.Module, batch_norm: BatchNormMode) -> Iterator[None]:
     """Measure gradients inside, in float32; afterwards the model is as before, bit for bit.
 
     Set back, also after an exception: train/eval flags, buffers (running statistics,
@@ -32,9 +32,10 @@ def at_rest(model: nn.Module, batch_norm: BatchNormMode = "eval") -> Iterator[No
     Weights are not: who moves them puts them back.
 
     Args:
-        batch_norm: "eval" uses the running statistics, and the loss is a plain mean over
-            examples, as in theory. "train" uses the batch's, as training does; other layers
-            (dropout) are in eval mode all the same.
+        batch_norm: "train" uses the batch's statistics, as the steps of a training do; other
+            layers (dropout) are in eval mode all the same. "eval" uses the running ones: the loss
+            is then a plain mean over examples, but not the one that is trained, and where running
+            statistics lag, as early in a training, its gradients are far larger.
 
     Raises:
         ValueError: another `batch_norm`.
@@ -88,6 +89,25 @@ def flat_gradient(model: nn.Module, loss: Loss, x_B: Tensor, y_B: Tensor) -> Ten
     mean_loss = loss(model(x_B), y_B) / len(y_B)
     parameters = trained_parameters(model)
     return flatten(torch.autograd.grad(mean_loss, parameters, materialize_grads=True))
+
+
+class StepNorms:
+    """Norms of a training's own gradients, step by step, kept on the device until taken."""
+
+    def __init__(self) -> None:
+        self._norms: list[Tensor] = []
+
+    def note(self, model: nn.Module) -> None:
+        """Of the gradient that the step has now, over all parameters."""
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        norms = torch._foreach_norm(grads)
+        self._norms.append(torch.linalg.vector_norm(torch.stack(norms).float()))
+
+    def take(self) -> NDArray[np.float64]:
+        """Those of all steps since the last call, in order; (T,)."""
+        norm_T = [norm.double() for norm in self._norms]
+        self._norms.clear()
+        return to_numpy(norm_T) if norm_T else np.empty(0)
 
 
 def mean_gradient(model: nn.Module, loss: Loss, batches: Iterable[Batch]) -> Tensor:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from trainables.data.images import Batch
 from trainables.measurements.gradients import (
     BatchNormMode,
     Loss,
+    StepNorms,
     at_rest,
     flat_gradient,
     mean_gradient,
@@ -55,8 +56,8 @@ class Noise:
         low, high: 95% t-interval of C^2 (cut at 0, below which C^2 cannot be).
         n: values averaged: pairs of batches, or examples.
         gradient_norm: sqrt of the unbiased estimate of ||g||^2; 0 where that is negative.
-        max_gradient_norm: the papers' K: largest norm of a batch's (an example's) gradient among
-            those seen. It falls with the batch size and grows with n.
+        max_gradient_norm: largest norm of a batch's (an example's) gradient among those seen.
+            It falls with the batch size and grows with n.
     """
 
     c2: float
@@ -67,8 +68,21 @@ class Noise:
     max_gradient_norm: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NoiseProbe(BatchProbe):
-    """C^2, its interval and gradient norms."""
+    """C^2, its interval and gradient norms; the papers' K from the training's own steps."""
+
+    step_norms: StepNorms = field(default_factory=StepNorms, init=False, repr=False)
+
+    def after_backward(self, model: nn.Module) -> None:
+        """Note the norm of the step's gradient, before any clipping."""
+        self.step_norms.note(model)
+
+    def end_epoch(self, training: Subject, epoch: int) -> dict[str, Any]:
+        """max_step_norm of the steps since the last report, whether more is due or not."""
+        norm_T = self.step_norms.take()
+        largest = {"max_step_norm": float(norm_T.max())} if len(norm_T) else {}
+        return BatchProbe.end_epoch(self, training, epoch) | largest
 
     def measure(self, training: Subject, epoch: int) -> dict[str, Any]:
         """noise_c2 with its interval, gradient_norm, max_gradient_norm.
@@ -96,7 +110,7 @@ def two_batch_noise(
     model: nn.Module,
     loss: Loss,
     pairs: Iterable[tuple[Batch, Batch]],
-    batch_norm: BatchNormMode = "eval",
+    batch_norm: BatchNormMode = "train",
 ) -> Noise:
     """C^2 from pairs of independent batches: (b/2) ||g_1 - g_2||^2 and <g_1, g_2>, averaged.
 
@@ -106,8 +120,9 @@ def two_batch_noise(
         pairs: two batches of equal size each; several pairs may differ in size. Draw them with
             replacement or disjoint (see the top of the file). If drawn lazily, then not from
             torch's global generator: its state is set back at the end.
-        batch_norm: see `at_rest`. With "train" the loss is no mean over examples: the result is
-            b/2 E||g_1 - g_2||^2 of batches of that size, and can change with b.
+        batch_norm: see `at_rest`. With "train", as the steps of a training have it, the loss is
+            no mean over examples: the result is b/2 E||g_1 - g_2||^2 of batches of that size, and
+            can change with b.
 
     Raises:
         ValueError: fewer than 2 pairs, or unequal batches in one.

@@ -76,13 +76,13 @@ class BatchProbe(Probe):
 
     Attributes:
         estimator: two_batch | per_example; of `noise` alone.
-        batch_norm: see `at_rest`; eval for per_example.
+        batch_norm: see `at_rest`; eval for per_example, which knows no batch.
         batch: examples of a batch; None = the training's first.
         pairs: pairs of batches; per_example takes the examples of as many.
     """
 
     estimator: str = "two_batch"
-    batch_norm: BatchNormMode = "eval"
+    batch_norm: BatchNormMode = "train"
     batch: int | None = None
     pairs: int = 32
     every: int = 1
@@ -96,15 +96,19 @@ class BatchProbe(Probe):
         """Fields of the EpochRecord."""
         raise NotImplementedError
 
+    def batch_size(self, training: Subject) -> int:
+        """Examples of a measuring batch."""
+        micro_batch = training.trial.recipe.micro_batch or math.inf
+        batch = int(self.batch or min(training.trial.batch0, micro_batch))
+        return min(batch, len(training.train_set))
+
     def draw(self, training: Subject, rng: np.random.Generator) -> Iterator[Batch]:
         """Two batches a pair, drawn with replacement and augmented.
 
         As the theory of SGD's noise and the training have them; none holds more than one
         backward pass may.
         """
-        size = len(training.train_set)
-        micro_batch = training.trial.recipe.micro_batch or math.inf
-        batch = min(int(self.batch or min(training.trial.batch0, micro_batch)), size)
+        size, batch = len(training.train_set), self.batch_size(training)
         return training.train_set.batches(
             Samples(rng.integers(0, size, batch), rng.random((batch, NUM_DRAWS), dtype=np.float32))
             for _ in range(2 * self.pairs)

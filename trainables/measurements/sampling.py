@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from search_spaces.trial import derive_seed
 from trainables.data.images import Batch
-from trainables.data.stream import NUM_DRAWS, Samples, in_order
+from trainables.data.stream import NUM_DRAWS, Samples
 from trainables.measurements.gradients import (
     BatchNormMode,
     Loss,
@@ -70,14 +70,23 @@ class SamplingProbe(BatchProbe):
     def measure(self, training: Subject, epoch: int) -> dict[str, Any]:
         """noise_sample: the Sampling of several batches against the whole training set, as JSON.
 
-        The whole is augmented as its batches are: one pass with fresh augmentation draws.
+        The whole is augmented as its batches are: one pass with fresh augmentation draws. With
+        BatchNorm in train mode, where a gradient depends on the batch that an image is in, the
+        whole is the mean over random batches as large as the mini-batches: what their gradients
+        are in the mean. Images that fill no batch are left out then.
         """
         rng = np.random.default_rng(derive_seed(training.trial.seed, "sampling", epoch))
+        size, mode = len(training.train_set), self.batch_norm
+        order_N, part = np.arange(size), FULL_GRADIENT_BATCH
+        if mode == "train":
+            part = self.batch_size(training)
+            order_N = rng.permutation(size)[: size - size % part]
         full = training.train_set.batches(
-            Samples(part.index_B, rng.random((len(part.index_B), NUM_DRAWS), dtype=np.float32))
-            for part in in_order(len(training.train_set), FULL_GRADIENT_BATCH)
+            Samples(index_B, rng.random((len(index_B), NUM_DRAWS), dtype=np.float32))
+            for index_B in (order_N[first : first + part] for first in range(0, size, part))
+            if len(index_B)
         )
-        mini, mode = self.draw(training, rng), self.batch_norm
+        mini = self.draw(training, rng)
         sample = sample_noise(training.model, training.loss, full, mini, mode, num_bins=NUM_BINS)
         fields = asdict(sample).items()
         values = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in fields}
@@ -89,7 +98,7 @@ def sample_noise(
     loss: Loss,
     full_batches: Iterable[Batch],
     mini_batches: Iterable[Batch],
-    batch_norm: BatchNormMode = "eval",
+    batch_norm: BatchNormMode = "train",
     *,
     num_bins: int = 101,
 ) -> Sampling:
@@ -103,7 +112,8 @@ def sample_noise(
         mini_batches: equally large; drawn without replacement from the same N examples,
             E||omega||^2 is (N - b) / (N - 1) times C^2 / b (C^2 of divisor N).
         num_bins: odd, so that 0, where dead units pile up, is inside a bin.
-        batch_norm: see `at_rest`; with "train", g_full depends on the sizes of `full_batches`.
+        batch_norm: see `at_rest`; with "train", g_full depends on the sizes of `full_batches`:
+            random ones as large as the mini-batches make it the mean of what those scatter about.
 
     Raises:
         ValueError: no full or no mini-batch, or mini-batches of unequal sizes.

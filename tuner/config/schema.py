@@ -223,7 +223,10 @@ class NoiseConfig:
         "of noise.c2; null = given where there is one")
     estimator: str = _key("two_batch", "name", _one_of("two_batch", "per_example"),
         "of C^2 (measure=[noise])")
-    batch_norm: str = _key("eval", "name", _one_of("eval", "train"), "statistics while measuring")
+    batch_norm: str | None = _key(None, "name", _one_of("train", "eval"),
+        "statistics while measuring: train = the batch's, as the training's own steps have them; "
+        "eval = the running ones, another thing early in a training; null = train, of per_example "
+        "eval")
     batch: int | None = _key(None, "images", _at_least(1),
         "of a measuring batch; null = the first batch")
     pairs: int = _key(32, "batches", _within(2, 100_000), "pairs of measuring batches")

@@ -42,13 +42,14 @@ def write_workload(run_dir: Path, directory: Path) -> Path:
     Raises:
         ConfigError: nothing was measured, or the file cannot be written.
     """
-    from results.measurements.noise import read_noise
+    from results.measurements.noise import batch_norm_text, read_noise
 
     run = _opened(run_dir)
     constants = read_noise(run)
     (manifest,) = run.manifests.values()
     name = manifest["config"]["workload"]
     default = next((c for name, c in constants.items() if is_baseline(name)), None)
+    row = run.rows()[0]
     constant = default or next(iter(constants.values()), None)
     if constant is None or not math.isfinite(constant.c2) or not math.isfinite(constant.k):
         raise ConfigError(f"{run_dir}: {NOTHING}, so nothing is written")
@@ -58,7 +59,7 @@ def write_workload(run_dir: Path, directory: Path) -> Path:
     head = (
         f"# C^2 = {constant.c2:.4g}{interval}, measured by run {run_dir.name} "
         f"on {now():%Y-%m-%d}, {constant.num_seeds} seeds, "
-        f"{constant.num_measurements} measurements each.\n"
+        f"{constant.num_measurements} measurements each; {batch_norm_text(row, 'noise')}.\n"
     )
     path = directory / "workload" / f"{name.removesuffix('_measured')}_measured.yaml"
     try:

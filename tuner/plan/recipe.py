@@ -146,4 +146,7 @@ def _options(config: Config, measurement: str) -> dict[str, Any]:
     """The keys of the section with its name (sampling reads those of noise); {} without one."""
     section = getattr(config, "noise" if measurement == "sampling" else measurement, None)
     options = {} if section is None else asdict(section)
+    if options.get("batch_norm", "") is None:
+        is_by_example = measurement == "noise" and options["estimator"] == "per_example"
+        options["batch_norm"] = "eval" if is_by_example else "train"
     return {name: value for name, value in options.items() if name not in OF_NOISE_LAW}

@@ -30,7 +30,7 @@ from tuner.config.schema import TRACKERS
 EPOCH_METRICS = (
     *("lr", "batch_size", "momentum", "delta", "train_loss", "train_accuracy", "val_loss"),
     *("val_accuracy", "samples_seen", "noise_c2", "gradient_norm", "max_gradient_norm"),
-    "mean_batch_norm",
+    *("mean_batch_norm", "max_step_norm"),
 )
 FINAL_METRICS = ("objective", "test_accuracy", "test_loss", "sharpness_loss", "sharpness_error")
 CLOSE_SECONDS = 3.0  # the run's end waits this long for all trackers together

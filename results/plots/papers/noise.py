@@ -11,7 +11,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from results.arms.choice import point_of
-from results.measurements.noise import Noise, measured_trials, read_noise, rows_by_epoch
+from results.measurements.noise import (
+    Noise,
+    batch_norm_text,
+    measured_trials,
+    read_noise,
+    rows_by_epoch,
+)
 from results.plots.figure import Plot
 from results.plots.style import (
     LOWEST_END,
@@ -49,6 +55,7 @@ class ArmNoise:
         c2: t-intervals over seeds; of a single seed the measurement's own.
         gradient_norm: of the whole loss, bias removed; t-intervals over seeds.
         average: over the training; None before the first training has completed.
+        mode: how BatchNorm stood while measuring, in words.
     """
 
     name: str
@@ -57,6 +64,7 @@ class ArmNoise:
     gradient_norm: Series
     num_seeds: int
     average: Noise | None
+    mode: str
 
 
 def noise_info(run: Run) -> tuple[ArmNoise, ...]:
@@ -75,6 +83,7 @@ def noise_info(run: Run) -> tuple[ArmNoise, ...]:
                 gradient_norm=_series(list(by_epoch.values()), "gradient_norm", False),
                 num_seeds=len(trials),
                 average=averages.get(name),
+                mode=batch_norm_text(trials[0][0], "noise"),
             )
         )
     return tuple(arms)
@@ -130,7 +139,7 @@ def _title(arms: tuple[ArmNoise, ...]) -> str:
     kinds += ["of one seed the measurement's own (C^2 only)"] if single else []
     return (
         "Gradient noise during training: means over seeds (log scale: intervals end at a tenth of "
-        f"the mean)\n95% intervals: {'; '.join(kinds)}"
+        f"the mean)\n95% intervals: {'; '.join(kinds)}\n{arms[0].mode if arms else ''}"
     )
 
 

@@ -47,7 +47,7 @@ def draw_sampling(arms: tuple[Sampling, ...], figure: Figure) -> None:
     log_axis(right, "y", [m.mean for arm in arms for m in arm.scaled_norm.values()])
     figure.suptitle(
         "Gradient noise omega at one point (left: last measured epoch); means over seeds, "
-        "bars: 95% t-intervals over seeds",
+        f"bars: 95% t-intervals over seeds\n{arms[0].mode if arms else ''}",
         fontsize=11,
     )
     normal = "standard normal; KS: times what 5% of normal samples of so many values exceed"

@@ -8,7 +8,8 @@ import statistics
 import pytest
 
 import results
-from results.measurements.noise import read_noise
+from results.measurements.noise import describe, read_noise
+from results.measurements.sampling import read_sampling
 from results.records.store import RunStore
 from tests.fakes.measurements import (
     T_2,
@@ -42,6 +43,27 @@ def test_k_is_the_largest_norm_of_any_seed_and_c2_of_one_seed_has_no_interval(tm
     (one,) = constants.values()
     assert one.c2 == pytest.approx(math.sqrt(4.0 * 8.0))
     assert (one.low, one.high, one.k, one.num_seeds) == (None, None, 7.0, 1)
+
+
+def test_k_is_of_the_steps_of_all_epochs_where_they_were_recorded(tmp_path):
+    epochs = {1: {"max_step_norm": 9.0}, 2: noise(4.0) | {"max_step_norm": 3.0}}
+    with RunStore.create(tmp_path / "run", {}, "") as store:
+        record(store, constant_trial(), epochs=epochs)
+    run = results.load(tmp_path / "run")
+    (one,) = read_noise(run).values()
+    assert (one.k, one.k_is_of_steps, one.num_measurements) == (9.0, True, 1)
+    assert "K is the largest gradient norm of the training's own steps" in describe(run)[-1]
+
+
+def test_a_run_of_before_says_that_it_measured_something_else(run):
+    *_, mode, k = describe(run)  # BatchNorm in eval mode, and no norm of a step
+    assert mode.endswith(
+        "BatchNorm in eval mode: not the gradients of the training's steps, and early in a "
+        "training far larger"
+    )
+    assert k.endswith("of a measuring batch: this run did not record that of its steps")
+    (arm,) = (arm for arm in read_sampling(run) if arm.name == "lr_batch batch0=8,lr0=0.1")
+    assert arm.mode == mode.partition("; ")[2]
 
 
 def test_a_noise_constant_is_never_negative_and_leaves_out_diverged_seeds(tmp_path):

@@ -25,15 +25,16 @@ from trainables.measurements.sharpness import worst_case_sharpness
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
 
 NOISE_FIELDS = ("noise_c2", "noise_c2_low", "noise_c2_high", "gradient_norm", "max_gradient_norm")
-MEASURED = (*NOISE_FIELDS, "mean_batch_norm", "noise_sample")
+MEASURED = (*NOISE_FIELDS, "mean_batch_norm", "noise_sample", "max_step_norm")
 # Options as a plan makes them of the keys, and small.
-NOISE = {"estimator": "two_batch", "batch_norm": "eval", "batch": 4, "pairs": 2, "every": 1}
+NOISE = {"estimator": "two_batch", "batch_norm": "train", "batch": 4, "pairs": 2, "every": 1}
 SHARPNESS = {"rho": 0.01, "adaptive": True, "examples": 50, "batch": 20, "iterations": 3}
 NEVER = {"epsilon": [1e-9], "min_epochs": 0}
 RUNS = {
     "noise": {"noise": NOISE},
-    "noise_per_example": {"noise": NOISE | {"estimator": "per_example"}},
-    "noise_train_mode": {"noise": NOISE | {"batch_norm": "train"}},
+    "noise_per_example": {"noise": NOISE | {"estimator": "per_example", "batch_norm": "eval"}},
+    "noise_eval_mode": {"noise": NOISE | {"batch_norm": "eval"}},
+    "sampling_eval_mode": {"sampling": NOISE | {"batch_norm": "eval"}},
     "sampling": {"sampling": NOISE},
     "sharpness": {"sharpness": SHARPNESS},
     "critical": {"critical": NEVER},
@@ -95,7 +96,7 @@ def test_a_record_holds_what_was_asked_for_and_no_more() -> None:
     (record,) = measured.records
     assert all(getattr(record, name) is not None for name in MEASURED)
     assert 0 <= record.noise_c2_low <= record.noise_c2 <= record.noise_c2_high
-    assert 0 < record.gradient_norm <= record.max_gradient_norm
+    assert 0 <= record.gradient_norm <= record.max_gradient_norm
     sample = json.loads(record.noise_sample)
     assert (sample["batch_size"], len(sample["norm_M"])) == (4, 4)  # two batches a pair
     assert sample["num_params"] == measured.outcome().num_params
@@ -107,6 +108,31 @@ def test_a_record_holds_what_was_asked_for_and_no_more() -> None:
 def test_noise_is_measured_every_so_many_epochs_and_after_the_last() -> None:
     training = train(trial_of(epochs=5, measure={"noise": NOISE | {"every": 2}}))
     assert [r.noise_c2 is not None for r in training.records] == [False, True, False, True, True]
+
+
+def test_k_is_of_every_real_step_from_the_first_before_clipping_whenever_c2_is_measured() -> None:
+    options = {"noise": NOISE | {"every": 3}}
+    training = NetworkTraining(trial_of(measure=options, epochs=4, micro_batch=8))
+    norms = note_norms(training)
+    while not training.finished:
+        training.run_epoch()
+    ends = np.cumsum([record.num_steps for record in training.records])
+    largest = [max(part) for part in np.split(np.array(norms), ends[:-1])]
+    assert [r.max_step_norm for r in training.records] == pytest.approx(largest, rel=1e-6)
+    clipped = train(trial_of(measure=options, epochs=1, clip_norm=1e-6))
+    assert clipped.records[0].max_step_norm > 1e-3
+
+
+def test_the_sampled_noise_scatters_as_the_measured_c2_says_in_both_modes() -> None:
+    # E b ||omega||^2 = C^2 of the same batches; 400 mini-batches against 200 pairs.
+    for mode in ("train", "eval"):
+        options = NOISE | {"batch_norm": mode, "pairs": 200, "batch": 8}
+        training = NetworkTraining(trial_of(measure={"noise": options, "sampling": options}))
+        fields = training.probes.end_epoch(training, epoch=1)
+        squares = 8 * np.array(json.loads(fields["noise_sample"])["norm_M"]) ** 2
+        error = squares.std() / math.sqrt(len(squares))
+        error += (fields["noise_c2_high"] - fields["noise_c2_low"]) / 4
+        assert abs(squares.mean() - fields["noise_c2"]) < 3 * error
 
 
 def test_between_noise_measurements_lie_reports_whatever_an_epoch_is() -> None:

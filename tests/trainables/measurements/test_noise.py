@@ -104,7 +104,7 @@ def test_per_example_noise_of_gaussian_data_is_unbiased() -> None:
 def test_noise_of_a_network_agrees_between_the_estimators() -> None:
     model, x, y = small_network(), *images(60)
     exact = per_example_noise(model, CROSS_ENTROPY, x, y)
-    estimate = two_batch_noise(model, CROSS_ENTROPY, drawn_pairs(x, y, 40, 8))
+    estimate = two_batch_noise(model, CROSS_ENTROPY, drawn_pairs(x, y, 40, 8), "eval")
     assert abs(estimate.c2 - exact.c2 * 59 / 60) < 5 * standard_error(estimate)
     assert estimate.max_gradient_norm < exact.max_gradient_norm
 
@@ -156,6 +156,21 @@ def test_measurements_are_float32_with_gradients_whatever_surrounds_them() -> No
     expected = two_batch_noise(model, CROSS_ENTROPY, pairs)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert two_batch_noise(model, CROSS_ENTROPY, pairs) == expected
+
+
+def test_the_noise_is_that_of_a_trainings_steps_unless_asked_otherwise() -> None:
+    model, x, y = small_network(), *images(24)
+    pairs = list(drawn_pairs(x, y, 3, 6))
+    model.train()
+    g_2KP = [
+        [flat_gradient(model, CROSS_ENTROPY, *half).double() for half in pair] for pair in pairs
+    ]
+    c2 = np.mean([3 * (a - b).square().sum().item() for a, b in g_2KP])  # b/2 = 3
+    largest = max(g.norm().item() for pair in g_2KP for g in pair)
+    estimate = two_batch_noise(small_network(), CROSS_ENTROPY, pairs)
+    assert estimate.c2 == pytest.approx(c2, rel=1e-5)
+    assert estimate.max_gradient_norm == pytest.approx(largest, rel=1e-5)
+    assert two_batch_noise(small_network(), CROSS_ENTROPY, pairs, "eval").c2 != estimate.c2
 
 
 def test_an_unknown_batch_norm_mode_is_refused() -> None:

@@ -242,7 +242,7 @@ def test_what_is_measured_reaches_the_recipe_with_its_options() -> None:
              "space=constant", "baseline=false")  # fmt: skip
     assert planned(*words, "sharpness.rho=0.5").recipe.measurements == {
         "noise": {
-            **{"estimator": "two_batch", "batch_norm": "eval", "batch": None},
+            **{"estimator": "two_batch", "batch_norm": "train", "batch": None},
             **{"pairs": 3, "every": 1},
         },
         "critical": {"epsilon": [0.5], "min_epochs": 2},
@@ -251,6 +251,22 @@ def test_what_is_measured_reaches_the_recipe_with_its_options() -> None:
             **{"batch": 128, "iterations": 20},
         },
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "noise", "sampling"),
+    [
+        ((), "train", "train"),
+        (("noise.estimator=per_example",), "eval", "train"),  # examples make no batch
+        (("noise.batch_norm=eval",), "eval", "eval"),
+        (("noise.batch_norm=eval", "noise.estimator=per_example"), "eval", "eval"),
+    ],
+)
+def test_gradients_are_measured_as_the_steps_have_them_where_that_can_be(
+    words: tuple[str, ...], noise: str, sampling: str
+) -> None:
+    measured = planned("measure=[noise,sampling]", *words).recipe.measurements
+    assert [measured[name]["batch_norm"] for name in ("noise", "sampling")] == [noise, sampling]
 
 
 def test_any_space_may_be_given_momentum_share_or_lr0() -> None:

@@ -273,7 +273,8 @@ def test_noise_prints_the_constants_of_every_arm(measured: results.Run, report: 
         interval = f"[{c.low:.4g}, {c.high:.4g}]"
         assert f"{arm}: C^2 = {c.c2:.4g} {interval}, from {c.first:.4g} at first" in out
     assert out.count("K = 2\n") == out.count("(geometric mean over 2 measurements, n=3 seeds") == 6
-    assert "estimator two_batch, BatchNorm in eval mode" in out
+    assert "estimator two_batch, augmented batches drawn with replacement; BatchNorm in " in out
+    assert "BatchNorm in eval mode: not the gradients of the training's steps" in out
 
 
 def test_critical_prints_b_star_and_what_follows(
