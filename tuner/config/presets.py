@@ -170,7 +170,7 @@ PAPER_PRESETS: dict[str, Preset] = {
         shows="2412.11501: the same under NSHB (noise.law=nshb_a for the other formula)",
         settings=_heavy_ball("nshb", 128.0, 4.5, "nshb_b") | EACH,
         arms=POWER_ARMS,
-        cpu=DIGITS_EACH | {"lr": 0.2},
+        cpu=DIGITS_EACH,
     ),
     "aaai_algorithm6": Preset(
         shows="2412.11501 Figs 3, 4: SHB with lr, batch and momentum sharing one path of delta",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from search_spaces.space import Range, SearchSpace
+from search_spaces.trial import canonical_json
 from tuner.campaign.campaign import Campaign
 from tuner.config.compose import compose
 from tuner.config.presets import PAPER_PRESETS, PRESETS, Preset
@@ -81,6 +82,47 @@ def test_an_empty_preset_is_the_workload_itself() -> None:
     assert PRESETS["none"] == Preset(shows="nothing published")
     config = composed()
     assert (config.space, config.lr, config.optimizer.momentum) == (["poly"], 0.1, 0.9)
+
+
+def trainings(preset: str, *words: str) -> set[object]:
+    """What each training of this preset does to the weights, whatever it is called.
+
+    The noise law only labels. NSHB at lr is heavy ball at lr (1 - beta), exactly where beta is
+    constant; heavy ball without momentum is plain SGD.
+    """
+    if preset == "measure_critical":  # tries the batches that fit, which the command finds out
+        words = ("spaces.lr_batch.batch0.choices=[8,16]",)
+    plan = planned(f"preset={preset}", *words)
+    if plan.config.trainer != "network":
+        return {
+            (plan.trial(space, space.fixed).table_key, space.optimizer) for space in plan.spaces
+        }
+    made = set()
+    labels = {"noise_law", "c2", "k", "workload", "optimizer", "momentum", "nesterov", "batch0"}
+    for space in plan.spaces:
+        trial = plan.trial(space, space.fixed, role="confirm")
+        table, recipe = trial.schedule, trial.recipe
+        weight_S = 1 - table.momentum_S if recipe.optimizer == "nshb" else 1
+        columns = (table.start_S, table.lr_S * weight_S, table.batch_size_S, table.momentum_S)
+        others = {k: v for k, v in recipe.identity().items() if k not in labels}
+        update = recipe.nesterov and recipe.momentum > 0, trial.params.get("radius0", 0.0)
+        text = [np.round(column, 12).tolist() for column in columns]
+        made.add(canonical_json({"table": text, "update": update, "seed": trial.seed, **others}))
+    return made
+
+
+def test_no_preset_is_another_under_a_second_name() -> None:
+    by_preset = {name: trainings(name) for name in PRESETS if name != "none"}
+    # Measured along the recipe's own training, which a grid of batches holds too.
+    expected = {("measure_noise", "measure_sampling")}
+    twins = {(a, b) for a, made in by_preset.items() for b in by_preset if made <= by_preset[b]}
+    assert {(a, b) for a, b in twins if a != b} == expected
+
+
+def test_nshb_is_known_as_shb_where_their_lr_makes_them_one() -> None:
+    small = trainings("aaai_shb_cpu", "lr=0.02")
+    assert trainings("aaai_nshb_cpu", "lr=0.2") == small
+    assert trainings("aaai_nshb_cpu", "lr=0.1").isdisjoint(small)
 
 
 # The papers' schedules.
