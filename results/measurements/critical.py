@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.arms.choice import is_full
+from results.measurements.published import AUTHORS_MIN_EPOCHS
 from results.records.schema import Row, trial_from_row
 from results.run import Run
+from results.statistics.wording import counted
 from search_spaces.theory import c2_bound, c2_bound_nshb, c2_bound_shb, critical_batch
 
 FLAT = 0.1  # relative; costs this close to the smallest are the flat minimum
@@ -38,7 +40,8 @@ class Critical:
         best_R: cheapest batch of each seed, among batch_S; empty where batch_S is.
         b_star: batch of the smallest mean cost; None where batch_S is empty.
         flat_S: batches whose mean cost is within 10% of the smallest.
-        floor: min_epochs * N (samples): no training may stop earlier.
+        min_epochs: after how many the rule is looked at. floor: so many epochs in samples, before
+            which no training may stop.
         floored_S: batches of which a seed stopped at the first step looked at.
         c2_bound: upper bound of C^2 from b_star; None where b_star is, where no formula fits the
             optimizer, and where b_star's cost is the rule's floor.
@@ -55,9 +58,16 @@ class Critical:
     best_R: tuple[int, ...]
     b_star: int | None
     flat_S: NDArray[np.int64]
+    min_epochs: int
     floor: int
     floored_S: NDArray[np.int64]
     c2_bound: float | None
+
+    @property
+    def label(self) -> str:
+        """Optimizer, momentum, lr and epsilon."""
+        momentum = f" beta {self.momentum:g}" if self.momentum else ""
+        return f"{self.optimizer}{momentum} lr {self.lr:g}, epsilon {self.epsilon:g}"
 
     @property
     def mean_sfo_S(self) -> NDArray[np.float64]:
@@ -93,17 +103,22 @@ def read_critical(run: Run) -> list[Critical]:
 
 
 def describe(run: Run) -> list[str]:
-    """b*, how flat its minimum is, and the bound of C^2, for every epsilon; empty without any."""
-    lines = []
-    for critical in read_critical(run):
-        epsilon, b_star, c2 = critical.epsilon, critical.b_star, critical.c2_bound
+    """b*, how flat its minimum is, and the bound of C^2, for every lr and epsilon; or empty."""
+    criticals = read_critical(run)
+    lines = [
+        f"the rule is looked at after {counted(num, 'epoch')} (the authors' after "
+        f"{AUTHORS_MIN_EPOCHS})"
+        for num in sorted({critical.min_epochs for critical in criticals})
+    ]
+    for critical in criticals:
+        b_star, c2 = critical.b_star, critical.c2_bound
         if b_star is None:
-            lines.append(f"epsilon {epsilon:g}: no batch got there; train longer or raise it")
+            lines.append(f"{critical.label}: no batch got there; train longer or raise it")
             continue
         flat = ", ".join(map(str, critical.flat_S.tolist()))
         bound = "no bound follows" if c2 is None else f"C^2 < {c2:.4g}"
         lines.append(
-            f"epsilon {epsilon:g}: b* = {b_star} (n={critical.num_seeds} seeds), {bound}; batches "
+            f"{critical.label}: b* = {b_star} (n={critical.num_seeds} seeds), {bound}; batches "
             f"within 10% of its cost: {flat}"
         )
         if b_star in critical.floored_S:
@@ -170,6 +185,7 @@ def _critical(setting: _Setting, by_batch: dict[int, list[Row]], epsilon: str) -
         best_R=tuple(_best(batch_S, step_S) for step_S in step_SR.T if np.isfinite(step_S).any()),
         b_star=b_star,
         flat_S=batch_S[sfo_S <= (1 + FLAT) * sfo_S.min(initial=np.inf)],
+        min_epochs=int(min_epochs),
         floor=floor,
         floored_S=floored_S,
         c2_bound=None if b_star in floored_S else _c2_bound(b_star, setting, float(epsilon)),

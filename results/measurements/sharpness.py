@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from results.measurements.published import C2_BY_LR
 from results.records.schema import Row, trial_from_row
 from results.run import Run
 from results.statistics.correlation import Correlation, spearman
+from results.statistics.intervals import mean_of
 from search_spaces.records import MEASURED
 
 Quantity = Literal["batch_size", "lr", "delta", "sharpness", "test_accuracy"]
@@ -67,6 +69,7 @@ class Sharpness:
         num_left_out: trainings that diverged, or whose sharpness or accuracy is not finite.
         is_constant: lr and batch never changed.
         setting: how sharpness was measured, in words.
+        c2_setting: which C^2 the configs' delta has, in words.
         best_delta: of the config with the highest mean test accuracy; nan without any.
     """
 
@@ -75,6 +78,7 @@ class Sharpness:
     num_left_out: int
     is_constant: bool
     setting: str
+    c2_setting: str
     best_delta: float
 
     @property
@@ -95,7 +99,8 @@ def read_sharpness(run: Run) -> Sharpness:
     by_config: dict[str, list[Row]] = {}
     for row in rows:
         by_config.setdefault(row["config_key"], []).append(row)
-    arms = tuple(_config(seeds) for seeds in by_config.values())
+    c2_by_lr, c2_setting = _c2_by_lr(run, rows)
+    arms = tuple(_config(seeds, c2_by_lr) for seeds in by_config.values())
     best = max(arms, key=lambda arm: arm.mean("test_accuracy"), default=None)
     num_measured = sum(row["status"] in MEASURED for row in asked.values())
     return Sharpness(
@@ -107,6 +112,7 @@ def read_sharpness(run: Run) -> Sharpness:
         num_left_out=num_measured - len(rows),
         is_constant=all(row["family"] == "constant" for row in rows),
         setting=_setting(rows),
+        c2_setting=c2_setting,
         best_delta=best.mean("delta") if best else math.nan,
     )
 
@@ -123,6 +129,7 @@ def describe(run: Run) -> list[str]:
             for panel, correlation in sharpness.correlations.items()
         ),
         f"  highest mean test accuracy at delta = {sharpness.best_delta:.4g}",
+        f"  delta has {sharpness.c2_setting}",
     ]
 
 
@@ -136,12 +143,52 @@ def _is_usable(row: Row) -> bool:
     return row["status"] == "completed" and all(v is not None and math.isfinite(v) for v in values)
 
 
-def _config(seeds: list[Row]) -> ConfigSharpness:
+def _c2_by_lr(run: Run, rows: list[Row]) -> tuple[dict[float, float], str]:
+    """C^2 of each learning rate, and where it is from; {} where one C stands for all.
+
+    C^2 differs between learning rates (by 50 in the paper), so that delta = lr C / sqrt(b) with
+    one C for all orders configs of one learning rate alone. As measured along these very
+    trainings, else as published of the paper's own network and data.
+    """
+    by_trial = run.epochs_by_trial()
+    logs: dict[float, list[float]] = {}
+    for row in rows:
+        epochs = by_trial.get((row["run_id"], row["trial_key"]), [])
+        c2s = [epoch["noise_c2"] for epoch in epochs if epoch["noise_c2"]]
+        log = mean_of(math.log(c2) for c2 in c2s if c2 > 0 and math.isfinite(c2)).mean
+        logs.setdefault(row["lr0"], []).append(log)
+    measured = {lr: math.exp(float(np.mean(values))) for lr, values in sorted(logs.items())}
+    if measured and all(map(math.isfinite, measured.values())):
+        return measured, f"C^2 measured at each learning rate: {_listed(measured)}"
+    recipes = [trial_from_row(row).recipe for row in rows]
+    is_papers = all(
+        (r.model, r.width, r.dataset, r.optimizer, r.momentum)
+        == ("resnet18", None, "cifar100", "sgd", 0.0)
+        for r in recipes
+    )
+    if rows and is_papers and set(logs) <= set(C2_BY_LR):
+        published = {lr: C2_BY_LR[lr] for lr in sorted(logs)}
+        return published, f"C^2 by learning rate of arXiv 2311.08745 Table 2: {_listed(published)}"
+    return {}, (
+        "one C for all learning rates, which orders configs of one learning rate alone; "
+        "'measure=[sharpness,noise]' measures C^2 at each"
+    )
+
+
+def _listed(c2_by_lr: dict[float, float]) -> str:
+    return ", ".join(f"{c2:.5g} at {lr:g}" for lr, c2 in c2_by_lr.items())
+
+
+def _config(seeds: list[Row], c2_by_lr: dict[float, float]) -> ConfigSharpness:
     columns = ("batch0", "lr0", "delta0", "sharpness_loss", "test_accuracy")  # as LABELS
     values = {
         quantity: np.array([row[column] for row in seeds], dtype=float)
         for quantity, column in zip(LABELS, columns, strict=True)
     }
+    if c2_by_lr:
+        lr, batch = seeds[0]["lr0"], seeds[0]["batch0"]
+        law = replace(trial_from_row(seeds[0]).recipe.law, c2=c2_by_lr[lr])
+        values["delta"] = np.full(len(seeds), law.delta(lr, batch))
     return ConfigSharpness(name=seeds[0]["space"], values=values)
 
 

@@ -71,8 +71,8 @@ def test_the_stopping_rule_needs_constant_schedules() -> None:
 
 
 def test_the_rule_must_be_looked_at() -> None:
-    with pytest.raises(ConfigError, match=r"critical\.min_epochs=10: must be below epochs=5"):
-        make_plan(compose(["preset=p1_critical_cpu", "epochs=5", "critical.min_epochs=10"]))
+    with pytest.raises(ConfigError, match=r"critical\.min_epochs=11: must be below epochs=5"):
+        make_plan(compose(["preset=p1_critical_cpu", "epochs=5", "critical.min_epochs=11"]))
 
 
 def test_an_arm_with_its_own_optimizer_has_its_law(tmp_path) -> None:

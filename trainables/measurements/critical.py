@@ -28,7 +28,7 @@ class CriticalProbe(Probe):
             whatever number of reports.
     """
 
-    def __init__(self, *, epsilon: Sequence[float] = (0.5,), min_epochs: int = 10) -> None:
+    def __init__(self, *, epsilon: Sequence[float] = (0.5,), min_epochs: int = 11) -> None:
         self.epsilons, self.min_epochs = list(epsilon), min_epochs
         self.step_norms = StepNorms()
         self.norm_sum, self.norm_count = 0.0, 0

@@ -122,7 +122,8 @@ PAPER_PRESETS: dict[str, Preset] = {
         shows="2311.08745 Fig 9: sharpness, noise level and accuracy over lr x batch",
         settings=P1_RECIPE | EACH | {"measure": ["sharpness"]},
         arms=(_constants(POWERS_OF_2[1:], *PAPERS_LRS),),
-        cpu=DIGITS | EACH | {"epochs": 15},
+        cpu=DIGITS | EACH | {"epochs": 15, "measure": ["sharpness", "noise"],
+                             "noise": {"every": 5, "pairs": 8}},
         cpu_arms=(_constants((4, 16, 64, 256), *PAPERS_LRS),),
     ),
     "p1_critical": Preset(
@@ -130,11 +131,11 @@ PAPER_PRESETS: dict[str, Preset] = {
         settings=P1_RECIPE
         | EACH
         | {"measure": ["critical"], "critical": {"epsilon": [0.5, 0.7, 1.0]}},
-        arms=(_constants(POWERS_OF_2[3:]),),
+        arms=(_constants(POWERS_OF_2[3:], *PAPERS_LRS),),
         cpu=DIGITS
         | EACH
-        | {"lr": 0.5, "epochs": 30, "critical": {"epsilon": [1.0], "min_epochs": 2}},
-        cpu_arms=(_constants(POWERS_OF_2[3:9]),),
+        | {"epochs": 30, "critical": {"epsilon": [1.0, 1.5], "min_epochs": 2}},
+        cpu_arms=(_constants(POWERS_OF_2[3:9], *PAPERS_LRS),),
     ),
     "aaai_explicit": Preset(
         shows="2412.11501 Fig 2: explicit smoothing of a network's loss does not help",

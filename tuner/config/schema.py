@@ -241,7 +241,8 @@ class CriticalConfig:
 
     epsilon: list[float] = field(default_factory=lambda: [0.5],
         metadata=_about("", EPSILONS, "mean gradient norms that end a training"))
-    min_epochs: int = _key(10, "epochs", _at_least(0), "of samples before the rule is looked at")
+    min_epochs: int = _key(11, "epochs", _at_least(0),
+        "of samples before the rule is looked at (11: as the papers' authors)")
 
 
 @dataclass

@@ -49,9 +49,7 @@ def draw_critical(arms: tuple[Critical, ...], figure: Figure) -> None:
 
 def describe(arm: Critical) -> str:
     """b*, its seeds, the flat minimum, the bound of C^2 and what was left out, in one line."""
-    momentum = f" beta {arm.momentum:g}" if arm.momentum else ""
-    parts = [f"{arm.optimizer}{momentum} lr {arm.lr:g}, epsilon {arm.epsilon:g}, "
-             f"n={arm.num_seeds}: "]  # fmt: skip
+    parts = [f"{arm.label}, n={arm.num_seeds}: "]
     if arm.b_star is None:
         parts.append("not reached by all seeds of any batch")
     else:

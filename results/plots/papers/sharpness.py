@@ -92,6 +92,7 @@ def _method(info: Sharpness) -> str:
         f"(e) highest mean test accuracy at delta = {info.best_delta:.3g}.",
         f"Left out: {info.num_left_out} trainings (diverged or not finite).",
         f"Sharpness: {info.setting}.",
+        f"Delta has {info.c2_setting}.",
     ]
     return "\n".join(textwrap.fill(sentence, METHOD_LETTERS) for sentence in sentences)
 

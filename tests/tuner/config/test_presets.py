@@ -190,6 +190,16 @@ def test_p1_sharpness_is_the_papers_grid_of_156_trainings() -> None:
     assert arm.ranges["batch0"].choices == tuple(2**k for k in range(1, 14))
 
 
+def test_p1_critical_measures_every_rate_of_table_2_by_the_authors_rule() -> None:
+    """Four learning rates; `epoch > 10` of epochs from 0 lets 11 pass."""
+    config = composed("preset=p1_critical")
+    (arm,) = PAPER_PRESETS["p1_critical"].arms
+    assert arm.ranges["lr0"].choices == (0.01, 0.05, 0.1, 0.5)
+    assert {0.5, 1.0} <= set(config.critical.epsilon)  # Table 2's
+    assert config.critical.min_epochs == composed().critical.min_epochs == 11
+    assert composed("preset=p1_critical_cpu").critical.min_epochs == 2
+
+
 def test_arms_of_lr_and_batch_train_with_exactly_these() -> None:
     plan = planned("preset=p1_sharpness_cpu")
     pairs = []
@@ -265,7 +275,7 @@ def test_a_choice_named_twice_is_refused() -> None:
         (("preset=p1_noise_cpu", "measure=critical"), "measure", ["critical"]),
         (("preset=p1_methods_cpu", "space=[batch,lr]"), "space", ["batch", "lr"]),
         (("preset=[p1_methods_cpu]",), "space", ["constant", "lr", "batch", "hybrid"]),
-        (("critical.epsilon=0.25",), "critical", {"epsilon": [0.25], "min_epochs": 10}),
+        (("critical.epsilon=0.25",), "critical", {"epsilon": [0.25], "min_epochs": 11}),
     ],
 )
 def test_what_the_user_says_wins(words: tuple[str, ...], key: str, value: object) -> None:

@@ -285,7 +285,9 @@ def test_critical_prints_b_star_and_what_follows(
     for critical in read_critical(measured):
         assert critical.b_star in (None, 8)
         bound = f"C^2 < {critical.c2_bound or math.nan:.4g}; batches within 10% of its cost: 8, 32"
-        assert (f"epsilon 0.5: b* = 8 (n=3 seeds), {bound}" in out) == (critical.epsilon == 0.5)
+        known = f"sgd lr {critical.lr:g}, epsilon 0.5: b* = 8 (n=3 seeds), {bound}" in out
+        assert known == (critical.epsilon == 0.5)
+    assert "the rule is looked at after 1 epoch (the authors' after 11)" in out
     # one epoch of 1200 images: 38 steps of 32, so step 39 is the first looked at
     write_steps(tmp_path / "run", {8: (400, 400), 16: (200, None), 32: (39, 39)})
     out = report("critical", tmp_path / "run")
