@@ -4,10 +4,14 @@ Legend: eta lr, b batch size, beta momentum, C^2 noise constant (E|g_batch - g|^
 K largest gradient norm, beta_hat = beta(beta^2-beta+1)/(1-beta)^2.
 
 law     delta                                                  source
-sgd     eta/(1-beta) * C/sqrt(b) (heavy ball, constant beta)   arXiv 2311.08745 eq (6)
+sgd     eta/(1-beta) * C/sqrt(b)                               beta=0: arXiv 2311.08745 eq (6)
 shb     eta * sqrt((1+beta_hat) C^2/b + beta_hat K^2)          arXiv 2412.11501, SHB
 nshb_a  eta * sqrt(C^2/b + 4 beta^2 (C^2/b + K^2))             arXiv 2412.11501, NSHB
 nshb_b  eta * C/sqrt((1-beta) b)                               its authors' code
+
+With momentum the law sgd is our convention, in neither paper: heavy ball's steps add up to those
+of plain SGD at eta/(1-beta). The same update under shb has another delta: a level means nothing
+without the name of its law, which `NoiseLaw.formula` tells.
 
 Every law is linear in eta, delta = eta * `gain`, and grows with beta: `momentum_for` inverts it.
 """
@@ -17,6 +21,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+CONVENTION = "with momentum our convention, in neither paper"
+FORMULAS = {
+    "shb": "lr sqrt((1+h) C^2/b + h K^2), h = beta(beta^2-beta+1)/(1-beta)^2; arXiv 2412.11501",
+    "nshb_a": "lr sqrt(C^2/b + 4 beta^2 (C^2/b + K^2)); arXiv 2412.11501",
+    "nshb_b": "lr C/sqrt((1-beta) b); code of arXiv 2412.11501",
+}
 BELOW_ONE = 1.0 - 1e-9
 LAWS = ("sgd", "shb", "nshb_a", "nshb_b")
 # The law of each optimizer where the user names none; all others follow sgd.
@@ -62,6 +72,20 @@ class NoiseLaw:
             raise ValueError(f"`noise.k >= 0` must hold, but got (k={self.k}).")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"`0 <= momentum < 1` must hold, but got (momentum={self.momentum}).")
+
+    @property
+    def formula(self) -> str:
+        """How delta follows, with the law's name and where it is from, in one line.
+
+        Example:
+            >>> NoiseLaw().formula
+            'law sgd: delta = lr C/sqrt(b) (arXiv 2311.08745)'
+        """
+        text = FORMULAS.get(self.name, "lr C/sqrt(b); arXiv 2311.08745")
+        if self.name == "sgd" and self.momentum > 0:
+            text = f"lr/(1-beta) C/sqrt(b); {CONVENTION}"
+        formula, _, source = text.rpartition("; ")
+        return f"law {self.name}: delta = {formula} ({source})"
 
     def gain(self, batch_size: float, momentum: float | None = None) -> float:
         """delta of lr=1 at this batch size (samples, > 0) and momentum (None = the law's own)."""

@@ -15,6 +15,7 @@ from results.records.schema import Row
 from results.run import Run
 from results.statistics.wording import arm_label
 from results.tables import Table
+from search_spaces.noise_law import LAWS, NoiseLaw
 from search_spaces.records import LOST
 
 MAX_FAILURES = 20  # shown; the rest is counted
@@ -133,6 +134,7 @@ def _facts(manifest: Mapping[str, Any], rows: list[Row]) -> dict[str, str]:
         "data": _known(recipe, "data_fingerprint", "train_examples", "pool_examples"),
         "test images": None if is_users else manifest.get("num_test"),
         "noise law": _known(recipe, "noise_law", "c2", "c2_source"),
+        "delta": _formula(recipe),
         "search": _known(search, *search),
         "confirm": _known(confirm, *confirm),
         "trials per space": config.get("trials"),
@@ -159,6 +161,14 @@ def _git(state: Mapping[str, Any]) -> str:
 def _dict(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = data.get(name)
     return value if isinstance(value, Mapping) else {}
+
+
+def _formula(recipe: Mapping[str, Any]) -> str | None:
+    """How delta follows from lr and batch; of a known function it is the smoothing's radius."""
+    name, momentum = recipe.get("noise_law"), recipe.get("momentum", 0.0)
+    if name not in LAWS or recipe.get("trainer") == "function":
+        return None
+    return NoiseLaw(name=name, momentum=momentum).formula
 
 
 def _known(data: Mapping[str, Any], *names: str) -> str:

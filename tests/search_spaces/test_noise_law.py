@@ -92,6 +92,19 @@ def test_constants_outside_their_domain_are_refused(
         NoiseLaw(**changes)
 
 
+def test_the_same_update_has_two_deltas_only_under_two_named_laws() -> None:
+    """Heavy ball as torch's SGD has it, and as AAAI's SHB: one update, two conventions."""
+    torchs, papers = law("sgd", 0.9), law("shb", 0.9)
+    assert torchs.delta(0.1, 2) != papers.delta(0.1, 2)
+    assert torchs.formula == (
+        "law sgd: delta = lr/(1-beta) C/sqrt(b) (with momentum our convention, in neither paper)"
+    )
+    assert papers.formula.startswith("law shb: delta = lr sqrt((1+h) C^2/b + h K^2), h = beta")
+    assert papers.formula.endswith(" (arXiv 2412.11501)")
+    assert law("sgd", 0.0).formula == "law sgd: delta = lr C/sqrt(b) (arXiv 2311.08745)"
+    assert "code of arXiv 2412.11501" in law("nshb_b").formula
+
+
 def test_the_default_is_plain_sgd_with_a_constant_of_one() -> None:
     assert NoiseLaw() == NoiseLaw(name="sgd", c2=1.0, k=0.0, momentum=0.0)
     assert NoiseLaw(c2=1e-300).gain(1) == pytest.approx(1e-150)

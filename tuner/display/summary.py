@@ -53,6 +53,8 @@ def print_summary(run_dir: Path) -> None:
     console.print(f"{heading}: {best.space} {describe_params(best.params)}")
     for line in stage_lines(best.schedule):
         console.print(f"  {line}")
+    if best.recipe.trainer != "function":  # where delta is the radius of its smoothing
+        console.print(f"  {best.recipe.law.formula}")
     console.print(_reached_line(rows, best))
     console.print(_search_line(run, rows))
     (manifest,) = run.manifests.values()

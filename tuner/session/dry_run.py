@@ -51,6 +51,8 @@ def print_plan(plan: Plan) -> None:
         f"workload {config.workload}: {recipe.title}, {recipe.train_examples:,} training "
         f"{unit}, {length}, {recipe.precision}"
     )
+    if recipe.trainer != "function":
+        console.print(recipe.law.formula)
     for space in filter(plan.quota, plan.spaces):
         quota = plan.quota(space)
         samples = plan.ladder.samples(quota)
