@@ -107,7 +107,8 @@ class NetworkTraining:
         seconds = time.perf_counter() - start
         val = self.evaluate(self.val_set)
         eval_seconds = time.perf_counter() - start - seconds
-        self.diverged = not (math.isfinite(loss) and math.isfinite(val.loss))
+        has_sense = math.isfinite(val.loss) or not len(self.val_set)
+        self.diverged = not (math.isfinite(loss) and has_sense)
         record = EpochRecord(
             epoch=epoch,
             **self._used(steps[-1]),
@@ -173,7 +174,9 @@ class NetworkTraining:
 
     @torch.inference_mode()
     def evaluate(self, images: ImageSet) -> Evaluation:
-        """Loss and accuracy in eval mode, without augmentation or label smoothing."""
+        """Loss and accuracy in eval mode, without augmentation or label smoothing; nan of none."""
+        if not len(images):
+            return Evaluation(loss=math.nan, accuracy=math.nan, correct_N=np.empty(0, dtype=bool))
         self.model.eval()
         losses, corrects = [], []
         for x, y in images.batches(in_order(len(images), EVAL_BATCH)):

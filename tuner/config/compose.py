@@ -44,7 +44,7 @@ from tuner.config.schema import (
 )
 from tuner.config.userfiles import load_space, load_yaml
 from tuner.config.words import parse_words
-from tuner.config.workloads import CUSTOM, WORKLOADS
+from tuner.config.workloads import CONSTANTS, CUSTOM, WORKLOADS
 
 # Keys whose value may name code to import.
 NAMES_OF_CODE = (*(f"{key}.name" for key in NAMED), "recipe.family", "trainable")
@@ -80,9 +80,13 @@ def compose(
     preset_name = asked.get("preset", "none")
     of_preset, is_file = _layer("preset", preset_name, settings, config_dir)
     workload = asked.get("workload", _default_workload(asked, of_preset))
-    of_workload, _ = _layer("workload", workload, WORKLOADS, config_dir)
+    of_workload, own_workload = _layer("workload", workload, WORKLOADS, config_dir)
     names = {"workload": workload, "preset": preset_name}
     values = {**of_workload, **of_preset, **asked, **names}
+    optimizer = values.get("optimizer.name", KEYS["optimizer.name"].default)
+    for name, value in ({} if own_workload else CONSTANTS.get((workload, optimizer), {})).items():
+        key = f"noise.{name}"
+        values[key] = {**of_preset, **asked}.get(key, value)
     default_arms = [arm.name for arm in _arms(preset_name)] or KEYS["space"].default
     names_of_arms = values.get("space", default_arms)
     trainer = values.get("trainer", KEYS["trainer"].default)

@@ -16,7 +16,7 @@ from search_spaces import BATCH, HYBRID, LR, PAPER_STAGES
 from search_spaces.space import Range, SearchSpace
 from trainables import SOLVERS
 from tuner.config.schema import KEYS, Config, flatten, value_of
-from tuner.config.workloads import WORKLOADS
+from tuner.config.workloads import CONSTANTS, WORKLOADS
 
 PAPERS_POWERS = (0.1, 0.5, 0.9, 1.0, 2.0, 4.0, 8.0)
 PAPERS_LRS = (0.01, 0.05, 0.1, 0.5)
@@ -28,6 +28,7 @@ class Preset:
     """A run that reproduces something published."""
 
     shows: str  # figure and claim
+    figure: str = ""  # which has exactly these settings
     settings: dict[str, Any] = field(default_factory=dict)  # nested keys, over the workload's
     arms: tuple[SearchSpace, ...] = ()  # searched where the user names no space
     cpu: dict[str, Any] = field(default_factory=dict)  # over `settings`; empty = no CPU form
@@ -44,16 +45,20 @@ REFERENCE = {"delta0": _fixed(1.0, relative=True), "interval": _fixed(1, integer
 STAGES = {**REFERENCE, **PAPER_STAGES}
 # Every config of a grid on a few seeds, no baseline.
 GRID: dict[str, Any] = {"baseline": False, "search": {"sampler": "grid"}, "confirm": {"seeds": 3}}
-# arXiv 2311.08745: SGD without momentum or weight decay.
+# arXiv 2311.08745: SGD without momentum or weight decay, all training images, float32.
 P1_RECIPE: dict[str, Any] = GRID | {
     "workload": "cifar100_resnet18",
+    "dataset": {"val_fraction": 0.0},  # nothing is selected
+    "precision": "fp32",
     "optimizer": {"name": "sgd", "momentum": 0.0, "nesterov": False, "weight_decay": 0.0},
     "lr": 0.1,
     "batch": {"initial": 128},
     "epochs": 200,
 }
 DIGITS: dict[str, Any] = {"workload": "digits", "epochs": 20, "batch": {"initial": 32},
-                          "confirm": {"seeds": 5}}  # fmt: skip
+                          "dataset": {"val_fraction": 0.2}, "confirm": {"seeds": 5}}  # fmt: skip
+WRN: dict[str, Any] = {"workload": "cifar100_wrn28x10"}
+IMAGENET: dict[str, Any] = {"workload": "imagenet_resnet34", "batch": {"initial": 256}}
 EACH = {"confirm": {"seeds": 3, "each": True}}
 DIGITS_EACH = DIGITS | {"confirm": {"seeds": 5, "each": True}}
 HALF = _fixed(0.5)
@@ -75,13 +80,27 @@ def _constants(batches: tuple[int, ...], *lrs: float) -> SearchSpace:
     return SearchSpace(name="lr_batch", family="constant", ranges=ranges)
 
 
-def _heavy_ball(name: str, c2: float, k: float, law: str) -> dict[str, Any]:
+def _heavy_ball(name: str, law: str) -> dict[str, Any]:
+    """Its C^2 and K are the workload's (CONSTANTS in workloads.py)."""
     return P1_RECIPE | {
         "optimizer": {"name": name, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0},
-        "noise": {"law": law, "c2": c2, "k": k},
+        "noise": {"law": law},
     }
 
 
+CURVE_ARMS = (
+    _arm("poly", "poly", p=Range(choices=PAPERS_POWERS)),
+    _arm("cosine", "cosine"),
+    _arm("cosine_power", "cosine_power", base=_fixed(10.0)),
+    _arm("exp", "exp", end_ratio=_fixed(0.94**200)),
+    SearchSpace(name="step", family="exp", ranges=STAGES),
+)
+METHOD_ARMS = (
+    _arm("constant", "constant"),
+    SearchSpace(name="lr", family="exp", ranges=STAGES),
+    SearchSpace(name="batch", family="exp", ranges=STAGES | {"split": BATCH}),
+    SearchSpace(name="hybrid", family="exp", ranges=STAGES | {"split": HYBRID}),
+)
 POWER_ARMS = (
     _arm("constant", "constant"),
     _arm("poly", "poly", p=Range(choices=(0.5, 0.9, 1.0, 2.0))),
@@ -90,35 +109,46 @@ POWER_ARMS = (
 
 PAPER_PRESETS: dict[str, Preset] = {
     "p1_schedules": Preset(
-        shows="2311.08745 Figs 4-7, 13, 14: eleven decay curves; p <= 1 is claimed best",
+        shows="2311.08745 Figs 4-7, 13: eleven decay curves; p <= 1 is claimed best",
+        figure="2311.08745 Figs 4-7, 13",
         settings=P1_RECIPE | EACH,
-        arms=(
-            _arm("poly", "poly", p=Range(choices=PAPERS_POWERS)),
-            _arm("cosine", "cosine"),
-            _arm("cosine_power", "cosine_power", base=_fixed(10.0)),
-            _arm("exp", "exp", end_ratio=_fixed(0.94**200)),
-            SearchSpace(name="step", family="exp", ranges=STAGES),
-        ),
+        arms=CURVE_ARMS,
         cpu=DIGITS_EACH,
     ),
+    "p1_schedules_wrn": Preset(
+        shows="2311.08745 Fig 14: the same on WideResNet-28-10",
+        figure="2311.08745 Fig 14",
+        settings=P1_RECIPE | EACH | WRN,
+        arms=CURVE_ARMS,
+    ),
     "p1_methods": Preset(
-        shows="2311.08745 Figs 10-12: constant, lr, batch, hybrid on one path of delta",
+        shows="2311.08745 Fig 10: constant, lr, batch, hybrid on one path of delta",
+        figure="2311.08745 Fig 10",
         settings={**P1_RECIPE, "batch": {"initial": 32}},
-        arms=(
-            _arm("constant", "constant"),
-            SearchSpace(name="lr", family="exp", ranges=STAGES),
-            SearchSpace(name="batch", family="exp", ranges=STAGES | {"split": BATCH}),
-            SearchSpace(name="hybrid", family="exp", ranges=STAGES | {"split": HYBRID}),
-        ),
+        arms=METHOD_ARMS,
         cpu=DIGITS | {"batch": {"initial": 16}},
     ),
+    "p1_methods_wrn": Preset(
+        shows="2311.08745 Fig 11: the same on WideResNet-28-10",
+        figure="2311.08745 Fig 11",
+        settings={**P1_RECIPE, "batch": {"initial": 32}} | WRN,
+        arms=METHOD_ARMS,
+    ),
+    "p1_methods_imagenet": Preset(
+        shows="2311.08745 Fig 12: the same with ResNet-34 on ImageNet",
+        figure="2311.08745 Fig 12",
+        settings={**P1_RECIPE, **IMAGENET, "batch": {"initial": 32}},
+        arms=METHOD_ARMS,
+    ),
     "p1_noise": Preset(
+        figure="2311.08745 Fig 8",
         shows="2311.08745 Fig 8: distribution of the gradient noise at one point",
         settings=P1_RECIPE | EACH | {"epochs": 2, "measure": ["sampling", "noise"]},
         arms=(_constants((8, 32, 128), 0.1),),
         cpu=DIGITS | EACH | {"epochs": 8, "noise": {"every": 4}},
     ),
     "p1_sharpness": Preset(
+        figure="2311.08745 Fig 9",
         shows="2311.08745 Fig 9: sharpness, noise level and accuracy over lr x batch",
         settings=P1_RECIPE | EACH | {"measure": ["sharpness"]},
         arms=(_constants(POWERS_OF_2[1:], *PAPERS_LRS),),
@@ -127,6 +157,7 @@ PAPER_PRESETS: dict[str, Preset] = {
         cpu_arms=(_constants((4, 16, 64, 256), *PAPERS_LRS),),
     ),
     "p1_critical": Preset(
+        figure="2311.08745 Table 2",
         shows="2311.08745 appendix C, Table 2: critical batch size, and the bound of C^2 from it",
         settings=P1_RECIPE
         | EACH
@@ -138,6 +169,7 @@ PAPER_PRESETS: dict[str, Preset] = {
         cpu_arms=(_constants(POWERS_OF_2[3:9], *PAPERS_LRS),),
     ),
     "aaai_explicit": Preset(
+        figure="2412.11501 Fig 2",
         shows="2412.11501 Fig 2: explicit smoothing of a network's loss does not help",
         settings=P1_RECIPE | EACH,
         arms=(
@@ -148,6 +180,7 @@ PAPER_PRESETS: dict[str, Preset] = {
         cpu=DIGITS_EACH,
     ),
     "aaai_functions": Preset(
+        figure="2412.11501, functions",
         shows="2412.11501: explicit graduated optimization against other global methods",
         settings=GRID
         | {"workload": "rastrigin", "confirm": {"seeds": 1, "each": True}},
@@ -160,22 +193,26 @@ PAPER_PRESETS: dict[str, Preset] = {
         cpu={"epochs": 25, "batch": {"initial": 20},
              "dataset": {"path": "10", "train_examples": 400}},
     ),
-    # C^2 and K of ResNet-18 on CIFAR-100 as the papers' code has them; they shape the law shb.
     "aaai_shb": Preset(
-        shows="2412.11501 Fig 6: decay curves under SHB; p <= 1 is claimed best",
-        settings=_heavy_ball("shb", 25.318, 1.77, "shb") | EACH,
+        shows="2412.11501 Fig 6: decay curves under SHB, ResNet-34 on ImageNet, 100 epochs; "
+        "p <= 1 is claimed best",
+        figure="2412.11501 Fig 6",
+        settings=_heavy_ball("shb", "shb") | EACH | IMAGENET | {"epochs": 100},
         arms=POWER_ARMS,
         cpu=DIGITS_EACH | {"lr": 0.02},
     ),
     "aaai_nshb": Preset(
-        shows="2412.11501: the same under NSHB (noise.law=nshb_a for the other formula)",
-        settings=_heavy_ball("nshb", 128.0, 4.5, "nshb_b") | EACH,
+        shows="2412.11501: the same under NSHB with ResNet-18 on CIFAR-100 (noise.law=nshb_a for "
+        "the other formula)",
+        figure="2412.11501, NSHB",
+        settings=_heavy_ball("nshb", "nshb_b") | EACH,
         arms=POWER_ARMS,
         cpu=DIGITS_EACH,
     ),
     "aaai_algorithm6": Preset(
+        figure="2412.11501 Figs 3, 4",
         shows="2412.11501 Figs 3, 4: SHB with lr, batch and momentum sharing one path of delta",
-        settings=_heavy_ball("shb", 25.318, 1.77, "shb"),
+        settings=_heavy_ball("shb", "shb"),
         arms=(
             _arm("constant", "constant"),
             _poly("lr_only", 0.9),
@@ -183,6 +220,7 @@ PAPER_PRESETS: dict[str, Preset] = {
             _poly("beta", 0.9, momentum_share=_fixed(1.0)),
             _poly("lr_beta", 0.9, momentum_share=HALF),
             _poly("batch_beta", 0.9, momentum_share=HALF, split=BATCH),
+            _poly("lr_batch_beta", 0.9, momentum_share=HALF, split=HALF),
         ),
         cpu=DIGITS | {"lr": 0.02},
     ),
@@ -257,31 +295,59 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-# What is trained, and how much of it.
+# What decides whether a run is a figure's: what is trained, how, and how much of it.
 SCALE = ("trainer", "dataset", "model", "optimizer", "lr", "batch", "epochs")
+OF_ALL = ("warmup_epochs", "label_smoothing", "split", "precision")
 
 
-def scale_of(config: Config) -> str:
-    """Does this run have the published experiment's size? '' where it reproduces none.
+def scale_of(config: Config, precision: str | None = None) -> str:
+    """Is this run of a published experiment's size, and of which? '' where it reproduces none.
 
-    More seeds, fewer arms and other measurements keep it.
+    Derived, figure by figure, from workload, training images, epochs, seeds, precision and arms:
+    of all presets with these arms the one is named that differs least. More seeds, fewer arms and
+    other measurements change nothing.
+
+    Args:
+        precision: as it was settled for the machine; None = as configured.
     """
-    preset = PAPER_PRESETS.get(config.preset.removesuffix("_cpu"))
-    if preset is None:
+    asked = PAPER_PRESETS.get(config.preset.removesuffix("_cpu"))
+    if asked is None:
         return ""
-    published = dict(flatten(merged(WORKLOADS[preset.settings["workload"]], preset.settings)))
+    alike = [preset for preset in PAPER_PRESETS.values() if preset.arms == asked.arms]
+    differences = {
+        preset.figure: _differences(config, preset, precision or config.precision)
+        for preset in sorted(alike, key=lambda preset: preset is not asked)
+    }
+    figure = min(differences, key=lambda name: len(differences[name]))
+    if differences[figure]:
+        return f"not the paper's scale ({figure}): {', '.join(differences[figure])}"
+    return f"the paper's scale ({figure})"
+
+
+def _differences(config: Config, preset: Preset, precision: str) -> list[str]:
+    """`key=value (published)` wherever this run is not what the figure shows."""
+    workload, settings = preset.settings["workload"], dict(flatten(preset.settings))
+    constants = CONSTANTS.get((workload, settings.get("optimizer.name", "")), {})
+    published = dict(flatten(WORKLOADS[workload])) | settings
+    published |= {f"noise.{name}": value for name, value in constants.items()}
     sections = {key.partition(".")[0] for key in published} & set(SCALE)
-    expected = {
-        key: published.get(key, known.default)
-        for key, known in KEYS.items()
+    known = {
+        key: published.get(key, schema.default)
+        for key, schema in KEYS.items()
         if key.partition(".")[0] in sections
-        or key in ("warmup_epochs", "label_smoothing", "split")
+        or key in OF_ALL
         or (key in published and key.startswith("noise."))
     }
     if config.trainer == "network":
-        del expected["dataset.path"]  # where it lies; of a function it is the dimension
-    same = all(value_of(config, key) == value for key, value in expected.items())
+        del known["dataset.path"]  # where it lies; of a function it is the dimension
+    used = {key: value_of(config, key) for key in known} | {"precision": precision}
+    differences = [
+        f"{key.removesuffix('.name')}={used[key]} ({value})"
+        for key, value in known.items()
+        if used[key] != value
+    ]
+    seeds, wanted = config.confirm.seeds, published["confirm.seeds"]
+    differences += [f"confirm.seeds={seeds} ({wanted})"] if seeds < wanted else []
     arms = {arm.name: arm for arm in preset.arms}
-    same = same and all(config.user_spaces.get(name) == arms.get(name) for name in config.space)
-    enough = config.confirm.seeds >= published["confirm.seeds"]
-    return "the paper's scale" if same and enough else "not the paper's scale"
+    others = [name for name in config.space if config.user_spaces.get(name) != arms.get(name)]
+    return [*differences, *(f"arm {name} is another" for name in others)]

@@ -176,7 +176,9 @@ class DatasetConfig:
     path: str | None = _key(None, "path", "existing folder", "where the images lie")
     train_examples: int | None = _key(None, "images", _at_least(10),
         "training images used, validation included; null = all")
-    val_fraction: float = _key(0.1, "share", INSIDE, "of the training images, to validate")
+    val_fraction: float = _key(0.1, "share", BELOW_1,
+        "of the training images, to validate; 0 where nothing is selected (arms without a free "
+        "parameter, confirmed at once)")
 
 
 @dataclass

@@ -172,6 +172,8 @@ def make_plan(config: Config) -> Plan:
     arms = (*plan.spaces, *([plan.baseline] if plan.baseline else []))
     for space in arms:
         check_space(config, recipe, space)
+    if config.trainer == "network" and config.dataset.val_fraction == 0:
+        _check_nothing_is_selected(plan)
     check_twins(config, recipe, arms)
     searched = [space for space in plan.spaces if plan.quota(space)]
     ends = (trial for space in searched for trial in corners(config, recipe, space))
@@ -204,3 +206,14 @@ def make_plan(config: Config) -> Plan:
             f"confirm.top_k={config.confirm.top_k} must be at most trials={plan.trials_per_space}"
         )
     return plan
+
+
+def _check_nothing_is_selected(plan: Plan) -> None:
+    """Raise ConfigError where there would have to be validation images."""
+    for space in plan.spaces:
+        if not plan.is_fixed(space):
+            free = ", ".join(space.free) or "confirm.seeds=0"
+            raise ConfigError(
+                f"dataset.val_fraction=0: nothing is left to validate, but {space.name} is "
+                f"searched ({free}); give it fixed values, or images to validate"
+            )

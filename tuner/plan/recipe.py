@@ -36,7 +36,8 @@ def make_recipe(config: Config, source: SourceInfo) -> Recipe:
             "training images"
         )
     num_val = round(pool * config.dataset.val_fraction) if is_network else 0
-    if is_network and not 1 <= num_val < pool:
+    is_right = 1 <= num_val < pool or (num_val == 0 and config.dataset.val_fraction == 0)
+    if is_network and not is_right:
         raise ConfigError(
             f"dataset.val_fraction={config.dataset.val_fraction}: leaves {num_val} of {pool} "
             "images to validate; at least 1, and 1 to train on"

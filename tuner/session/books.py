@@ -134,7 +134,7 @@ def make_manifest(plan: Plan, slots: Slots, command: str) -> dict[str, Any]:
         "status": "running",
         "started_at": now().isoformat(),
         "seed": plan.config.seed,
-        "scale": scale_of(plan.config),
+        "scale": scale_of(plan.config, plan.recipe.precision),
         "recipe": asdict(plan.recipe),
         "spaces": [space.to_dict() for space in plan.spaces],
         "baseline": plan.baseline.to_dict() if plan.baseline else None,

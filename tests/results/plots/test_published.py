@@ -345,12 +345,13 @@ def test_figures_carry_the_footer(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("preset", PAPER_PRESETS)
 def test_an_unchanged_preset_has_the_papers_scale(preset: str) -> None:
-    assert scale_of(compose([f"preset={preset}"])) == "the paper's scale"
+    figure = PAPER_PRESETS[preset].figure
+    assert scale_of(compose([f"preset={preset}"])) == f"the paper's scale ({figure})"
 
 
 @pytest.mark.parametrize("preset", ["p1_schedules_cpu", "aaai_functions_cpu"])
 def test_the_small_form_of_a_preset_has_not(preset: str) -> None:
-    assert scale_of(compose([f"preset={preset}"])) == "not the paper's scale"
+    assert scale_of(compose([f"preset={preset}"])).startswith("not the paper's scale (")
 
 
 @pytest.mark.parametrize(
@@ -358,6 +359,15 @@ def test_the_small_form_of_a_preset_has_not(preset: str) -> None:
     [
         ("epochs=199", "not the paper's scale"),
         ("workload=cifar10_resnet18", "not the paper's scale"),
+        (
+            "precision=bf16",
+            "not the paper's scale (2311.08745 Figs 4-7, 13): precision=bf16 (fp32)",
+        ),
+        (
+            "dataset.val_fraction=0.1",
+            "not the paper's scale (2311.08745 Figs 4-7, 13): dataset.val_fraction=0.1 (0.0)",
+        ),
+        ("workload=cifar100_wrn28x10", "the paper's scale (2311.08745 Fig 14)"),
         ("model=resnet20", "not the paper's scale"),
         ("model.width=8", "not the paper's scale"),
         ("dataset.train_examples=1000", "not the paper's scale"),
@@ -371,7 +381,33 @@ def test_the_small_form_of_a_preset_has_not(preset: str) -> None:
     ],
 )
 def test_a_changed_size_is_no_longer_the_papers(word: str, scale: str) -> None:
-    assert scale_of(compose(["preset=p1_schedules", word])) == scale
+    assert scale_of(compose(["preset=p1_schedules", word])).startswith(scale)
+
+
+def test_the_precision_that_the_machine_settled_is_stated() -> None:
+    config = compose(["preset=p1_schedules", "precision=auto"])
+    assert scale_of(config, "fp32") == "the paper's scale (2311.08745 Figs 4-7, 13)"
+    assert scale_of(config, "bf16").endswith(": precision=bf16 (fp32)")
+
+
+# Figure -> network, data, epochs (PAPERS.md 1.3, 8.2); 50,000 and 1,281,167 images trained on.
+FIGURES = {
+    "p1_schedules": ("resnet18", "cifar100", 200),
+    "p1_schedules_wrn": ("wrn28x10", "cifar100", 200),
+    "p1_methods": ("resnet18", "cifar100", 200),
+    "p1_methods_wrn": ("wrn28x10", "cifar100", 200),
+    "p1_methods_imagenet": ("resnet34", "imagenet", 200),
+    "aaai_shb": ("resnet34", "imagenet", 100),
+    "aaai_algorithm6": ("resnet18", "cifar100", 200),
+}
+
+
+@pytest.mark.parametrize("preset", FIGURES)
+def test_a_figures_preset_trains_what_the_figure_shows(preset: str) -> None:
+    config = compose([f"preset={preset}"])
+    assert (config.model.name, config.dataset.name, config.epochs) == FIGURES[preset]
+    assert (config.dataset.val_fraction, config.dataset.train_examples) == (0.0, None)
+    assert (config.precision, config.confirm.seeds >= 3) == ("fp32", True)
 
 
 def test_the_dimension_of_a_function_is_its_scale() -> None:
