@@ -28,6 +28,13 @@ COMMANDS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "aaai_nshb": (["tuner.run", "preset=aaai_nshb_cpu"], ()),
     "aaai_algorithm6": (["tuner.run", "preset=aaai_algorithm6_cpu"], ("differences",)),
     "noise": (["tuner.measure", "noise"], ("noise",)),
+    "realised": (
+        [
+            *("tuner.measure", "noise", "preset=p1_schedules_cpu", "measure=[noise]"),
+            *("space=[poly,cosine]", "noise.every=4", "confirm.seeds=3"),
+        ],
+        ("realised",),
+    ),
     "exchange": (["tuner.measure", "exchange"], ("exchange",)),
     "functions": (["tuner.measure", "functions", "functions=all"], ()),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from results.measurements import critical, exchange, noise, sampling, sharpness
+from results.measurements import critical, exchange, noise, realised, sampling, sharpness
 from results.run import Run
 
 
@@ -18,7 +18,10 @@ class Measurement(NamedTuple):
 
 # By name, as after `python -m tuner.measure`.
 MEASUREMENTS: dict[str, Measurement] = {
-    "noise": Measurement("C^2 and K along the recipe's training, with intervals", noise.describe),
+    "noise": Measurement(
+        "C^2 and K along the recipe's training, and delta as realised, with intervals",
+        lambda run: [*noise.describe(run), *realised.describe(run)],
+    ),
     "critical": Measurement(
         "the papers' critical batch size b* and the bound of C^2 that follows from it",
         critical.describe,

@@ -19,6 +19,7 @@ from results.plots.papers.critical import CRITICAL
 from results.plots.papers.decay_rates import DECAY_RATES
 from results.plots.papers.exchange import EXCHANGE
 from results.plots.papers.noise import NOISE
+from results.plots.papers.noise_paths import REALISED
 from results.plots.papers.published import PUBLISHED
 from results.plots.papers.sampling import SAMPLING
 from results.plots.papers.sharpness import SHARPNESS
@@ -49,6 +50,7 @@ PLOTS: dict[str, Plot] = {
     "sharpness": SHARPNESS,
     "sampling": SAMPLING,
     "noise": NOISE,
+    "realised": REALISED,
     "critical": CRITICAL,
     "exchange": EXCHANGE,
     "published": PUBLISHED,
@@ -67,7 +69,9 @@ def scale_line(run: Run) -> str:
             length = f"{counted(recipe['epochs'], 'epoch')} of {recipe['train_examples']:,} {unit}"
             part = f"{title}, {length}"
             part += f", {counted(seeds, 'confirm seed')}" if seeds else ""
-            part += f" ({manifest['scale']})" if manifest.get("scale") else ""
+            # What differs from the figure's stands in the report.
+            scale = str(manifest.get("scale") or "").partition(": ")[0]
+            part += f" ({scale})" if scale else ""
             parts.append(part)
     return "; ".join(dict.fromkeys(parts))
 

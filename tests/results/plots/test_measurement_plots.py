@@ -33,7 +33,7 @@ from tests.fakes.results import make_epochs, write_run, write_trial
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
 
-NEW_FIGURES = ("sharpness", "sampling", "noise", "critical")
+NEW_FIGURES = ("sharpness", "sampling", "noise", "realised", "critical")
 
 
 @pytest.fixture(scope="module")
