@@ -33,9 +33,10 @@ LATER_FIELDS: dict[str, Any] = {
     "reports": None,
     "objective": "val_accuracy",
     "goal": "max",
+    "data_options": {},
 }
 # Of them, those that a record leaves out at their defaults: as records of before were written.
-UNWRITTEN = ("decay_after_warmup", "reports", "objective", "goal")
+UNWRITTEN = ("decay_after_warmup", "reports", "objective", "goal", "data_options")
 
 
 def canonical_json(data: Mapping[str, Any]) -> str:
@@ -76,6 +77,7 @@ class Recipe:
         decay_after_warmup: the curve begins where the warmup ends; False in records of before.
         reports: evaluation points of a full training; None = one an epoch.
         objective: name of the metric that the search ranks by; goal: min | max.
+        data_options: how images are taken, where not as by default (`DataOptions`).
     """
 
     workload: str
@@ -112,6 +114,7 @@ class Recipe:
     reports: int | None = None
     objective: str = "val_accuracy"
     goal: str = "max"
+    data_options: Mapping[str, Any] = field(default_factory=dict)
 
     def identity(self) -> dict[str, Any]:
         """The fields that a training depends on.

@@ -123,7 +123,7 @@ def write_atomically(
     durably: False leaves it to the system when it survives a loss of power.
 
     Raises:
-        OSError: no space, no permission; nothing is left behind.
+        OSError: no space, no permission. Nothing is left behind, whatever `write` raises.
     """
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -133,6 +133,6 @@ def write_atomically(
             if durably:
                 os.fsync(stream.fileno())
         temporary.replace(file)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise

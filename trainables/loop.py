@@ -24,8 +24,10 @@ from search_spaces.registry import lookup
 from search_spaces.schedule import Schedule, Step
 from search_spaces.trial import Recipe, TrialConfig, derive_seed
 from trainables import MODELS, OPTIMIZERS
-from trainables.data.datasets import load_images, stratified_split
+from trainables.data.datasets import load_images
 from trainables.data.images import ImageData, ImageSet
+from trainables.data.sources import DataOptions
+from trainables.data.splits import stratified_split
 from trainables.data.stream import SampleStream, in_order
 from trainables.measurements.gradients import Loss
 from trainables.measurements.probe import Probes
@@ -64,7 +66,11 @@ class NetworkTraining:
         self.schedule = schedule or trial.schedule
         self.device = torch.device(device)
         self.data = _load_data(
-            recipe.dataset, recipe.dataset_path, recipe.pool_examples, str(self.device)
+            recipe.dataset,
+            recipe.dataset_path,
+            recipe.pool_examples,
+            DataOptions(**recipe.data_options),
+            str(self.device),
         )
         train, val = stratified_split(
             self.data.train.labels_N.numpy(),
@@ -280,6 +286,8 @@ def _make_optimizer(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.
 
 
 @functools.lru_cache(maxsize=1)
-def _load_data(name: str, path: str | None, num_images: int, device: str) -> ImageData:
+def _load_data(
+    name: str, path: str | None, num_images: int, options: DataOptions, device: str
+) -> ImageData:
     """The images on the device; kept for the next trial of the same process."""
-    return load_images(name, path, num_images).to(torch.device(device))
+    return load_images(name, path, num_images, options).to(torch.device(device))

@@ -131,15 +131,15 @@ class Request:
 
     def make_plan(self) -> Plan:
         """The plan: of the earlier run, or a new one (see `tuner.plan.plan.make_plan`)."""
+        from tuner.plan.checks import tell_notes
         from tuner.plan.constants import describe_constants
         from tuner.plan.plan import make_plan
 
-        if self.stored:
-            return self.stored
         with refusing_paths():
-            plan = make_plan(self.config)
-        if note := describe_constants(plan.config, plan.spaces):
+            plan = self.stored or make_plan(self.config)
+        if not self.stored and (note := describe_constants(plan.config, plan.spaces)):
             print(f"note: {note}", file=sys.stderr)
+        tell_notes(plan.source)
         return plan
 
 

@@ -32,6 +32,7 @@ from tuner.config.words import parse_words
 from tuner.display.phrases import describe_path
 from tuner.jobs.head import Head, find_address
 from tuner.jobs.shipment import ENVIRONMENTS, Shipment, pack
+from tuner.plan.checks import tell_notes
 from tuner.plan.codefiles import OURS, code_files
 from tuner.plan.plan import make_plan
 from tuner.plan.usercode import check_import, foreign_names
@@ -220,6 +221,7 @@ def check_new(command: Command, folder: Path) -> str:
         print(f"note: dataset.path={path} is not here; the nodes are looked at", file=sys.stderr)
         name = made_up_name(config.preset, config.space)
     else:
+        tell_notes(plan.source)
         name = run_id(plan)
     check_sent(config, command, folder)
     check_import(config, plan.handed if plan else ())

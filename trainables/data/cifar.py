@@ -6,12 +6,20 @@ import fcntl
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from trainables.data.parquet import PAD, ParquetImages, open_parquet, parquet_files
-from trainables.data.sources import SourceInfo, data_root, image_directory
+from trainables.data.parquet import open_parquet, own_augmentation, parquet_files
+from trainables.data.parts import PAD, EncodedData
+from trainables.data.sources import (
+    DEFAULT,
+    DataOptions,
+    SourceInfo,
+    data_root,
+    image_directory,
+    refuse_options,
+)
 
 if TYPE_CHECKING:  # imports torch
     from trainables.data.datasets import Arrays
@@ -39,16 +47,17 @@ class Cifar:
     folder: str
     archive_md5: str
     file_md5: dict[str, str]
+    takes_options: ClassVar[bool] = True
 
-    def describe(self, path: str | None) -> SourceInfo:
+    def describe(self, path: str | None, options: DataOptions = DEFAULT) -> SourceInfo:
         """Its facts; downloads nothing.
 
         Raises:
             ValueError: the directory holds no CIFAR, a damaged one, or another data set.
         """
-        images = None if path is None else self._open(path)
-        if isinstance(images, ParquetImages):
-            return replace(images.describe(self.name, path), channels=3)
+        images = self._open(path, options)
+        if isinstance(images, EncodedData):
+            return images.describe(self.name, path)
         return SourceInfo(
             name=self.name,
             path=path,
@@ -60,33 +69,40 @@ class Cifar:
             image_size=SIZE,
         )
 
-    def __call__(self, path: str | None) -> ImageData:
+    def __call__(self, path: str | None, options: DataOptions = DEFAULT) -> ImageData:
         """The images, cropped, mirrored and (CIFAR-100) rotated at random."""
         from trainables.data.datasets import cached, from_arrays
+        from trainables.data.decoding import load_encoded
         from trainables.data.images import Augmentation, Normalization
 
         normalization = Normalization(mean=self.mean, std=self.std)
         augmentation = Augmentation(pad=PAD, flip=True, max_degrees=self.max_degrees)
-        source = self._download() if path is None else self._open(path)
-        if isinstance(source, ParquetImages):
-            return source.load(normalization, augmentation)
+        source = self._open(path, options) or self._download()
+        if isinstance(source, EncodedData):
+            augmentation = replace(augmentation, pad=own_augmentation(options).pad)
+            return load_encoded(source, normalization, augmentation)
         return from_arrays(
-            cached(self.archive_md5, "train", lambda: self._read(source, train=True)),
-            cached(self.archive_md5, "test", lambda: self._read(source, train=False)),
+            cached(self.archive_md5, "train", lambda _: self._read(source, train=True)),
+            cached(self.archive_md5, "test", lambda _: self._read(source, train=False)),
             num_classes=self.num_classes,
             augmentation=augmentation,
             normalization=normalization,
         )
 
-    def _open(self, path: str) -> ParquetImages | Path:
+    def _open(self, path: str | None, options: DataOptions) -> EncodedData | Path | None:
         """What the directory holds: Parquet files, or the (verified) root for torchvision."""
+        refuse_options(self.name, DataOptions(channels=options.channels))
+        if path is None:
+            refuse_options(self.name, options)
+            return None
         directory = image_directory(self.name, path)
         if (directory / self.folder).is_dir():
+            refuse_options(self.name, options)
             self._verify(directory / self.folder)
             return directory
         if not parquet_files(directory):
             raise ValueError(f"{path} holds neither {self.folder}/ nor train*.parquet files.")
-        images = open_parquet(directory)
+        images = open_parquet(directory, replace(options, channels=3))
         if images.num_classes != self.num_classes:
             raise ValueError(
                 f"{self.name} has {self.num_classes} classes, but {path} has "

@@ -9,9 +9,13 @@ Legend of shapes: N images of a set, K of a subset, B of a batch, C channels, H 
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -20,83 +24,29 @@ from numpy.typing import NDArray
 from search_spaces.registry import lookup
 from trainables import DATASETS
 from trainables.data.images import Augmentation, ImageData, Normalization, TensorImages
-from trainables.data.sources import data_root
+from trainables.data.sources import DEFAULT, DataOptions, call_source, data_root
+from trainables.data.splits import stratified_pool
 from trainables.files import write_atomically
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images_NHWC, labels_N
+MakeArray = Callable[[tuple[int, ...]], NDArray[np.uint8]]  # of a shape, to be filled
 
-POOL_SEED = 0  # which images a smaller pool keeps; one constant, so that all runs agree
 STATISTICS_IMAGES = 5_000  # evenly spaced; what normalises is within 1 % of the whole set's
 
 
-def load_images(name: str, path: str | None, num_train: int | None = None) -> ImageData:
+def load_images(
+    name: str, path: str | None, num_train: int | None = None, options: DataOptions = DEFAULT
+) -> ImageData:
     """Data set `name`, with a stratified pool of `num_train` training images (None = all).
 
     Raises:
         ValueError: unknown name, unfit path, damaged data, or fewer images than asked for.
     """
-    data: ImageData = lookup("dataset", name, DATASETS)(path)
+    data: ImageData = call_source(lookup("dataset", name, DATASETS), name, path, options)
     if num_train is None or num_train == len(data.train):
         return data
     pool = stratified_pool(data.train.labels_N.numpy(), num_train)
     return replace(data, train=data.train.subset(pool))
-
-
-def stratified_pool(labels_N: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Indices (ascending) of `count` images, every class in proportion; always the same ones.
-
-    Raises:
-        ValueError: count is not in [1, N].
-    """
-    if not 1 <= count <= len(labels_N):
-        raise ValueError(
-            f"dataset.train_examples must lie in [1, {len(labels_N)}], but got ({count})."
-        )
-    return _stratified_sample(labels_N, count, POOL_SEED, at_least=0)
-
-
-def stratified_split(
-    labels_N: NDArray[np.int64], fraction: float, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Training and validation indices, both ascending; validation has round(fraction * N).
-
-    Every class gives its share by largest remainder, and at least one image where there are
-    enough validation images for that and the class has two.
-
-    Raises:
-        ValueError: fraction is not in [0, 1).
-    """
-    if not 0 <= fraction < 1:
-        raise ValueError(f"val_fraction must lie in [0, 1), but got ({fraction}).")
-    val = _stratified_sample(labels_N, round(fraction * len(labels_N)), seed, at_least=1)
-    return np.setdiff1d(np.arange(len(labels_N)), val, assume_unique=True), val
-
-
-def _stratified_sample(
-    labels_N: NDArray[np.int64], count: int, seed: int, *, at_least: int
-) -> NDArray[np.int64]:
-    classes, sizes = np.unique(labels_N, return_counts=True)
-    quotas = _quotas(sizes, count, at_least)
-    rng = np.random.default_rng(seed)
-    chosen = [
-        rng.permutation(np.flatnonzero(labels_N == label))[:quota]
-        for label, quota in zip(classes, quotas, strict=True)
-    ]
-    return np.sort(np.concatenate(chosen))
-
-
-def _quotas(sizes: NDArray[np.int64], count: int, at_least: int) -> NDArray[np.int64]:
-    """Images to take of each class: in proportion to sizes, by largest remainder."""
-    quotas, remainders = np.divmod(sizes * count, sizes.sum())
-    order = np.argsort(-remainders, kind="stable")
-    quotas[order[: count - quotas.sum()]] += 1
-    poor = np.flatnonzero((quotas < at_least) & (sizes > at_least))
-    for label in poor:  # an image of the class that has the most
-        rich = int(np.argmax(quotas))
-        if quotas[rich] > at_least:
-            quotas[rich] -= 1
-            quotas[label] += 1
-    return quotas
 
 
 def from_arrays(
@@ -142,18 +92,24 @@ def statistics(images_NHWC: NDArray[np.uint8]) -> Normalization:
     )
 
 
-def cached(fingerprint: str, part: str, make: Callable[[], Arrays]) -> Arrays:
+def cached(fingerprint: str, part: str, make: Callable[[MakeArray], Arrays]) -> Arrays:
     """Part `part` of the data with this fingerprint, made at most once per disk.
 
-    A disk that is full or read-only is no error: the arrays are made again next time.
+    `make` fills an array that it is given: in the cache's file, so that a part may be larger than
+    memory. A disk that is full or read-only is no error: then it lies in memory, and is made
+    again next time.
     """
     kept = find_cached(fingerprint, part)
     if kept is not None:
         return kept
-    made = make()
-    with contextlib.suppress(OSError):  # the arrays in memory are as good
-        _write(data_root() / "cache" / fingerprint, part, made)
-    return made
+    folder = data_root() / "cache" / fingerprint
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        labels: list[NDArray[np.int64]] = []
+        write_atomically(folder / f"{part}_images.npy", functools.partial(_write, make, labels))
+        write_atomically(folder / f"{part}_labels.npy", lambda file: np.save(file, labels[0]))
+        return _read(folder, part)
+    return make(lambda shape: np.empty(shape, dtype=np.uint8))
 
 
 def find_cached(fingerprint: str, part: str) -> Arrays | None:
@@ -173,8 +129,24 @@ def _read(folder: Path, part: str) -> Arrays:
     return images, labels
 
 
-def _write(folder: Path, part: str, arrays: Arrays) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    images, labels = arrays
-    write_atomically(folder / f"{part}_images.npy", lambda stream: np.save(stream, images))
-    write_atomically(folder / f"{part}_labels.npy", lambda stream: np.save(stream, labels))
+def _write(
+    make: Callable[[MakeArray], Arrays], labels: list[NDArray[np.int64]], stream: BinaryIO
+) -> None:
+    """Write the images that `make` gives, and append the labels to those of the caller."""
+    images_NHWC, labels_N = make(functools.partial(_map, stream))
+    if isinstance(images_NHWC, np.memmap):
+        images_NHWC.flush()
+    else:
+        np.save(stream, images_NHWC)
+    labels.append(labels_N)
+
+
+def _map(stream: BinaryIO, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """An array to be filled, in the .npy file that is written."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    stream.flush()
+    start = stream.tell()
+    if hasattr(os, "posix_fallocate"):  # so that a full disk is told now, and not by a signal
+        os.posix_fallocate(stream.fileno(), start, max(1, math.prod(shape)))
+    return np.memmap(stream.name, np.uint8, "r+", start, shape)

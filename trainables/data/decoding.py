@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
-import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -19,19 +20,39 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from trainables.data.datasets import Arrays, cached, find_cached
-from trainables.data.images import CPU, Augmentation, Batch, Normalization, TensorImages
+from trainables.data.datasets import (
+    Arrays,
+    MakeArray,
+    cached,
+    find_cached,
+    statistics,
+    statistics_sample,
+)
+from trainables.data.images import (
+    CPU,
+    UNIT_RANGE,
+    Augmentation,
+    Batch,
+    ImageData,
+    Normalization,
+    TensorImages,
+)
+from trainables.data.parts import Encoded, EncodedData, bytes_of, check_bad, listed
+from trainables.data.pixels import fit, read_header, read_image, to_array
+from trainables.data.sources import DEFAULT, DataOptions
 from trainables.data.stream import Samples
 
 RESIZE_RATIO = 256 / 224  # shorter side before the central crop, as for ImageNet
-MAX_DEFAULT_WORKERS = 4
-# That this process may use, where its system tells (Linux).
-NUM_CPUS = len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0))
+MAX_WORKERS = 4
+CHUNK = 256  # images read before they are decoded
+RULES = 2  # how pixels are read; raise it when `read_image` or `fit` changes what they give
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedImages:
     """Images of one size, decoded when they are moved to a device or first iterated.
+
+    As many threads decode as torch may use: the trial's CPUs.
 
     Attributes:
         read: where they lie and the bytes of these rows (ascending) of the part.
@@ -41,7 +62,7 @@ class EncodedImages:
         channels: 1 or 3; others are converted.
     """
 
-    read: Callable[[NDArray[np.int64]], Iterator[tuple[str, bytes]]]
+    read: Callable[[NDArray[np.int64]], Iterator[Encoded]]
     part_labels: NDArray[np.int64]
     part: str
     fingerprint: str
@@ -49,6 +70,7 @@ class EncodedImages:
     channels: int
     normalization: Normalization
     augmentation: Augmentation
+    options: DataOptions = DEFAULT
 
     @functools.cached_property
     def labels_N(self) -> Tensor:
@@ -87,29 +109,74 @@ class EncodedImages:
 
     def _pixels(self) -> NDArray[np.uint8]:
         """From the cache of the whole part if there is one, else of just these rows."""
+        rules = f"{RULES}-{self.channels}-{self.options.image_size or 'whole'}"
+        name = f"{self.part}-{rules}"
         if np.array_equal(self.rows_N, np.arange(len(self.part_labels))):
-            return cached(self.fingerprint, self.part, lambda: self._decode(self.rows_N))[0]
-        whole = find_cached(self.fingerprint, self.part)
+            return cached(self.fingerprint, name, functools.partial(self._decode, self.rows_N))[0]
+        whole = find_cached(self.fingerprint, name)
         if whole is not None:
             return whole[0][self.rows_N]
         rows, inverse_N = np.unique(self.rows_N, return_inverse=True)
-        name = f"{self.part}-{hashlib.sha256(rows.tobytes()).hexdigest()[:16]}"
-        return cached(self.fingerprint, name, lambda: self._decode(rows))[0][inverse_N]
+        name += f"-{hashlib.sha256(rows.tobytes()).hexdigest()[:16]}"
+        made = cached(self.fingerprint, name, functools.partial(self._decode, rows))
+        return made[0][inverse_N]
 
-    def _decode(self, rows_K: NDArray[np.int64]) -> Arrays:
+    def _decode(self, rows_K: NDArray[np.int64], make: MakeArray) -> Arrays:
+        """Into an array of `make`, a chunk after the other, so that a part may exceed memory."""
         images_KHWC: NDArray[np.uint8] | None = None
-        for number, (where, encoded) in enumerate(self.read(rows_K)):
-            image_HWC = decode_image(encoded, self.channels, where)
-            if images_KHWC is None:
-                images_KHWC = np.empty((len(rows_K), *image_HWC.shape), dtype=np.uint8)
-            if image_HWC.shape != images_KHWC.shape[1:]:
-                raise ValueError(
-                    f"all images must have the size of the first, {images_KHWC.shape[1:3]}, but "
-                    f"{where} has {image_HWC.shape[:2]}. Resize them, or use imagefolder."
-                )
-            images_KHWC[number] = image_HWC
-        assert images_KHWC is not None, "open_parquet refuses an empty part"
+        bad: dict[int, str] = {}
+        encoded = self.read(rows_K)
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            for start in range(0, len(rows_K), CHUNK):
+                chunk = list(islice(encoded, CHUNK))
+                decoded = pool.map(self._decode_one, chunk)
+                for number, image in enumerate(decoded, start):
+                    where = chunk[number - start][0]
+                    if isinstance(image, str):
+                        bad[number] = f"{where}: cannot decode the image ({image})"
+                        check_bad(list(bad.values()), len(rows_K), len(rows_K), self.options)
+                        image = self._stand_in(int(rows_K[number]))
+                    if images_KHWC is None:
+                        images_KHWC = make((len(rows_K), *image.shape))
+                    if image.shape != images_KHWC.shape[1:]:
+                        raise ValueError(
+                            f"all images must have one size, {images_KHWC.shape[1:3]}, but "
+                            f"{where} has {image.shape[:2]}. dataset.image_size=32, for example, "
+                            "resizes them."
+                        )
+                    images_KHWC[number] = image
+        assert images_KHWC is not None, "an empty part is refused before"
+        if bad:
+            tell_skipped(self.part, list(bad.values()), len(rows_K))
         return images_KHWC, self.part_labels[rows_K]
+
+    def _decode_one(self, one: Encoded) -> NDArray[np.uint8] | str:
+        """Pixels, or why there are none.
+
+        Raises:
+            ValueError: it is coloured, and the others are gray.
+        """
+        where, encoded = one
+        try:
+            pixels = decode(bytes_of(encoded), self.channels, self.options.image_size)
+            is_gray = self.channels == 3 or read_header(bytes_of(encoded)).is_gray
+        except ValueError as error:
+            return str(error)
+        if not is_gray and self.options.channels is None:
+            raise ValueError(
+                f"{where} is coloured, but the images looked at before are gray: say which by "
+                "dataset.channels=1 or 3."
+            )
+        return pixels
+
+    def _stand_in(self, row: int) -> NDArray[np.uint8]:
+        """The next image of its class that can be decoded, in the order of the part."""
+        for other in stand_ins(self.part_labels, row):
+            (one,) = self.read(np.array([other]))
+            image = self._decode_one(one)
+            if not isinstance(image, str):
+                return image
+        raise ValueError(f"no image of class {self.part_labels[row]} can be decoded.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,26 +187,33 @@ class FolderImages:
     the sample's draws alone: neither the batch size nor the number of workers matters.
 
     Attributes:
-        paths_N: files (bytes or str); labels_N: int64, on the CPU.
+        read, part_labels, rows_N: as of EncodedImages.
         image_size: rows and columns of a batch's images.
-        num_workers: decoding processes; 0 decodes in this one.
+        num_workers: decoding processes, which need no shared memory; 0 decodes in this one, None
+            keeps the CPUs of the trial busy.
     """
 
-    paths_N: NDArray[np.str_]
-    labels_N: Tensor
+    read: Callable[[NDArray[np.int64]], Iterator[Encoded]]
+    part_labels: NDArray[np.int64]
+    rows_N: NDArray[np.int64]
     normalization: Normalization
     image_size: int = 224
-    num_workers: int = min(MAX_DEFAULT_WORKERS, NUM_CPUS - 1)
+    num_workers: int | None = None
+    options: DataOptions = DEFAULT
     device: torch.device = CPU
     memory_format: torch.memory_format = torch.channels_last
 
+    @functools.cached_property
+    def labels_N(self) -> Tensor:
+        """int64, on the CPU."""
+        return torch.from_numpy(self.part_labels[self.rows_N])
+
     def __len__(self) -> int:
-        return len(self.labels_N)
+        return len(self.rows_N)
 
     def subset(self, index_K: NDArray[np.int64]) -> FolderImages:
         """These files alone, in this order."""
-        labels_K = self.labels_N[torch.from_numpy(index_K)]
-        return replace(self, paths_N=self.paths_N[index_K], labels_N=labels_K)
+        return replace(self, rows_N=self.rows_N[index_K])
 
     def to(
         self, device: torch.device, memory_format: torch.memory_format | None = None
@@ -154,69 +228,148 @@ class FolderImages:
             ValueError: a file cannot be decoded.
         """
         loader = DataLoader(
-            _FileDataset(self.paths_N, self.labels_N.numpy(), self.image_size),
+            _FileDataset(self.read, self.part_labels, self.rows_N, self.image_size, self.options),
             sampler=plan,
             batch_size=None,  # an element of the plan is a whole batch
-            num_workers=self.num_workers,
-            pin_memory=self.device.type == "cuda",
+            num_workers=self.workers,
             generator=torch.Generator(),  # spares the global one, which the trial's state holds
         )
-        for images_BHWC, labels_B in loader:
+        bad: dict[int, str] = {}
+        for pixels, shape, labels_B, problems in loader:
+            if isinstance(problems, str):
+                raise ValueError(problems)
+            if not problems.keys() <= bad.keys():
+                bad |= problems
+                check_bad(list(bad.values()), len(self), len(self), self.options)
+                tell_skipped("a", list(problems.values()), len(self))
+            images_BHWC = torch.frombuffer(pixels, dtype=torch.uint8).view(shape)
+            if self.device.type == "cuda":
+                images_BHWC = images_BHWC.pin_memory()
             images_BCHW = self.normalization.apply(images_BHWC.to(self.device, non_blocking=True))
             yield (
                 images_BCHW.contiguous(memory_format=self.memory_format),
-                labels_B.to(self.device, non_blocking=True),
+                torch.tensor(labels_B).to(self.device, non_blocking=True),
             )
+
+    @property
+    def workers(self) -> int:
+        """Decoding processes: with a GPU all of the trial's CPUs, else all but this one's."""
+        if self.num_workers is not None:
+            return self.num_workers
+        return min(MAX_WORKERS, torch.get_num_threads() - (self.device.type == "cpu"))
 
 
 @dataclass(frozen=True, slots=True)
-class _FileDataset(Dataset[Batch]):
-    """What a worker process holds: decodes the images of a batch (uint8 NHWC)."""
+class _FileDataset(Dataset[tuple[bytearray, tuple[int, ...], list[int], dict[int, str] | str]]):
+    """What a worker process holds: decodes the images of a batch (uint8 NHWC).
 
-    paths_N: NDArray[np.str_]
-    labels_N: NDArray[np.int64]
+    A batch comes back as bytes, through a pipe: tensors would lie in /dev/shm, of which a
+    container has 64 MB. Beside it the images that stand for others, and why; or one problem.
+    """
+
+    read: Callable[[NDArray[np.int64]], Iterator[Encoded]]
+    part_labels: NDArray[np.int64]
+    rows_N: NDArray[np.int64]
     image_size: int
+    options: DataOptions
 
-    def __getitem__(self, samples: Samples) -> Batch:
-        draws_BD = samples.draws_BD
-        images = [
-            self._image(str(self.paths_N[index]), None if draws_BD is None else draws_BD[row])
-            for row, index in enumerate(samples.index_B)
-        ]
-        images_BHWC = torch.from_numpy(np.stack(images))
-        return images_BHWC, torch.from_numpy(self.labels_N[samples.index_B])
+    def __getitem__(
+        self, samples: Samples
+    ) -> tuple[bytearray, tuple[int, ...], list[int], dict[int, str] | str]:
+        draws_BD, problems, images = samples.draws_BD, dict[int, str](), []
+        rows = self.rows_N[samples.index_B].tolist()
+        for number, row in enumerate(rows):
+            draws_D = None if draws_BD is None else draws_BD[number]
+            for other in (row, *stand_ins(self.part_labels, row)):
+                image = self._image(other, draws_D)
+                if not isinstance(image, str):
+                    break
+                problems[other] = image
+                if self.options.on_bad_image == "error":
+                    break
+            if isinstance(image, str):
+                return bytearray(), (0,), [], f"{image}."
+            images.append(image)
+        images_BHWC = np.stack(images)
+        labels = self.part_labels[rows].tolist()
+        return bytearray(images_BHWC.data), images_BHWC.shape, labels, problems
 
-    def _image(self, path: str, draws_D: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+    def _image(self, row: int, draws_D: NDArray[np.float32] | None) -> NDArray[np.uint8] | str:
+        """Pixels, or why there are none."""
         from torchvision.transforms import v2
 
         size = self.image_size
-        image = _open_image(path, "RGB", f"cannot decode the image {path}.")
+        ((where, encoded),) = self.read(np.array([row]))
+        try:
+            image = read_image(bytes_of(encoded), 3)
+        except ValueError as error:
+            return f"{where}: cannot decode the image ({error})"
         if draws_D is None:
             centre = [v2.Resize(round(size * RESIZE_RATIO)), v2.CenterCrop(size)]
-            return np.asarray(v2.Compose(centre)(image))
+            return to_array(v2.Compose(centre)(image))
         random = [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip()]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(_seed(draws_D))
-            return np.asarray(v2.Compose(random)(image))
+            return to_array(v2.Compose(random)(image))
 
 
-def decode_image(encoded: bytes, channels: int, where: str) -> NDArray[np.uint8]:
-    """Pixels (H, W, C) of an encoded image; `where` names it in the error.
+def load_encoded(
+    data: EncodedData, normalization: Normalization | None, augmentation: Augmentation
+) -> ImageData:
+    """Not yet decoded; normalization None = by the training images' statistics."""
+    channels, image_size = data.shape
+    train, test = (
+        EncodedImages(
+            read=part.read,
+            part_labels=part.labels,
+            part=name,
+            fingerprint=data.fingerprint,
+            rows_N=np.arange(len(part)),
+            channels=channels,
+            options=data.options,
+            normalization=normalization or UNIT_RANGE,
+            augmentation=augmentation,
+        )
+        for name, part in (("train", data.train), ("test", data.test))
+    )
+    if normalization is None:
+        sample = train.subset(statistics_sample(len(train))).to(CPU)
+        normalization = statistics(sample.images_NHWC.numpy())
+        train, test = (replace(part, normalization=normalization) for part in (train, test))
+    return ImageData(
+        train=train,
+        test=test,
+        num_classes=data.num_classes,
+        channels=channels,
+        image_size=image_size,
+    )
+
+
+def decode(encoded: bytes, channels: int, size: int | None) -> NDArray[np.uint8]:
+    """Pixels (H, W, C); size None = as many as it has.
 
     Raises:
-        ValueError: it cannot be decoded.
+        ValueError: see `read_image`.
     """
     # 0.09 ms for a CIFAR image; torchvision.io took 0.05, but goes away (deprecated in 0.29).
-    mode = "L" if channels == 1 else "RGB"
-    image = _open_image(io.BytesIO(encoded), mode, f"{where}: cannot decode the image.")
-    return np.asarray(image).reshape(image.height, image.width, channels)
+    image: Image.Image = read_image(encoded, channels)
+    return to_array(image if size is None else fit(image, size))
 
 
-def _open_image(file: str | io.BytesIO, mode: str, complaint: str) -> Image.Image:
-    try:
-        return Image.open(file).convert(mode)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(complaint) from error
+def stand_ins(labels_N: NDArray[np.int64], index: int) -> Iterator[int]:
+    """The images of the same class after this one, round to it."""
+    same = np.flatnonzero(labels_N == labels_N[index])
+    place = int(np.searchsorted(same, index))
+    yield from np.concatenate([same[place + 1 :], same[:place]]).tolist()
+
+
+def tell_skipped(part: str, bad: list[str], count: int) -> None:
+    """On stderr, which is the training's log."""
+    print(
+        f"{len(bad):,} of {count:,} {part} images cannot be decoded; others of their class take "
+        f"their places: {listed(bad)}",
+        file=sys.stderr,
+    )
 
 
 def _seed(draws_D: NDArray[np.float32]) -> int:

@@ -42,8 +42,9 @@ def describe(path: str | None) -> SourceInfo:
 
 def load(path: str | None) -> ImageData:
     """The images, cropped at random by one pixel."""
-    from trainables.data.datasets import from_arrays, stratified_pool
+    from trainables.data.datasets import from_arrays
     from trainables.data.images import Augmentation
+    from trainables.data.splits import stratified_pool
 
     refuse_path("digits", path)
     rows = np.loadtxt(_file(), delimiter=",", dtype=np.int64)

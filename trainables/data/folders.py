@@ -1,38 +1,70 @@
-"""Image files below train/<class>/ and val/<class>/: the data sets `imagefolder`, `imagenet`.
+"""Image files in folders: the data sets `imagefolder` and `imagenet`.
 
-Legend of shapes: N images of a part.
+train/<class>/ and test/<class>/ or val/<class>/, <class>/ alone, or files that a metadata.csv (or
+.jsonl) labels. Legend of shapes: N images of a part.
 """
 
 from __future__ import annotations
 
-import hashlib
+import csv
+import functools
+import json
 import os
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trainables.data.sources import HASH_BYTES, SourceInfo, image_directory
+from trainables.data.parquet import own_augmentation
+from trainables.data.parts import (
+    Encoded,
+    EncodedData,
+    Part,
+    Rows,
+    choose_parts,
+    counted,
+    listed,
+    name_labels,
+)
+from trainables.data.sources import (
+    DEFAULT,
+    DataOptions,
+    SourceInfo,
+    image_directory,
+    is_junk,
+)
 
 if TYPE_CHECKING:  # imports torch
     from trainables.data.images import ImageData
 
-SIZE = 224  # rows and columns of what is trained on
+SIZE = 224  # rows and columns of what is trained on, where dataset.image_size does not say
 IMAGENET_CLASSES = 1000
 # ImageNet's.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-TEST_FOLDERS = ("val", "validation", "test")  # the first that a directory has
-
-
-Part = tuple[list[str], NDArray[np.int64]]  # image files, class by class, and their labels_N
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".apng", ".webp", ".avif", ".gif"),
+    *(".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".pcx"),
+)
+# What the folder of a part may be called.
+PARTS = {
+    "train": ("train", "training"),
+    "validation": ("val", "validation", "valid", "dev"),
+    "test": ("test", "testing"),
+}
+METADATA = ("metadata.csv", "metadata.jsonl")
+FILE_COLUMN = "file_name"
+LABEL_COLUMNS = ("label", "labels", "class")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Folders:
-    """A `Source`: folders of images, 3x224x224, normalised by ImageNet's statistics.
+    """A `Source`: folders of images.
+
+    Without image_size: 3x224x224, a random piece of each, decoded for every batch and normalised
+    by ImageNet's statistics. With it: decoded once, as the data set `parquet`.
 
     Attributes:
         num_classes: that it must have; None = as many as there are.
@@ -40,94 +72,285 @@ class Folders:
 
     name: str
     num_classes: int | None = None
+    takes_options: ClassVar[bool] = True
 
-    def describe(self, path: str | None) -> SourceInfo:
+    def describe(self, path: str | None, options: DataOptions = DEFAULT) -> SourceInfo:
         """Its facts.
 
         Raises:
-            ValueError: a part, its classes or its images are missing, or too many.
+            ValueError: a part, its classes or its images are missing, too many, or no images.
         """
-        directory, num_classes, (train, _), (test, _) = self._scan(path)
-        return SourceInfo(
-            name=self.name,
-            path=path,
-            num_train=len(train),
-            num_test=len(test),
-            num_classes=num_classes,
-            fingerprint=_fingerprint(directory, [*train, *test]),
-            channels=3,
-            image_size=SIZE,
-        )
+        return self._find(path, options).describe(self.name, path)
 
-    def __call__(self, path: str | None) -> ImageData:
+    def __call__(self, path: str | None, options: DataOptions = DEFAULT) -> ImageData:
         """The images, decoded as they are trained on."""
-        import torch
-
-        from trainables.data.decoding import FolderImages
+        from trainables.data.decoding import FolderImages, load_encoded
         from trainables.data.images import ImageData, Normalization
 
-        _, num_classes, *parts = self._scan(path)
+        data = self._find(path, options)
+        if options.image_size is not None:
+            return load_encoded(data, None, own_augmentation(options))
         train, test = (
             FolderImages(
-                paths_N=np.array(files),
-                labels_N=torch.from_numpy(labels_N),
+                read=part.read,
+                part_labels=part.labels,
+                rows_N=np.arange(len(part)),
                 normalization=Normalization(mean=MEAN, std=STD),
                 image_size=SIZE,
+                options=data.options,
             )
-            for files, labels_N in parts
+            for part in (data.train, data.test)
         )
-        return ImageData(train=train, test=test, num_classes=num_classes, image_size=SIZE)
+        return ImageData(train=train, test=test, num_classes=data.num_classes, image_size=SIZE)
 
-    def _scan(self, path: str | None) -> tuple[Path, int, Part, Part]:
-        """The directory, the number of folders below train/, the training and the test images."""
+    def _find(self, path: str | None, options: DataOptions) -> EncodedData:
         directory = image_directory(self.name, path)
-        train = directory / "train"
-        tests = [directory / name for name in TEST_FOLDERS if (directory / name).is_dir()]
-        if not tests or not train.is_dir():
-            raise ValueError(f"{directory} must hold the folders train/ and val/ (or test/).")
-        classes = _subfolders(train)
-        parts = _scan_part(train, classes), _scan_part(tests[0], classes)
-        if self.num_classes not in (None, len(classes)):
+        if options.image_size is None:
+            refuse_without_size(options)
+            options = replace(options, image_size=SIZE, channels=3)
+        data = open_folders(directory, options)
+        if self.num_classes not in (None, data.num_classes):
             raise ValueError(
                 f"{self.name} has {self.num_classes} classes, but {path} has "
-                f"{len(classes)}. Use dataset.name=imagefolder."
+                f"{data.num_classes}. Use dataset.name=imagefolder."
             )
-        return directory, len(classes), *parts
+        return data
 
 
-def _fingerprint(directory: Path, files: list[str]) -> str:
-    """Of the files' names and sizes (hashing ImageNet's content would take minutes)."""
-    digest = hashlib.blake2b(digest_size=HASH_BYTES)
-    for file in files:
-        name = os.path.relpath(file, directory)
-        line = f"{name} {os.path.getsize(file)};"
-        digest.update(line.encode(errors="surrogateescape"))  # a name in another encoding
-    return digest.hexdigest()
+def refuse_without_size(options: DataOptions) -> None:
+    """Raise ValueError where channels are asked for and images are decoded batch by batch."""
+    if options.channels is not None:
+        raise ValueError("folders take dataset.channels with dataset.image_size only.")
 
 
-def _scan_part(part: Path, classes: tuple[str, ...]) -> Part:
-    names = _subfolders(part)
-    unknown = sorted(set(names) - set(classes))
-    if unknown:
-        raise ValueError(f"{part / unknown[0]} is a class that train/ does not have.")
-    files = [_image_files(part / name) for name in names]
-    sizes = [len(here) for here in files]
-    if not sum(sizes):
+def open_folders(directory: Path, options: DataOptions) -> EncodedData:
+    """The images below a directory; reads names and sizes of files, none of them.
+
+    Raises:
+        ValueError: a part, its classes or its images are missing.
+    """
+    folders = {entry.name.lower(): Path(entry.path) for entry in _entries(directory, Counter())[0]}
+    part_folders = {
+        part: next(folders[name] for name in names if name in folders)
+        for part, names in PARTS.items()
+        if not folders.keys().isdisjoint(names)
+    }
+    left_out: Counter[str] = Counter()
+    if not part_folders:
+        part_folders = {"train": directory}
+    if "train" not in part_folders:
+        raise ValueError(f"{directory} must hold the folders train/ and val/ (or test/).")
+    classes = _subfolders(part_folders["train"])
+    listed_parts = {
+        part: _list_part(part, folder, classes, options, left_out)
+        for part, folder in part_folders.items()
+    }
+    train_files, _ = listed_parts["train"]
+    if not train_files:
         raise ValueError(
-            f"{part} holds no images. Expected are {part.name}/<class>/ folders of "
-            f"{', '.join(IMAGE_SUFFIXES)} files."
+            f"{part_folders['train']} holds no images. Expected are train/<class>/ and "
+            f"val/<class>/ folders of {', '.join(IMAGE_SUFFIXES)} files, or <class>/ alone."
         )
-    labels = np.array([classes.index(name) for name in names], dtype=np.int64)
-    return [file for here in files for file in here], np.repeat(labels, sizes)
+    for part, (files, _) in listed_parts.items():
+        if not files:
+            raise ValueError(f"{part_folders[part]} holds no images.")
+    words = {part: labels for part, (_, labels) in listed_parts.items()}
+    if classes and not any((part_folders["train"] / name).is_file() for name in METADATA):
+        labels = {part: _numbered(of_part, classes) for part, of_part in words.items()}
+        names: tuple[str, ...] = classes
+    else:
+        labels, names = name_labels(
+            {part: _numbers(of_part) for part, of_part in words.items()}, directory
+        )
+    parts = {
+        part: _part(directory, files, labels[part], has_classes=names is classes)
+        for part, (files, _) in listed_parts.items()
+    }
+    notes = [f"left out {listed(_told(left_out))}"] if left_out else []
+    return choose_parts(parts, names, notes, options)
 
 
-def _subfolders(directory: Path) -> tuple[str, ...]:
-    return tuple(sorted(entry.name for entry in os.scandir(directory) if entry.is_dir()))
+# The files of a part, and what each is called; None = they have no labels.
+Listing = tuple[list[str], list[str] | None]
 
 
-def _image_files(directory: Path) -> list[str]:
-    names = (e.path for e in os.scandir(directory) if e.name.lower().endswith(IMAGE_SUFFIXES))
-    return sorted(names)
+def _list_part(
+    part: str,
+    folder: Path,
+    classes: Sequence[str],
+    options: DataOptions,
+    left_out: Counter[str],
+) -> Listing:
+    for name in METADATA:
+        if (folder / name).is_file():
+            return _list_metadata(folder, folder / name, options, left_out)
+    names = _subfolders(folder)
+    unknown = sorted(set(names) - set(classes))
+    if part != "train" and unknown and len(names) == 1:  # test/unknown/, test/images/
+        return list(_image_files(folder, left_out)), None
+    if unknown:
+        raise ValueError(f"{folder / unknown[0]} is a class that train/ does not have.")
+    _, loose = _entries(folder, left_out)
+    images = [entry.path for entry in loose if _is_image(entry.name)]
+    if images and not names and part != "train":
+        return sorted(images), None
+    if images and not names:
+        raise ValueError(
+            f"{folder} holds {counted(len(images), 'image')}, but neither a folder for each class "
+            "nor a metadata.csv (file_name,label)."
+        )
+    if images:
+        left_out["images in no class folder"] += len(images)
+    for entry in loose:
+        if not _is_image(entry.name):
+            _leave_out(entry.name, left_out)
+    files, words = [], []
+    for name in names:
+        here = sorted(_image_files(folder / name, left_out))
+        files += here
+        words += [name] * len(here)
+    return files, words
+
+
+def _list_metadata(
+    folder: Path, table: Path, options: DataOptions, left_out: Counter[str]
+) -> Listing:
+    """The files that a table names, in its order.
+
+    Raises:
+        ValueError: a column or a file is missing.
+    """
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+        lines = text.splitlines()
+        rows: list[Mapping[str, object]] = (
+            list(csv.DictReader(lines))
+            if table.suffix == ".csv"
+            else [json.loads(line) for line in lines if line.strip()]
+        )
+        keys = set().union(*(row.keys() for row in rows))
+    except (ValueError, csv.Error, AttributeError, TypeError) as error:
+        raise ValueError(f"{table} cannot be read: {error}") from error
+    wanted = [options.label_column] if options.label_column else LABEL_COLUMNS
+    label = next((name for name in wanted if name in keys), None)
+    if FILE_COLUMN not in keys or (label is None and options.label_column):
+        raise ValueError(
+            f"{table} must have the columns {FILE_COLUMN} and {' or '.join(wanted)}, but has "
+            f"{listed(sorted(str(key) for key in keys)) or 'none'}."
+        )
+    files = [os.path.join(folder, str(row[FILE_COLUMN])) for row in rows]
+    missing = [
+        str(row[FILE_COLUMN]) for row, f in zip(rows, files, strict=True) if not os.path.isfile(f)
+    ]
+    if missing:
+        raise ValueError(
+            f"{table} names {counted(len(missing), 'file')} that it lacks: {listed(missing)}."
+        )
+    known = {os.path.realpath(file) for file in files}
+    others = [f for f in _image_files(folder, Counter()) if os.path.realpath(f) not in known]
+    if others:
+        left_out[f"images that {table.name} does not name"] += len(others)
+    if label is None:
+        return files, None
+    return files, [str(row[label]) for row in rows]
+
+
+def _numbered(words: list[str] | None, classes: Sequence[str]) -> Rows | None:
+    number = {name: label for label, name in enumerate(classes)}
+    return None if words is None else np.array([number[word] for word in words], dtype=np.int64)
+
+
+def _numbers(words: list[str] | None) -> Rows | list[str] | None:
+    """Numbers where all are written so."""
+    if words is None or not all(word.isdecimal() for word in words):
+        return words
+    return np.array([int(word) for word in words], dtype=np.int64)
+
+
+def _part(directory: Path, files: list[str], labels_N: Rows | None, *, has_classes: bool) -> Part:
+    sizes_N = np.array([os.path.getsize(file) for file in files], dtype=np.int64)
+    own = None if has_classes else labels_N
+    return Part(
+        labels_N=labels_N,
+        read=functools.partial(_read_files, np.array(files)),
+        identity=functools.partial(_identity, directory, files, sizes_N, own),
+        cheap=np.arange(len(files)),
+        sizes_N=sizes_N,
+    )
+
+
+def _identity(directory: Path, files: list[str], sizes_N: Rows, labels_N: Rows | None) -> bytes:
+    """Of the files' names and sizes (hashing ImageNet's content would take minutes)."""
+    names = (os.path.relpath(file, directory) for file in files)
+    text = "".join(f"{name} {size};" for name, size in zip(names, sizes_N.tolist(), strict=True))
+    # A name in another encoding; labels that are in no name.
+    return text.encode(errors="surrogateescape") + (
+        b"" if labels_N is None else labels_N.tobytes()
+    )
+
+
+def _read_files(
+    files_N: np.ndarray[tuple[int], np.dtype[np.str_]], rows: Rows
+) -> Iterator[Encoded]:
+    for file in files_N[rows].tolist():
+        try:
+            yield file, Path(file).read_bytes()
+        except OSError as error:
+            yield file, str(error.strerror)
+
+
+def _entries(
+    folder: Path, left_out: Counter[str]
+) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
+    """Folders and files, without those of systems and editors."""
+    folders, files = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_junk(entry.name):
+                left_out[f"hidden {'folders' if entry.is_dir() else 'files'}"] += 1
+            elif entry.is_dir():
+                folders.append(entry)
+            elif entry.is_file():
+                files.append(entry)
+            else:
+                left_out["broken links"] += 1
+    return folders, files
+
+
+def _subfolders(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(entry.name for entry in _entries(folder, Counter())[0]))
+
+
+def _image_files(
+    folder: Path, left_out: Counter[str], above: tuple[tuple[int, int], ...] = ()
+) -> Iterator[str]:
+    """At any depth; a link that leads back is not followed."""
+    status = os.stat(folder)
+    if (status.st_dev, status.st_ino) in above:
+        left_out["links that lead back"] += 1
+        return
+    folders, files = _entries(folder, left_out)
+    for entry in files:
+        if _is_image(entry.name):
+            yield entry.path
+        else:
+            _leave_out(entry.name, left_out)
+    for entry in folders:
+        here = (*above, (status.st_dev, status.st_ino))
+        yield from _image_files(Path(entry.path), left_out, here)
+
+
+def _leave_out(name: str, left_out: Counter[str]) -> None:
+    suffix = os.path.splitext(name)[1].lower()
+    left_out[f"{suffix} files" if suffix else "files without a suffix"] += 1
+
+
+def _told(left_out: Counter[str]) -> list[str]:
+    return [f"{count:,} {what}" for what, count in sorted(left_out.items())]
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 imagefolder = Folders(name="imagefolder")

@@ -1,240 +1,242 @@
-"""Any images of one size in a directory of Parquet files: the data set `parquet`.
+"""Any images in a directory of Parquet files: the data set `parquet`.
 
-The layout of image data sets on the Hugging Face hub: files named train*, test* or validation*,
-an image column of struct{bytes, path}, an integer label column, and class names in the schema's
-`huggingface` metadata. Legend of shapes: N images of a split.
+The layouts of image data sets on the Hugging Face hub: files or folders named train*, test*,
+validation*, an image column of struct{bytes, path} or of plain bytes, a label column of numbers
+or words, and class names in the schema's `huggingface` metadata. Legend of shapes: N images of a
+part.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import io
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trainables.data.sources import HASH_BYTES, Source, SourceInfo, file_digest, image_directory
+from trainables.data.parts import (
+    PAD,
+    PAD_SIZE,
+    SAMPLE,
+    Encoded,
+    EncodedData,
+    Part,
+    Rows,
+    choose_parts,
+    counted,
+    listed,
+    name_labels,
+)
+from trainables.data.sources import (
+    DataOptions,
+    Source,
+    SourceInfo,
+    file_digest,
+    image_directory,
+    is_junk,
+)
 
 if TYPE_CHECKING:  # imports torch
-    from trainables.data.images import Augmentation, ImageData, Normalization
+    from trainables.data.images import Augmentation, ImageData
 
-PAD = 4  # pixels of the random crop, as for CIFAR
-IMAGE_COLUMNS = ("img", "image")
-LABEL_COLUMNS = ("label", "labels", "fine_label")
-TEST_PREFIXES = ("test", "val")  # the first that the directory has; val also means validation
+IMAGE_COLUMNS = ("img", "image", "jpg", "jpeg", "png", "webp", "bytes")
+LABEL_COLUMNS = ("label", "labels", "fine_label", "coarse_label", "class", "cls")
+PREFIXES = {"train": "train", "test": "test", "val": "validation", "dev": "validation"}
+DEPTH = 4  # folders below the directory that are looked into
+SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)(.*)\.parquet")
 READ_ROWS = 1024  # images read at a time
+LOOKED_GROUPS = 16  # row groups of a part of which a sample is read
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParquetSplit:
-    """The train or the test part: its files, in name order, and all labels.
+class ParquetFile:
+    """One file, by its footer.
 
     Attributes:
-        labels_N: int64, in [0, num_classes).
-        class_names: as stored, or () when the files do not name them.
+        label_column: None = it has none.
+        class_names: as stored, or () when the file does not name them.
+        group_ends: rows up to the end of each row group.
     """
 
-    files: tuple[Path, ...]
+    path: Path
     image_column: str
-    labels_N: NDArray[np.int64]
+    is_struct: bool
+    label_column: str | None
     class_names: tuple[str, ...]
-
-    def encoded_images(self, rows: NDArray[np.int64] | None = None) -> Iterator[tuple[str, bytes]]:
-        """Where ("file, row r") and the bytes (JPEG, PNG, ...) of each image, in label order.
-
-        `rows`: only these, ascending; None = all.
-
-        Raises:
-            ValueError: a file is damaged, or holds no bytes for an image.
-        """
-        wanted = np.ones(len(self.labels_N), dtype=bool)
-        if rows is not None:
-            wanted = np.isin(np.arange(len(self.labels_N)), rows)
-        images = (image for file in self.files for image in _file_images(file, self.image_column))
-        for (file, row, encoded), is_wanted in zip(images, wanted, strict=False):
-            if not is_wanted:
-                continue
-            if encoded is None:
-                raise ValueError(f"{file}, row {row}, holds no image bytes.")
-            yield f"{file}, row {row}", encoded
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParquetImages:
-    """Both parts of a data set."""
-
-    train: ParquetSplit
-    test: ParquetSplit
+    group_ends: Rows
 
     @property
-    def num_classes(self) -> int:
-        """Number of class names, or of the labels seen when the files do not name them."""
-        largest = max(int(self.train.labels_N.max()), int(self.test.labels_N.max()))
-        return len(self.train.class_names) or largest + 1
-
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """Of the files' content and of the part each belongs to."""
-        digest = hashlib.blake2b(digest_size=HASH_BYTES)
-        for split in (self.train, self.test):
-            digest.update(f"{len(split.files)};".encode())
-            for file in split.files:
-                digest.update(file_digest(file))
-        return digest.hexdigest()
-
-    @functools.cached_property
-    def shape(self) -> tuple[int, int]:
-        """Channels (1 or 3) and rows of the first training image; all others must agree.
-
-        Raises:
-            ValueError: it cannot be decoded.
-        """
-        from PIL import Image
-
-        where, encoded = next(self.train.encoded_images())
-        try:
-            image = Image.open(io.BytesIO(encoded))
-        except OSError as error:
-            raise ValueError(f"{where}: cannot decode the image.") from error
-        return 1 if len(image.getbands()) == 1 and image.mode != "P" else 3, image.height
-
-    def describe(self, name: str, path: str | None) -> SourceInfo:
-        """The facts; decodes one image."""
-        channels, image_size = self.shape
-        return SourceInfo(
-            name=name,
-            path=path,
-            num_train=len(self.train.labels_N),
-            num_test=len(self.test.labels_N),
-            num_classes=self.num_classes,
-            fingerprint=self.fingerprint,
-            channels=channels,
-            image_size=image_size,
-        )
-
-    def load(self, normalization: Normalization | None, augmentation: Augmentation) -> ImageData:
-        """Not yet decoded; normalization None = by the training images' statistics."""
-        from trainables.data.datasets import statistics, statistics_sample
-        from trainables.data.decoding import EncodedImages
-        from trainables.data.images import CPU, UNIT_RANGE, ImageData
-
-        channels, image_size = self.shape
-        train, test = (
-            EncodedImages(
-                read=split.encoded_images,
-                part_labels=split.labels_N,
-                part=part,
-                fingerprint=self.fingerprint,
-                rows_N=np.arange(len(split.labels_N)),
-                channels=channels,
-                normalization=normalization or UNIT_RANGE,
-                augmentation=augmentation,
-            )
-            for part, split in (("train", self.train), ("test", self.test))
-        )
-        if normalization is None:
-            sample = train.subset(statistics_sample(len(train))).to(CPU)
-            normalization = statistics(sample.images_NHWC.numpy())
-            train, test = (replace(part, normalization=normalization) for part in (train, test))
-        return ImageData(
-            train=train,
-            test=test,
-            num_classes=self.num_classes,
-            channels=channels,
-            image_size=image_size,
-        )
+    def num_rows(self) -> int:
+        """Images in it."""
+        return int(self.group_ends[-1]) if len(self.group_ends) else 0
 
 
-def open_parquet(directory: Path) -> ParquetImages:
+def open_parquet(directory: Path, options: DataOptions) -> EncodedData:
     """The images below a directory; reads footers and labels, not the images.
 
     Raises:
-        ValueError: a part or a column is missing, a file is damaged, or a label is out of range.
+        ValueError: a part, a shard or a column is missing, a file is damaged, a label is out of
+            range.
     """
-    files = parquet_files(directory)
-    test_files = next((part for p in TEST_PREFIXES if (part := _named(files, p))), ())
-    train = _open_split(directory, "train", _named(files, "train"))
-    test = _open_split(directory, "test or validation", test_files)
-    images = ParquetImages(train=train, test=test)
-    for split in (train, test):
-        low, high = int(split.labels_N.min()), int(split.labels_N.max())
-        if low < 0 or high >= images.num_classes:
-            raise ValueError(
-                f"labels must lie in [0, {images.num_classes}), but {split.files[0].parent} has "
-                f"labels from {low} to {high} in {split.files[0].name}."
-            )
-    return images
+    by_part, notes = _find_parts(directory)
+    if "train" not in by_part:
+        raise ValueError(
+            f"{directory} holds no Parquet file of the train part. Expected are names that "
+            "begin with train, and with test or validation."
+        )
+    files = {
+        part: [_open_file(path, options, needs_label=part == "train") for path in paths]
+        for part, paths in by_part.items()
+    }
+    names = next((f.class_names for f in files["train"] if f.class_names), ())
+    raw = {part: _labels(part, opened, names, notes) for part, opened in files.items()}
+    if not sum(file.num_rows for file in files["train"]):
+        raise ValueError(f"{by_part['train'][0]} holds no images.")
+    labels, counted_names = name_labels(raw, directory)
+    for part, labels_N in labels.items():
+        _check_range(by_part[part], labels_N, len(names or counted_names))
+    parts = {part: _part(files[part], labels_N) for part, labels_N in labels.items()}
+    used = [f.label_column for f in files["train"]]
+    if used[0] == "fine_label" and options.label_column is None:
+        notes.append("the labels are those of fine_label (dataset.label_column)")
+    return choose_parts(parts, names or counted_names, notes, options)
 
 
 def parquet_files(directory: Path) -> tuple[Path, ...]:
-    """The .parquet files in the directory and one level below it."""
-    files = [*directory.glob("*.parquet"), *directory.glob("*/*.parquet")]
+    """The .parquet files in the directory and below it, by name; hidden ones are none."""
+    patterns = ["*/" * depth + "*.parquet" for depth in range(DEPTH)]
+    files = [
+        file
+        for pattern in patterns
+        for file in directory.glob(pattern)
+        if not any(is_junk(name) for name in file.relative_to(directory).parts)
+    ]
     return tuple(sorted(files, key=lambda file: (file.name, file)))
 
 
-def _named(files: Sequence[Path], prefix: str) -> tuple[Path, ...]:
-    return tuple(file for file in files if file.name.startswith(prefix))
+def _find_parts(directory: Path) -> tuple[dict[str, list[Path]], list[str]]:
+    """The files of each part, in name order, and what there is to tell.
 
-
-def _open_split(directory: Path, part: str, files: tuple[Path, ...]) -> ParquetSplit:
-    if not files:
+    Raises:
+        ValueError: two configurations, or a missing or doubled shard.
+    """
+    by_part: dict[str, list[Path]] = defaultdict(list)
+    configurations: dict[str, Path] = {}
+    nameless = []
+    for file in parquet_files(directory):
+        folders = file.relative_to(directory).parent.parts
+        part = next((p for name in (file.name, *reversed(folders)) if (p := _part_of(name))), None)
+        if part is None:
+            nameless.append(file)
+            continue
+        by_part[part].append(file)
+        rest = [name for name in folders if name != "data" and not _part_of(name)]
+        configurations.setdefault("/".join(rest), file)
+    if not by_part and nameless:
+        return {"train": nameless}, []
+    if len(configurations) > 1:
+        one, two = (name or "." for name in list(configurations)[:2])
         raise ValueError(
-            f"{directory} holds no Parquet file of the {part} part. Expected are names that "
-            "begin with train, and with test or validation."
+            f"{directory} holds {len(configurations)} configurations, {one} and {two}: name the "
+            f"one that is meant, as dataset.path={directory / two}."
         )
-    opened = [_open_file(file) for file in files]
-    image_column, _, class_names = opened[0]
-    labels = [_file_labels(file, label) for file, (_, label, _) in zip(files, opened, strict=True)]
-    split = ParquetSplit(
-        files=files,
-        image_column=image_column,
-        labels_N=np.concatenate(labels),
-        class_names=class_names,
-    )
-    if not len(split.labels_N):
-        raise ValueError(f"{files[0]} holds no images.")
-    return split
+    for files in by_part.values():
+        _check_shards(files)
+    notes = []
+    if nameless:
+        names = [file.name for file in nameless]
+        notes.append(f"left out {counted(len(names), 'file')} of no part: {listed(names)}")
+    return by_part, notes
 
 
-def _open_file(file: Path) -> tuple[str, str, tuple[str, ...]]:
-    """Image column, label column and class names of a file, from its footer."""
-    import pyarrow as pa
+def _part_of(name: str) -> str | None:
+    """train, test or validation, by how a file or folder is called."""
+    for word in (name.lower(), *re.split(r"[^a-z0-9]+", name.lower())):
+        for prefix, part in PREFIXES.items():
+            if word.startswith(prefix):
+                return part
+    return None
+
+
+def _check_shards(files: Sequence[Path]) -> None:
+    """Raise ValueError where one of several shards is missing or there twice."""
+    here: dict[str, Path] = {}
+    for file in files:
+        if file.name in here and file.parent.name not in ("train", "test", "validation"):
+            raise ValueError(f"{file} and {here[file.name]} are the same shard; keep one.")
+        here[file.name] = file
+    totals: dict[tuple[str, str], set[tuple[int, int]]] = defaultdict(set)
+    for name in here:
+        if shard := SHARD.fullmatch(name):
+            totals[shard[1], shard[4]].add((int(shard[2]), int(shard[3])))
+        elif name.removesuffix(".parquet").isdecimal():
+            totals["", ""].add((int(name.removesuffix(".parquet")), -1))
+    for (stem, _), found in totals.items():
+        total = max(found)[0] + 1 if ("", "") in totals else max(of for _, of in found)
+        if len({of for _, of in found}) > 1:
+            raise ValueError(f"{files[0].parent} holds shards of two versions of {stem or 'it'}.")
+        missing = sorted(set(range(total)) - {number for number, _ in found})
+        if missing and not (total == max(found)[0] + 1 and missing == [0]):
+            raise ValueError(
+                f"{files[0].parent}: shard {missing[0]:05} of {total} "
+                f"{f'of {stem} ' if stem else ''}is missing ({counted(len(missing), 'shard')} in "
+                "all)."
+            )
+
+
+def _open_file(path: Path, options: DataOptions, *, needs_label: bool) -> ParquetFile:
     import pyarrow.parquet as pq
 
-    schema = _reading(file, functools.partial(pq.read_schema, file))
+    opened = _reading(path, functools.partial(pq.ParquetFile, path))
+    schema, footer = opened.schema_arrow, opened.metadata
     kinds = {field.name: field.type for field in schema}
-    image_column = next((n for n in IMAGE_COLUMNS if _is_image(kinds.get(n))), None)
-    label_column = next(
-        (n for n in LABEL_COLUMNS if n in kinds and pa.types.is_integer(kinds[n])), None
-    )
-    if image_column is None or label_column is None:
+    images = [options.image_column] if options.image_column else IMAGE_COLUMNS
+    labels = [options.label_column] if options.label_column else LABEL_COLUMNS
+    image = next((name for name in images if _is_image(kinds.get(name))), None)
+    label = next((name for name in labels if name in kinds and _is_label(kinds[name])), None)
+    if image is None or (label is None and needs_label):
         raise ValueError(
-            f"{file} must have an image column struct{{bytes, path}} named "
-            f"{' or '.join(IMAGE_COLUMNS)} and an integer column named "
-            f"{' or '.join(LABEL_COLUMNS)}, but has {', '.join(kinds) or 'no columns'}."
+            f"{path} must have an image column (struct{{bytes, path}} or bytes) named "
+            f"{' or '.join(images)} and a column of numbers or words named "
+            f"{' or '.join(labels)}, but has {listed(list(kinds)) or 'no columns'}. Name them: "
+            "dataset.image_column=, dataset.label_column=."
         )
-    return image_column, label_column, _class_names(schema.metadata or {}, label_column)
+    sizes = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+    return ParquetFile(
+        path=path,
+        image_column=image,
+        is_struct=hasattr(kinds[image], "num_fields") and kinds[image].num_fields > 0,
+        label_column=label,
+        class_names=_class_names(schema.metadata or {}, label),
+        group_ends=np.cumsum(np.array(sizes, dtype=np.int64)),
+    )
 
 
 def _is_image(kind: Any) -> bool:
     import pyarrow as pa
 
-    return (
-        kind is not None
-        and pa.types.is_struct(kind)
-        and any(field.name == "bytes" for field in kind)
-    )
+    if kind is not None and pa.types.is_struct(kind):
+        return any(field.name == "bytes" for field in kind)
+    return kind is not None and "binary" in str(kind)
 
 
-def _class_names(metadata: dict[bytes, bytes], label_column: str) -> tuple[str, ...]:
+def _is_label(kind: Any) -> bool:
+    import pyarrow as pa
+
+    words = ("string", "large_string", "string_view", "bool")
+    if pa.types.is_dictionary(kind):
+        return _is_label(kind.value_type)
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or str(kind) in words
+
+
+def _class_names(metadata: Mapping[bytes, bytes], label_column: str | None) -> tuple[str, ...]:
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         return tuple(features[label_column]["names"])
@@ -242,25 +244,145 @@ def _class_names(metadata: dict[bytes, bytes], label_column: str) -> tuple[str, 
         return ()
 
 
-def _file_labels(file: Path, label_column: str) -> NDArray[np.int64]:
+def _labels(
+    part: str, files: Sequence[ParquetFile], names: tuple[str, ...], notes: list[str]
+) -> Rows | list[str] | None:
+    """All labels of a part, numbered by `names`; None = it has none."""
+    labels = [_file_labels(file) for file in files]
+    if any(one is None for one in labels):
+        if part == "train" or not all(one is None for one in labels):
+            file = next(f for f, one in zip(files, labels, strict=True) if one is None)
+            raise ValueError(f"{file.path} has no labels.")
+        return None
+    if any(isinstance(one, list) for one in labels):
+        return [str(label) for one in labels for label in one]  # type: ignore[union-attr]
+    arrays = []
+    for file, one in zip(files, labels, strict=True):
+        labels_N = np.asarray(one)
+        if file.class_names and file.class_names != names:
+            unknown = sorted(set(file.class_names) - set(names))
+            if unknown:
+                raise ValueError(f"{file.path} has a class {unknown[0]!r} that train lacks.")
+            _check_range([file.path], labels_N, len(file.class_names))
+            labels_N = np.array([names.index(name) for name in file.class_names])[labels_N]
+            notes.append(f"{file.path.name} names the classes in another order: mapped")
+        arrays.append(labels_N)
+    return np.concatenate(arrays)
+
+
+def _file_labels(file: ParquetFile) -> Rows | list[str] | None:
+    """Numbers, or words; None where all are missing (null, or -1 as the hub writes it)."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    column = _reading(file, lambda: pq.read_table(file, columns=[label_column])[label_column])
+    path, name = file.path, file.label_column
+    if name is None:
+        return None
+    column = _reading(path, lambda: pq.read_table(path, columns=[name])[name])
+    if pa.types.is_dictionary(column.type):
+        column = pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks])
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)
+    if column.null_count and column.null_count == len(column):
+        return None
     if column.null_count:
-        raise ValueError(f"{file} has {column.null_count} rows without a label in {label_column}.")
-    return np.asarray(column.to_numpy(), dtype=np.int64)
+        raise ValueError(
+            f"{path} has {counted(column.null_count, 'row')} without a label in {name}."
+        )
+    if "string" in str(column.type):
+        return [str(word) for word in column.to_pylist()]
+    values = column.to_numpy()
+    labels_N = values.astype(np.int64)
+    if not np.array_equal(labels_N, values):
+        raise ValueError(f"{path} has labels in {name} that are no whole numbers.")
+    return None if len(labels_N) and np.all(labels_N == -1) else labels_N
 
 
-def _file_images(file: Path, image_column: str) -> Iterator[tuple[Path, int, bytes | None]]:
+def _check_range(files: Sequence[Path], labels_N: Rows | None, num_classes: int) -> None:
+    if labels_N is None or not len(labels_N):
+        return
+    low, high = int(labels_N.min()), int(labels_N.max())
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"labels must lie in [0, {num_classes}), but {files[0].parent} has "
+            f"labels from {low} to {high} in {files[0].name}."
+        )
+
+
+def _part(files: Sequence[ParquetFile], labels_N: Rows | None) -> Part:
+    return Part(
+        labels_N=labels_N,
+        read=functools.partial(_read, files),
+        identity=functools.partial(_identity, [file.path for file in files]),
+        cheap=_cheap_rows(files),
+    )
+
+
+def _identity(paths: Sequence[Path]) -> bytes:
+    return f"{len(paths)};".encode() + b"".join(file_digest(path) for path in paths)
+
+
+def _cheap_rows(files: Sequence[ParquetFile]) -> Rows:
+    """The first rows of some row groups, evenly spaced; and the whole of one that is small."""
+    firsts, rows, start = [], [], 0
+    for file in files:
+        ends = start + file.group_ends
+        firsts += list(zip([start, *ends[:-1].tolist()], ends.tolist(), strict=False))
+        start += file.num_rows
+    firsts = [(first, end) for first, end in firsts if end > first]
+    if not firsts:
+        return np.zeros(0, dtype=np.int64)
+    some = np.unique(np.linspace(0, len(firsts) - 1, min(LOOKED_GROUPS, len(firsts))).astype(int))
+    for first, end in (firsts[group] for group in some):
+        rows.append(np.arange(first, min(end, first + max(1, SAMPLE // len(some)))))
+    return np.concatenate(rows)
+
+
+def _read(files: Sequence[ParquetFile], rows: Rows) -> Iterator[Encoded]:
+    """Where ("file, row r") and the bytes (JPEG, PNG, ...) of each of these images."""
+    start = 0
+    for file in files:
+        wanted = rows[(rows >= start) & (rows < start + file.num_rows)] - start
+        if len(wanted):
+            yield from _file_images(file, wanted)
+        start += file.num_rows
+
+
+def _file_images(file: ParquetFile, rows: Rows) -> Iterator[Encoded]:
     import pyarrow.parquet as pq
 
-    opened = _reading(file, functools.partial(pq.ParquetFile, file))
-    rows = opened.iter_batches(batch_size=READ_ROWS, columns=[f"{image_column}.bytes"])
-    row = 0
-    while (batch := _reading(file, lambda: next(rows, None))) is not None:
-        for encoded in batch.column(0).field("bytes").to_pylist():
-            yield file, row, encoded
-            row += 1
+    opened = _reading(file.path, functools.partial(pq.ParquetFile, file.path))
+    groups, counts = np.unique(
+        np.searchsorted(file.group_ends, rows, side="right"), return_counts=True
+    )
+    firsts = np.concatenate([[0], file.group_ends[:-1]])
+    sizes = file.group_ends - firsts
+    is_dense = 2 * counts.sum() >= sizes[groups].sum()
+    for some in [groups] if is_dense else groups.reshape(-1, 1):
+        numbers = np.concatenate([np.arange(firsts[g], file.group_ends[g]) for g in some])
+        yield from _some_images(file, opened, some.tolist(), numbers, rows)
+
+
+def _some_images(
+    file: ParquetFile, opened: Any, groups: list[int], numbers: Rows, rows: Rows
+) -> Iterator[Encoded]:
+    """Those of `rows` that lie in these row groups, whose rows are `numbers`."""
+    wanted = np.flatnonzero(np.isin(numbers, rows, assume_unique=True))
+    column = f"{file.image_column}.bytes" if file.is_struct else file.image_column
+    size = min(READ_ROWS, int(wanted[-1]) + 1)
+    batches = opened.iter_batches(batch_size=size, row_groups=groups, columns=[column])
+    start = 0
+    while start <= wanted[-1]:
+        batch = _reading(file.path, lambda: next(batches))
+        images = batch.column(0).field("bytes") if file.is_struct else batch.column(0)
+        for number in wanted[(wanted >= start) & (wanted < start + len(images))].tolist():
+            encoded = images[number - start].as_py()
+            yield f"{file.path}, row {numbers[number]}", encoded if encoded is not None else NULL
+        start += len(images)
+
+
+NULL = "it holds no image bytes"
 
 
 def _reading(file: Path, read: Callable[[], T]) -> T:
@@ -272,16 +394,24 @@ def _reading(file: Path, read: Callable[[], T]) -> T:
         raise ValueError(f"{file} cannot be read as Parquet: {reason}") from error
 
 
-def _describe(path: str | None) -> SourceInfo:
-    return open_parquet(image_directory("parquet", path)).describe("parquet", path)
-
-
-def _load(path: str | None) -> ImageData:
-    """Augmented as CIFAR-10 is, normalised by their own statistics."""
+def own_augmentation(options: DataOptions) -> Augmentation:
+    """As CIFAR-10's: a crop from PAD black pixels around, in proportion to the size, and flips."""
     from trainables.data.images import Augmentation
 
-    images = open_parquet(image_directory("parquet", path))
-    return images.load(None, Augmentation(pad=PAD, flip=True))
+    pad = PAD if options.image_size is None else max(1, options.image_size * PAD // PAD_SIZE)
+    return Augmentation(pad=pad, flip=True)
 
 
-parquet = Source(_describe, _load)
+def _describe(path: str | None, options: DataOptions) -> SourceInfo:
+    return open_parquet(image_directory("parquet", path), options).describe("parquet", path)
+
+
+def _load(path: str | None, options: DataOptions) -> ImageData:
+    """Augmented as CIFAR-10 is, normalised by their own statistics."""
+    from trainables.data.decoding import load_encoded
+
+    images = open_parquet(image_directory("parquet", path), options)
+    return load_encoded(images, None, own_augmentation(options))
+
+
+parquet = Source(_describe, _load, takes_options=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # imports torch
 
 FUNCTION_SAMPLES = 2000  # 20 steps of 100 directions, as in the authors' code
 
+JUNK = ("__MACOSX", "lost+found", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
+
 HASH_BYTES = 16
 HASH_CHUNK = 1 << 20
 HASH_WHOLE_BELOW = 256 << 20  # bytes; of a larger file HASH_NUM_CHUNKS chunks are read
@@ -38,6 +40,7 @@ class SourceInfo:
     Attributes:
         fingerprint: hex; equal for equal content, wherever it lies.
         image_size: rows (= columns) of an image; None when unknown.
+        notes: what a user should know of how the data were taken; a line each.
     """
 
     name: str
@@ -48,6 +51,33 @@ class SourceInfo:
     fingerprint: str
     channels: int
     image_size: int | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataOptions:
+    """How images are taken; what a data set of encoded images allows, others none of it.
+
+    Attributes:
+        image_size: rows and columns, to which the central square is resized; None = as they are.
+        channels: 1 or 3; None = 1 where all images are gray.
+        on_bad_image: error | skip (another image of its class in its place, at most 1 %).
+        image_column, label_column: of Parquet and metadata files; None = by the usual names.
+    """
+
+    image_size: int | None = None
+    channels: int | None = None
+    on_bad_image: str = "error"
+    image_column: str | None = None
+    label_column: str | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Those that are not as by default."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in values.items() if value != getattr(DEFAULT, name)}
+
+
+DEFAULT = DataOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +87,52 @@ class Source:
     A user's own `package.module:callable` may be a plain function: it is called to be described.
 
     Attributes:
-        describe: its facts, without torch, download or decoding more than one image.
+        describe: its facts, without torch, download or decoding more than a sample.
         load: the images; raises ValueError for a path that does not fit, or damaged data.
+        takes_options: both are called with the `DataOptions` too.
     """
 
-    describe: Callable[[str | None], SourceInfo]
-    load: Callable[[str | None], ImageData]
+    describe: Callable[..., SourceInfo]
+    load: Callable[..., ImageData]
+    takes_options: bool = False
 
-    def __call__(self, path: str | None) -> ImageData:
+    def __call__(self, path: str | None, *options: DataOptions) -> ImageData:
         """The images at `path`; None where it needs none."""
-        return self.load(path)
+        return self.load(path, *options)
 
 
-def describe(name: str, path: str | None) -> SourceInfo:
+def describe(name: str, path: str | None, options: DataOptions = DEFAULT) -> SourceInfo:
     """The facts of a data set: counts, classes, image shape and the content's fingerprint.
 
     Raises:
-        ValueError: unknown name, missing or needless path, or data that cannot be read.
+        ValueError: unknown name, missing or needless path, an option that it does not have, or
+            data that cannot be read.
     """
     source: Any = lookup("dataset", name, DATASETS)
     if hasattr(source, "describe"):
-        info: SourceInfo = source.describe(path)
+        info: SourceInfo = call_source(source, name, path, options, source.describe)
         return info
+    refuse_options(name, options)
     return _describe_loaded(source, name, path)
+
+
+def call_source(
+    source: Any,
+    name: str,
+    path: str | None,
+    options: DataOptions,
+    call: Callable[..., Any] | None = None,
+) -> Any:
+    """What the source (or this method of it) returns; `options` only where it takes them.
+
+    Raises:
+        ValueError: an option is given and it takes none.
+    """
+    call = call or source
+    if getattr(source, "takes_options", False):
+        return call(path, options)
+    refuse_options(name, options)
+    return call(path)
 
 
 def describe_function(name: str, path: str | None) -> SourceInfo:
@@ -124,10 +177,21 @@ def image_directory(name: str, path: str | None) -> Path:
     return directory
 
 
+def is_junk(name: str) -> bool:
+    """Whether a file or folder of this name is a system's or an editor's, and no one's data."""
+    return name.startswith(".") or name in JUNK
+
+
 def refuse_path(name: str, path: str | None) -> None:
     """Raise ValueError where a path is given to a data set that needs none."""
     if path is not None:
         raise ValueError(f"dataset {name} takes no dataset.path, but got (path={path!r}).")
+
+
+def refuse_options(name: str, options: DataOptions) -> None:
+    """Raise ValueError where an option is given to a data set that has none."""
+    for key, value in options.given().items():
+        raise ValueError(f"dataset {name} takes no dataset.{key}, but got ({key}={value!r}).")
 
 
 def file_digest(file: Path) -> bytes:

@@ -44,8 +44,10 @@ def load(path: str | None) -> ImageData:
 
     info = describe(path)
     return from_arrays(
-        cached(info.fingerprint, "train", lambda: synthetic_images(info.num_train, stream=TRAIN)),
-        cached(info.fingerprint, "test", lambda: synthetic_images(info.num_test, stream=TEST)),
+        cached(
+            info.fingerprint, "train", lambda _: synthetic_images(info.num_train, stream=TRAIN)
+        ),
+        cached(info.fingerprint, "test", lambda _: synthetic_images(info.num_test, stream=TEST)),
         num_classes=NUM_CLASSES,
         augmentation=Augmentation(flip=True),
     )

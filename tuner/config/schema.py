@@ -179,6 +179,17 @@ class DatasetConfig:
     val_fraction: float = _key(0.1, "share", BELOW_1,
         "of the training images, to validate; 0 where nothing is selected (arms without a free "
         "parameter, confirmed at once)")
+    image_size: int | None = _key(None, "pixels", _within(1, 4096),
+        "rows and columns of the images of folders and Parquet; the central square is resized to "
+        "them, and kept decoded; null = as they are, of folders a random piece in 224")
+    channels: int | None = _key(None, "", Allowed("1 | 3", lambda x: x in (1, 3)),
+        "gray or RGB; null = 1 where all images are gray")
+    on_bad_image: str = _key("error", "", _one_of("error", "skip"),
+        "skip: an image that cannot be decoded is replaced by the next of its class, at most 1 %")
+    image_column: str | None = _key(None, "name", "column of image files' bytes",
+        "in Parquet; null = img, image, jpg, jpeg, png, webp or bytes")
+    label_column: str | None = _key(None, "name", "column of numbers or words",
+        "in Parquet or metadata.csv; null = label, labels, fine_label, coarse_label, class or cls")
 
 
 @dataclass

@@ -10,7 +10,9 @@ import ipaddress
 import operator
 import os
 import socket
+import sys
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from search_spaces.metric import NAME, goal_of, make_metric
 from search_spaces.records import RECORDED, REPORTED
 from search_spaces.registry import check_name, find_source, nearest, unknown_name
 from trainables import DATASETS, MEASUREMENTS, MODELS, OPTIMIZERS, SOLVERS
-from trainables.data.sources import SourceInfo, describe, describe_function
+from trainables.data.sources import DataOptions, SourceInfo, describe, describe_function
 from trainables.functions.benchmark import FUNCTIONS
 from tuner.config.effects import check_effects, check_trackers
 from tuner.config.schema import (
@@ -47,12 +49,14 @@ ANSWER_SECONDS = 8.0  # of a cluster's head
 PROBE_BYTES = 4096  # a block; a name alone fits on a full disk
 RELATIONS = {"below": operator.lt, "at most": operator.le, "at least": operator.ge}
 # What only our training of a network has, and what a user's own function decides besides.
+OF_IMAGES = tuple(f"dataset.{f.name}" for f in fields(DataOptions))
 OF_NETWORKS = (
     *("optimizer.weight_decay", "optimizer.clip_norm", "model.width"),
     *("label_smoothing", "micro_batch"),
 )
 OF_OURS = (
     *("dataset.path", "dataset.val_fraction", "precision", "smoothing", "optimizer.nesterov"),
+    *OF_IMAGES,
     *OF_NETWORKS,
 )
 
@@ -265,8 +269,20 @@ def describe_data(config: Config) -> SourceInfo:
             image_size=None,
         )
     with refusing("dataset: "):
-        find_facts = describe_function if config.trainer == "function" else describe
-        return find_facts(config.dataset.name, config.dataset.path)
+        if config.trainer == "function":
+            return describe_function(config.dataset.name, config.dataset.path)
+        return describe(config.dataset.name, config.dataset.path, data_options(config))
+
+
+def data_options(config: Config) -> DataOptions:
+    """How the images are taken: the keys of dataset. that not every data set has."""
+    return DataOptions(**{f.name: getattr(config.dataset, f.name) for f in fields(DataOptions)})
+
+
+def tell_notes(source: SourceInfo) -> None:
+    """On stderr, a line each: how the data were taken."""
+    for note in source.notes:
+        print(f"note: dataset: {ConfigError(note)}", file=sys.stderr)
 
 
 def _check_objective(config: Config) -> None:
@@ -354,7 +370,7 @@ def check_hours(config: Config) -> None:
 def _check_unused(config: Config) -> None:
     """Keys that the trainer does not read keep their defaults."""
     is_user = config.trainer == "user"
-    for key in OF_OURS if is_user else ("optimizer.momentum", *OF_NETWORKS):
+    for key in OF_OURS if is_user else ("optimizer.momentum", *OF_NETWORKS, *OF_IMAGES):
         unsaid = "fp32" if key == "precision" else KEYS[key].default
         if value_of(config, key) != unsaid:
             why = "your own training decides it" if is_user else "only networks have it"

@@ -17,6 +17,7 @@ from search_spaces.space import RECIPE_PARAMS, SCHEDULE_PARAMS, SearchSpace, tid
 from search_spaces.trial import Recipe, Role, TrialConfig, derive_seed
 from trainables.data.sources import SourceInfo
 from tuner.config.schema import Config, ConfigError, show
+from tuner.plan.checks import data_options
 from tuner.plan.usercode import code_digest
 
 OF_NOISE_LAW = ("c2", "k", "law", "source")  # keys of noise.* that measure nothing
@@ -84,6 +85,7 @@ def make_recipe(config: Config, source: SourceInfo) -> Recipe:
         measurements={name: _options(config, name) for name in config.measure},
         decay_after_warmup=config.warmup_epochs > 0,
         reports=config.reports,
+        data_options=data_options(config).given(),
     )
 
 

@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from results.storage.place import BucketError, Place
+from trainables.data.sources import DataOptions
 from tuner.config.schema import ConfigError, show
+from tuner.plan.checks import data_options
 from tuner.plan.codefiles import code_files, digests
 from tuner.plan.plan import Plan
 from tuner.plan.usercode import foreign_names
 
 LOOK_SECONDS = 60.0  # for a node's answer, once its environment is there
+ImagesAt = tuple[str, str, str, DataOptions]
 VERSIONED = ("gradtune", "torch", "numpy")
 ENVIRONMENT_SECONDS = 900.0  # for an environment that a job brings (pip, uv)
 
@@ -35,13 +38,13 @@ class Wanted:
     Attributes:
         folder: where runs are made. token: name and content of a file that the driver made there;
             of a bucket none, for which every node asks by itself.
-        data: (name, path, fingerprint) of images at a path, or None.
+        data: (name, path, fingerprint, options) of images at a path, or None.
         code: names of the user's own code -> digest of each file of it.
     """
 
     folder: str | Place
     token: str = ""
-    data: tuple[str, str, str] | None = None
+    data: ImagesAt | None = None
     code: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
@@ -84,7 +87,8 @@ def wanted_of(plan: Plan, folder: Path | Place, token: str = "") -> Wanted:
     if config.trainable_function is not None:  # travels with the trial
         names.pop("trainable", None)
     has_images = config.trainer == "network" and source.path is not None
-    data = (source.name, str(source.path), source.fingerprint) if has_images else None
+    options = data_options(config)
+    data = (source.name, str(source.path), source.fingerprint, options) if has_images else None
     return Wanted(
         folder=folder if isinstance(folder, Place) else str(folder),
         token=token,
@@ -212,14 +216,14 @@ def _bucket_lacks(place: Place) -> Iterable[str]:
         yield f"runs_dir={error}"
 
 
-def _data_lacks(data: tuple[str, str, str] | None) -> Iterable[str]:
+def _data_lacks(data: ImagesAt | None) -> Iterable[str]:
     if data is None:
         return
     from trainables.data.sources import describe
 
-    name, path, fingerprint = data
+    name, path, fingerprint, options = data
     try:
-        found = describe(name, path).fingerprint
+        found = describe(name, path, options).fingerprint
     except (ValueError, OSError) as error:
         text = " ".join(str(error).split()).rstrip(".")
         yield text if path in text else f"dataset.path={path}: {text}"

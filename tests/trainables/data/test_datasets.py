@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,14 +24,11 @@ from tests.fakes.images import (
     write_parquet,
 )
 from trainables.data import teacher as generator
-from trainables.data.datasets import (
-    load_images,
-    stratified_pool,
-    stratified_split,
-)
+from trainables.data.datasets import load_images
 from trainables.data.decoding import FolderImages
 from trainables.data.images import Augmentation, ImageData, Normalization, TensorImages
 from trainables.data.sources import describe
+from trainables.data.splits import stratified_pool, stratified_split
 from trainables.data.stream import Samples, SampleStream
 
 torch.set_num_threads(1)
@@ -368,7 +366,11 @@ def test_parquet_pixels_and_labels_survive_and_the_cache_gives_them_again(tmp_pa
         assert data.train.labels_N.tolist() == [i % 3 for i in range(30)]
     fingerprint = describe("parquet", str(tmp_path / "data")).fingerprint
     names = sorted(file.name for file in (data_root / "cache" / fingerprint).iterdir())
-    parts = [f"{part}_{kind}.npy" for part in ("test", "train") for kind in ("images", "labels")]
+    parts = [
+        f"{part}-2-3-whole_{kind}.npy"
+        for part in ("test", "train")
+        for kind in ("images", "labels")
+    ]
     assert names == parts
 
 
@@ -389,14 +391,14 @@ def test_only_the_pool_is_decoded(tmp_path, data_root):
         assert np.array_equal(data.train.labels_N.numpy(), whole.train.labels_N.numpy()[pool])
     shuffled = load_images("cifar10", str(tmp_path)).train.subset(pool[::-1].copy()).to(CPU)
     assert np.array_equal(shuffled.images_NHWC.numpy(), pixels["train"][pool[::-1]])
-    assert len(list(data_root.glob("cache/*/train-*_images.npy"))) == 1
+    assert len(list(data_root.glob("cache/*/train-2-3-whole-*_images.npy"))) == 1
 
 
 @pytest.mark.fault("26", "a damaged cache: made anew")
 def test_damaged_cache_is_made_anew(tmp_path, data_root):
     pixels = parquet_directory(tmp_path / "data")
     load_images("parquet", str(tmp_path / "data")).to(CPU)
-    (file,) = data_root.glob("cache/*/train_images.npy")
+    (file,) = data_root.glob("cache/*/train-2-3-whole_images.npy")
     file.write_bytes(file.read_bytes()[:200])
     data = load_images("parquet", str(tmp_path / "data"))
     assert np.array_equal(data.train.to(CPU).images_NHWC.numpy(), pixels["train"])
@@ -424,8 +426,12 @@ def test_writing_to_loaded_images_does_not_reach_the_cache(tmp_path):
     [
         (3, b"\xff\xd8\xff\xe0 cut off", "row 3: cannot decode the image"),
         (3, b"", "row 3: cannot decode the image"),
-        (3, None, "row 3, holds no image bytes"),
-        (9, encode(random_images(1, size=9)[0]), "row 9 has (9, 9). Resize them"),
+        (3, None, "row 3: cannot decode the image (it holds no image bytes)"),
+        (
+            9,
+            encode(random_images(1, size=9)[0]),
+            "row 9 (9, 9). dataset.image_size=32, for example, resizes them",
+        ),
     ],
     ids=["damaged", "empty", "missing", "other size"],
 )
@@ -456,15 +462,15 @@ def test_folder_crop_depends_on_the_sample_alone(tmp_path):
 def test_folder_images_are_labelled_by_sorted_class_names(tmp_path):
     images = folder_images(tmp_path)
     assert images.labels_N.tolist() == [0, 0, 0, 1, 1, 1]
-    assert all("/ant/" in path for path in images.paths_N[:3])
+    assert all("/ant/" in path for path, _ in images.read(np.arange(3)))
 
 
 @pytest.mark.fault("26", "an image file that is none: told by its name")
 def test_damaged_image_file_is_told_by_its_name(tmp_path):
     images = folder_images(tmp_path)
-    with open(str(images.paths_N[1]), "wb") as file:
-        file.write(b"no image")
-    with pytest.raises(ValueError, match=r"^cannot decode the image .*/train/ant/"):
+    ((path, _),) = images.read(np.array([1]))
+    Path(path).write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"/train/ant/.*: cannot decode the image \(no image"):
         one_batch(images, Samples(np.array([1])))
 
 
@@ -479,10 +485,15 @@ def test_number_of_workers_does_not_change_the_batches(tmp_path):
         assert torch.equal(y, y2)
 
 
-def test_default_number_of_workers_leaves_a_core(tmp_path):
+def test_workers_stay_within_the_cpus_of_the_trial(tmp_path, monkeypatch):
     part = DATASETS["imagefolder"](str(image_folder(tmp_path))).train
     assert isinstance(part, FolderImages)
-    assert 0 <= part.num_workers <= 4
+    for threads, on_cpu, on_gpu in ((1, 0, 1), (3, 2, 3), (64, 4, 4)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert (part.workers, replace(part, device=torch.device("cuda")).workers) == (
+            on_cpu,
+            on_gpu,
+        )
 
 
 def my_images(path):
