@@ -110,6 +110,7 @@ class EncodedImages:
     def _pixels(self) -> NDArray[np.uint8]:
         """From the cache of the whole part if there is one, else of just these rows."""
         rules = f"{RULES}-{self.channels}-{self.options.image_size or 'whole'}"
+        rules += "-skip" if self.options.on_bad_image == "skip" else ""
         name = f"{self.part}-{rules}"
         if np.array_equal(self.rows_N, np.arange(len(self.part_labels))):
             return cached(self.fingerprint, name, functools.partial(self._decode, self.rows_N))[0]

@@ -346,7 +346,7 @@ def _leave_out(name: str, left_out: Counter[str]) -> None:
 
 
 def _told(left_out: Counter[str]) -> list[str]:
-    return [f"{count:,} {what}" for what, count in sorted(left_out.items())]
+    return [f"{what} ({count:,})" for what, count in sorted(left_out.items())]
 
 
 def _is_image(name: str) -> bool:

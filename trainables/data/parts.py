@@ -227,6 +227,8 @@ def name_labels(
         ValueError: a part has a class that train does not have.
     """
     train = labels["train"]
+    if train is None:
+        raise ValueError(f"{where}: the training images have no labels.")
     if isinstance(train, np.ndarray):
         largest = max(int(part.max()) for part in labels.values() if isinstance(part, np.ndarray))
         if largest >= MANY_CLASSES and len(np.unique(train)) <= largest / 2:
@@ -238,7 +240,7 @@ def name_labels(
             raise ValueError(f"{where}: the labels of train are numbers, those of {odd} words.")
         numbers = {n: v if isinstance(v, np.ndarray) else None for n, v in labels.items()}
         return numbers, tuple(str(label) for label in range(largest + 1))
-    names = tuple(sorted({str(word) for word in train or ()}))
+    names = tuple(sorted({str(word) for word in train}))
     number = {name: label for label, name in enumerate(names)}
     numbered: dict[str, Rows | None] = {}
     for part, words in labels.items():

@@ -1,0 +1,207 @@
+"""The zoo of tests/data_zoo.py: what becomes of each case; what is taken can be trained on."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import ROOT
+from tests.data_zoo import CASES, Case, deep, image, page, see
+from tests.fakes.images import encode, random_images, write_parquet
+from trainables.data.datasets import load_images
+from trainables.data.images import CPU, ImageData
+from trainables.data.pixels import fit, read_image, to_array
+from trainables.data.sources import DataOptions
+from trainables.data.stream import Samples, SampleStream
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.title for case in CASES])
+def test_case_is_taken_told_or_refused(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADTUNE_DATA", str(tmp_path / "root"))
+    torch.set_num_threads(1)
+    root = tmp_path / "data"
+    root.mkdir()
+    seen = see(case, root)
+    assert seen.outcome == case.outcome, seen.lines
+    assert case.told in " ".join(seen.lines)
+    assert all("\n" not in line and line.isprintable() for line in seen.lines)
+    assert case.num_train in (None, seen.num_train)
+    assert case.num_test in (None, seen.num_test)
+    if seen.outcome == "refused":
+        return
+    data = load_images(case.name, str(root), None, DataOptions(**case.options))
+    for part, count in ((data.train, seen.num_train), (data.test, seen.num_test)):
+        assert count == len(part)
+        if hasattr(part, "image_size"):  # decoded here, and small: it takes long otherwise
+            part = replace(part, num_workers=0, image_size=8)
+        rows = np.array([0, len(part) - 1])
+        ((images_BCHW, labels_B),) = part.batches([Samples(rows)])
+        assert images_BCHW.shape[:2] == (2, data.channels)
+        assert labels_B.tolist() == part.labels_N[rows].tolist()
+
+
+def test_the_zoo_is_large_and_no_two_cases_are_called_alike() -> None:
+    assert len(CASES) == len({case.title for case in CASES}) >= 85
+
+
+@pytest.mark.slow
+def test_the_page_is_what_the_zoo_says() -> None:
+    text = (ROOT / "docs/data.md").read_text(encoding="utf-8")
+    assert text.splitlines() == "\n".join(page()).rstrip().splitlines()
+
+
+def pixels(picture, channels=None, kind="PNG", **options):
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    return to_array(read_image(stream.getvalue(), channels))
+
+
+def test_sixteen_bits_are_scaled_to_eight() -> None:
+    picture = deep(3)
+    wanted = np.rint(np.asarray(picture) / 257)  # 65,535 = 255 * 257
+    assert np.array_equal(pixels(picture)[..., 0], wanted)
+
+
+def test_what_is_transparent_shows_white() -> None:
+    picture = image(1, mode="RGBA")
+    alpha = np.zeros((8, 8), dtype=np.uint8)
+    alpha[0], alpha[1] = 255, 51
+    picture.putalpha(Image.fromarray(alpha))
+    rgb, seen = np.asarray(picture)[..., :3].astype(float), pixels(picture)
+    assert np.array_equal(seen[0], rgb[0])
+    assert np.abs(seen[1] - (0.2 * rgb[1] + 0.8 * 255)).max() <= 1
+    assert np.all(seen[2:] == 255)
+
+
+def test_exif_orientation_is_followed_as_by_its_standard() -> None:
+    picture = image(2).crop((0, 0, 8, 4))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the 0th row is at the right: turn clockwise to look at it
+    assert np.array_equal(pixels(picture, exif=exif), np.rot90(np.asarray(picture), -1))
+
+
+def test_one_bit_and_gray_stay_one_channel() -> None:
+    assert pixels(image(1, mode="1")).shape == (8, 8, 1)
+    assert set(np.unique(pixels(image(1, mode="1")))) <= {0, 255}
+    assert pixels(image(1, mode="L"), 3).shape == (8, 8, 3)
+
+
+def photographs(root: Path, *, bad: tuple[int, ...] = ()) -> tuple[list[bytes], list[int]]:
+    """The same 300 PNGs as root/folder and root/parquet."""
+    encoded = [encode(one) for one in random_images(300, size=12, seed=4)]
+    labels = [number // 75 for number in range(300)]
+    names = ["ant", "bee", "cat", "dog"]
+    for part in ("train", "test"):
+        for number, (data, label) in enumerate(zip(encoded, labels, strict=True)):
+            file = root / "folder" / part / names[label] / f"{number:04}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b"" if number in bad else data)
+        of_parquet = [b"" if number in bad else data for number, data in enumerate(encoded)]
+        write_parquet(root / "parquet" / f"{part}.parquet", of_parquet, labels, names=names)
+    return encoded, labels
+
+
+def loaded(root: Path, name: str, **options: Any) -> ImageData:
+    path = str(root / {"imagefolder": "folder"}.get(name, name))
+    return load_images(name, path, None, DataOptions(image_size=8, **options)).to(CPU)
+
+
+def test_a_folder_and_parquet_of_the_same_images_give_the_same_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADTUNE_DATA", str(tmp_path / "root"))
+    photographs(tmp_path)
+    plan = [SampleStream(3, 300).take(0, 64), SampleStream(3, 300).take(64, 300)]
+    of_folder, of_parquet = (
+        list(loaded(tmp_path, name).train.batches(plan)) for name in ("imagefolder", "parquet")
+    )
+    for (x, y), (x2, y2) in zip(of_folder, of_parquet, strict=True):
+        assert torch.equal(x, x2)
+        assert torch.equal(y, y2)
+
+
+@pytest.mark.parametrize("name", ["imagefolder", "parquet"])
+def test_the_next_image_of_its_class_takes_the_place_of_a_bad_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GRADTUNE_DATA", str(tmp_path / "root"))
+    encoded, labels = photographs(tmp_path, bad=(74, 80, 81))
+    # Of 74, the last of its class, that is the first; of 80 not 81, which is bad too.
+    stands = list(range(300))
+    stands[74], stands[80], stands[81] = 0, 82, 82
+    wanted = [to_array(fit(read_image(encoded[one], 3), 8)) for one in stands]
+    data = loaded(tmp_path, name, on_bad_image="skip")
+    assert np.array_equal(data.train.images_NHWC.numpy(), np.stack(wanted))
+    assert data.train.labels_N.tolist() == labels
+    assert "3 of 300 train images cannot be decoded" in capfd.readouterr().err
+    with pytest.raises(ValueError, match=r"0?74.*: cannot decode the image \(it is empty\)"):
+        loaded(tmp_path, name)
+    photographs(tmp_path, bad=(74, 80, 81, 82))
+    monkeypatch.setenv("GRADTUNE_DATA", str(tmp_path / "other"))
+    with pytest.raises(ValueError, match=r"^4 of 300 images cannot be decoded.*allows 1%"):
+        loaded(tmp_path, name, on_bad_image="skip")
+
+
+def test_a_piece_of_a_bad_file_is_one_of_the_next_of_its_class(tmp_path: Path) -> None:
+    photographs(tmp_path, bad=(74,))
+    path = str(tmp_path / "folder")
+    part = load_images("imagefolder", path, None, DataOptions(on_bad_image="skip")).train
+    part = replace(part, num_workers=0, image_size=8)
+    draws = np.full((1, 4), 0.3, dtype=np.float32)
+    (bad, label), (good, _) = part.batches(
+        Samples(np.array([row]), draws, np.array([0])) for row in (74, 0)
+    )
+    assert torch.equal(bad, good)
+    assert label.tolist() == [0]
+    strict = load_images("imagefolder", path).train
+    with pytest.raises(ValueError, match=r"0074.png: cannot decode the image \(it is empty\)"):
+        next(replace(strict, num_workers=0).batches([Samples(np.array([74]))]))
+
+
+def test_a_coloured_image_among_gray_ones_is_refused_where_it_is_met(tmp_path: Path) -> None:
+    gray = [encode(one) for one in random_images(200, channels=1)]
+    labels = [number % 2 for number in range(200)]
+    coloured = [*gray[:150], encode(random_images(1)[0]), *gray[151:]]
+    write_parquet(tmp_path / "train.parquet", coloured, labels, row_group_size=1000)
+    write_parquet(tmp_path / "test.parquet", gray, labels)
+    with pytest.raises(ValueError, match=r"row 150 is coloured, but .* dataset.channels=1 or 3"):
+        load_images("parquet", str(tmp_path)).to(CPU)
+
+
+WRITERS = {
+    "pandas": lambda table, file: table.to_pandas().to_parquet(file),
+    "polars": lambda table, file: (
+        pytest.importorskip("polars").from_arrow(table).write_parquet(file)
+    ),
+    "duckdb": lambda images, file: pytest.importorskip("duckdb").sql(
+        f"copy (select * from images) to '{file}' (format parquet)"
+    ),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_who_wrote_the_parquet_does_not_matter(
+    writer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADTUNE_DATA", str(tmp_path / "root"))
+    photographs(tmp_path)
+    (tmp_path / "other").mkdir()
+    for part in ("train", "test"):
+        table = pq.read_table(tmp_path / f"parquet/{part}.parquet").replace_schema_metadata()
+        WRITERS[writer](table, tmp_path / f"other/{part}.parquet")
+    ours = loaded(tmp_path, "parquet")
+    theirs = load_images("parquet", str(tmp_path / "other"), None, DataOptions(image_size=8))
+    theirs = theirs.to(CPU)
+    assert torch.equal(ours.train.images_NHWC, theirs.train.images_NHWC)
+    assert torch.equal(ours.train.labels_N, theirs.train.labels_N)
+    assert ours.train.normalization == theirs.train.normalization
