@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -232,6 +233,7 @@ class FolderImages:
             _FileDataset(self.read, self.part_labels, self.rows_N, self.image_size, self.options),
             sampler=plan,
             batch_size=None,  # an element of the plan is a whole batch
+            collate_fn=_as_it_is,  # torch's would look at every byte
             num_workers=self.workers,
             generator=torch.Generator(),  # spares the global one, which the trial's state holds
         )
@@ -312,6 +314,10 @@ class _FileDataset(Dataset[tuple[bytearray, tuple[int, ...], list[int], dict[int
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(_seed(draws_D))
             return to_array(v2.Compose(random)(image))
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def load_encoded(
