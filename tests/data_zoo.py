@@ -347,7 +347,7 @@ BAD = [
     Case(title="a file of zero bytes", make=with_file("x.png", b""), outcome="refused",
          told="x.png: cannot decode the image (it is empty)"),
     Case(title="the same, dataset.on_bad_image=skip", make=empty_files(1), outcome="told",
-         told="left out", options={"on_bad_image": "skip"}),
+         told="replaced: ", options={"on_bad_image": "skip"}),
     Case(title="more than 1 % of them, dataset.on_bad_image=skip", make=empty_files(110),
          outcome="refused", told="allows 1%", options={"on_bad_image": "skip"}),
     Case(title="a JPEG that is cut off",

@@ -169,7 +169,7 @@ class EncodedData:
             yield from part.read(_spread(part.cheap, SAMPLE))
 
 
-SKIP = " dataset.on_bad_image=skip leaves such images out."
+SKIP = " With dataset.on_bad_image=skip another image of its class takes its place."
 
 
 def choose_parts(
@@ -324,7 +324,7 @@ def _look_at_images(data: EncodedData, channels: int | None) -> Iterator[str]:
             kinds["all"] += 1
     if bad:
         check_bad(bad, kinds["all"], len(data.train) + len(data.test), data.options)
-        yield f"{counted(len(bad), 'image')} of a sample of {kinds['all']} left out: {listed(bad)}"
+        yield f"{counted(len(bad), 'image')} of a sample of {kinds['all']} replaced: {listed(bad)}"
     if kinds["animated"]:
         yield (
             f"{counted(kinds['animated'], 'image')} of a sample of {kinds['all']} have several "
