@@ -8,7 +8,8 @@ d_bar bound of the radius factors, T_F inner steps, eps_m accuracy at level m.
     delta_1 = eta_1 C/sqrt(b_1)     M^p = 1/(alpha_0 epsilon)     kappa_m/sqrt(lambda_m) = gamma_m
 
 Arrays carry the suffix _L: one entry per level, m = 1 ... M+1; or _M: one per decay.
-Source: arXiv 2311.08745 Algorithms 1 and 3, Theorem 3.1.
+Source: arXiv 2311.08745 Algorithm 3 and Theorem 3.1, with the formulas of its authors' slides of
+2024.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.clock import STEP
 from search_spaces.noise_law import NoiseLaw
+from search_spaces.schedule import Schedule, make_schedule
 from search_spaces.theory import ROUNDING, check_positive, poly_decay_rates
 
 MAX_LEVELS = 1_000_000  # of a table; the arrays of one more would still fit, its training not
@@ -27,7 +30,7 @@ MAX_LEVELS = 1_000_000  # of a table; the arrays of one more would still fit, it
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Algorithm3:
-    """The levels of Algorithm 3, ready for `make_schedule`.
+    """The levels of Algorithm 3; `schedule` makes the table that a training follows.
 
     Attributes:
         alpha0: alpha_0. num_levels: M, levels with delta > 0; `delta_L` has one more, 0.
@@ -37,6 +40,7 @@ class Algorithm3:
             kappa in (0, 1] leaves it open.
         delta_L, lr_L, batch_L: noise level, lr and batch size (samples, not yet rounded).
         inner_steps_L: T_F of each level; level M+1 repeats that of M. None = equal lengths.
+        split: s, of lr in every decay.
     """
 
     alpha0: float
@@ -48,23 +52,73 @@ class Algorithm3:
     lr_L: NDArray[np.float64]
     batch_L: NDArray[np.float64]
     inner_steps_L: NDArray[np.int64] | None
+    split: float
+
+    @property
+    def samples_M(self) -> NDArray[np.float64]:
+        """T_F b_m, what each level before the last takes; in steps of equal levels, 1 each."""
+        M = self.num_levels
+        if self.inner_steps_L is None:
+            return np.ones(M)
+        return np.asarray(self.inner_steps_L[:M] * self.batch_L[:M])
+
+    def schedule(self, *, epochs: int, train_examples: int) -> Schedule:
+        """The table of the first M levels, each as long as its share of all samples.
+
+        Level M+1 has delta = 0, hence lr 0: nothing would move, so no stage is spent on it.
+        Levels of equal length last epochs/M each. With inner steps the table is read at every
+        step, which meets every level that lasts a step.
+
+        Args:
+            epochs, train_examples: of the training, >= 1; T_F b_m are scaled to fill it.
+
+        Raises:
+            ValueError: a level would be without any step: the training is too short for them.
+        """
+        is_equal = self.inner_steps_L is None
+        interval = max(epochs / self.num_levels, self.batch_L[0] / train_examples)
+        table = make_schedule(
+            self.decay,
+            epochs=epochs,
+            train_examples=train_examples,
+            interval=interval if is_equal else STEP,
+            lr0=float(self.lr_L[0]),
+            batch0=round(float(self.batch_L[0])),
+            split=self.split,
+            law=NoiseLaw(c2=float((self.delta_L[0] / self.lr_L[0]) ** 2 * self.batch_L[0])),
+        )
+        if lost := self.lost_levels(table):
+            listed = ", ".join(map(str, lost[:5])) + (", ..." if len(lost) > 5 else "")
+            shortest = self.samples_M / self.samples_M.sum() / np.ceil(self.batch_L[:-1])
+            least = math.ceil(1.0 / (shortest.min() * train_examples))
+            raise ValueError(
+                f"every level must have a step, but got ({len(lost)} of {self.num_levels} levels "
+                f"without: {listed}). Train {least} epochs or more, or choose fewer levels (a "
+                "larger epsilon)."
+            )
+        return table
+
+    def lost_levels(self, table: Schedule) -> list[int]:
+        """The levels m, from 1, that no step of a table made of `decay` takes."""
+        stages = np.unique([step.stage for step in table.steps()])
+        met = {*(self._level_at(table.progress_S[stages]) + 1).tolist()}
+        return [m for m in range(1, self.num_levels + 1) if m not in met]
 
     def decay(self, progress: NDArray[np.float64]) -> NDArray[np.float64]:
         """d(u): delta of the level at progress u over delta_1; a staircase of M levels.
 
-        `make_schedule(plan.decay, epochs=M, interval=1, lr0=lr, batch0=batch_size, split=split,
-        law=NoiseLaw(c2=c**2), ...)` has exactly the first M levels, of equal length in samples.
-        Level M+1 has delta = 0, hence lr 0: nothing would move, so no stage is spent on it.
-        With inner steps, level m holds the share T_F b_m of all samples; a table then needs
-        an interval short enough to meet them.
+        A table that reads it less often than its levels change would skip some: `schedule` makes
+        one that does not, and refuses where none can.
         `progress`: u in [0, 1]; u = 1 belongs to level M.
         """
-        M = self.num_levels
-        steps_M = np.ones(M) if self.inner_steps_L is None else self.inner_steps_L[:M]
-        samples_M = steps_M * (1.0 if self.inner_steps_L is None else self.batch_L[:M])
+        return np.asarray(self.delta_L[self._level_at(progress)] / self.delta_L[0])
+
+    def _level_at(self, progress: NDArray[np.float64]) -> NDArray[np.int64]:
+        """m - 1 of the level at each progress."""
+        samples_M = self.samples_M
         starts_M = np.concatenate([[0.0], np.cumsum(samples_M)[:-1]]) / samples_M.sum()
-        level = np.searchsorted(starts_M, np.asarray(progress) + ROUNDING) - 1
-        return np.asarray(self.delta_L[level] / self.delta_L[0])
+        level: NDArray[np.int64] = np.searchsorted(starts_M, np.asarray(progress) + ROUNDING) - 1
+        return level
 
 
 def algorithm3(
@@ -137,7 +191,38 @@ def algorithm3(
         lr_L=lr_L,
         batch_L=np.append(batch_L, batch_L[-1]),
         inner_steps_L=steps_L,
+        split=split,
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hazan:
+    """The levels of graduated optimization by Hazan et al., to compare with: delta halves.
+
+    Attributes:
+        delta_M: delta_1, delta_1/2, ...; as many as lead to the last level of Algorithm 3.
+        accuracy_M: sigma delta_m^2/32. The slides print it as the number of steps T_m; it falls
+            with delta, so it is the accuracy that level m is solved to.
+    """
+
+    delta_M: NDArray[np.float64]
+    accuracy_M: NDArray[np.float64]
+
+
+def hazan(*, delta1: float, last_delta: float, sigma: float) -> Hazan:
+    """Levels halved from delta1 down to `last_delta` or below, all > 0.
+
+    Example:
+        >>> hazan(delta1=1.0, last_delta=0.3, sigma=2.0).delta_M.tolist()
+        [1.0, 0.5, 0.25]
+
+    Source: Hazan et al. 2016, as compared with in the slides by the authors of arXiv 2311.08745;
+    that the levels end where those of Algorithm 3 do is ours.
+    """
+    check_positive(delta1=delta1, last_delta=last_delta, sigma=sigma)
+    halvings = max(0, math.ceil(math.log2(delta1 / last_delta) - ROUNDING))
+    delta_M = delta1 * 0.5 ** np.arange(halvings + 1)
+    return Hazan(delta_M=delta_M, accuracy_M=sigma * delta_M**2 / 32.0)
 
 
 def alpha_0(delta1: float, *, l_f: float, d_bar: float, sigma: float) -> float:

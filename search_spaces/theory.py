@@ -1,8 +1,10 @@
 """What do the papers' formulas say about a schedule? Calculators, independent of any training.
 
 Legend: M levels, gamma_m = delta_{m+1}/delta_m, a_m radius factor of strong convexity,
-L(a) smallest admissible rate, b* critical batch size, epsilon gradient-norm threshold, eta lr,
-beta momentum. The algorithms' own constants are in `algorithm3`.
+L(a) smallest admissible rate, x* minimiser, r radius around x* on which f is sigma-strongly
+convex, d_m = a_m r/|delta^-| radius factor of f smoothed by delta, b* critical batch size, epsilon
+gradient-norm threshold, eta lr, beta momentum. The algorithms' own constants are in `algorithm3`.
+"Slides" are those of 2024 by the authors of arXiv 2311.08745, whose formulas are intact.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ def poly_decay_rates(num_levels: int, p: float) -> NDArray[np.float64]:
 
     gamma_m = (M-m)^p / (M-(m-1))^p, hence delta_{k+1} = delta_1 * ((M-k)/M)^p.
 
-    Source: arXiv 2311.08745 Algorithm 1 and section 3.4.
+    Source: arXiv 2311.08745 section 3.4; Algorithm 3 of the slides.
     """
     m = np.arange(1, num_levels + 1)
     return np.asarray(((num_levels - m) / (num_levels - (m - 1))) ** p)
@@ -65,6 +67,66 @@ def check_decay_rates(
     return np.asarray((smallest_M < rate_M) & (rate_M <= 1.0))
 
 
+def delta_minus(
+    *, distance: float, noise_norm: float, cos_angle: float, radius: float, a: float
+) -> float:
+    """|delta^-|: the noise level at which the noise first leads x back into B(x*; r).
+
+    |q - sqrt(q^2 - r^2(a^2-1))| with q = ||x*-x|| ||u|| cos(theta). It falls from
+    r*sqrt(a^2-1), where the noise only touches the ball, to r(a-1) at q = a*r. For q < 0 the
+    formula gives the far side of the ball.
+
+    Args:
+        distance: ||x*-x|| > 0. noise_norm: ||u|| in (0, 1].
+        cos_angle: cosine of the angle between x*-x and u, in [-1, 1].
+        radius: r > 0. a: > sqrt(2).
+
+    Raises:
+        ValueError: an argument out of range, or the noise misses the ball.
+
+    Source: arXiv 2311.08745 Proposition B.1 (3.1 of the slides).
+    """
+    check_positive(distance=distance, noise_norm=noise_norm, radius=radius)
+    check_radius_factor(a)
+    if not -1 <= cos_angle <= 1:
+        raise ValueError(f"`-1 <= cos_angle <= 1` must hold, but got (cos_angle={cos_angle}).")
+    q = distance * noise_norm * cos_angle
+    tangent = radius * math.sqrt(a * a - 1.0)
+    if abs(q) < tangent * (1.0 - ROUNDING):
+        raise ValueError(
+            f"`|distance*noise_norm*cos_angle| >= radius*sqrt(a^2-1)` must hold, but got "
+            f"({abs(q):.6g} < {tangent:.6g}). This noise misses the ball."
+        )
+    return abs(q - math.sqrt(max(0.0, q * q - tangent * tangent)))
+
+
+def radius_factor_range(a: float) -> tuple[float, float]:
+    """Bounds of d_m: (1, a/(sqrt(a^2-1)-1)); the upper one is 1/L(a), without end at sqrt(2).
+
+    Source: arXiv 2311.08745 eq (8).
+    """
+    return 1.0, 1.0 / smallest_admissible_rate(a)
+
+
+def largest_admissible_a(gamma: float) -> float:
+    """The a at which L(a) = gamma: any larger a makes this decay rate inadmissible.
+
+    (gamma + sqrt(2 - gamma^2)) / (1 - gamma^2); sqrt(2) at gamma = 0.
+
+    Args:
+        gamma: decay rate in [0, 1).
+
+    Example:
+        >>> round(largest_admissible_a(0.5), 5)
+        2.4305
+
+    Source: ours, the inverse of arXiv 2311.08745 eq (8).
+    """
+    if not 0 <= gamma < 1:
+        raise ValueError(f"`0 <= gamma < 1` must hold, but got (gamma={gamma}).")
+    return (gamma + math.sqrt(2.0 - gamma * gamma)) / (1.0 - gamma * gamma)
+
+
 def critical_batch(steps_by_batch: Mapping[int, float]) -> tuple[int, dict[int, float]]:
     """The measured b*, and the samples (SFO complexity, steps * b) that every batch took.
 
@@ -90,9 +152,10 @@ def critical_batch(steps_by_batch: Mapping[int, float]) -> tuple[int, dict[int, 
 
 
 def c2_bound(critical_batch: float, lr: float, epsilon: float) -> float:
-    """Upper bound of C^2 from a measured critical batch, b* = C^2 lr / epsilon^2.
+    """Upper bound of C^2 from a measured critical batch: C^2 < b* epsilon^2 / lr.
 
-    Source: arXiv 2311.08745 appendix C (b* of Table 2).
+    Source: arXiv 2311.08745 appendix C; the four C^2 of its Table 2 follow from b* = 128, 256,
+    512, 512, which we inferred: the copy of the table that we have lacks that column.
     """
     return critical_batch * epsilon**2 / lr
 
@@ -102,7 +165,8 @@ def c2_bound_shb(critical_batch: float, lr: float, epsilon: float, *, beta: floa
 
     `beta` in (0, 1): the bound goes to 0 with it, not to that of SGD. The others > 0.
 
-    Source: arXiv 2412.11501; reproduces its 25.318 (b*=1024) and 0.79 (b*=32).
+    Source: ours, inferred from constants in the code of the authors of arXiv 2412.11501: it gives
+    their 25.318 of b*=1024 and 0.79 of b*=32 (epsilon 0.5, lr 0.1, beta 0.9).
     """
     check_positive(critical_batch=critical_batch, lr=lr, epsilon=epsilon)
     if not 0 < beta < 1:
@@ -116,7 +180,7 @@ def c2_bound_nshb(critical_batch: float, lr: float, epsilon: float, *, beta: flo
 
     `beta` in [0, 1), the others > 0.
 
-    Source: arXiv 2412.11501; reproduces its 128 (b*=512).
+    Source: ours, inferred as for `c2_bound_shb`: it gives their 128 of b*=512.
     """
     check_positive(critical_batch=critical_batch, lr=lr, epsilon=epsilon)
     if not 0 <= beta < 1:

@@ -1,11 +1,17 @@
-"""What did the papers measure? Published results to set a run of one's own beside."""
+"""What did the papers measure, and on which schedules? To set a run of one's own beside."""
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from search_spaces.families import FAMILIES
+from search_spaces.schedule import Schedule, make_schedule
+
+POWERS = (0.1, 0.5, 0.9, 1.0, 2.0, 4.0, 8.0)
 DATA = Path(__file__).parent.parent / "data" / "arxiv_2311_08745_fig.json"
 
 # lr -> C^2 of SGD on ResNet-18 and CIFAR-100, each an upper bound from a critical batch.
@@ -51,3 +57,34 @@ def published_curves() -> list[PublishedCurve]:
         losses = curve["train_loss_at"]
         curve["train_loss_at"] = {int(epoch): loss for epoch, loss in losses.items()}
     return [PublishedCurve(**curve) for curve in curves]
+
+
+def published_schedules(
+    *, epochs: int = 200, lr: float = 0.1, batch_size: int = 128, train_examples: int = 50_000
+) -> dict[str, Schedule]:
+    """The schedules of the papers' figures, decayed by lr every epoch (the step's: 5 stages).
+
+    Args:
+        epochs: >= 5; the exponential keeps its 0.94 per epoch, all others their shape.
+
+    Source: arXiv 2311.08745 Figs 4-7, 13 and 14. Their captions' numbers are lost: 0.94 fits
+    the published losses, base 10 is Hundt et al.'s, 1/sqrt(2) the papers' own common decay.
+    """
+    stage = epochs // 5
+    curves = {f"p={p:g}": ("poly", {"p": p}, 1) for p in POWERS} | {
+        "cosine": ("cosine", {}, 1),
+        "exp": ("exp", {"end_ratio": 0.94**epochs}, 1),
+        "cosine_power": ("cosine_power", {"base": 10.0}, 1),
+        "step": ("exp", {"end_ratio": math.sqrt(0.5) ** (epochs / stage)}, stage),
+    }
+    return {
+        name: make_schedule(
+            functools.partial(FAMILIES[family], **params),
+            epochs=epochs,
+            train_examples=train_examples,
+            interval=interval,
+            lr0=lr,
+            batch0=batch_size,
+        )
+        for name, (family, params, interval) in curves.items()
+    }

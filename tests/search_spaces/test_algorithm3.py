@@ -8,8 +8,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from search_spaces.algorithm3 import MAX_LEVELS, algorithm3, alpha_0, inner_steps, num_levels
-from search_spaces.noise_law import NoiseLaw
+from search_spaces.algorithm3 import (
+    MAX_LEVELS,
+    algorithm3,
+    alpha_0,
+    hazan,
+    inner_steps,
+    num_levels,
+)
 from search_spaces.schedule import make_schedule
 
 
@@ -93,10 +99,7 @@ def test_the_table_of_algorithm_3_has_exactly_its_levels(
 ) -> None:
     plan = algorithm3(**PLAN | {"epsilon": epsilon, "p": p}, split=split)
     M = plan.num_levels
-    table = make_schedule(
-        plan.decay, epochs=M, train_examples=1000, interval=1, lr0=0.1, batch0=16, split=split,
-        law=NoiseLaw(c2=25.0),
-    )  # fmt: skip
+    table = plan.schedule(epochs=M, train_examples=1000)
     np.testing.assert_allclose(table.delta_S, plan.delta_L[:-1], rtol=1e-12)
     expected = 0.125 * ((M - np.arange(M)) / M) ** p
     np.testing.assert_allclose(table.delta_S, expected, rtol=1e-12)
@@ -119,6 +122,53 @@ def test_levels_with_inner_steps_last_as_long_as_their_samples() -> None:
     np.testing.assert_allclose(plan.decay(ends_M[:-1]), [0.8, 0.6, 0.4, 0.2])
     np.testing.assert_allclose(plan.decay(ends_M - 1e-6), [1.0, 0.8, 0.6, 0.4, 0.2])
     assert plan.decay(np.array([1.0])) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("split", "lost"), [(0.0, [2, 3, 4]), (0.5, [2]), (1.0, [])])
+def test_no_level_with_inner_steps_is_lost(split: float, lost: list[int]) -> None:
+    # M = 1/.125 = 8 levels of 1/eps_m steps: samples ~ (8/(9-m))^(4 - 2 split). Read once an
+    # epoch those are lost that begin and end within one: under split 0 at .05, .12, .27 and .56.
+    plan = algorithm3(**PLAN | {"epsilon": 0.125}, split=split, h3=0.0, h4=1.0)
+    table = plan.schedule(epochs=200, train_examples=1000)
+    assert plan.lost_levels(table) == []
+    used = table.delta_S[[step.stage for step in table.steps()]]
+    np.testing.assert_allclose(np.unique(used)[::-1], 0.125 * np.arange(8, 0, -1) / 8, rtol=1e-12)
+    coarse = make_schedule(
+        plan.decay, epochs=200, train_examples=1000, interval=1, lr0=0.1, batch0=16, split=split
+    )
+    assert plan.lost_levels(coarse) == lost
+
+
+@pytest.mark.parametrize("split", [0.0, 1.0])
+def test_levels_take_the_shares_of_their_inner_steps(split: float) -> None:
+    plan = algorithm3(**PLAN, split=split, h3=0.0, h4=1.0)
+    table = plan.schedule(epochs=200, train_examples=1000)
+    taken = np.zeros(5)
+    for step in table.steps():
+        level = round(5 * (1 - table.delta_S[step.stage] / 0.125))
+        taken[level] += step.batch_size
+    steps_M = np.array([64, 100, 178, 400, 1600])
+    samples_M = steps_M * 16 * (1 / np.array([1, 0.8, 0.6, 0.4, 0.2])) ** (2 * (1 - split))
+    np.testing.assert_allclose(
+        taken / taken.sum(), samples_M / samples_M.sum(), atol=400 / 200_000
+    )  # within a batch
+
+
+def test_a_training_too_short_for_its_levels_is_refused() -> None:
+    plan = algorithm3(**PLAN | {"epsilon": 0.02}, split=1.0)  # 50 levels of one step of 16 each
+    assert plan.schedule(epochs=1, train_examples=800).num_stages == 50
+    message = r"every level must have a step, but got \(25 of 50 levels without: .*Train 2 epochs"
+    with pytest.raises(ValueError, match=message):
+        plan.schedule(epochs=1, train_examples=400)
+
+
+def test_levels_of_hazan_halve_down_to_where_algorithm_3_ends() -> None:
+    plan = hazan(delta1=1.0, last_delta=0.1, sigma=2.0)
+    assert plan.delta_M.tolist() == [1.0, 0.5, 0.25, 0.125, 0.0625]
+    np.testing.assert_allclose(plan.accuracy_M * 16, [1.0, 1 / 4, 1 / 16, 1 / 64, 1 / 256])
+    assert hazan(delta1=1.0, last_delta=0.125, sigma=1.0).delta_M[-1] == 0.125
+    with pytest.raises(ValueError, match=r"`last_delta > 0` must hold"):
+        hazan(delta1=1.0, last_delta=0.0, sigma=1.0)
 
 
 @pytest.mark.parametrize(

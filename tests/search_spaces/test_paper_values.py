@@ -39,10 +39,11 @@ from search_spaces.theory import (
     c2_bound_shb,
     check_decay_rates,
     critical_batch,
+    largest_admissible_a,
     poly_decay_rates,
     smallest_admissible_rate,
 )
-from tests.fakes.papers import critical_batch_size, largest_admissible_a
+from tests.fakes.papers import critical_batch_size
 
 SHB_RESNET = NoiseLaw(name="shb", c2=25.318, k=1.77, momentum=0.9)
 CURVES = {curve.label: curve for curve in published_curves()}

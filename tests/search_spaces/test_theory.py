@@ -16,17 +16,17 @@ from search_spaces.theory import (
     c2_bound_shb,
     check_decay_rates,
     critical_batch,
+    delta_minus,
+    largest_admissible_a,
     poly_decay_rates,
+    radius_factor_range,
     smallest_admissible_rate,
 )
 from tests.fakes.papers import (
     critical_batch_size,
-    delta_minus,
-    largest_admissible_a,
     papers_num_steps,
     probability_of_delta_minus,
     radius_factor,
-    radius_factor_range,
     smallest_nice_delta,
 )
 

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import results
+from results.measurements.published import published_curves, published_schedules
 from results.plots.papers.decay_rates import (
     DecayRatesInfo,
     decay_rates_info,
@@ -19,7 +20,7 @@ from results.plots.papers.decay_rates import (
 from results.records.store import RunStore
 from search_spaces import FAMILIES
 from search_spaces.schedule import Schedule, make_schedule
-from tests.fakes.papers import largest_admissible_a, papers_schedules
+from search_spaces.theory import largest_admissible_a
 from tests.fakes.results import write_run
 
 
@@ -30,7 +31,7 @@ def poly(p: float = 1.0, **kwargs: object) -> Schedule:
 
 @pytest.fixture(scope="module")
 def papers() -> dict[str, Schedule]:
-    return papers_schedules()
+    return published_schedules()
 
 
 def test_levels_and_rates_are_those_of_each_epoch() -> None:
@@ -129,6 +130,36 @@ def test_polynomials_leave_the_earlier_the_higher_their_power(
     # Epoch t is entered at ((200-t)/(201-t))^p: at .951 or less from 201 - 1/(1 - .951^(1/p)).
     first = [math.ceil(201 - 1 / (1 - 0.951 ** (1 / float(name[2:])))) for name in powers]
     assert [leavers[name] for name in powers] == first
+
+
+SLOWEST_LAST = ["cosine", "p=1", "p=0.9", "p=0.5", "p=0.1"]
+
+
+@pytest.mark.parametrize("a", [17.16, 18.0, 20.0, 21.0])
+def test_from_17_on_a_constant_a_orders_the_papers_schedules(
+    papers: dict[str, Schedule], a: float
+) -> None:
+    leavers = decay_rates_info(papers, a).leavers
+    ordered = sorted(leavers, key=lambda name: (leavers[name], name == "cosine"))
+    assert ordered == ["exp", "step", "p=8", "p=4", "cosine_power", "p=2", *SLOWEST_LAST]
+    # The published losses (step and cosine power have none): so but for p = 0.1.
+    losses = {c.label: c.last_train_loss for c in published_curves()}
+    named = {c.family if c.family != "poly" else f"p={c.params['p']:g}": losses[c.label]
+             for c in published_curves() if c.family}  # fmt: skip
+    shared = [name for name in ordered if name in named and name != "p=0.1"]
+    assert len(shared) == 8
+    assert [named[name] for name in shared] == sorted((named[n] for n in shared), reverse=True)
+
+
+@pytest.mark.parametrize("a", [22.0, 30.0, 100.0])
+def test_beyond_21_step_leaves_later_and_the_others_keep_their_order(
+    papers: dict[str, Schedule], a: float
+) -> None:
+    leavers = decay_rates_info(papers, a).leavers
+    slower = ["p=8", "p=4", "cosine_power", "cosine", "p=1", "p=0.9", "p=0.5", "p=0.1"]
+    epochs = [leavers[name] for name in ("exp", *slower)]
+    assert epochs == sorted(epochs)
+    assert leavers["step"] == 40 > leavers["p=8"]
 
 
 def draw(info: DecayRatesInfo) -> Figure:
