@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ("realised",),
     ),
     "exchange": (["tuner.measure", "exchange"], ("exchange",)),
+    "theory": (["tuner.measure", "theory", "a=3,17.2"], ("radius_factor", "graduated")),
     "functions": (["tuner.measure", "functions", "functions=all"], ()),
 }
 # Arm that the tables of docs/papers.md compare with.
@@ -66,6 +67,8 @@ def main() -> None:
         if (run_dir / "manifest.json").exists():
             what = [word for word in command[:2] if "=" not in word]
             run_words = [*what, f"resume={run_dir}"]
+        if name == "theory":  # no run: nothing is trained, and other keys are not its own
+            run_words = [*command, f"out={run_dir}"]
         print("\n$ python -m " + " ".join(run_words), flush=True)
         subprocess.run([*python, *run_words], check=True)
         if "dry_run=true" in more:
@@ -73,6 +76,10 @@ def main() -> None:
         if name == "functions":
             (table,) = options.runs.glob("functions-*/plots/functions.png")
             shutil.copy(table, options.out / "papers_functions.png")
+            continue
+        if name == "theory":
+            for figure in figures:
+                shutil.copy(run_dir / f"{figure}.png", options.out / f"papers_{name}_{figure}.png")
             continue
         compare = [*python, "results", "compare", str(run_dir)]
         subprocess.run(compare, check=True, stdout=subprocess.DEVNULL)  # draws the figures

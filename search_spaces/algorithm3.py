@@ -221,8 +221,8 @@ def hazan(*, delta1: float, last_delta: float, sigma: float) -> Hazan:
     """
     check_positive(delta1=delta1, last_delta=last_delta, sigma=sigma)
     halvings = max(0, math.ceil(math.log2(delta1 / last_delta) - ROUNDING))
-    delta_M = delta1 * 0.5 ** np.arange(halvings + 1)
-    return Hazan(delta_M=delta_M, accuracy_M=sigma * delta_M**2 / 32.0)
+    delta_M = np.array([delta1 * 0.5**m for m in range(halvings + 1)])
+    return Hazan(delta_M=delta_M, accuracy_M=sigma / 32.0 * np.square(delta_M))
 
 
 def alpha_0(delta1: float, *, l_f: float, d_bar: float, sigma: float) -> float:

@@ -78,8 +78,8 @@ MAP = {
     "tuner.reproduce": "tuner.version tuner.config tuner.plan tuner.session tuner.run trainables "
     "results results.records results.storage results.run",
     "tuner.measure": "tuner.config tuner.plan tuner.display tuner.run trainables results "
-    "results.tables results.records results.storage results.statistics results.run "
-    "results.measurements results.plots",
+    "results.options results.tables results.records results.storage results.statistics "
+    "results.run results.measurements results.plots",
     "tuner.api": "tuner.config tuner.plan tuner.display tuner.session tuner.run results "
     "results.records",
     "tuner.command": "tuner.version tuner.config tuner.run tuner.submit tuner.reproduce "
@@ -109,7 +109,7 @@ PLACES: dict[str, tuple[str, ...]] = {
 SEARCH_SPACES_MAY_IMPORT = {"numpy", "search_spaces", *sys.stdlib_module_names}
 # A noun has one module; a measurement is trained, read and drawn under one name. `run` is the
 # run one reads and the command one types, `schema` that of the columns and that of the keys.
-SHARED_NAMES = {*PROBES, *MEASUREMENTS, "functions", "published", "run", "schema"}
+SHARED_NAMES = {*PROBES, *MEASUREMENTS, "functions", "theory", "published", "run", "schema"}
 MAX_MODULES = 15
 
 PACKAGES = ("search_spaces", "trainables", "results", "tuner")

@@ -99,6 +99,7 @@ def completion(shell: str) -> str:
     from tuner.config.presets import PRESETS
     from tuner.config.schema import KEYS
     from tuner.config.workloads import WORKLOADS
+    from tuner.measure.__main__ import OTHERS
     from tuner.submit import OWN
 
     named: dict[str, Iterable[str]] = {"space": SPACES, "workload": WORKLOADS, "preset": PRESETS}
@@ -107,7 +108,7 @@ def completion(shell: str) -> str:
     script = COMPLETION.format(
         commands=" ".join((*COMMANDS, "--help", "--version")),
         results=" ".join(RESULTS),
-        measures=" ".join((*MEASUREMENTS, "functions")),
+        measures=" ".join((*MEASUREMENTS, *OTHERS)),
         submits=" ".join(f"{key}=" for key in OWN),
         keys=" ".join((*words, *keys, "--help", "--cfg", "--config-dir")),
     )

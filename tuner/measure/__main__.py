@@ -19,7 +19,11 @@ from tuner.config.presets import PRESETS
 from tuner.config.schema import Config, ConfigError, RangeConfig, value_of
 from tuner.run import exit_code, read_command, run_command
 
-FUNCTIONS = {"functions": "explicit graduated optimization against other global methods"}
+# Those that are no run of one preset.
+OTHERS = {
+    "functions": "explicit graduated optimization against other global methods",
+    "theory": "the papers' formulas: decay rates, d_m, Algorithm 3, pictures; nothing is trained",
+}
 BATCHES = "spaces.lr_batch.batch0."
 USAGE = """usage: python -m tuner.measure WHAT [key=value ...] [--write DIR] [--help]
 
@@ -33,6 +37,7 @@ Measure what the theory of gradient noise needs to know of your training.
   python -m tuner.measure functions functions=rastrigin,ackley dataset.path=10
 
   python -m tuner.measure sharpness preset=p1_sharpness_cpu   # a paper's, in small
+  python -m tuner.measure theory a=17.2 epsilon=0.1 h3=0 h4=1
 
 Keys are those of tuner.run (python -m tuner.run --help); resume=RUN reports on RUN again.
   --write DIR   noise only: write the constants into DIR/workload/<workload>_measured.yaml
@@ -50,7 +55,12 @@ def _main(words: list[str], program: str) -> int:
     from results.measurements import MEASUREMENTS as REPORTS
     from tuner.measure.reports import report, write_workload
 
-    meanings = {name: measurement.meaning for name, measurement in REPORTS.items()} | FUNCTIONS
+    meanings = {name: measurement.meaning for name, measurement in REPORTS.items()} | OTHERS
+    if words[:1] == ["theory"] and {"--help", "-h"} & {*words}:
+        from tuner.measure.theory import usage
+
+        print(f"usage: {program} theory [key=value ...]\n\n{usage()}")
+        return 0
     if not words or "--help" in words or "-h" in words:
         listed = "\n".join(f"  {name:<9}  {meaning}" for name, meaning in meanings.items())
         print(USAGE.replace("{known}", listed))
@@ -68,6 +78,10 @@ def _main(words: list[str], program: str) -> int:
         from tuner.measure.functions import measure_functions
 
         return measure_functions(words)
+    if what == "theory":
+        from tuner.measure.theory import measure_theory
+
+        return measure_theory(words)
     command = read_command(words)
     names_run = {"resume", "preset"} & set(command.given)
     if not names_run:
