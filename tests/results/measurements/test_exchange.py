@@ -85,6 +85,32 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(a: float) -> No
     assert 0.90 <= covered / 200 <= 0.99  # binomial: 0.95 +- 3 sd
 
 
+ALL_DROPS = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0])  # those of the command
+
+
+def above_a_floor(x: np.ndarray) -> np.ndarray:
+    """Log loss that falls with the variance of the noise to a floor: convex in log2 lr."""
+    return np.log(0.3 + 0.7 * 4.0**-x)
+
+
+@pytest.mark.parametrize("a", [0.5, 0.62, 0.7, 0.87])
+@pytest.mark.parametrize("sd", [0.002, 0.03])
+def test_the_estimate_between_drops_of_a_bent_curve_is_not_shifted(a: float, sd: float) -> None:
+    """Of 200 experiments of 8 seeds: no bias, and coverage of 95 % within 3 binomial sd."""
+    rng = np.random.default_rng(2)
+    found, covered = [], 0
+    for _ in range(200):
+        shared_R1 = rng.normal(0.0, 1.0, (8, 1))
+        lr_RX = shared_R1 + above_a_floor(ALL_DROPS) + rng.normal(0.0, sd, (8, len(ALL_DROPS)))
+        batch_RK = shared_R1 + above_a_floor(a * GROWTHS) + rng.normal(0.0, sd, (8, 3))
+        rate, _ = exchange_rate(ALL_DROPS, lr_RX, GROWTHS, batch_RK)
+        assert rate.a is not None
+        found.append(rate.a)
+        covered += (rate.low or 0.0) <= a <= (rate.high or math.inf)
+    assert np.mean(found) == pytest.approx(a, abs=0.002 if sd < 0.01 else 0.01)
+    assert 0.90 <= covered / 200
+
+
 def test_a_growth_that_disagrees_ends_the_range() -> None:
     rng = np.random.default_rng(0)
     lr_RX = -DROPS + rng.normal(0.0, 0.01, (5, len(DROPS)))
