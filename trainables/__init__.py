@@ -35,7 +35,10 @@ OPTIMIZERS: dict[str, str] = {
 }
 
 # How a benchmark function is minimised, for the trainer `function`.
-SOLVERS = ("graduated", "gradient_descent", "random_restarts", "dual_annealing", "basin_hopping")
+SOLVERS = (
+    *("graduated", "gradient_descent", "random_restarts", "dual_annealing", "basin_hopping"),
+    "implicit",
+)
 
 NUM_STARTS = 30  # independent repetitions of such a trial, each from a random point
 
@@ -54,7 +57,10 @@ REPORTS_AHEAD = 1000
 # Distribution of explicit smoothing: unit ball, N(0, I), N(0, I/P) in P dimensions.
 SMOOTHINGS = ("ball", "gaussian", "gaussian_scaled")
 
-# probe(**options) -> Probe: what can be measured along a training (`measure=[...]`)
+# What can be measured along the minimisation of a known function, by name alone.
+FUNCTION_MEASUREMENTS = ("equivalence",)
+
+# probe(**options) -> Probe: what can be measured along a network's training (`measure=[...]`)
 MEASUREMENTS: dict[str, str] = {
     "noise": "trainables.measurements.noise:NoiseProbe",
     "sampling": "trainables.measurements.sampling:SamplingProbe",

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from results.measurements import critical, exchange, noise, realised, sampling, sharpness
+from results.measurements import (
+    critical,
+    equivalence,
+    exchange,
+    noise,
+    realised,
+    sampling,
+    sharpness,
+)
 from results.run import Run
 
 
@@ -31,6 +39,9 @@ MEASUREMENTS: dict[str, Measurement] = {
     ),
     "exchange": Measurement(
         "doubling the batch equals dividing lr by 2^a: a, with an interval", exchange.describe
+    ),
+    "equivalence": Measurement(
+        "SGD on known functions against descent on their smoothed form", equivalence.describe
     ),
     "sharpness": Measurement("worst-case sharpness over lr x batch", sharpness.describe),
 }

@@ -17,6 +17,7 @@ from results.plots.arms.time_use import TIME_USE
 from results.plots.figure import Plot, arms_of
 from results.plots.papers.critical import CRITICAL
 from results.plots.papers.decay_rates import DECAY_RATES
+from results.plots.papers.equivalence import EQUIVALENCE
 from results.plots.papers.exchange import EXCHANGE
 from results.plots.papers.noise import NOISE
 from results.plots.papers.noise_paths import REALISED
@@ -53,6 +54,7 @@ PLOTS: dict[str, Plot] = {
     "realised": REALISED,
     "critical": CRITICAL,
     "exchange": EXCHANGE,
+    "equivalence": EQUIVALENCE,
     "published": PUBLISHED,
 }
 

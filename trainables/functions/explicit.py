@@ -1,9 +1,14 @@
-"""How is a function minimized by explicit graduated optimization along a schedule?
+"""How is a function minimized by explicit or implicit graduated optimization along a schedule?
 
 The schedule table is the path of smoothing levels. At each of its steps, with delta, lr and
 batch_size from the step's stage, all starts move at once:
 
     x <- clip to the box(x - lr * mean over batch_size directions u of grad f(x - delta u))
+
+or, where the solver is `implicit`, by SGD itself, whose gradient noise (C/sqrt(batch_size)) u is
+of the same level, delta = lr C/sqrt(batch_size):
+
+    x <- clip to the box(x - lr * grad f(x) - delta u)
 
 A "sample" is one direction of one start; an epoch is train_examples of them, one level of
 Algorithm 1 where interval = 1. What a recipe's fields mean here: dataset the function, the
@@ -15,6 +20,7 @@ Source: Algorithm 1 of arXiv 2311.08745 and 2412.11501; clipping to the box is o
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -30,11 +36,12 @@ from search_spaces.schedule import Schedule, Step
 from search_spaces.trial import TrialConfig, derive_seed
 from trainables import NUM_STARTS, SOLVERS
 from trainables.functions.benchmark import FUNCTIONS, Array, parse_dimension
-from trainables.functions.smoothing import check_kind, smoothed
+from trainables.functions.equivalence import Equivalence
+from trainables.functions.smoothing import check_kind, sample_directions, smoothed
 from trainables.functions.solvers import PEERS, VALUES_PER_GRADIENT
 from trainables.training import hardware, planned
 
-GRADUATED = "graduated"
+GRADUATED, IMPLICIT = "graduated", "implicit"
 # A start succeeds at f(x) - f* <= TOLERANCE: below the gap between the lowest and the next minimum
 # where one is known (0.0074 Griewank in D = 2, 0.064 Drop-Wave, 0.1 Salomon, 0.995 Rastrigin).
 TOLERANCE = 5e-3
@@ -44,8 +51,8 @@ FAILED_OBJECTIVE = 0.0
 class ExplicitTraining:
     """One function, one schedule, one seed, NUM_STARTS starts; implements `Training`.
 
-    A solver other than graduated gets the same starts and, per start, the evaluations of as many
-    gradients as the schedule has samples; it uses them in one epoch and is then finished.
+    A solver other than graduated or implicit gets the same starts and, per start, the evaluations
+    of as many gradients as the schedule has samples; it uses them in one epoch and is finished.
 
     Losses are means over starts of f - f*, accuracies shares of starts within TOLERANCE. The
     train loss is the smoothed function at the point before the epoch's last step, from that
@@ -76,6 +83,9 @@ class ExplicitTraining:
         self.num_steps = 0
         self.diverged = False
         self.records: list[EpochRecord] = []
+        measured = "equivalence" in recipe.measurements
+        starts = (recipe.dataset, self.kind, self.x_SD)
+        self.paths = Equivalence(*starts, seed=trial.seed) if measured else None
 
     @property
     def finished(self) -> bool:
@@ -91,7 +101,7 @@ class ExplicitTraining:
         """Take one epoch of graduated steps, or let the solver use its whole budget."""
         start = time.perf_counter()
         before = self.num_steps, self.samples_seen
-        if self.trial.recipe.optimizer == GRADUATED:
+        if self.trial.recipe.optimizer in (GRADUATED, IMPLICIT):
             used, train_loss = self._descend_levels()
         else:
             used, train_loss = self._solve()
@@ -112,6 +122,7 @@ class ExplicitTraining:
             seconds=seconds,
             eval_seconds=eval_seconds,
             images_per_second=(self.samples_seen - before[1]) / seconds,
+            measured=json.dumps(self.paths.told()) if self.paths is not None else None,
         )
         self.records.append(record)
         return record
@@ -129,12 +140,24 @@ class ExplicitTraining:
         return used, float(smoothed_S.mean()) - self.function.minimum
 
     def _step(self, step: Step) -> None:
-        gradient_SD = self._smoothed(self.function.gradient, step)
-        lr = float(self.schedule.lr_S[step.stage])
+        lr, delta = (
+            float(column[step.stage]) for column in (self.schedule.lr_S, self.schedule.delta_S)
+        )
         with np.errstate(over="ignore", invalid="ignore"):
-            self.x_SD = np.clip(self.x_SD - lr * gradient_SD, *self.function.box)
+            if self.trial.recipe.optimizer == IMPLICIT:
+                moved_SD = lr * self.function.gradient(self.x_SD) + delta * self._noise()
+            else:
+                moved_SD = lr * self._smoothed(self.function.gradient, step)
+            self.x_SD = np.clip(self.x_SD - moved_SD, *self.function.box)
+        if self.paths is not None:
+            self.paths.step(self.num_steps, lr=lr, delta=delta)
         self.num_steps += 1
         self.evaluations_S += VALUES_PER_GRADIENT * step.batch_size
+
+    def _noise(self) -> Array:
+        """u of SGD's noise at this step, one a start."""
+        rng = np.random.default_rng([derive_seed(self.trial.seed, "noise"), self.num_steps])
+        return sample_directions(self.kind, rng, *self.x_SD.shape)
 
     def _smoothed(self, f: Callable[[Array], Array], step: Step) -> Array:
         """Mean over the step's directions, which depend on the seed and its number alone."""
@@ -204,6 +227,7 @@ class ExplicitTraining:
             "num_steps": self.num_steps,
             "diverged": self.diverged,
             "records": [asdict(r) for r in self.records],
+            "paths": None if self.paths is None else self.paths.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -213,3 +237,5 @@ class ExplicitTraining:
         self.num_steps = state["num_steps"]
         self.diverged = state["diverged"]
         self.records = [EpochRecord(**r) for r in state["records"]]
+        if self.paths is not None:
+            self.paths.load_state_dict(state["paths"])

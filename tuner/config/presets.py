@@ -188,7 +188,7 @@ PAPER_PRESETS: dict[str, Preset] = {
             _arm("poly", "poly", p=Range(choices=(0.5, 1.0, 2.0))),
             _arm("geometric", "exp", end_ratio=_fixed(0.01)),
             # Other ways to minimise, with as many evaluations; lr falls linearly.
-            *(replace(_poly(name, 1.0), optimizer=name) for name in SOLVERS[1:]),
+            *(replace(_poly(name, 1.0), optimizer=name) for name in SOLVERS[1:-1]),
         ),
         cpu={"epochs": 25, "batch": {"initial": 20},
              "dataset": {"path": "10", "train_examples": 400}},
@@ -263,6 +263,39 @@ MEASURE_PRESETS: dict[str, Preset] = {
             _arm("lr", "exp", **HALF_TIME, factor=Range(choices=tuple(2.0**-x for x in LR_DROPS))),
             _arm("batch", "exp", **HALF_TIME, split=BATCH,
                  factor=Range(choices=tuple(2.0 ** (-k / 2) for k in BATCH_DROPS))),
+        ),
+    ),
+    # delta = share of lr / sqrt(share of batch): nine pairs of 1/64 to 4; 1/4 is made by three.
+    "measure_equivalence": Preset(
+        shows="does SGD on a function move as gradient descent on its smoothed form?",
+        settings=GRID
+        | {
+            "workload": "rastrigin", "optimizer": "implicit", "smoothing": "gaussian_scaled",
+            "measure": ["equivalence"], "dataset": {"path": "2", "train_examples": 256},
+            "epochs": 20, "batch": {"initial": 16}, "confirm": {"seeds": 3, "each": True},
+        },
+        arms=(
+            SearchSpace(name="lr_batch", family="constant", ranges={
+                "interval": REFERENCE["interval"], "split": LR,
+                "lr0": Range(choices=(1 / 16, 1 / 4, 1.0), relative=True),
+                "batch0": Range(choices=(1, 16, 256), integer=True),
+            }),
+        ),
+    ),
+    "measure_implicit": Preset(
+        shows="SGD's own noise as the smoothing: by p and by split, against explicit smoothing",
+        settings=GRID
+        | {
+            "workload": "rastrigin", "optimizer": "implicit", "smoothing": "gaussian_scaled",
+            "epochs": 25, "batch": {"initial": 16}, "confirm": {"seeds": 1, "each": True},
+            "dataset": {"path": "10", "train_examples": 1600},
+        },
+        arms=(
+            _arm("poly", "poly", p=Range(choices=(0.5, 1.0, 2.0)),
+                 split=Range(choices=(0.0, 0.5, 1.0))),
+            _arm("constant", "constant"),
+            replace(_poly("graduated", 1.0), optimizer="graduated"),
+            replace(_poly("gradient_descent", 1.0), optimizer="gradient_descent"),
         ),
     ),
 }  # fmt: skip

@@ -22,7 +22,7 @@ from search_spaces.metric import NAME
 from search_spaces.noise_law import LAWS
 from search_spaces.registry import nearest
 from search_spaces.space import RECIPE_PARAMS, SCHEDULE_PARAMS, read_interval, tidy_interval
-from trainables import MEASUREMENTS, SMOOTHINGS, TRAINERS
+from trainables import FUNCTION_MEASUREMENTS, MEASUREMENTS, SMOOTHINGS, TRAINERS
 
 MISSING: Any = "???"  # the workload decides, or the user must
 SAMPLERS = ("tpe", "random", "qmc", "gp", "grid")
@@ -401,7 +401,8 @@ class Config:
     batch: BatchConfig = field(default_factory=BatchConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     measure: list[str] = field(default_factory=list,
-        metadata=_about("names", f"list of {', '.join(MEASUREMENTS)}", "also measured"))
+        metadata=_about("names", f"list of {', '.join((*MEASUREMENTS, *FUNCTION_MEASUREMENTS))}",
+            "also measured"))
     critical: CriticalConfig = field(default_factory=CriticalConfig)
     sharpness: SharpnessConfig = field(default_factory=SharpnessConfig)
     trainer: str = _key("network", "name", _one_of(*TRAINERS),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.registry import nearest
-from trainables import MEASUREMENTS
+from trainables import FUNCTION_MEASUREMENTS, MEASUREMENTS
 from tuner.config.presets import PRESETS
 from tuner.config.schema import Config, ConfigError, RangeConfig, value_of
 from tuner.run import exit_code, read_command, run_command
@@ -40,8 +40,10 @@ Measure what the theory of gradient noise needs to know of your training.
   python -m tuner.measure theory a=17.2 epsilon=0.1 h3=0 h4=1
 
 Keys are those of tuner.run (python -m tuner.run --help); resume=RUN reports on RUN again.
+  python -m tuner.measure equivalence functions=sphere,rastrigin
+
   --write DIR   noise only: write the constants into DIR/workload/<workload>_measured.yaml
-  functions=    functions only: names, or all
+  functions=    functions and equivalence: names; all of functions
 """
 
 
@@ -74,10 +76,11 @@ def _main(words: list[str], program: str) -> int:
         if what != "noise":
             raise ConfigError(f"--write: only `noise` has something to write, not {what}")
         _check_writable(Path(write))
-    if what == "functions":
+    on_functions = any(word.startswith("functions=") for word in words)
+    if what == "functions" or (what == "equivalence" and on_functions):
         from tuner.measure.functions import measure_functions
 
-        return measure_functions(words)
+        return measure_functions(words, what)
     if what == "theory":
         from tuner.measure.theory import measure_theory
 
@@ -92,7 +95,7 @@ def _main(words: list[str], program: str) -> int:
             _check_exchange(config)
         if what == "critical" and not names_run:
             _fit_batches(config)
-        if what in MEASUREMENTS and what not in config.measure:
+        if what in (*MEASUREMENTS, *FUNCTION_MEASUREMENTS) and what not in config.measure:
             listed = ",".join([*config.measure, what])
             raise ConfigError(f"this run would not measure {what}; add 'measure=[{listed}]'")
 

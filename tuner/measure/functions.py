@@ -1,4 +1,4 @@
-"""Explicit graduated optimization against other methods, on several functions: a run for each."""
+"""What is measured on several known functions, a run for each: methods, or paths of SGD."""
 
 from __future__ import annotations
 
@@ -21,16 +21,20 @@ from tuner.plan.checks import check_surroundings
 from tuner.plan.plan import make_plan
 from tuner.run import read_command, run_command
 
-PRESET = "aaai_functions_cpu"
+# What is measured -> the preset that every function's run has.
+DEFAULT_PRESETS = {"functions": "aaai_functions_cpu", "equivalence": "measure_equivalence"}
 DEFAULT = ("rastrigin", "ackley", "griewank", "schaffer_f7")
 GRADIENT_COST = 3  # evaluations; see trainables/functions/solvers.py
 NAME_LENGTH = 40
 
 
-def measure_functions(words: list[str]) -> int:
+def measure_functions(words: list[str], what: str = "functions") -> int:
     """Run the preset on every function, then print one table and draw one figure.
 
     With `name=` of an earlier call its runs are gone on with.
+
+    Args:
+        what: a key of DEFAULT_PRESETS.
 
     Returns:
         The largest exit code of the runs; later functions are not begun after an interrupt.
@@ -39,11 +43,15 @@ def measure_functions(words: list[str]) -> int:
         ConfigError: an unknown function, or a mistake in the other words.
     """
     names, words = _functions(words)
-    preset = [] if any(word.startswith("preset=") for word in words) else [f"preset={PRESET}"]
+    preset = (
+        []
+        if any(word.startswith("preset=") for word in words)
+        else [f"preset={DEFAULT_PRESETS[what]}"]
+    )
     # The mistakes in every run's words are found before the first one starts.
     plans = [make_plan(compose([*preset, *words, f"workload={name}"])) for name in names]
     config = plans[0].config
-    stem = config.name or f"functions-{now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    stem = config.name or f"{what}-{now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     words = [word for word in words if not word.startswith("name=")]
     run_names = {name: f"{stem[:NAME_LENGTH]}-{name}" for name in names}
     folders = {name: f"{config.runs_dir.rstrip('/')}/{run_names[name]}" for name in names}
@@ -63,7 +71,7 @@ def measure_functions(words: list[str]) -> int:
         if code >= 2:
             return code
     if run_dirs:  # none after a dry run
-        _report(run_dirs)
+        (_report_paths if what == "equivalence" else _report)(run_dirs)
     return worst
 
 
@@ -93,6 +101,20 @@ def _functions(words: list[str]) -> tuple[list[str], list[str]]:
     if len(set(names)) < len(names):
         raise ConfigError(f"functions={','.join(names)}: each may be named once")
     return names, rest
+
+
+def _report_paths(run_dirs: list[Path]) -> None:
+    from results.measurements.equivalence import equivalence_table, read_equivalence
+    from results.plots.papers.equivalence import draw_equivalence
+    from results.plots.style import save_figure
+
+    arms = [arm for run_dir in run_dirs for arm in read_equivalence(results.load(run_dir))]
+    print(f"\n{equivalence_table(arms).text()}" if arms else "nothing was measured")
+    if finite := [arm for arm in arms if arm.gap is not None]:
+        path = run_dirs[-1] / "plots" / "equivalence_functions.png"
+        save_figure(functools.partial(draw_equivalence, finite), path)
+        print(f"figure: {describe_path(path)}")
+    print(describe_path(run_dirs[-1]))
 
 
 def _report(run_dirs: list[Path]) -> None:

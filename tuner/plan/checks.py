@@ -26,9 +26,17 @@ from search_spaces import FAMILIES
 from search_spaces.metric import NAME, goal_of, make_metric
 from search_spaces.records import RECORDED, REPORTED
 from search_spaces.registry import check_name, find_source, nearest, unknown_name
-from trainables import DATASETS, MEASUREMENTS, MODELS, OPTIMIZERS, SOLVERS
+from trainables import (
+    DATASETS,
+    FUNCTION_MEASUREMENTS,
+    MEASUREMENTS,
+    MODELS,
+    OPTIMIZERS,
+    SOLVERS,
+)
 from trainables.data.sources import DataOptions, SourceInfo, describe, describe_function
 from trainables.functions.benchmark import FUNCTIONS
+from trainables.functions.closed_forms import closed_form
 from tuner.config.effects import check_effects, check_trackers
 from tuner.config.schema import (
     KEYS,
@@ -311,16 +319,22 @@ def _check_objective(config: Config) -> None:
 
 def _check_measure(config: Config) -> None:
     """Known names, each once, and something that can be measured."""
+    known = (*MEASUREMENTS, *FUNCTION_MEASUREMENTS)
     for name in config.measure:
-        if name not in MEASUREMENTS:
+        if name not in known:
             raise ConfigError(
-                f"measure={name}: unknown{nearest(name, MEASUREMENTS)} "
-                f"(known: {', '.join(MEASUREMENTS)})"
+                f"measure={name}: unknown{nearest(name, known)} (known: {', '.join(known)})"
             )
     if len(set(config.measure)) < len(config.measure):
         raise ConfigError(f"measure={','.join(config.measure)}: each may be named once")
-    if config.measure and config.trainer != "network":
-        raise ConfigError(f"measure={','.join(config.measure)}: only networks can be measured")
+    fitting = {"network": (*MEASUREMENTS,), "function": FUNCTION_MEASUREMENTS}
+    for name in config.measure:
+        if name not in fitting.get(config.trainer, ()):
+            which = "known functions" if name in FUNCTION_MEASUREMENTS else "networks"
+            raise ConfigError(f"measure={','.join(config.measure)}: only {which} can be measured")
+    if "equivalence" in config.measure:
+        with refusing():
+            closed_form(config.dataset.name, config.smoothing)
     if "critical" in config.measure:
         _check_pair(config, "critical.min_epochs", "below", "epochs")
     if config.noise.estimator == "per_example" and config.noise.batch_norm == "train":

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from tests.fakes.smoothing import HESSIANS
 from trainables.functions.benchmark import FUNCTIONS, Array, parse_dimension
+from trainables.functions.closed_forms import HESSIANS
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
 

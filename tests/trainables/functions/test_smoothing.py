@@ -12,17 +12,15 @@ from scipy.special import gamma, jv
 
 from search_spaces.theory import smallest_admissible_rate
 from tests.fakes.smoothing import (
-    CLOSED_FORMS,
-    attenuation,
     coded_levels,
     geometric_levels,
     is_new_nice,
     rastrigin_min_curvature,
-    second_moment,
     theory_levels,
 )
 from trainables import SMOOTHINGS
 from trainables.functions.benchmark import FUNCTIONS, Array
+from trainables.functions.closed_forms import CLOSED_FORMS, attenuation, second_moment
 from trainables.functions.smoothing import sample_directions, smoothed
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
