@@ -109,7 +109,17 @@ PLACES: dict[str, tuple[str, ...]] = {
 SEARCH_SPACES_MAY_IMPORT = {"numpy", "search_spaces", *sys.stdlib_module_names}
 # A noun has one module; a measurement is trained, read and drawn under one name. `run` is the
 # run one reads and the command one types, `schema` that of the columns and that of the keys.
-SHARED_NAMES = {*PROBES, *MEASUREMENTS, "functions", "theory", "published", "run", "schema"}
+SHARED_NAMES = {
+    *PROBES,
+    *MEASUREMENTS,
+    "functions",
+    "theory",
+    "nice",
+    "equivalence",
+    "published",
+    "run",
+    "schema",
+}
 MAX_MODULES = 15
 
 PACKAGES = ("search_spaces", "trainables", "results", "tuner")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from results.measurements.published import published_schedules
 from results.options import number_of
 from results.plots.papers.decay_rates import decay_rates_info, draw_decay_rates
+from results.plots.papers.nice import draw_nice
 from results.plots.papers.theory import (
     SmoothedLevel,
     draw_levels,
@@ -30,8 +31,9 @@ from results.tables import UNKNOWN, Table, thinned
 from search_spaces.algorithm3 import Algorithm3, algorithm3, hazan
 from search_spaces.registry import nearest, unknown_name
 from search_spaces.schedule import Schedule
-from search_spaces.theory import smallest_admissible_rate
+from search_spaces.theory import check_positive, smallest_admissible_rate
 from trainables.functions.benchmark import FUNCTIONS
+from trainables.functions.nice import NiceLevels, nice_levels
 from tuner.config.schema import ConfigError, refusing, refusing_paths
 
 Array = NDArray[np.float64]
@@ -53,6 +55,11 @@ KEYS: dict[str, tuple[str, str]] = {
     "h4": ("", "Algorithm 3: H_4; without both all levels are equally long"),
     "train_examples": ("50000", "Algorithm 3: samples of an epoch"),
     "function": ("rastrigin", "of one variable, for the picture of its levels"),
+    "delta1": ("1", "Rastrigin: first level of explicit smoothing"),
+    "levels": ("50", "Rastrigin: number of levels, falling by the power p"),
+    "d": ("1", "Rastrigin: radius factor, of the balls of radius d delta around x*"),
+    "dimension": ("2", "Rastrigin: number of variables"),
+    "smoothing": ("gaussian_scaled", "Rastrigin: ball, gaussian or gaussian_scaled"),
     "out": ("runs/theory", "folder of the figures and tables"),
 }
 PLAN_KEYS = ("epsilon", "p", "d_bar", "l_f", "sigma", "c", "lr", "split", "h3", "h4")
@@ -62,6 +69,8 @@ LEVELS = (1.0, 0.7, 0.5, 0.3, 0.15, 0.0)  # of the picture of graduated optimiza
 PICTURE_BOX = 5.0  # the furthest from 0 that is drawn
 NUM_POINTS, NUM_NOISES, NUM_DESCENTS = 401, 1000, 400
 # Of light and heavy tails, as in the demo of the authors' code: bounded, so every mean exists.
+NUM_STARTS, LEVEL_STEPS = 300, 20  # of the descents on Rastrigin; steps as the authors' code
+SLACK = 1e-9  # of a curvature
 TAIL_FUNCTION, TAIL_LEVEL = "drop_wave", 0.5
 # Kind of tails -> noise -> its draws; as in that demo, none of them centred.
 Noise = Callable[[np.random.Generator], Array]
@@ -104,12 +113,14 @@ def measure_theory(words: list[str]) -> int:
         table = plan.schedule(epochs=epochs, train_examples=train_examples)
         tables["algorithm3"] = levels_table(plan, table)
         tables["hazan"] = hazan_table(plan, numbers["sigma"])
+        nice = _nice(texts, numbers["p"])
+        tables["nice"] = nice_table(nice, _number("d", texts["d"]))
     out = Path(os.path.expanduser(texts["out"]))
     with refusing_paths():
         out.mkdir(parents=True, exist_ok=True)
         for stem, shown in tables.items():
             _tell(shown, out / f"{stem}.csv")
-        for path in _draw(schedules, marked, name, out):
+        for path in _draw(schedules, marked, name, nice, out):
             print(f"figure: {path}")
     print(out)
     return 0
@@ -202,8 +213,40 @@ def _mean_over(name: str, x_X: Array, noise_U: Array) -> Array:
     return np.asarray(value_XU.mean(axis=1))
 
 
+def _nice(texts: Mapping[str, str], p: float) -> NiceLevels:
+    delta1, d = (_number(key, texts[key]) for key in ("delta1", "d"))
+    check_positive(delta1=delta1, d=d)
+    count = _whole("levels", texts["levels"])
+    return nice_levels(
+        delta1 * (np.arange(count, 0, -1) / count) ** p,
+        kind=texts["smoothing"],
+        dimension=_whole("dimension", texts["dimension"]),
+        radius_factor=d,
+        num_starts=NUM_STARTS,
+        steps=LEVEL_STEPS,
+    )
+
+
+def nice_table(nice: NiceLevels, d: float) -> Table:
+    """Where Rastrigin is convex around x*, level by level, and who is there."""
+    columns = (nice.delta_M, nice.curvature_M, nice.inside_M, nice.kept_M)
+    is_nice = bool(np.all(nice.curvature_M >= 2.0 - SLACK))
+    says = "is" if is_nice else "is not"
+    return Table(
+        caption=f"Rastrigin {says} new 2-nice on these levels (it is where d delta_1 <= 1/4, here "
+        f"{d * nice.delta_M[0]:.3g}); explicit descent solves {nice.solved:.0%} of "
+        f"{NUM_STARTS} starts",
+        header=["delta", "smallest curvature in N(x*; d delta)", "inside", "kept inside"],
+        rows=[
+            [UNKNOWN if np.isnan(value) else f"{value:.4g}" for value in row]
+            for row in zip(*(column.tolist() for column in columns), strict=True)
+        ],
+        note="inside: share of starts in N(x*; d delta) after the level; kept: of those before it",
+    )
+
+
 def _draw(
-    schedules: Mapping[str, Schedule], marked: list[float], name: str, out: Path
+    schedules: Mapping[str, Schedule], marked: list[float], name: str, nice: NiceLevels, out: Path
 ) -> list[Path]:
     reach = min(PICTURE_BOX, FUNCTIONS[name].box[1])
     x_X = np.linspace(-reach, reach, NUM_POINTS)
@@ -222,6 +265,9 @@ def _draw(
     }
     drawn["radius_factor"] = functools.partial(draw_radius_factors, radius_factors(marked))
     levels = smoothed_levels(name, x_X)
+    drawn["nice"] = functools.partial(
+        draw_nice, nice.delta_M, nice.curvature_M, nice.inside_M, nice.kept_M
+    )
     drawn["graduated"] = functools.partial(draw_levels, name, x_X, levels)
     drawn["tails"] = functools.partial(draw_tails, TAIL_FUNCTION, x_X, value_X, by_noise)
     return [

@@ -14,13 +14,12 @@ from search_spaces.theory import smallest_admissible_rate
 from tests.fakes.smoothing import (
     coded_levels,
     geometric_levels,
-    is_new_nice,
-    rastrigin_min_curvature,
     theory_levels,
 )
 from trainables import SMOOTHINGS
 from trainables.functions.benchmark import FUNCTIONS, Array
 from trainables.functions.closed_forms import CLOSED_FORMS, attenuation, second_moment
+from trainables.functions.nice import is_new_nice, nice_levels, rastrigin_min_curvature
 from trainables.functions.smoothing import sample_directions, smoothed
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
@@ -188,6 +187,37 @@ def test_rastrigin_is_new_2_nice_on_levels_up_to_a_quarter(levels: Array, d: flo
         for start in (0.25 / d, 0.3 / d)
     ]
     assert nice == [True, False]
+
+
+def test_niceness_is_asked_of_the_balls_around_x_star_as_well() -> None:
+    """x*_m at 0.05, its ball of 0.2 reaches 1/4; the minimizer at 0 is fine, one at 0.1 is not."""
+    levels = np.array([0.2, 0.1])
+    nice = [
+        is_new_nice(
+            rastrigin_min_curvature("gaussian"),
+            centers_MD=np.full((2, 1), 0.05),
+            delta_M=levels,
+            sigma=2.0 - 1e-6,
+            minimizer=None if at is None else np.array([at]),
+        )
+        for at in (None, 0.0, 0.1)
+    ]
+    assert nice == [True, True, False]
+
+
+def test_iterates_near_a_minimum_stay_in_the_convex_region_and_far_ones_never_enter() -> None:
+    """Levels up to 1/4 are new 2-nice, yet uniform starts are left in their own valleys."""
+    levels = 0.25 * theory_levels(10)[:-1]
+    few = {"kind": "gaussian", "radius_factor": 1.0, "num_starts": 200, "steps": 20}
+    small = nice_levels(levels, dimension=1, **few)
+    assert np.all(small.curvature_M >= 2.0 - 1e-9)
+    # At delta = 1/4, c = exp(-pi^2/8) = .29: 11 valleys of a box of width 10.24 are left.
+    assert 0.03 < small.solved < 0.25
+    assert np.all(small.kept_M[~np.isnan(small.kept_M)] == 1.0)
+    # From delta = 1 on there is one bowl, and no start is lost, though not all levels are 2-nice.
+    large = nice_levels(theory_levels(50)[:-1], dimension=1, **few)
+    assert large.solved == 1.0
+    assert large.curvature_M.min() < 0
 
 
 def test_minimizers_may_move_no_more_than_the_level_falls() -> None:

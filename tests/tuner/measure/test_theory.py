@@ -44,7 +44,14 @@ def test_tables_and_figures_are_written_without_any_training(
     assert [*leaving["step"].values()] == ["step", "40", "-"]
     assert [*leaving["p=1"].values()][2] == "199"
     pictures = {path.stem for path in (tmp_path / "new").glob("*.png")}
-    expected = {"decay_rates_a3", "decay_rates_a17.2", "radius_factor", "graduated", "tails"}
+    expected = {
+        "decay_rates_a3",
+        "decay_rates_a17.2",
+        "radius_factor",
+        "graduated",
+        "tails",
+        "nice",
+    }
     assert pictures == expected
 
 
