@@ -36,8 +36,35 @@ COMMANDS: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ("realised",),
     ),
     "exchange": (["tuner.measure", "exchange"], ("exchange",)),
-    "theory": (["tuner.measure", "theory", "a=3,17.2"], ("radius_factor", "graduated")),
+    "exchange_sgd": (
+        [
+            *("tuner.measure", "exchange", "optimizer.momentum=0", "optimizer.nesterov=false"),
+            *("optimizer.weight_decay=0", "lr=0.1"),
+        ],
+        (),
+    ),
+    "equivalence": (
+        [
+            *("tuner.measure", "equivalence"),
+            "functions=sphere,ellipsoid,rastrigin,griewank,rosenbrock",
+        ],
+        (),
+    ),
+    "implicit": (
+        [
+            *("tuner.measure", "functions", "preset=measure_implicit"),
+            "functions=rastrigin,ackley,griewank",
+        ],
+        (),
+    ),
+    "theory": (["tuner.measure", "theory", "a=3,17.2"], ("radius_factor", "graduated", "nice")),
     "functions": (["tuner.measure", "functions", "functions=all"], ()),
+}
+# Those that are several runs -> the picture of all.
+SEVERAL = {
+    "functions": "functions",
+    "implicit": "functions",
+    "equivalence": "equivalence_functions",
 }
 # Arm that the tables of docs/papers.md compare with.
 REFERENCES = {
@@ -73,9 +100,9 @@ def main() -> None:
         subprocess.run([*python, *run_words], check=True)
         if "dry_run=true" in more:
             continue
-        if name == "functions":
-            (table,) = options.runs.glob("functions-*/plots/functions.png")
-            shutil.copy(table, options.out / "papers_functions.png")
+        if name in SEVERAL:  # a run for each function, the picture in the last one's folder
+            (picture,) = options.runs.glob(f"{name}-*/plots/{SEVERAL[name]}.png")
+            shutil.copy(picture, options.out / f"papers_{name}.png")
             continue
         if name == "theory":
             for figure in figures:

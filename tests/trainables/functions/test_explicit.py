@@ -15,7 +15,7 @@ from search_spaces.trial import Recipe, TrialConfig
 from tests.fakes.trials import TIMES
 from trainables import NUM_STARTS, SOLVERS
 from trainables.functions.benchmark import FUNCTIONS
-from trainables.functions.explicit import GRADUATED, TOLERANCE, ExplicitTraining
+from trainables.functions.explicit import GRADUATED, IMPLICIT, TOLERANCE, ExplicitTraining
 from trainables.functions.solvers import PEERS, VALUES_PER_GRADIENT
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
@@ -103,7 +103,7 @@ def errors(training: ExplicitTraining) -> np.ndarray:
 
 
 def test_every_named_solver_exists() -> None:
-    assert SOLVERS == (GRADUATED, *PEERS)
+    assert SOLVERS == (GRADUATED, *PEERS, IMPLICIT)
 
 
 def test_records_hold_what_the_table_says() -> None:
@@ -307,3 +307,18 @@ def test_bad_input_is_refused_in_one_line(recipe: dict[str, str], message: str) 
     with pytest.raises(ValueError, match=message) as error:
         ExplicitTraining(explicit_trial(recipe=recipe))
     assert "\n" not in str(error.value)
+
+
+def test_the_implicit_solver_is_sgd_whose_noise_has_the_tables_level() -> None:
+    """On a quadratic, x after a step minus x - lr grad f(x) has variance delta^2 kappa."""
+    recipe = {"dataset": "sphere", "workload": "sphere", "optimizer": IMPLICIT}
+    trial = explicit_trial(recipe=recipe, delta0=2.0, lr0=0.01)
+    training = ExplicitTraining(trial)
+    start = training.x_SD.copy()
+    training._step(next(iter(training.schedule.steps())))
+    noise = (1.0 - 2.0 * 0.01) * start - training.x_SD
+    inside = np.abs(training.x_SD) < 100.0
+    kappa = 1.0 / (DIMENSION + 2)
+    # Of 300 numbers: a relative standard error of the variance of at most 0.08.
+    assert noise[inside].var() == pytest.approx(2.0**2 * kappa, rel=0.3)
+    assert training.samples_seen == BATCH

@@ -17,6 +17,7 @@ import yaml
 import results
 from results.measurements import MEASUREMENTS as REPORTS
 from results.measurements.critical import read_critical
+from results.measurements.equivalence import read_equivalence
 from results.measurements.exchange import read_exchange
 from results.measurements.noise import read_noise
 from results.measurements.sampling import read_sampling
@@ -420,3 +421,39 @@ def test_functions_are_minimised_and_tabulated(
     assert len(methods) == 4  # poly with three powers, and the solver
     assert (tmp_path / "tiny-rastrigin" / "plots" / "functions.png").stat().st_size > 1000
     assert out.splitlines()[-1] == str(tmp_path / "tiny-rastrigin")
+
+
+def test_equivalence_is_measured_on_several_functions_and_shown_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    do_without_ray(monkeypatch)
+    small = ["epochs=2", "dataset.train_examples=256", "confirm.seeds=2", "display=none"]
+    words = ["equivalence", "functions=sphere,ellipsoid", f"runs_dir={tmp_path}", "name=eq"]
+    assert main([*words, *small]) == 0
+    out = capsys.readouterr().out
+    table = out[out.rindex("function ") :]
+    rows = [line.split() for line in table.splitlines() if line.startswith(("sphere", "ellips"))]
+    assert len(rows) == 18
+    assert (tmp_path / "eq-ellipsoid" / "plots" / "equivalence_functions.png").exists()
+    arms = [
+        arm
+        for name in ("sphere", "ellipsoid")
+        for arm in read_equivalence(results.load(tmp_path / f"eq-{name}"))
+    ]
+    # delta is lr's share over the root of the batch's; on quadratics every mean path is exact.
+    shares = [(lr, batch) for lr in (1 / 16, 1 / 4, 1) for batch in (1 / 16, 1, 16)]
+    expected = sorted(lr / math.sqrt(batch) for lr, batch in shares)
+    for own in (arms[:9], arms[9:]):
+        np.testing.assert_allclose([arm.delta for arm in own], expected, rtol=1e-12)
+    covered = [arm.covered for arm in arms if arm.covered is not None]
+    assert len(covered) == 18
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.04)
+
+
+def test_what_has_no_closed_form_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    assert main(["equivalence", "functions=ackley", f"runs_dir={tmp_path}"]) == 2
+    assert "ackley has no closed form under it (known: rastrigin" in capsys.readouterr().err
+    assert main(["equivalence", "workload=digits", f"runs_dir={tmp_path}"]) == 2
+    assert [*tmp_path.iterdir()] == []
