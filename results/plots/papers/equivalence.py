@@ -49,7 +49,7 @@ def draw_equivalence(arms: Sequence[Paths], figure: Figure) -> None:
         frameon=False,
     )  # fmt: skip
     figure.suptitle(
-        "SGD's mean path against descent on the smoothed function (filled: no difference)"
+        "SGD's mean path against descent on the smoothed function (filled: not told apart)"
     )
 
 
