@@ -146,5 +146,5 @@ def describe(run: Run) -> list[str]:
     holding = sum(arm.holds for arm in arms)
     return [
         equivalence_table(arms).text(),
-        f"the mean path is not told apart from explicit smoothing in {holding} of {len(arms)} arms",
+        f"SGD is not told apart from explicit smoothing in {holding} of {len(arms)} arms",
     ]
