@@ -53,7 +53,7 @@ COMMANDS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "implicit": (
         [
             *("tuner.measure", "functions", "preset=measure_implicit"),
-            "functions=rastrigin,ackley",
+            "functions=rastrigin,ackley,griewank",
         ],
         (),
     ),
