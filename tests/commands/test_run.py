@@ -75,6 +75,15 @@ def states_of_tunes(run_dir: Path) -> list[str]:
     return [path.name for path in files if state.fullmatch(path.name)]
 
 
+@pytest.mark.fault("11", "impossible: a run folder holds no state of Tune's, nor any pickle")
+@pytest.mark.slow
+@pytest.mark.full
+def test_no_state_of_tunes_lies_in_a_run_folder(command: Command) -> None:
+    done = command.run("space=poly", *SMALL, "trials=1", "confirm.seeds=1", "name=whole")
+    assert done.returncode == 0, done.stderr
+    assert states_of_tunes(command.folder / "whole") == []
+
+
 @only_full
 @pytest.mark.fault("31", "the same seed on a cluster and on a Ray of its own: equal to the bit")
 @pytest.mark.slow
@@ -122,10 +131,7 @@ def test_three_arms_share_one_run_with_equal_budgets(inline: Inline) -> None:
         ),
         pytest.param(
             signal.SIGKILL,
-            marks=[
-                fault("1", "a run on a cluster that stays: the same"),
-                fault("11", "impossible: a run folder holds no state of Tune's, nor any pickle"),
-            ],
+            marks=fault("1", "a run on a cluster that stays: the same"),
         ),
     ],
 )

@@ -105,6 +105,11 @@ def is_tested(words: list[str]) -> None:
     assert words[0] in SCRIPTS
 
 
+def describe_data(words: list[str]) -> None:
+    """docs/data.md is compared by tests/trainables/data/test_zoo.py."""
+    assert words == [">", "docs/data.md"]
+
+
 def describe_keys(words: list[str]) -> None:
     """docs/keys.md is compared by tests/tuner/config."""
     assert words == [">", "docs/keys.md"]
@@ -128,6 +133,7 @@ RULES: dict[str, Callable[[list[str]], None]] = {
     "python -m results ": read,
     "results ": read,
     "python -m tuner.config.help": describe_keys,
+    "python -m tests.data_zoo": describe_data,
     "python -m ": is_tested,
     "make ": make,
 }
