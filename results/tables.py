@@ -141,11 +141,11 @@ class Table:
         return replace(self, header=header, rows=rows)
 
 
-def thinned(length: int) -> list[int]:
-    """At most MAX_ROWS row numbers, evenly spread, first and last included."""
-    if length <= MAX_ROWS:
+def thinned(length: int, most: int = MAX_ROWS) -> list[int]:
+    """At most so many row numbers, evenly spread, first and last included."""
+    if length <= most:
         return list(range(length))
-    return [round(row * (length - 1) / (MAX_ROWS - 1)) for row in range(MAX_ROWS)]
+    return [round(row * (length - 1) / (most - 1)) for row in range(most)]
 
 
 def latex_text(text: str) -> str:

@@ -70,6 +70,7 @@ def test_long_tables_are_thinned_with_first_and_last():
     places = thinned(1000)
     assert (places[0], places[-1], len(set(places))) == (0, 999, 60)
     assert thinned(60) == list(range(60))
+    assert thinned(10, 4) == [0, 3, 6, 9]
 
 
 def test_columns_in_which_nothing_is_known_are_left_out():

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from search_spaces.registry import unknown_name
 from trainables import SMOOTHINGS
 from trainables.functions.benchmark import FUNCTIONS, TWO_PI, Array
 
@@ -156,8 +157,10 @@ def closed_form(name: str, kind: str) -> ClosedForm:
     """The smoothed form of this function.
 
     Raises:
-        ValueError: it is known by sampling only.
+        ValueError: it is known by sampling only, or there is no such smoothing.
     """
+    if kind not in SMOOTHINGS:
+        raise unknown_name("smoothing", kind, SMOOTHINGS)
     if (name, kind) not in CLOSED_FORMS:
         known = ", ".join(dict.fromkeys(f for f, k in CLOSED_FORMS if k == kind))
         raise ValueError(f"smoothing={kind}: {name} has no closed form under it (known: {known})")

@@ -68,9 +68,10 @@ OF_SEVERAL_VARIABLES = ("schaffer_f7", "rosenbrock")
 LEVELS = (1.0, 0.7, 0.5, 0.3, 0.15, 0.0)  # of the picture of graduated optimization
 PICTURE_BOX = 5.0  # the furthest from 0 that is drawn
 NUM_POINTS, NUM_NOISES, NUM_DESCENTS = 401, 1000, 400
-# Of light and heavy tails, as in the demo of the authors' code: bounded, so every mean exists.
+NUM_SHOWN, MAX_LEVELS = 12, 1000  # rows of a table on the terminal; of explicit smoothing
 NUM_STARTS, LEVEL_STEPS = 300, 20  # of the descents on Rastrigin; steps as the authors' code
 SLACK = 1e-9  # of a curvature
+# Of light and heavy tails, as in the demo of the authors' code: bounded, so every mean exists.
 TAIL_FUNCTION, TAIL_LEVEL = "drop_wave", 0.5
 # Kind of tails -> noise -> its draws; as in that demo, none of them centred.
 Noise = Callable[[np.random.Generator], Array]
@@ -217,6 +218,8 @@ def _nice(texts: Mapping[str, str], p: float) -> NiceLevels:
     delta1, d = (_number(key, texts[key]) for key in ("delta1", "d"))
     check_positive(delta1=delta1, d=d)
     count = _whole("levels", texts["levels"])
+    if count > MAX_LEVELS:
+        raise ValueError(f"levels={count}: at most {MAX_LEVELS:,}")
     return nice_levels(
         delta1 * (np.arange(count, 0, -1) / count) ** p,
         kind=texts["smoothing"],
@@ -277,7 +280,7 @@ def _draw(
 
 def _tell(table: Table, path: Path) -> None:
     """Print it, thinned where it is long, and write all of it."""
-    rows = [table.rows[row] for row in thinned(len(table.rows))]
+    rows = [table.rows[row] for row in thinned(len(table.rows), NUM_SHOWN)]
     shown = Table(caption=table.caption, header=table.header, rows=rows, note=table.note)
     print(f"{table.caption}\n{shown.text()}\n")
     with path.open("w", encoding="utf-8", newline="") as file:

@@ -65,6 +65,8 @@ BAD = [
     ("batch_size=1.5", "batch_size=1.5: must be a whole number of at least 1"),
     ("epochs=4", "epochs=4: the curves need at least 5"),
     ("epochs=5 train_examples=128 epsilon=0.01", "every level must have a step"),
+    ("levels=100000", "levels=100000: at most 1,000"),
+    ("smoothing=gaus", "unknown smoothing 'gaus'; did you mean 'gaussian'?"),
     ("function=rosenbrock", "unknown function of one variable 'rosenbrock'"),
 ]
 
