@@ -337,8 +337,9 @@ def scale_of(config: Config, precision: str | None = None) -> str:
     """Is this run of a published experiment's size, and of which? '' where it reproduces none.
 
     Derived, figure by figure, from workload, training images, epochs, seeds, precision and arms:
-    of all presets with these arms the one is named that differs least. More seeds, fewer arms and
-    other measurements change nothing.
+    told is the preset's own figure, or that of another with these arms whose network and data
+    are the run's, where it differs less. More seeds, fewer arms and other measurements change
+    nothing.
 
     Args:
         precision: as it was settled for the machine; None = as configured.
@@ -347,14 +348,22 @@ def scale_of(config: Config, precision: str | None = None) -> str:
     if asked is None:
         return ""
     alike = [preset for preset in PAPER_PRESETS.values() if preset.arms == asked.arms]
+    trained = (config.dataset.name, config.model.name)
     differences = {
         preset.figure: _differences(config, preset, precision or config.precision)
-        for preset in sorted(alike, key=lambda preset: preset is not asked)
+        for preset in (asked, *alike)
+        if preset is asked or _trained(preset) == trained
     }
     figure = min(differences, key=lambda name: len(differences[name]))
     if differences[figure]:
         return f"not the paper's scale ({figure}): {', '.join(differences[figure])}"
     return f"the paper's scale ({figure})"
+
+
+def _trained(preset: Preset) -> tuple[str, str]:
+    """Data and network of the published experiment."""
+    published = dict(flatten(WORKLOADS[preset.settings["workload"]]))
+    return published["dataset.name"], published["model.name"]
 
 
 def _differences(config: Config, preset: Preset, precision: str) -> list[str]:

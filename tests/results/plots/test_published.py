@@ -410,6 +410,19 @@ def test_a_figures_preset_trains_what_the_figure_shows(preset: str) -> None:
     assert (config.precision, config.confirm.seeds >= 3) == ("fp32", True)
 
 
+@pytest.mark.parametrize("preset", [name for name, preset in PAPER_PRESETS.items() if preset.cpu])
+def test_the_small_form_is_told_to_be_of_its_own_figure(preset: str) -> None:
+    """Not of another with these arms that differs in fewer settings by chance."""
+    told = scale_of(compose([f"preset={preset}_cpu"]))
+    assert told.startswith(f"not the paper's scale ({PAPER_PRESETS[preset].figure}): ")
+
+
+def test_a_figure_nearly_as_published_is_named_by_its_network_and_data() -> None:
+    words = ["preset=p1_methods", "workload=cifar100_wrn28x10", "epochs=60"]
+    told = scale_of(compose(words))
+    assert told == "not the paper's scale (2311.08745 Fig 11): epochs=60 (200)"
+
+
 def test_the_dimension_of_a_function_is_its_scale() -> None:
     assert scale_of(compose(["preset=aaai_functions", "dataset.path=10"])).startswith("not")
 
