@@ -87,6 +87,8 @@ def compose(
     for name, value in ({} if own_workload else CONSTANTS.get((workload, optimizer), {})).items():
         key = f"noise.{name}"
         values[key] = {**of_preset, **asked}.get(key, value)
+    if "noise.c2" in asked:  # not what was measured, unless it is said to be
+        values["noise.source"] = asked.get("noise.source")
     default_arms = [arm.name for arm in _arms(preset_name)] or KEYS["space"].default
     names_of_arms = values.get("space", default_arms)
     trainer = values.get("trainer", KEYS["trainer"].default)

@@ -60,6 +60,18 @@ def test_what_is_given_and_what_a_users_own_workload_says_wins(tmp_path: Path) -
     assert (own.noise.c2, own.noise.k, noted(own)) == (3.0, 4.0, "")
 
 
+def test_what_is_given_by_hand_is_not_said_to_be_measured(tmp_path: Path) -> None:
+    (tmp_path / "workload").mkdir()
+    text = "dataset: digits\nmodel: resnet8\nlr: 0.1\nbatch: {initial: 8}\nepochs: 2\n"
+    text += "noise: {c2: 3, k: 4, source: measured}\n"
+    (tmp_path / "workload" / "own.yaml").write_text(text)
+    for words in (["workload=digits", "optimizer=shb"], ["workload=own"]):
+        assert compose(words, str(tmp_path)).noise.source == "measured"
+        assert compose([*words, "noise.c2=7"], str(tmp_path)).noise.source is None
+        told = compose([*words, "noise.c2=7", "noise.source=measured"], str(tmp_path)).noise
+        assert (told.c2, told.source) == (7.0, "measured")
+
+
 FOREIGN = [
     (
         "workload=cifar100_resnet18 model=resnet20",
