@@ -241,7 +241,7 @@ class NoiseConfig:
         "eval = the running ones, another thing early in a training; null = train, of per_example "
         "eval")
     batch: int | None = _key(None, "images", _at_least(1),
-        "of a measuring batch; null = the first batch")
+        "of a measuring batch; null = the batch in use (batch_norm=eval: the first)")
     pairs: int = _key(32, "batches", _within(2, 100_000), "pairs of measuring batches")
     every: int = _key(1, "reports", _at_least(1),
         "between measurements (a report is an epoch's end, unless reports= is given); the last "

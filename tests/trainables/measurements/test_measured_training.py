@@ -135,6 +135,25 @@ def test_the_sampled_noise_scatters_as_the_measured_c2_says_in_both_modes() -> N
         assert abs(squares.mean() - fields["noise_c2"]) < 3 * error
 
 
+@pytest.mark.parametrize(
+    ("options", "is_used"), [({}, True), ({"batch_norm": "eval"}, False), ({"batch": 5}, False)]
+)
+def test_where_the_batch_grows_its_noise_is_that_of_the_batch_in_use(
+    options: dict[str, object], is_used: bool
+) -> None:
+    """With BatchNorm in train mode C^2 depends on the batch; in eval mode it does not."""
+    options = NOISE | {"batch": None} | options
+    training = NetworkTraining(trial_of(space="batch", measure={"sampling": options}))
+    sizes, used = [], []
+    while not training.finished:
+        record = training.run_epoch()
+        sizes.append(json.loads(record.noise_sample)["batch_size"])
+        used.append(record.batch_size)
+    assert used[-1] > used[0]
+    fixed = options["batch"] or training.trial.batch0
+    assert sizes == (used if is_used else [fixed] * len(used))
+
+
 def test_between_noise_measurements_lie_reports_whatever_an_epoch_is() -> None:
     training = train(trial_of(epochs=2, reports=6, measure={"noise": NOISE | {"every": 4}}))
     assert [r.noise_c2 is not None for r in training.records] == [False] * 3 + [True, False, True]
