@@ -6,7 +6,7 @@ K largest gradient norm, beta_hat = beta(beta^2-beta+1)/(1-beta)^2.
 law     delta                                                  source
 sgd     eta/(1-beta) * C/sqrt(b)                               beta=0: arXiv 2311.08745 eq (6)
 shb     eta * sqrt((1+beta_hat) C^2/b + beta_hat K^2)          arXiv 2412.11501, SHB
-nshb_a  eta * sqrt(C^2/b + 4 beta^2 (C^2/b + K^2))             arXiv 2412.11501, NSHB
+nshb_a  eta * sqrt(C^2/b + 4 beta^2 (C^2/b + K^2))             its authors' earlier code
 nshb_b  eta * C/sqrt((1-beta) b)                               its authors' code
 
 With momentum the law sgd is our convention, in neither paper: heavy ball's steps add up to those
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 CONVENTION = "with momentum our convention, in neither paper"
 FORMULAS = {
     "shb": "lr sqrt((1+h) C^2/b + h K^2), h = beta(beta^2-beta+1)/(1-beta)^2; arXiv 2412.11501",
-    "nshb_a": "lr sqrt(C^2/b + 4 beta^2 (C^2/b + K^2)); arXiv 2412.11501",
+    "nshb_a": "lr sqrt(C^2/b + 4 beta^2 (C^2/b + K^2)); earlier code of arXiv 2412.11501",
     "nshb_b": "lr C/sqrt((1-beta) b); code of arXiv 2412.11501",
 }
 BELOW_ONE = 1.0 - 1e-9
