@@ -166,7 +166,7 @@ PAPER_PRESETS: dict[str, Preset] = {
         cpu=DIGITS
         | EACH
         | {"epochs": 30, "critical": {"epsilon": [1.0, 1.5], "min_epochs": 2}},
-        cpu_arms=(_constants(POWERS_OF_2[3:9], *PAPERS_LRS),),
+        cpu_arms=(_constants(POWERS_OF_2[5:9], *PAPERS_LRS),),
     ),
     "aaai_explicit": Preset(
         figure="2412.11501 Fig 2",
