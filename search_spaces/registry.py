@@ -30,9 +30,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ValueError:
     return ValueError(f"unknown {kind} {name!r}{nearest(name, names)} (known: {', '.join(names)})")
 
 
+# Of data sets that lie elsewhere: `hf:owner/name`, `torchvision:MNIST`. No code is named so.
+DOWNLOADS = ("hf:", "torchvision:")
+
+
 def is_import_path(name: str) -> bool:
     """True for `package.module:callable` and `file.py:callable`."""
-    return ":" in name
+    return ":" in name and not name.startswith(DOWNLOADS)
 
 
 def load_module(path: Path) -> ModuleType:

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from tests.fakes.images import encode, random_images
+from trainables.data.downloads import TORCHVISION
 from trainables.data.sources import DataOptions, describe
 from tuner.config.schema import ConfigError
 
@@ -496,7 +497,30 @@ with exit code 2.
   decoded; above 1 % the training is refused. Found in a later one, it is one line too.
 - The validation images are drawn from train for each seed (`dataset.val_fraction`), so those of a
   folder val/ are tested on where there is no test/, and otherwise not used.
-"""
+
+## By name (`dataset=hf:owner/name`, `dataset=torchvision:NAME`)
+
+- `dataset=hf:owner/name` is a data set of the Hugging Face hub, `hf:owner/name@revision` at one of
+  its commits, tags or branches (`pip install 'gradtune[hub]'`). Its Parquet files, images and
+  metadata.csv are downloaded, and read as the folder that they are: all tables below hold. Code in
+  it is neither downloaded nor run; where there is nothing else, the hub often has the images as
+  Parquet at `@refs/convert/parquet`.
+- The commit is told, and kept in the run as `hf:owner/name@COMMIT`: `resume=` and
+  `tuner.reproduce` read the same bytes, whatever the newest is then.
+- It is downloaded once, by the command itself before anything starts (also with `dry_run=true`),
+  into the hub's own cache. The variables are those of huggingface_hub: `HF_HOME` where the cache
+  lies, `HF_TOKEN` for what is private or gated, `HF_ENDPOINT` another hub, `HF_HUB_OFFLINE=1`
+  nothing but the cache. Without a network the cache is taken too, if it is complete.
+- Trainings read the files from there. Other nodes of a cluster need `HF_HOME` (of torchvision
+  `GRADTUNE_DATA`) in a folder that all share; one that lacks them is named before anything starts.
+- Of several configurations `dataset.path=` names the folder, as the line that refuses them says;
+  with it, the hub is not asked.
+- `dataset=torchvision:NAME` is one of
+  TORCHVISION_NAMES,
+  with its own train and test parts. torchvision downloads it into `$GRADTUNE_DATA/torchvision`
+  unless it is there, or in `dataset.path`, the folder that torchvision calls root. Images are
+  cropped and mirrored as those of Parquet are.
+""".replace("TORCHVISION_NAMES", ", ".join(TORCHVISION))
 
 
 def page() -> Iterator[str]:

@@ -6,6 +6,8 @@ search_spaces/registry.py imports what is used.
 
 from __future__ import annotations
 
+from search_spaces.registry import DOWNLOADS
+
 # factory(*, num_classes, in_channels, width) -> nn.Module
 MODELS: dict[str, str] = {
     "resnet8": "trainables.models:resnet8",
@@ -25,6 +27,9 @@ DATASETS: dict[str, str] = {
     "imagefolder": "trainables.data.folders:imagefolder",
     "imagenet": "trainables.data.folders:imagenet",
 }
+
+# find(name) -> source, for the names that begin so
+HUBS: dict[str, str] = dict.fromkeys(DOWNLOADS, "trainables.data.downloads:find_download")
 
 # factory(named_parameters, *, lr, momentum, nesterov, weight_decay) -> torch.optim.Optimizer
 OPTIMIZERS: dict[str, str] = {

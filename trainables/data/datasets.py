@@ -21,10 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from search_spaces.registry import lookup
-from trainables import DATASETS
 from trainables.data.images import Augmentation, ImageData, Normalization, TensorImages
-from trainables.data.sources import DEFAULT, DataOptions, call_source, data_root
+from trainables.data.sources import DEFAULT, DataOptions, call_source, data_root, find_dataset
 from trainables.data.splits import stratified_pool
 from trainables.files import write_atomically
 
@@ -42,7 +40,7 @@ def load_images(
     Raises:
         ValueError: unknown name, unfit path, damaged data, or fewer images than asked for.
     """
-    data: ImageData = call_source(lookup("dataset", name, DATASETS), name, path, options)
+    data: ImageData = call_source(find_dataset(name), name, path, options)
     if num_train is None or num_train == len(data.train):
         return data
     pool = stratified_pool(data.train.labels_N.numpy(), num_train)

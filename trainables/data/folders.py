@@ -11,7 +11,7 @@ import functools
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -68,10 +68,12 @@ class Folders:
 
     Attributes:
         num_classes: that it must have; None = as many as there are.
+        version: of the content, beside names and sizes in the fingerprint; '' = none is known.
     """
 
     name: str
     num_classes: int | None = None
+    version: str = ""
     takes_options: ClassVar[bool] = True
 
     def describe(self, path: str | None, options: DataOptions = DEFAULT) -> SourceInfo:
@@ -109,6 +111,9 @@ class Folders:
             refuse_without_size(options)
             options = replace(options, image_size=SIZE, channels=3)
         data = open_folders(directory, options)
+        if self.version:
+            identity = functools.partial(_versioned, self.version, data.train.identity)
+            data = replace(data, train=replace(data.train, identity=identity))
         if self.num_classes not in (None, data.num_classes):
             raise ValueError(
                 f"{self.name} has {self.num_classes} classes, but {path} has "
@@ -238,7 +243,7 @@ def _list_metadata(
             f"{table} must have the columns {FILE_COLUMN} and {' or '.join(wanted)}, but has "
             f"{listed(sorted(str(key) for key in keys)) or 'none'}."
         )
-    files = [os.path.join(folder, str(row[FILE_COLUMN])) for row in rows]
+    files = [_within(folder, str(row[FILE_COLUMN]), table) for row in rows]
     missing = [
         str(row[FILE_COLUMN]) for row, f in zip(rows, files, strict=True) if not os.path.isfile(f)
     ]
@@ -253,6 +258,17 @@ def _list_metadata(
     if label is None:
         return files, None
     return files, [str(row[label]) for row in rows]
+
+
+def _within(folder: Path, name: str, table: Path) -> str:
+    """The file of this name in the folder.
+
+    Raises:
+        ValueError: it lies elsewhere; the table may be a stranger's.
+    """
+    if os.path.isabs(name) or ".." in Path(name).parts:
+        raise ValueError(f"{table} names a file outside of its folder: {name}.")
+    return os.path.join(folder, name)
 
 
 def _numbered(words: list[str] | None, classes: Sequence[str]) -> Rows | None:
@@ -287,6 +303,10 @@ def _identity(directory: Path, files: list[str], sizes_N: Rows, labels_N: Rows |
     return text.encode(errors="surrogateescape") + (
         b"" if labels_N is None else labels_N.tobytes()
     )
+
+
+def _versioned(version: str, identity: Callable[[], bytes]) -> bytes:
+    return f"{version};".encode() + identity()
 
 
 def _read_files(

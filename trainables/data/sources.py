@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search_spaces.registry import lookup
-from trainables import DATASETS, NUM_STARTS
+from trainables import DATASETS, HUBS, NUM_STARTS
 from trainables.functions.benchmark import parse_dimension
 
 if TYPE_CHECKING:  # imports torch
@@ -108,12 +108,25 @@ def describe(name: str, path: str | None, options: DataOptions = DEFAULT) -> Sou
         ValueError: unknown name, missing or needless path, an option that it does not have, or
             data that cannot be read.
     """
-    source: Any = lookup("dataset", name, DATASETS)
+    source: Any = find_dataset(name)
     if hasattr(source, "describe"):
         info: SourceInfo = call_source(source, name, path, options, source.describe)
         return info
     refuse_options(name, options)
     return _describe_loaded(source, name, path)
+
+
+def find_dataset(name: str) -> Callable[..., Any]:
+    """The `Source` of this name, or the user's own callable; nothing is downloaded.
+
+    Raises:
+        ValueError: unknown name, or of a wrong form.
+    """
+    prefix = f"{name.partition(':')[0]}:"
+    if prefix in HUBS:
+        found: Callable[..., Any] = lookup("dataset", prefix, HUBS)(name)
+        return found
+    return lookup("dataset", name, DATASETS)
 
 
 def call_source(

@@ -15,6 +15,7 @@ from typing import Any
 
 from search_spaces import FAMILIES, SPACES
 from search_spaces.registry import (
+    DOWNLOADS,
     allow_import,
     check_name,
     find_source,
@@ -100,10 +101,11 @@ def compose(
     missing = [key.removesuffix(".name") for key in KEYS if values[key] == MISSING]
     if missing:
         for what, registry in (("dataset", DATASETS), ("model", MODELS)):
-            if f"{what}.name" in asked:
+            name = asked.get(f"{what}.name", MISSING)
+            if name != MISSING and not name.startswith(DOWNLOADS):
                 with refusing():
-                    check_name(what, asked[f"{what}.name"], registry)
-                    find_source(asked[f"{what}.name"])
+                    check_name(what, name, registry)
+                    find_source(name)
         or_recipe = ", or workload=<name>, whose recipe then holds" if workload == CUSTOM else ""
         raise ConfigError(
             f"{', '.join(missing)}: no value; workload={workload} leaves them to you: "

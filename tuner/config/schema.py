@@ -172,8 +172,10 @@ class RangeConfig:
 class DatasetConfig:
     """The images."""
 
-    name: str = _key(MISSING, "name", "known dataset or package.module:callable", "the images")
-    path: str | None = _key(None, "path", "existing folder", "where the images lie")
+    name: str = _key(MISSING, "name", "known dataset, hf:owner/name or package.module:callable",
+        "the images; of the hub at @revision, the newest by default; torchvision:MNIST and others")
+    path: str | None = _key(None, "path", "existing folder",
+        "where the images lie; null = where downloads are kept")
     train_examples: int | None = _key(None, "images", _at_least(10),
         "training images used, validation included; null = all")
     val_fraction: float = _key(0.1, "share", BELOW_1,

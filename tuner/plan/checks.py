@@ -25,7 +25,7 @@ from results.storage.twin import home_of
 from search_spaces import FAMILIES
 from search_spaces.metric import NAME, goal_of, make_metric
 from search_spaces.records import RECORDED, REPORTED
-from search_spaces.registry import check_name, find_source, nearest, unknown_name
+from search_spaces.registry import DOWNLOADS, check_name, find_source, nearest, unknown_name
 from trainables import (
     DATASETS,
     FUNCTION_MEASUREMENTS,
@@ -34,6 +34,7 @@ from trainables import (
     OPTIMIZERS,
     SOLVERS,
 )
+from trainables.data.downloads import find_download
 from trainables.data.sources import DataOptions, SourceInfo, describe, describe_function
 from trainables.functions.benchmark import FUNCTIONS
 from trainables.functions.closed_forms import closed_form
@@ -247,6 +248,9 @@ def check_values(config: Config) -> None:
         ("family", config.recipe.family, FAMILIES),
     ):
         with refusing():
+            if registry is DATASETS and name.startswith(DOWNLOADS):
+                find_download(name)
+                continue
             check_name(what, name, registry)
             find_source(name)
     check_trackers(config.track)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from results.records.schema import trial_from_row
+from search_spaces.registry import DOWNLOADS
 from search_spaces.space import OF_TABLE, SearchSpace
 from search_spaces.trial import Recipe, Role, TrialConfig
 from trainables.data.sources import SourceInfo
@@ -157,6 +158,8 @@ def make_plan(config: Config) -> Plan:
     """
     check_values(config)
     source = describe_data(config)
+    if config.dataset.name.startswith(DOWNLOADS):  # with the commit: a resume reads the same
+        config = replace(config, dataset=replace(config.dataset, name=source.name))
     recipe = make_recipe(config, source)
     delta_ref = recipe.law.delta(config.lr, recipe.batch0)
     baseline = make_baseline(config, delta_ref) if config.baseline.is_wanted else None
