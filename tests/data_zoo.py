@@ -262,6 +262,7 @@ def shards(*numbers: int, of: int = 3) -> Callable[[Path], None]:
     return files(tables | {"data/test-00000-of-00001.parquet": rows(LABELS, seed=9)})
 
 
+TEST = {"test.parquet": rows(LABELS, seed=9)}
 ONES = range(26)
 S = {"image_size": SIZE}
 P = "parquet"
@@ -410,6 +411,19 @@ PARQUET = [
          told="images taken out of train are tested on"),
     Case(title="a shard that is missing", make=shards(0, 2), outcome="refused",
          told="shard 00001 of 3 of train is missing"),
+    Case(title="the first shard is missing", make=shards(1, of=2), outcome="refused",
+         told="shard 00000 of 2 of train is missing"),
+    Case(title="shards 1-of-2 and 2-of-2", make=shards(1, 2, of=2), outcome="taken",
+         num_train=2 * len(LABELS)),
+    Case(title="train/0001.parquet alone", outcome="told", told="numbered from 1",
+         make=files({"train/0001.parquet": rows(LABELS)} | TEST)),
+    Case(title="a shard and its copy 'train (1)'", outcome="refused",
+         told="are the same shard",
+         make=files({"train.parquet": rows(LABELS), "train (1).parquet": rows(LABELS)} | TEST)),
+    Case(title="train/0000.parquet and data/train/0000.parquet", outcome="refused",
+         told="are the same shard",
+         make=files({f"{d}train/0000.parquet": rows(LABELS, seed=len(d)) for d in ("", "data/")}
+                    | TEST)),
     Case(title="shards of two versions", outcome="refused", told="shards of two versions",
          make=files(HUB | {"data/train-00000-of-00002.parquet": rows(LABELS),
                            "data/train-00001-of-00002.parquet": rows(LABELS)})),

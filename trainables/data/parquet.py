@@ -12,7 +12,7 @@ import functools
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -95,6 +95,8 @@ def open_parquet(directory: Path, options: DataOptions) -> EncodedData:
         part: [_open_file(path, options, needs_label=part == "train") for path in paths]
         for part, paths in by_part.items()
     }
+    for opened in files.values():
+        _check_doubles(opened)
     names = next((f.class_names for f in files["train"] if f.class_names), ())
     raw = {part: _labels(part, opened, names, notes) for part, opened in files.items()}
     if not sum(file.num_rows for file in files["train"]):
@@ -149,7 +151,11 @@ def _find_parts(directory: Path) -> tuple[dict[str, list[Path]], list[str]]:
         )
     for files in by_part.values():
         _check_shards(files)
-    notes = []
+    notes = [
+        f"the {part} files are numbered from 1: is 0 missing?"
+        for part, files in by_part.items()
+        if min(_plain_numbers(file.name for file in files), default=0)
+    ]
     if nameless:
         names = [file.name for file in nameless]
         notes.append(f"left out {counted(len(names), 'file')} of no part: {listed(names)}")
@@ -169,26 +175,49 @@ def _check_shards(files: Sequence[Path]) -> None:
     """Raise ValueError where one of several shards is missing or there twice."""
     here: dict[str, Path] = {}
     for file in files:
-        if file.name in here and file.parent.name not in ("train", "test", "validation"):
+        if file.name in here:
             raise ValueError(f"{file} and {here[file.name]} are the same shard; keep one.")
         here[file.name] = file
-    totals: dict[tuple[str, str], set[tuple[int, int]]] = defaultdict(set)
-    for name in here:
-        if shard := SHARD.fullmatch(name):
-            totals[shard[1], shard[4]].add((int(shard[2]), int(shard[3])))
-        elif name.removesuffix(".parquet").isdecimal():
-            totals["", ""].add((int(name.removesuffix(".parquet")), -1))
-    for (stem, _), found in totals.items():
-        total = max(found)[0] + 1 if ("", "") in totals else max(of for _, of in found)
-        if len({of for _, of in found}) > 1:
+    shards: dict[tuple[str, str], set[tuple[int, int]]] = defaultdict(set)
+    for shard in filter(None, map(SHARD.fullmatch, here)):
+        shards[shard[1], shard[4]].add((int(shard[2]), int(shard[3])))
+    for (stem, _), found in shards.items():
+        totals, numbers = {total for _, total in found}, {number for number, _ in found}
+        if len(totals) > 1:
             raise ValueError(f"{files[0].parent} holds shards of two versions of {stem or 'it'}.")
-        missing = sorted(set(range(total)) - {number for number, _ in found})
-        if missing and not (total == max(found)[0] + 1 and missing == [0]):
-            raise ValueError(
-                f"{files[0].parent}: shard {missing[0]:05} of {total} "
-                f"{f'of {stem} ' if stem else ''}is missing ({counted(len(missing), 'shard')} in "
-                "all)."
-            )
+        (total,) = totals
+        first = 1 if total in numbers else 0  # some number them 1-of-2, 2-of-2
+        _check_numbers(files[0].parent, numbers, range(first, first + total), stem)
+    if numbers := _plain_numbers(here):
+        _check_numbers(files[0].parent, numbers, range(min(1, *numbers), max(numbers) + 1), "")
+
+
+def _plain_numbers(names: Iterable[str]) -> set[int]:
+    """Of 0000.parquet, 0001.parquet, ..."""
+    stems = [name.removesuffix(".parquet") for name in names]
+    return {int(stem) for stem in stems if stem.isdecimal()}
+
+
+def _check_numbers(folder: Path, found: set[int], wanted: range, stem: str) -> None:
+    if missing := sorted({*wanted} - found):
+        raise ValueError(
+            f"{folder}: shard {missing[0]:05} of {len(wanted)} {f'of {stem} ' if stem else ''}is "
+            f"missing ({counted(len(missing), 'shard')} in all)."
+        )
+
+
+def _check_doubles(files: Sequence[ParquetFile]) -> None:
+    """Raise ValueError where two files are equal: one is a copy under another name."""
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for file in files:
+        if file.num_rows:
+            by_size[file.path.stat().st_size].append(file.path)
+    for paths in by_size.values():
+        seen: dict[bytes, Path] = {}
+        for path in paths if len(paths) > 1 else ():
+            other = seen.setdefault(file_digest(path), path)
+            if other is not path:
+                raise ValueError(f"{path} and {other} are the same shard; keep one.")
 
 
 def _open_file(path: Path, options: DataOptions, *, needs_label: bool) -> ParquetFile:
