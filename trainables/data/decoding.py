@@ -58,7 +58,7 @@ class EncodedImages:
     Attributes:
         read: where they lie and the bytes of these rows (ascending) of the part.
         part_labels: of all rows of the part, int64.
-        part: train or test, of the data with this fingerprint.
+        part, stamp: train or test, of the data with this fingerprint; see `Part`.
         rows_N: of the part, which images the set holds.
         channels: 1 or 3; others are converted.
     """
@@ -66,6 +66,7 @@ class EncodedImages:
     read: Callable[[NDArray[np.int64]], Iterator[Encoded]]
     part_labels: NDArray[np.int64]
     part: str
+    stamp: bytes
     fingerprint: str
     rows_N: NDArray[np.int64]
     channels: int
@@ -110,9 +111,11 @@ class EncodedImages:
 
     def _pixels(self) -> NDArray[np.uint8]:
         """From the cache of the whole part if there is one, else of just these rows."""
+        stamp = hashlib.sha256(self.stamp)
+        if self.options.on_bad_image == "skip":  # the labels say what takes whose place
+            stamp.update(b"skip" + self.part_labels.tobytes())
         rules = f"{RULES}-{self.channels}-{self.options.image_size or 'whole'}"
-        rules += "-skip" if self.options.on_bad_image == "skip" else ""
-        name = f"{self.part}-{rules}"
+        name = f"{self.part}-{rules}-{stamp.hexdigest()[:16]}"
         if np.array_equal(self.rows_N, np.arange(len(self.part_labels))):
             return cached(self.fingerprint, name, functools.partial(self._decode, self.rows_N))[0]
         whole = find_cached(self.fingerprint, name)
@@ -330,6 +333,7 @@ def load_encoded(
             read=part.read,
             part_labels=part.labels,
             part=name,
+            stamp=part.stamp,
             fingerprint=data.fingerprint,
             rows_N=np.arange(len(part)),
             channels=channels,

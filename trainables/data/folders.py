@@ -284,13 +284,16 @@ def _numbers(words: list[str] | None) -> Rows | list[str] | None:
 
 
 def _part(directory: Path, files: list[str], labels_N: Rows | None, *, has_classes: bool) -> Part:
-    sizes_N = np.array([os.path.getsize(file) for file in files], dtype=np.int64)
+    statuses = [os.stat(file) for file in files]
+    sizes_N = np.array([status.st_size for status in statuses], dtype=np.int64)
+    times_N = np.array([status.st_mtime_ns for status in statuses], dtype=np.int64)
     own = None if has_classes else labels_N
     return Part(
         labels_N=labels_N,
         read=functools.partial(_read_files, np.array(files)),
         identity=functools.partial(_identity, directory, files, sizes_N, own),
         cheap=np.arange(len(files)),
+        stamp=times_N.tobytes(),  # a file may change and keep its size
         sizes_N=sizes_N,
     )
 

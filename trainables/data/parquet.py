@@ -345,6 +345,7 @@ def _part(files: Sequence[ParquetFile], labels_N: Rows | None) -> Part:
         read=functools.partial(_read, files),
         identity=functools.partial(_identity, [file.path for file in files]),
         cheap=_cheap_rows(files),
+        stamp=",".join(file.image_column for file in files).encode(),
     )
 
 

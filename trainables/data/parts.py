@@ -46,6 +46,7 @@ class Part:
         read: the images of these rows (ascending), one after the other.
         identity: bytes that stand for its content, in the fingerprint.
         cheap: rows that can be read without reading many others, spread over the part.
+        stamp: what besides the fingerprint says which pixels the rows have, on this disk.
         sizes_N: of the files, where every image is one.
     """
 
@@ -53,6 +54,7 @@ class Part:
     read: Callable[[Rows], Iterator[Encoded]]
     identity: Callable[[], bytes]
     cheap: Rows
+    stamp: bytes
     sizes_N: Rows | None = None
 
     def __len__(self) -> int:
@@ -72,6 +74,7 @@ class Part:
             labels_N=self.labels[rows_K],
             read=functools.partial(_read_rows, self.read, rows_K),
             cheap=np.array([place[row] for row in self.cheap.tolist() if row in place] or [0]),
+            stamp=self.stamp + rows_K.tobytes(),
             sizes_N=None if self.sizes_N is None else self.sizes_N[rows_K],
         )
 

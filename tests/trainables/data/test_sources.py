@@ -110,8 +110,8 @@ def test_parquet_class_names_count_even_those_without_images(tmp_path):
 
 
 def test_parquet_finds_several_files_one_level_down_and_validation_as_test(tmp_path):
-    encoded = [encode(image) for image in random_images(4)]
-    for name in ("train-00001", "train-00000", "validation-00000"):
+    for seed, name in enumerate(("train-00001", "train-00000", "validation-00000")):
+        encoded = [encode(image) for image in random_images(4, seed=seed)]
         write_parquet(tmp_path / "data" / f"{name}.parquet", encoded, [0, 1, 0, 1], image="image")
     info = describe("parquet", str(tmp_path))
     assert (info.num_train, info.num_test) == (8, 4)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
 from tests.conftest import ROOT
-from tests.data_zoo import CASES, Case, deep, image, page, see
+from tests.data_zoo import CASES, Case, deep, image, page, plain, see
 from tests.fakes.images import encode, random_images, write_parquet
 from trainables.data.datasets import load_images
 from trainables.data.images import CPU, ImageData
+from trainables.data.parts import TEST_SHARE
 from trainables.data.pixels import fit, read_image, to_array
 from trainables.data.sources import DataOptions
+from trainables.data.splits import POOL_SEED, stratified_split
 from trainables.data.stream import Samples, SampleStream
 
 
@@ -205,3 +209,49 @@ def test_who_wrote_the_parquet_does_not_matter(
     assert torch.equal(ours.train.images_NHWC, theirs.train.images_NHWC)
     assert torch.equal(ours.train.labels_N, theirs.train.labels_N)
     assert ours.train.normalization == theirs.train.normalization
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GRADTUNE_DATA", str(tmp_path / ".root"))
+
+
+def resident(name: str, root: Path, **options: Any) -> Any:
+    return load_images(name, str(root), None, DataOptions(**options)).train.to(CPU)
+
+
+def test_the_cache_tells_image_columns_of_one_file_apart(cache: None, tmp_path: Path) -> None:
+    shades = {"photo": 10, "mask": 200}
+    columns = {name: [flat(shade)] * 20 for name, shade in shades.items()}
+    pq.write_table(pa.table(columns | {"label": [0, 1] * 10}), tmp_path / "train.parquet")
+    for name, shade in shades.items():
+        images = resident("parquet", tmp_path, image_column=name).images_NHWC
+        assert np.all(images.numpy() == shade)
+
+
+def test_the_cache_tells_splits_by_other_labels_apart(cache: None, tmp_path: Path) -> None:
+    count, columns = 40, {"image": [flat(shade) for shade in range(40)]}
+    labels = {"half": [n // 20 for n in range(count)], "quarter": [n // 10 for n in range(count)]}
+    pq.write_table(pa.table(columns | labels), tmp_path / "images.parquet")
+    for name in labels:
+        images = resident("parquet", tmp_path, label_column=name)
+        shades = images.images_NHWC[:, 0, 0, 0].tolist()
+        assert images.labels_N.tolist() == [labels[name][shade] for shade in shades]
+        assert len(set(shades)) == 32
+        wanted, _ = stratified_split(np.array(labels[name]), TEST_SHARE, POOL_SEED)
+        assert shades == wanted.tolist()
+
+
+def test_the_cache_notices_a_file_that_kept_its_size(cache: None, tmp_path: Path) -> None:
+    plain(tmp_path, count=4)
+    for number, shade in enumerate((10, 200)):
+        for file in tmp_path.glob("*/*/*.png"):
+            file.write_bytes(flat(shade))
+            os.utime(file, (number, number))
+        images = resident("imagefolder", tmp_path, image_size=8).images_NHWC
+        assert np.all(images.numpy() == shade)
+
+
+def flat(shade: int) -> bytes:
+    """A BMP, whose size is that of its pixels."""
+    return encode(np.full((8, 8, 3), shade, dtype=np.uint8), "BMP")
