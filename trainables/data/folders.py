@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import csv
 import functools
+import io
 import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -56,6 +57,7 @@ PARTS = {
 }
 METADATA = ("metadata.csv", "metadata.jsonl")
 FILE_COLUMN = "file_name"
+DIGITS = 18  # of an int64
 LABEL_COLUMNS = ("label", "labels", "class")
 
 
@@ -135,14 +137,10 @@ def open_folders(directory: Path, options: DataOptions) -> EncodedData:
         ValueError: a part, its classes or its images are missing.
     """
     folders = {entry.name.lower(): Path(entry.path) for entry in _entries(directory, Counter())[0]}
-    part_folders = {
-        part: next(folders[name] for name in names if name in folders)
-        for part, names in PARTS.items()
-        if not folders.keys().isdisjoint(names)
-    }
+    part_folders = _part_folders(folders)
     left_out: Counter[str] = Counter()
-    if not part_folders:
-        part_folders = {"train": directory}
+    others = sorted(folder.name for folder in {*folders.values()} - {*part_folders.values()})
+    part_folders = part_folders or {"train": directory}
     if "train" not in part_folders:
         raise ValueError(f"{directory} must hold the folders train/ and val/ (or test/).")
     classes = _subfolders(part_folders["train"])
@@ -172,7 +170,18 @@ def open_folders(directory: Path, options: DataOptions) -> EncodedData:
         for part, (files, _) in listed_parts.items()
     }
     notes = [f"left out {listed(_told(left_out))}"] if left_out else []
+    if others and part_folders["train"] != directory:
+        notes.append(f"left out folders of no part: {listed(others)}")
     return choose_parts(parts, names, notes, options)
+
+
+def _part_folders(folders: Mapping[str, Path]) -> dict[str, Path]:
+    """The folder of each part that there is; raises ValueError where a part has two."""
+    found = {part: [folders[n] for n in names if n in folders] for part, names in PARTS.items()}
+    for paths in found.values():
+        if len(paths) > 1:
+            raise ValueError(f"{paths[0]} and {paths[1]} are both of one part; keep one.")
+    return {part: paths[0] for part, paths in found.items() if paths}
 
 
 # The files of a part, and what each is called; None = they have no labels.
@@ -226,13 +235,7 @@ def _list_metadata(
         ValueError: a column or a file is missing.
     """
     try:
-        text = table.read_text(encoding="utf-8-sig")
-        lines = text.splitlines()
-        rows: list[Mapping[str, object]] = (
-            list(csv.DictReader(lines))
-            if table.suffix == ".csv"
-            else [json.loads(line) for line in lines if line.strip()]
-        )
+        rows = _read_table(table)
         keys = set().union(*(row.keys() for row in rows))
     except (ValueError, csv.Error, AttributeError, TypeError) as error:
         raise ValueError(f"{table} cannot be read: {error}") from error
@@ -243,6 +246,10 @@ def _list_metadata(
             f"{table} must have the columns {FILE_COLUMN} and {' or '.join(wanted)}, but has "
             f"{listed(sorted(str(key) for key in keys)) or 'none'}."
         )
+    for number, row in enumerate(rows, 1):
+        for column in filter(None, (FILE_COLUMN, label)):
+            if row.get(column) in (None, ""):
+                raise ValueError(f"{table}: entry {number} has no {column}.")
     files = [_within(folder, str(row[FILE_COLUMN]), table) for row in rows]
     missing = [
         str(row[FILE_COLUMN]) for row, f in zip(rows, files, strict=True) if not os.path.isfile(f)
@@ -271,14 +278,23 @@ def _within(folder: Path, name: str, table: Path) -> str:
     return os.path.join(folder, name)
 
 
+def _read_table(table: Path) -> list[dict[str, Any]]:
+    text = table.read_text(encoding="utf-8-sig")
+    if table.suffix == ".csv":
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+    return [json.loads(line) for line in text.split("\n") if line.strip()]
+
+
 def _numbered(words: list[str] | None, classes: Sequence[str]) -> Rows | None:
     number = {name: label for label, name in enumerate(classes)}
+    if unknown := sorted({*(words or ())} - {*classes}):  # of a metadata.csv
+        raise ValueError(f"{unknown[0]!r} is a class that train/ does not have.")
     return None if words is None else np.array([number[word] for word in words], dtype=np.int64)
 
 
 def _numbers(words: list[str] | None) -> Rows | list[str] | None:
-    """Numbers where all are written so."""
-    if words is None or not all(word.isdecimal() for word in words):
+    """Numbers where all are written so, in at most DIGITS digits."""
+    if words is None or not all(word.isdecimal() and len(word) <= DIGITS for word in words):
         return words
     return np.array([int(word) for word in words], dtype=np.int64)
 

@@ -184,7 +184,7 @@ def choose_parts(
     """Trains on `train`, tests on `test`, else on `validation`, else on a share of `train`.
 
     Raises:
-        ValueError: no training images, or of one class alone.
+        ValueError: training images of one class alone, or too few to test on some.
     """
     told = list(notes)
     train = found["train"]
@@ -196,7 +196,9 @@ def choose_parts(
     labelled = [name for name in ("test", "validation") if len(found.get(name, ()))]
     if "test" in found and "test" not in labelled:
         where = "validation images" if labelled else "images taken out of train"
-        told.append(f"the test images have no labels: {where} are tested on")
+        is_empty = found["test"].labels_N is not None
+        problem = "are none" if is_empty else "have no labels"
+        told.append(f"the test images {problem}: {where} are tested on")
     if labelled:
         if len(labelled) == 2:
             told.append(
@@ -206,6 +208,10 @@ def choose_parts(
         data = EncodedData(train=train, test=found[labelled[0]], class_names=class_names)
     else:
         rest, test_rows = _split(train.labels)
+        if not len(test_rows):
+            raise ValueError(
+                f"{counted(len(train), 'image')} are too few to keep some to test on."
+            )
         told.append(
             f"there is no test part: {len(test_rows):,} of {len(train):,} images, every class in "
             "proportion and always the same ones, are kept to test on"
@@ -233,7 +239,8 @@ def name_labels(
     if train is None:
         raise ValueError(f"{where}: the training images have no labels.")
     if isinstance(train, np.ndarray):
-        largest = max(int(part.max()) for part in labels.values() if isinstance(part, np.ndarray))
+        arrays = [part for part in labels.values() if isinstance(part, np.ndarray)]
+        largest = int(np.concatenate(arrays).max())
         if largest >= MANY_CLASSES and len(np.unique(train)) <= largest / 2:
             raise ValueError(
                 f"the labels in {where} go up to {largest:,}, but are of "
