@@ -40,13 +40,12 @@ from trainables.data.images import (
 )
 from trainables.data.parts import Encoded, EncodedData, bytes_of, check_bad, listed
 from trainables.data.pixels import fit, read_header, read_image, to_array
-from trainables.data.sources import DEFAULT, DataOptions
+from trainables.data.sources import DEFAULT, READING, DataOptions
 from trainables.data.stream import Samples
 
 RESIZE_RATIO = 256 / 224  # shorter side before the central crop, as for ImageNet
 MAX_WORKERS = 4
 CHUNK = 256  # images read before they are decoded
-RULES = 2  # how pixels are read; raise it when `read_image` or `fit` changes what they give
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +113,7 @@ class EncodedImages:
         stamp = hashlib.sha256(self.stamp)
         if self.options.on_bad_image == "skip":  # the labels say what takes whose place
             stamp.update(b"skip" + self.part_labels.tobytes())
-        rules = f"{RULES}-{self.channels}-{self.options.image_size or 'whole'}"
+        rules = f"{READING}-{self.channels}-{self.options.image_size or 'whole'}"
         name = f"{self.part}-{rules}-{stamp.hexdigest()[:16]}"
         if np.array_equal(self.rows_N, np.arange(len(self.part_labels))):
             return cached(self.fingerprint, name, functools.partial(self._decode, self.rows_N))[0]

@@ -13,12 +13,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.sources import DEFAULT, HASH_BYTES, DataOptions, SourceInfo
 from trainables.data.splits import POOL_SEED, stratified_split
+
+if TYPE_CHECKING:  # imports Pillow
+    from trainables.data.pixels import Header
 
 Rows = NDArray[np.int64]
 # Where an image lies, and its bytes; or, in their place, why there are none.
@@ -115,15 +119,11 @@ class EncodedData:
         Raises:
             ValueError: they differ in size and none is asked for, or none is an image.
         """
-        from trainables.data.pixels import read_header
-
         sizes: dict[tuple[int, int], str] = {}
         is_gray, problem = True, ""
-        for where, encoded in self._sampled():
-            try:
-                header = read_header(bytes_of(encoded))
-            except ValueError as error:  # told by `look`, or when it is decoded
-                problem = problem or f"{where}: cannot decode the image ({error})."
+        for where, header in self._headers:
+            if isinstance(header, str):  # told by `look`, or when it is decoded
+                problem = problem or f"{where}: cannot decode the image ({header})."
                 continue
             is_gray &= header.is_gray
             sizes.setdefault((header.height, header.width), where)
@@ -155,6 +155,7 @@ class EncodedData:
             channels=channels,
             image_size=image_size,
             notes=(*self.notes, *self.look(channels)),
+            num_special=sum(not isinstance(h, str) and h.is_special for _, h in self._headers),
         )
 
     def look(self, channels: int | None) -> Iterator[str]:
@@ -167,9 +168,19 @@ class EncodedData:
         yield from _look_at_images(self, channels)
         yield from _look_for_leaks(self.train, self.test)
 
-    def _sampled(self) -> Iterator[Encoded]:
+    @functools.cached_property
+    def _headers(self) -> list[tuple[str, Header | str]]:
+        """Where a sample's images lie, and what they say of themselves or why nothing."""
+        from trainables.data.pixels import read_header
+
+        headers: list[tuple[str, Header | str]] = []
         for part in (self.train, self.test):
-            yield from part.read(_spread(part.cheap, SAMPLE))
+            for where, encoded in part.read(_spread(part.cheap, SAMPLE)):
+                try:
+                    headers.append((where, read_header(bytes_of(encoded))))
+                except ValueError as error:
+                    headers.append((where, str(error)))
+        return headers
 
 
 SKIP = " With dataset.on_bad_image=skip another image of its class takes its place."

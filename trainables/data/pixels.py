@@ -23,12 +23,16 @@ warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
 class Header(NamedTuple):
-    """What an image file says of itself: nothing is decoded."""
+    """What an image file says of itself: nothing is decoded.
+
+    is_special: turned by EXIF, transparent, or not of 8 bits; see READING.
+    """
 
     is_gray: bool
     height: int
     width: int
     num_frames: int
+    is_special: bool
 
 
 def read_header(encoded: bytes) -> Header:
@@ -40,9 +44,17 @@ def read_header(encoded: bytes) -> Header:
     try:
         image = Image.open(io.BytesIO(encoded))
         width, height = image.size
-        if image.getexif().get(ORIENTATION, 1) >= LYING:
+        orientation = image.getexif().get(ORIENTATION, 1)
+        if orientation >= LYING:
             width, height = height, width
-        return Header(_is_gray(image), height, width, getattr(image, "n_frames", 1))
+        is_deep = image.mode in ("1", "F") or image.mode.startswith("I")
+        return Header(
+            is_gray=_is_gray(image),
+            height=height,
+            width=width,
+            num_frames=getattr(image, "n_frames", 1),
+            is_special=orientation > 1 or is_deep or image.has_transparency_data,
+        )
     except Exception as error:
         raise ValueError(_reason(encoded, error)) from error
 

@@ -27,6 +27,9 @@ FUNCTION_SAMPLES = 2000  # 20 steps of 100 directions, as in the authors' code
 
 JUNK = ("__MACOSX", "lost+found", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 
+# How pixels are read; raise it when `read_image` or `fit` changes what they give. By 1, images
+# were not turned, transparency was dropped and 16 bits were cut off.
+READING = 2
 HASH_BYTES = 16
 HASH_CHUNK = 1 << 20
 HASH_WHOLE_BELOW = 256 << 20  # bytes; of a larger file HASH_NUM_CHUNKS chunks are read
@@ -41,6 +44,7 @@ class SourceInfo:
         fingerprint: hex; equal for equal content, wherever it lies.
         image_size: rows (= columns) of an image; None when unknown.
         notes: what a user should know of how the data were taken; a line each.
+        num_special: images of a sample which not every version of READING reads alike.
     """
 
     name: str
@@ -52,6 +56,7 @@ class SourceInfo:
     channels: int
     image_size: int | None
     notes: tuple[str, ...] = ()
+    num_special: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

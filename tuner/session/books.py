@@ -21,6 +21,7 @@ from results.records.store import RunStore
 from results.records.wall_time import now
 from results.statistics.cost import devices_of, seconds_of
 from results.storage.mirror import Mirror
+from trainables.data.sources import READING
 from tuner.campaign.campaign import Campaign
 from tuner.config.presets import scale_of
 from tuner.config.schema import Config, ConfigError, plain
@@ -140,6 +141,7 @@ def make_manifest(plan: Plan, slots: Slots, command: str) -> dict[str, Any]:
         "baseline": plan.baseline.to_dict() if plan.baseline else None,
         "delta_ref": plan.delta_ref,
         "num_test": plan.source.num_test,
+        "reading": READING,
         "planned": planned(plan),
         "config": plain(plan.config),
         "looked": plan.config.confirm.until == "decided",

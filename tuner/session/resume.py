@@ -27,6 +27,7 @@ from results.storage.twin import take_up
 from search_spaces import SPACES
 from search_spaces.space import SearchSpace
 from search_spaces.trial import Recipe
+from trainables.data.sources import READING, SourceInfo
 from tuner.config.compose import DESTINATIONS, find_spaces, read_given, read_keys, restore
 from tuner.config.effects import check_effects, check_trackers
 from tuner.config.schema import (
@@ -135,6 +136,7 @@ def _plan_of(
             f"resume={target}: the data changed (fingerprint {source.fingerprint[:12]}, "
             f"the run used {recipe.data_fingerprint[:12]})"
         )
+    _check_reading(target, source, manifest)
     for arm in (*spaces, *([baseline] if baseline else [])):
         if not arm.name.isprintable():  # of a stranger's, for the terminal
             raise ConfigError(f"resume={target}: unreadable run folder: an arm is {arm.name!a}")
@@ -183,6 +185,16 @@ def _check_trainable(target: str, plan: Plan) -> None:
         kinds = (ValueError, TypeError, KeyError, ArithmeticError)
         with refusing(f"resume={target}: {MANIFEST_NAME}: space {show(space.name)}: ", kinds):
             _ = make_trial(config, recipe, space, middle).schedule
+
+
+def _check_reading(target: str, source: SourceInfo, manifest: Mapping[str, Any]) -> None:
+    """Pixels of one run are read in one way; the fingerprint is of files alone."""
+    if source.num_special and manifest.get("reading", 1) != READING:
+        raise ConfigError(
+            f"resume={target}: {source.num_special} of its images (of a sample) are turned by "
+            "EXIF, transparent or not of 8 bits, which this version reads otherwise than the one "
+            "that the run began with; start a new run, or resume with that version"
+        )
 
 
 def _check_code(target: str, config: Config, manifest: Mapping[str, Any]) -> None:

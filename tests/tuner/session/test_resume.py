@@ -12,9 +12,12 @@ import pytest
 
 from results.records.segments import write_manifest
 from tests.conftest import ROOT
+from tests.data_zoo import all_of, deep, exif, image
+from tests.data_zoo import plain as plain_folder
+from trainables.data.sources import describe
 from tuner.config.schema import ConfigError, plain
 from tuner.run import main, make_request, read_command
-from tuner.session.resume import resume_run
+from tuner.session.resume import _check_reading, resume_run
 
 
 @pytest.fixture
@@ -280,3 +283,21 @@ def test_a_missing_manifest_is_told_with_the_cure(
 def test_the_folder_of_ones_own_files_is_part_of_the_command(option: list[str]) -> None:
     command = read_command(["trials=3", *option, "space=knee"])
     assert command.words == ["trials=3", "space=knee", "--config-dir", "my own"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [exif, all_of(deep), all_of(lambda seed: image(seed, mode="RGBA"))],
+    ids=["turned", "16 bits", "transparent"],
+)
+def test_images_that_are_read_otherwise_now_end_a_resume(make: Any, tmp_path: Path) -> None:
+    make(tmp_path)
+    source = describe("imagefolder", str(tmp_path))
+    _check_reading("run", source, {"reading": 2})
+    with pytest.raises(ConfigError, match=r"resume=run: .* reads otherwise than the one that"):
+        _check_reading("run", source, {})  # of before the number was written
+
+
+def test_images_that_all_versions_read_alike_are_trained_on_further(tmp_path: Path) -> None:
+    plain_folder(tmp_path)
+    _check_reading("run", describe("imagefolder", str(tmp_path)), {})
