@@ -308,7 +308,8 @@ def _file_labels(file: ParquetFile) -> Rows | list[str] | None:
     path, name = file.path, file.label_column
     if name is None:
         return None
-    column = _reading(path, lambda: pq.read_table(path, columns=[name])[name])
+    # read_table would import pyarrow.dataset: 0.9 s.
+    column = _reading(path, lambda: pq.ParquetFile(path).read(columns=[name])[name])
     if pa.types.is_dictionary(column.type):
         column = pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks])
     if pa.types.is_floating(column.type):
@@ -321,8 +322,9 @@ def _file_labels(file: ParquetFile) -> Rows | list[str] | None:
         )
     if "string" in str(column.type):
         return [str(word) for word in column.to_pylist()]
-    values = column.to_numpy()
-    labels_N = values.astype(np.int64)
+    values = np.array(column.to_pylist())  # to_numpy would import pandas: 0.6 s
+    with np.errstate(invalid="ignore"):  # of an infinite label, refused below
+        labels_N = values.astype(np.int64)
     if not np.array_equal(labels_N, values):
         raise ValueError(f"{path} has labels in {name} that are no whole numbers.")
     return None if len(labels_N) and np.all(labels_N == -1) else labels_N

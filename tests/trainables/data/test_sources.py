@@ -304,3 +304,14 @@ def test_cifar10_in_parquet_is_described():
     info = describe("cifar10", str(CIFAR10_PATH))
     assert (info.num_train, info.num_test, info.num_classes) == (50_000, 10_000, 10)
     assert (info.channels, info.image_size) == (3, 32)
+
+
+def test_parquet_is_described_without_what_takes_long_to_import(tmp_path):
+    parquet_directory(tmp_path)
+    code = (
+        "import sys; from trainables.data.sources import describe; "
+        f"describe('parquet', {str(tmp_path)!r}); "
+        "print([name for name in ('torch', 'pandas', 'pyarrow.dataset') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
