@@ -173,7 +173,7 @@ def test_changed_code_is_refused_until_accepted_and_told_in_the_verdict(
 
 GPT = (
     *("trainable=examples.gpt:train", "objective=val_loss", "optimizer=adamw", "space=wsd"),
-    *("dataset.train_examples=320", "lr=0.002", "batch.initial=16", "epochs=1", "reports=4"),
+    *("dataset.train_examples=640", "lr=0.002", "batch.initial=16", "epochs=1", "reports=4"),
     *("search.fidelity=squeezed", "search.rungs=2", "trials=4", "confirm.seeds=2"),
     *("max_concurrent=1", "display=plain"),
 )
