@@ -29,6 +29,7 @@ SCHEMES = ("s3", "gs")  # where a file that is written is whole or not there
 URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # of a server that speaks S3
+EMULATOR = "CLOUD_STORAGE_EMULATOR_ENDPOINT"  # Google's own library goes there instead
 REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 CONNECT_SECONDS, REQUEST_SECONDS, NUM_ATTEMPTS = 2.0, 4.0, 3
 ANSWER_SECONDS = 7.5
@@ -40,16 +41,29 @@ CAUSES = (
      "no such bucket"),
     (r"ACCESS_DENIED|AccessDenied|HTTP status 40[13]|InvalidAccessKeyId|SignatureDoesNotMatch"
      r"|INVALID_ACCESS_KEY_ID|INVALID_SIGNATURE|[Ff]orbidden|Permission denied",
-     "no right to it; credentials come from the environment (AWS_ACCESS_KEY_ID, ~/.aws, "
-     "GOOGLE_APPLICATION_CREDENTIALS) or the machine's role"),
+     "no right to it; {credentials}"),
     (r"NETWORK_CONNECTION|curlCode|[Cc]onnection (refused|reset|timed out)|resolve host"
      r"|REQUEST_TIMEOUT|Timeout was reached|retry policy exhausted",
-     "cannot be reached; look at the network, at AWS_ENDPOINT_URL and the region (AWS_REGION)"),
+     "cannot be reached; look at the network, {place}"),
     (r"RESOURCE_NOT_FOUND|No response body",
-     "what answers there is no such storage; look at AWS_ENDPOINT_URL"),
+     "what answers there is no such storage; look {place}"),
     (r"SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|HTTP status 5\d\d",
      "the storage is not well"),
 )  # fmt: skip
+
+# What else these causes say, by scheme.
+HINTS = {
+    "s3": {
+        "credentials": "credentials come from the environment (AWS_ACCESS_KEY_ID, ~/.aws) or the "
+        "machine's role",
+        "place": "at AWS_ENDPOINT_URL and the region (AWS_REGION)",
+    },
+    "gs": {
+        "credentials": "credentials come from the environment (GOOGLE_APPLICATION_CREDENTIALS, "
+        "~/.config/gcloud) or the machine's role",
+        "place": f"at the credentials and at {EMULATOR}",
+    },
+}
 
 Stamp = tuple[int, int]  # of a file: bytes, and when it was written (ns since 1970, its server's)
 T = TypeVar("T")
@@ -135,17 +149,19 @@ class Place:
         """
         from pyarrow import fs
 
-        selector = fs.FileSelector(self.path, allow_not_found=True)
+        # Of Google's, pyarrow names no folder that only its files' names make; it reads all of
+        # these names in either case.
+        selector = fs.FileSelector(self.path, allow_not_found=True, recursive=self.scheme == "gs")
         infos = self._ask(lambda: self._filesystem.get_file_info(selector))
-        files, folders = {}, []
+        files, folders = {}, set()
         for info in infos:
-            name = info.path.removeprefix(f"{self.path}/")
-            if not name.isprintable() or "/" in name or name in ("", ".", ".."):
+            name, slash, _ = info.path.removeprefix(f"{self.path}/").partition("/")
+            if not name.isprintable() or name in ("", ".", ".."):
                 continue  # of a stranger: it would be another place on this machine
-            if info.type == fs.FileType.File:
+            if slash or info.type == fs.FileType.Directory:
+                folders.add(name)
+            elif info.type == fs.FileType.File:
                 files[name] = (info.size or 0, info.mtime_ns or 0)
-            elif info.type == fs.FileType.Directory:
-                folders.append(name)
         return files, sorted(folders)
 
     def names(self) -> list[str]:
@@ -184,8 +200,11 @@ class Place:
         Raises:
             BucketError: the storage refused.
         """
-        with told(self), self._filesystem.open_output_stream(f"{self.path}/{name}") as file:
-            file.write(data)
+        try:
+            with told(self), self._filesystem.open_output_stream(f"{self.path}/{name}") as file:
+                file.write(data)
+        except FileNotFoundError:  # a file needs no folder to be there
+            raise BucketError(f"{self}: {CAUSES[0][1]}") from None
 
     def claim(self, name: str) -> bool:
         """Make an empty file of this name; False where there is one.
@@ -251,7 +270,10 @@ def open_filesystem(scheme: str, bucket: str, num_attempts: int) -> fs.FileSyste
     from pyarrow import fs
 
     if scheme == "gs":
-        return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=ANSWER_SECONDS))
+        return fs.GcsFileSystem(
+            anonymous=EMULATOR in os.environ,  # it asks nobody who they are
+            retry_time_limit=timedelta(seconds=ANSWER_SECONDS),
+        )
     endpoint = urlsplit(next(filter(None, map(os.environ.get, ENDPOINTS)), ""))
     region = next(filter(None, map(os.environ.get, REGIONS)), None)
     if region is None and not endpoint.netloc:
@@ -285,7 +307,8 @@ def within(seconds: float, work: Callable[[], T], place: Place) -> T:
     thread.start()
     thread.join(seconds)
     if not ended:
-        raise BucketError(f"{place}: no answer within {seconds:g} s")
+        hint = HINTS[place.scheme]["credentials"]  # they are asked for, over a network too
+        raise BucketError(f"{place}: no answer within {seconds:g} s; {hint}")
     if isinstance(ended[0], BaseException):
         raise ended[0]
     return ended[0]
@@ -302,14 +325,16 @@ def told(place: Place) -> Iterator[None]:
         text = " ".join(str(error).split())
         if isinstance(error, FileNotFoundError) and not re.search(CAUSES[0][0], text):
             raise
-        raise BucketError(f"{place}: {_cause(text)}") from None
+        raise BucketError(f"{place}: {_cause(place.scheme, text)}") from None
     except Exception as error:
-        raise BucketError(f"{place}: {_cause(' '.join(str(error).split()))}") from None
+        raise BucketError(
+            f"{place}: {_cause(place.scheme, ' '.join(str(error).split()))}"
+        ) from None
 
 
-def _cause(text: str) -> str:
+def _cause(scheme: str, text: str) -> str:
     """What a storage's error means; of an unknown one its beginning."""
     for pattern, meaning in CAUSES:
         if re.search(pattern, text):
-            return meaning
+            return meaning.format_map(HINTS[scheme])
     return text[:MAX_CAUSE] or "it failed without a word"
