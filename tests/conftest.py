@@ -97,7 +97,7 @@ def cluster() -> Iterator[ClusterProcess]:
     """A cluster with two CPUs; whoever joins it finds its token in the environment."""
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.fakes.cluster_process"],
+        [sys.executable, "-m", "tests.fakes.processes.cluster_process"],
         cwd=ROOT,
         env=os.environ | ENVIRONMENT,
         stdin=subprocess.PIPE,

@@ -44,11 +44,12 @@ def test_looking_at_all_pairs_of_four_arms_is_wrong_in_at_most_5_percent():
     assert sequential_family_rate(4, simulations=300) <= at_most(0.05, 300)
 
 
-@pytest.mark.parametrize("num_arms", [2, 4])
+@pytest.mark.parametrize("num_arms", [2, pytest.param(4, marks=pytest.mark.full)])
 def test_several_equal_arms_are_told_apart_in_at_most_5_percent(num_arms):
     assert family_rate(num_arms, 5) <= at_most(0.05, 2_000)
 
 
+@pytest.mark.full
 def test_winners_judged_one_after_the_other_are_wrong_in_at_most_5_percent():
     # Each look claims in 2.5% on this side; the later ones together as often as the first.
     assert new_winners_rate(11, 1_000) <= at_most(0.05, 1_000)

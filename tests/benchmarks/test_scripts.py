@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 
 from tests.benchmarks.published_files import write_published
 from tests.conftest import ROOT, ClusterProcess
+from tests.fakes.processes import ready
 
 # Module -> its smallest form: words after it, with {} for a folder of its own.
 SCRIPTS: dict[str, list[str]] = {
@@ -91,18 +90,11 @@ def test_the_script_runs_in_its_smallest_form(
 ) -> None:
     if script in PREPARED:
         PREPARED[script](tmp_path)
-    start = ["-m", script] if script in SCRIPTS else [script]
     words = [
         word.replace("{}", str(tmp_path)).replace("{cluster}", cluster.address)
         for word in (SCRIPTS | FILES)[script]
     ]
-    done = subprocess.run(
-        [sys.executable, *start, *words],
-        cwd=ROOT,
-        env=os.environ | {"RAY_ADDRESS": cluster.address, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    environment = os.environ | {"RAY_ADDRESS": cluster.address, "PYTHONPATH": str(ROOT)}
+    done = ready.run(script, *words, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout

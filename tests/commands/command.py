@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import results
 from tests.conftest import ROOT
+from tests.fakes.processes import ready
 from tuner.session.cluster import ENVIRONMENT
 
 # 300 digits, width 4: a training of 3 epochs takes about 0.3 s.
@@ -41,21 +41,20 @@ class Command:
         if not any(w.startswith("resume=") for w in words):
             where.append(f"runs_dir={self.folder}")
             where += [] if "report=true" in words else ["report=false"]
-        return subprocess.Popen(
-            [sys.executable, "-m", "tuner.run", *words, *where],
+        return ready.popen(
+            *("tuner.run", *words, *where),
             cwd=ROOT,
             # With a token of its own it cannot join the session's cluster by mistake.
             env=os.environ | ENVIRONMENT | ({} if address else {"RAY_AUTH_TOKEN": "0" * 64}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
             start_new_session=True,
         )
 
     def run(self, *words: str, address: bool = True) -> subprocess.CompletedProcess[str]:
         """Run it to its end."""
         process = self.start(*words, address=address)
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=300)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 

@@ -20,7 +20,7 @@ ONE_EPOCH = (
 N = 1150  # training images
 
 
-@pytest.mark.parametrize("fidelity", ["squeezed", "prefix"])
+@pytest.mark.parametrize("fidelity", ["prefix", pytest.param("squeezed", marks=pytest.mark.full)])
 def test_one_epoch_is_searched_by_steps(inline: Inline, fidelity: str) -> None:
     words = (*ONE_EPOCH, f"search.fidelity={fidelity}", "search.rungs=2", "trials=3")
     done = inline.run(*words, "name=run")

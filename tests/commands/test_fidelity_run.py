@@ -18,7 +18,7 @@ TINY = ("workload=digits", "model.width=4", "dataset.train_examples=300", "displ
 RUNGS = (*TINY, "space=poly", "epochs=9", "search.rungs=2", "trials=6", "confirm.seeds=2")
 
 
-@pytest.mark.parametrize("fidelity", ["squeezed", "prefix"])
+@pytest.mark.parametrize("fidelity", ["squeezed", pytest.param("prefix", marks=pytest.mark.full)])
 def test_a_search_by_rungs_is_cut_and_resumed_as_if_nothing_had_been(
     command: Command, inline: Inline, fidelity: str
 ) -> None:
@@ -115,7 +115,7 @@ def test_a_search_of_cooldowns_trains_one_trunk_and_the_tails(inline: Inline) ->
     assert not [*(inline.folder / "shared" / "checkpoints").glob("shared-*")]
 
 
-@pytest.mark.parametrize("fidelity", ["squeezed", "prefix"])
+@pytest.mark.parametrize("fidelity", ["prefix", pytest.param("squeezed", marks=pytest.mark.full)])
 def test_cooldowns_by_rungs_share_their_trunks_and_change_no_number(
     inline: Inline, fidelity: str
 ) -> None:

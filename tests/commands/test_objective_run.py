@@ -30,7 +30,7 @@ def rows_of(inline: Inline, name: str, words: Sequence[str]) -> tuple[str, resul
     return done.stdout, results.load(inline.folder / name)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", pytest.param("gp", marks=pytest.mark.full)])
 def test_a_training_that_reports_losses_only_is_searched_and_judged_in_nats(
     inline: Inline, sampler: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

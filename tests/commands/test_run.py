@@ -195,7 +195,7 @@ def test_a_killed_worker_costs_no_row(
     wait_for(process, "epoch 1/20")
     (worker,) = cluster.worker_pids()
     os.kill(worker, signal.SIGKILL)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     hurt, unhurt = (results.load(command.folder / name) for name in ("hurt", "whole"))
     assert max(hurt.trials["attempt"].to_pylist()) == 2

@@ -23,6 +23,7 @@ from ray import cloudpickle, tune
 from ray.tune.search import Searcher
 
 from tests.conftest import ROOT
+from tests.fakes.processes import ready
 from tuner import run as run_command
 from tuner.plan import usercode
 from tuner.session import cluster, nodes
@@ -156,13 +157,12 @@ class Inline:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """The same in a process of its own, which a test may kill."""
-        return subprocess.Popen(
-            [sys.executable, "-m", __name__, *words, *self._where(words)],
+        return ready.popen(
+            *(__name__, *words, *self._where(words)),
             cwd=ROOT,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
             start_new_session=True,
         )
 

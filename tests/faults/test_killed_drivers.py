@@ -40,7 +40,7 @@ WORDS = (
 NUM_TRAININGS, EPOCHS = 5, 4
 SECONDS = 0.3  # of an epoch; what comes faster travels together, and is lost together
 WHOLE_SECONDS = NUM_TRAININGS * EPOCHS * SECONDS
-START_SECONDS = 2.0  # of a start, before there is a folder
+START_SECONDS = 0.5  # of a start that imports nothing, before there is a folder
 
 
 @pytest.fixture

@@ -36,7 +36,9 @@ def test_a_home_is_found_after_an_equals_sign(monkeypatch):
     assert as_options(["out=~/x", "~/run"], commands["report"]) == ["--out=/home/me/x", "~/run"]
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize(
+    "encoding", ["ascii", *(pytest.param(e, marks=pytest.mark.full) for e in ("latin-1", "utf-8"))]
+)
 def test_names_that_the_terminal_lacks_are_printed_as_codes(tmp_path, encoding):
     run_dir = write_run(tmp_path / "\u4e2d" / "run", trials=2, seeds=1)
     done = subprocess.run(

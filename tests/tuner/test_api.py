@@ -16,6 +16,7 @@ import results
 import tuner
 from search_spaces.schedule import Schedule
 from tests.conftest import ROOT, ClusterProcess
+from tests.fakes.processes import ready
 from trainables.user.report import Report
 from tuner.api import _named
 from tuner.config.schema import ConfigError, value_of
@@ -57,14 +58,8 @@ def run_script(tail: str, folder: Path, address: str) -> subprocess.CompletedPro
     """Run the script above with this end, in an empty folder."""
     path = folder / "script.py"
     path.write_text(SCRIPT + textwrap.dedent(tail))
-    return subprocess.run(
-        [sys.executable, str(path), address],
-        cwd=folder,
-        env=os.environ | ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    environment = os.environ | ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
+    return ready.run(str(path), address, cwd=folder, env=environment)
 
 
 def train(schedule: Schedule, seed: int, report: Report) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from tests.fakes.measurements import (
     write_measured,
     write_steps,
 )
+from tests.fakes.processes import ready
 from tests.fakes.results import make_recipe, make_trial, write_trial
 from tests.fakes.tune_loop import do_without_ray
 from tests.results.measurements.test_exchange import write_experiment
@@ -376,15 +376,7 @@ def run_measure(
     cluster: ClusterProcess, folder: Path, *words: str
 ) -> subprocess.CompletedProcess[str]:
     where = (f"cluster.address={cluster.address}", f"runs_dir={folder}", "display=plain")
-    return subprocess.run(
-        [sys.executable, "-m", "tuner.measure", *words, *where],
-        cwd=ROOT,
-        env=os.environ | ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    return ready.run("tuner.measure", *words, *where, cwd=ROOT, env=os.environ | ENVIRONMENT)
 
 
 @pytest.mark.slow
