@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from tests.fakes.images import encode, random_images
-from trainables.data.downloads import TORCHVISION
+from trainables.data.encoded.downloads import TORCHVISION
 from trainables.data.sources import DataOptions, describe
 from tuner.config.schema import ConfigError
 

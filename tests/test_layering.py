@@ -104,7 +104,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "transformers": ("trainables/adapters/transformers.py",),
     "lightning": ("trainables/adapters/lightning.py",),
     "timm": ("trainables/adapters/timm.py",),
-    "huggingface_hub": ("trainables/data/downloads.py",),
+    "huggingface_hub": ("trainables/data/encoded/downloads.py",),
     "IPython": ("tuner/display/",),
 }
 SEARCH_SPACES_MAY_IMPORT = {"numpy", "search_spaces", *sys.stdlib_module_names}

@@ -23,13 +23,13 @@ DATASETS: dict[str, str] = {
     "synthetic": "trainables.data.synthetic:synthetic",
     "cifar10": "trainables.data.cifar:cifar10",
     "cifar100": "trainables.data.cifar:cifar100",
-    "parquet": "trainables.data.parquet:parquet",
-    "imagefolder": "trainables.data.folders:imagefolder",
-    "imagenet": "trainables.data.folders:imagenet",
+    "parquet": "trainables.data.encoded.parquet:parquet",
+    "imagefolder": "trainables.data.encoded.folders:imagefolder",
+    "imagenet": "trainables.data.encoded.folders:imagenet",
 }
 
 # find(name) -> source, for the names that begin so
-HUBS: dict[str, str] = dict.fromkeys(DOWNLOADS, "trainables.data.downloads:find_download")
+HUBS: dict[str, str] = dict.fromkeys(DOWNLOADS, "trainables.data.encoded.downloads:find_download")
 
 # factory(named_parameters, *, lr, momentum, nesterov, weight_decay) -> torch.optim.Optimizer
 OPTIMIZERS: dict[str, str] = {

@@ -106,7 +106,7 @@ def is_tested(words: list[str]) -> None:
 
 
 def describe_data(words: list[str]) -> None:
-    """docs/data.md is compared by tests/trainables/data/test_zoo.py."""
+    """docs/data.md is compared by tests/trainables/data/encoded/test_zoo.py."""
     assert words == [">", "docs/data.md"]
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from trainables.data.parquet import open_parquet, own_augmentation, parquet_files
-from trainables.data.parts import PAD, EncodedData
+from trainables.data.encoded.parquet import open_parquet, own_augmentation, parquet_files
+from trainables.data.encoded.parts import PAD, EncodedData
 from trainables.data.sources import (
     DEFAULT,
     DataOptions,
@@ -72,7 +72,7 @@ class Cifar:
     def __call__(self, path: str | None, options: DataOptions = DEFAULT) -> ImageData:
         """The images, cropped, mirrored and (CIFAR-100) rotated at random."""
         from trainables.data.datasets import cached, from_arrays
-        from trainables.data.decoding import load_encoded
+        from trainables.data.encoded.decoding import load_encoded
         from trainables.data.images import Augmentation, Normalization
 
         normalization = Normalization(mean=self.mean, std=self.std)

@@ -34,7 +34,7 @@ from trainables import (
     OPTIMIZERS,
     SOLVERS,
 )
-from trainables.data.downloads import find_download
+from trainables.data.encoded.downloads import find_download
 from trainables.data.sources import DataOptions, SourceInfo, describe, describe_function
 from trainables.functions.benchmark import FUNCTIONS
 from trainables.functions.closed_forms import closed_form

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -10,19 +9,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from search_spaces.registry import allow_import
 from tests.fakes.images import (
     CIFAR10_PATH,
-    encode,
     image_folder,
     parquet_directory,
-    random_images,
-    write_parquet,
 )
+from tests.trainables.data.refusals import refusal
 from trainables import DATASETS
 from trainables.data.sources import describe
 from trainables.data.synthetic import count_examples
@@ -97,56 +92,6 @@ def test_synthetic_refuses_other_paths(path):
         describe("synthetic", path)
 
 
-def test_parquet_counts_classes_and_shape(tmp_path):
-    parquet_directory(tmp_path, num_train=20, num_test=10, size=6, channels=1)
-    info = describe("parquet", str(tmp_path))
-    assert (info.num_train, info.num_test, info.num_classes) == (20, 10, 3)
-    assert (info.channels, info.image_size) == (1, 6)
-
-
-def test_parquet_class_names_count_even_those_without_images(tmp_path):
-    parquet_directory(tmp_path, names=["a", "b", "c", "d", "e"])
-    assert describe("parquet", str(tmp_path)).num_classes == 5
-
-
-def test_parquet_finds_several_files_one_level_down_and_validation_as_test(tmp_path):
-    for seed, name in enumerate(("train-00001", "train-00000", "validation-00000")):
-        encoded = [encode(image) for image in random_images(4, seed=seed)]
-        write_parquet(tmp_path / "data" / f"{name}.parquet", encoded, [0, 1, 0, 1], image="image")
-    info = describe("parquet", str(tmp_path))
-    assert (info.num_train, info.num_test) == (8, 4)
-
-
-def test_fingerprint_is_of_the_content_not_of_the_place(tmp_path):
-    parquet_directory(tmp_path / "one")
-    parquet_directory(tmp_path / "two")
-    parquet_directory(tmp_path / "other", num_train=21)
-    one, two, other = (
-        describe("parquet", str(tmp_path / name)).fingerprint for name in ("one", "two", "other")
-    )
-    assert one == two
-    assert one != other
-
-
-def test_a_file_name_in_another_encoding_is_a_name_like_others(tmp_path):
-    folder = image_folder(tmp_path)
-    file = next(folder.rglob("*.JPG"))
-    file.rename(file.with_name(os.fsdecode(b"caf\xe9.jpg")))
-    info = describe("imagefolder", str(folder))
-    assert HEX.match(info.fingerprint)
-    assert info.num_train == 6
-    file.with_name(os.fsdecode(b"caf\xe9.jpg")).rename(file)
-    assert describe("imagefolder", str(folder)).fingerprint != info.fingerprint
-
-
-def test_folder_fingerprint_does_not_depend_on_the_place(tmp_path):
-    one = describe("imagefolder", str(image_folder(tmp_path / "one")))
-    two = describe("imagefolder", str(image_folder(tmp_path / "two")))
-    other = describe("imagefolder", str(image_folder(tmp_path / "other", per_class=2)))
-    assert one.fingerprint == two.fingerprint != other.fingerprint
-    assert (one.num_train, one.num_test, one.num_classes) == (6, 6, 2)
-
-
 @pytest.mark.parametrize(
     ("name", "path", "message"),
     [
@@ -168,13 +113,6 @@ def test_wrong_names_and_paths_are_told_in_one_line(name, path, message):
     assert "\n" not in str(caught.value)
 
 
-def refusal(name, path):
-    with pytest.raises(ValueError, match=re.escape(str(path))) as caught:
-        describe(name, str(path))
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 def test_path_to_a_file_is_refused(tmp_path):
     parquet_directory(tmp_path)
     assert "is a file" in refusal("parquet", tmp_path / TRAIN)
@@ -183,69 +121,6 @@ def test_path_to_a_file_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["cifar10", "parquet", "imagefolder", "imagenet"])
 def test_empty_directory_is_refused(name, tmp_path):
     assert "train" in refusal(name, tmp_path)
-
-
-@pytest.mark.fault("26", "a Parquet file empty, truncated, with a bad footer: told by its name")
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda data: b"",
-        lambda data: b"not a parquet file at all",
-        lambda data: data[: len(data) // 2],
-        lambda data: data[:-20] + bytes(20),
-        lambda data: data[:-4],
-    ],
-    ids=["empty", "text", "truncated", "footer", "magic"],
-)
-@pytest.mark.parametrize("part", ["train", "test"])
-def test_damaged_parquet_is_told_by_its_name(part, damage, tmp_path):
-    parquet_directory(tmp_path)
-    file = tmp_path / f"{part}-00000-of-00001.parquet"
-    file.write_bytes(damage(file.read_bytes()))
-    assert str(file) in refusal("parquet", tmp_path)
-
-
-@pytest.mark.parametrize(
-    "columns",
-    [
-        {"label": [0]},
-        {"img": ["path.png"], "label": [0]},
-        {"img": [{"bytes": b"x", "path": "p"}]},
-        {"img": [{"bytes": b"x", "path": "p"}], "label": [[0]]},
-        {"picture": [{"bytes": b"x", "path": "p"}], "label": [0]},
-    ],
-    ids=["no image", "image not bytes", "no label", "label a list", "other name"],
-)
-def test_parquet_without_its_columns_is_refused(columns, tmp_path):
-    parquet_directory(tmp_path)
-    pq.write_table(pa.table(columns), tmp_path / TRAIN)
-    assert "must have an image column" in refusal("parquet", tmp_path)
-
-
-@pytest.mark.parametrize("labels", [[-1, 0], [0, 3]], ids=["negative", "beyond the names"])
-def test_labels_out_of_range_are_refused(labels, tmp_path):
-    parquet_directory(tmp_path, names=["a", "b", "c"])
-    encoded = [encode(image) for image in random_images(2)]
-    write_parquet(tmp_path / TRAIN, encoded, labels, names=["a", "b", "c"])
-    assert "labels must lie in [0, 3)" in refusal("parquet", tmp_path)
-
-
-def test_missing_label_is_refused(tmp_path):
-    parquet_directory(tmp_path)
-    write_parquet(tmp_path / TRAIN, [encode(image) for image in random_images(2)], [0, None])
-    assert "1 row without a label" in refusal("parquet", tmp_path)
-
-
-def test_first_image_that_is_no_image_is_refused(tmp_path):
-    parquet_directory(tmp_path)
-    write_parquet(tmp_path / TRAIN, [b"no image"], [0])
-    assert "row 0: cannot decode" in refusal("parquet", tmp_path)
-
-
-def test_parquet_without_rows_is_refused(tmp_path):
-    parquet_directory(tmp_path)
-    write_parquet(tmp_path / TRAIN, [], pa.array([], pa.int64()))
-    assert "holds no images" in refusal("parquet", tmp_path)
 
 
 def test_cifar_refuses_another_number_of_classes(tmp_path):
@@ -259,22 +134,6 @@ def test_damaged_cifar_batches_are_told_by_their_name(tmp_path):
     assert "data_batch_1 is missing" in refusal("cifar10", tmp_path)
     (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"cut off")
     assert "data_batch_1 is damaged" in refusal("cifar10", tmp_path)
-
-
-def test_folder_without_images_is_refused(tmp_path):
-    (tmp_path / "train" / "cat").mkdir(parents=True)
-    (tmp_path / "test").mkdir()
-    assert "train holds no images" in refusal("imagefolder", tmp_path)
-
-
-def test_folder_whose_test_has_an_unknown_class_is_refused(tmp_path):
-    image_folder(tmp_path)
-    (tmp_path / "val" / "wasp").mkdir()
-    assert "wasp is a class that train/ does not have" in refusal("imagefolder", tmp_path)
-
-
-def test_imagenet_must_have_1000_classes(tmp_path):
-    assert "imagenet has 1000 classes" in refusal("imagenet", image_folder(tmp_path))
 
 
 def two_images(path):
@@ -304,14 +163,3 @@ def test_cifar10_in_parquet_is_described():
     info = describe("cifar10", str(CIFAR10_PATH))
     assert (info.num_train, info.num_test, info.num_classes) == (50_000, 10_000, 10)
     assert (info.channels, info.image_size) == (3, 32)
-
-
-def test_parquet_is_described_without_what_takes_long_to_import(tmp_path):
-    parquet_directory(tmp_path)
-    code = (
-        "import sys; from trainables.data.sources import describe; "
-        f"describe('parquet', {str(tmp_path)!r}); "
-        "print([name for name in ('torch', 'pandas', 'pyarrow.dataset') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "[]\n", done.stderr

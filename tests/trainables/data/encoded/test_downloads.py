@@ -18,9 +18,9 @@ import torchvision
 
 from tests.conftest import ROOT
 from tests.fakes.images import image_folder, parquet_directory, random_images
-from tests.trainables.data.hub import serve
+from tests.trainables.data.encoded.hub import serve
 from trainables.data.datasets import load_images
-from trainables.data.downloads import NAME, TORCHVISION, split_name
+from trainables.data.encoded.downloads import NAME, TORCHVISION, split_name
 from trainables.data.sources import describe
 from tuner.config.compose import compose, restore
 from tuner.config.schema import ConfigError, plain

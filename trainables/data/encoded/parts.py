@@ -22,7 +22,7 @@ from trainables.data.sources import DEFAULT, HASH_BYTES, DataOptions, SourceInfo
 from trainables.data.splits import POOL_SEED, stratified_split
 
 if TYPE_CHECKING:  # imports Pillow
-    from trainables.data.pixels import Header
+    from trainables.data.encoded.pixels import Header
 
 Rows = NDArray[np.int64]
 # Where an image lies, and its bytes; or, in their place, why there are none.
@@ -171,7 +171,7 @@ class EncodedData:
     @functools.cached_property
     def _headers(self) -> list[tuple[str, Header | str]]:
         """Where a sample's images lie, and what they say of themselves or why nothing."""
-        from trainables.data.pixels import read_header
+        from trainables.data.encoded.pixels import read_header
 
         headers: list[tuple[str, Header | str]] = []
         for part in (self.train, self.test):
@@ -326,7 +326,7 @@ def _look_at_classes(data: EncodedData) -> Iterator[str]:
 
 
 def _look_at_images(data: EncodedData, channels: int | None) -> Iterator[str]:
-    from trainables.data.pixels import read_header, read_image
+    from trainables.data.encoded.pixels import read_header, read_image
 
     deadline = time.monotonic() + SECONDS
     bad: list[str] = []

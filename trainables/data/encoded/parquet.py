@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from trainables.data.parts import (
+from trainables.data.encoded.parts import (
     PAD,
     PAD_SIZE,
     SAMPLE,
@@ -440,7 +440,7 @@ def _describe(path: str | None, options: DataOptions) -> SourceInfo:
 
 def _load(path: str | None, options: DataOptions) -> ImageData:
     """Augmented as CIFAR-10 is, normalised by their own statistics."""
-    from trainables.data.decoding import load_encoded
+    from trainables.data.encoded.decoding import load_encoded
 
     images = open_parquet(image_directory("parquet", path), options)
     return load_encoded(images, None, own_augmentation(options))

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from trainables.data.parquet import own_augmentation
-from trainables.data.parts import (
+from trainables.data.encoded.parquet import own_augmentation
+from trainables.data.encoded.parts import (
     Encoded,
     EncodedData,
     Part,
@@ -88,7 +88,7 @@ class Folders:
 
     def __call__(self, path: str | None, options: DataOptions = DEFAULT) -> ImageData:
         """The images, decoded as they are trained on."""
-        from trainables.data.decoding import FolderImages, load_encoded
+        from trainables.data.encoded.decoding import FolderImages, load_encoded
         from trainables.data.images import ImageData, Normalization
 
         data = self._find(path, options)

@@ -19,9 +19,9 @@ from tests.conftest import ROOT
 from tests.data_zoo import CASES, Case, deep, image, page, plain, see
 from tests.fakes.images import encode, random_images, write_parquet
 from trainables.data.datasets import load_images
+from trainables.data.encoded.parts import TEST_SHARE
+from trainables.data.encoded.pixels import fit, read_image, to_array
 from trainables.data.images import CPU, ImageData
-from trainables.data.parts import TEST_SHARE
-from trainables.data.pixels import fit, read_image, to_array
 from trainables.data.sources import DataOptions
 from trainables.data.splits import POOL_SEED, stratified_split
 from trainables.data.stream import Samples, SampleStream

@@ -29,6 +29,8 @@ from trainables.data.datasets import (
     statistics,
     statistics_sample,
 )
+from trainables.data.encoded.parts import Encoded, EncodedData, bytes_of, check_bad, listed
+from trainables.data.encoded.pixels import fit, read_header, read_image, to_array
 from trainables.data.images import (
     CPU,
     UNIT_RANGE,
@@ -38,8 +40,6 @@ from trainables.data.images import (
     Normalization,
     TensorImages,
 )
-from trainables.data.parts import Encoded, EncodedData, bytes_of, check_bad, listed
-from trainables.data.pixels import fit, read_header, read_image, to_array
 from trainables.data.sources import DEFAULT, READING, DataOptions
 from trainables.data.stream import Samples
 

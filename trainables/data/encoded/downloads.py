@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from search_spaces.registry import unknown_name
-from trainables.data.folders import IMAGE_SUFFIXES, METADATA, Folders
-from trainables.data.parquet import own_augmentation, parquet, parquet_files
-from trainables.data.parts import Encoded, EncodedData, Part, Rows, choose_parts
+from trainables.data.encoded.folders import IMAGE_SUFFIXES, METADATA, Folders
+from trainables.data.encoded.parquet import own_augmentation, parquet, parquet_files
+from trainables.data.encoded.parts import Encoded, EncodedData, Part, Rows, choose_parts
 from trainables.data.sources import (
     DEFAULT,
     HASH_BYTES,
@@ -127,7 +127,7 @@ class TorchvisionImages:
 
     def __call__(self, path: str | None, options: DataOptions = DEFAULT) -> ImageData:
         """The images, cropped and mirrored at random, normalised by their own statistics."""
-        from trainables.data.decoding import load_encoded
+        from trainables.data.encoded.decoding import load_encoded
 
         data = self._open(self._root(path), options, download=path is None)
         return load_encoded(data, None, own_augmentation(options))
