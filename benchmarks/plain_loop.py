@@ -68,9 +68,10 @@ class PlainTraining:
             nesterov=recipe.nesterov,
             weight_decay=recipe.weight_decay,
         )
-        size = images.images_NHWC.shape[1]
+        images_NHWC = images.to(torch.device("cpu")).images_NHWC
+        size = images_NHWC.shape[1]
         dataset = PilImages(
-            images.images_NHWC.cpu().numpy(),
+            images_NHWC.numpy(),
             images.labels_N.numpy(),
             _transform(images.augmentation, images.normalization, size),
         )

@@ -18,6 +18,7 @@ from tests.fakes import trials as fakes_trials
 from tests.fakes.trials import TIMES
 from trainables import DATASETS, MODELS, OPTIMIZERS
 from trainables.checkpoints import Checkpoints, SupersededError, read_newest
+from trainables.data.images import ImageSet, TensorImages
 from trainables.data.stream import SampleStream
 from trainables.loop import NetworkTraining
 from trainables.trainable import ScheduledTrainable
@@ -35,6 +36,13 @@ def train(trial: TrialConfig, epochs: int | None = None) -> NetworkTraining:
 def measured(records: list[EpochRecord]) -> list[dict[str, object]]:
     """The records without what a clock decides."""
     return [{k: v for k, v in dataclasses.asdict(r).items() if k not in TIMES} for r in records]
+
+
+def pixels(images: ImageSet) -> torch.Tensor:
+    """(N, H, W, C) uint8."""
+    held = images.to(torch.device("cpu"))
+    assert isinstance(held, TensorImages)
+    return held.images_NHWC
 
 
 def weights(training: NetworkTraining) -> list[torch.Tensor]:
@@ -126,14 +134,14 @@ def test_a_used_process_trains_as_a_fresh_one(whole: NetworkTraining) -> None:
 def test_another_replicate_trains_on_another_split_and_order() -> None:
     a = NetworkTraining(small_trial(replicate=0))
     b = NetworkTraining(small_trial(replicate=1))
-    assert not torch.equal(a.train_set.images_NHWC, b.train_set.images_NHWC)
+    assert not torch.equal(pixels(a.train_set), pixels(b.train_set))
     assert not np.array_equal(a.stream.take(0, 50).index_B, b.stream.take(0, 50).index_B)
 
 
 def test_arms_of_one_replicate_see_the_same_samples_from_the_same_weights() -> None:
     a = NetworkTraining(small_trial(space="poly"))
     b = NetworkTraining(small_trial(space="batch"))
-    assert torch.equal(a.train_set.images_NHWC, b.train_set.images_NHWC)
+    assert torch.equal(pixels(a.train_set), pixels(b.train_set))
     np.testing.assert_array_equal(a.stream.take(0, 99).draws_BD, b.stream.take(0, 99).draws_BD)
     for x, y in zip(weights(a), weights(b), strict=True):
         assert torch.equal(x, y)
@@ -194,7 +202,7 @@ def test_final_train_loss_is_measured_in_eval_mode_over_the_whole_training_set(
     outcome = whole.outcome()
     whole.model.eval()
     with torch.no_grad():
-        images_NCHW = whole.train_set.images_NHWC.permute(0, 3, 1, 2).float() / 255
+        images_NCHW = pixels(whole.train_set).permute(0, 3, 1, 2).float() / 255
         normalization = whole.train_set.normalization
         x = (images_NCHW - normalization.mean[0]) / normalization.std[0]
         loss = nn.functional.cross_entropy(whole.model(x), whole.train_set.labels_N)

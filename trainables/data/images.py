@@ -182,12 +182,14 @@ class TensorImages:
         images_NHWC: uint8. Pixels of an image lie together, which makes crops cheapest and
             batches channels-last at no cost.
         labels_N: int64, on the CPU.
+        rows_N: which of images_NHWC the set holds, so that subsets share them; None = all.
         memory_format: of the batches; torch.contiguous_format costs one copy each.
     """
 
     images_NHWC: Tensor
     labels_N: Tensor
     normalization: Normalization
+    rows_N: NDArray[np.int64] | None = None
     augmentation: Augmentation = Augmentation()
     memory_format: torch.memory_format = torch.channels_last
 
@@ -195,40 +197,45 @@ class TensorImages:
         return len(self.labels_N)
 
     def subset(self, index_K: NDArray[np.int64]) -> TensorImages:
-        """These images alone, in this order (a copy, on the same device)."""
-        index = torch.from_numpy(index_K)
+        """These images alone, in this order; no pixel is copied."""
         return replace(
             self,
-            images_NHWC=self.images_NHWC.index_select(0, _upload(index_K, self._device)),
-            labels_N=self.labels_N[index],
+            labels_N=self.labels_N[torch.from_numpy(index_K)],
+            rows_N=index_K if self.rows_N is None else self.rows_N[index_K],
         )
 
     def to(
         self, device: torch.device, memory_format: torch.memory_format | None = None
     ) -> TensorImages:
-        """The same images resident on `device`."""
+        """The same images resident on `device`, those of a subset alone."""
+        images_NHWC = self.images_NHWC
+        if self.rows_N is not None:
+            images_NHWC = images_NHWC.index_select(0, _upload(self.rows_N, self._device))
         return replace(
             self,
-            images_NHWC=self.images_NHWC.to(device),
+            images_NHWC=images_NHWC.to(device),
+            rows_N=None,
             memory_format=memory_format or self.memory_format,
         )
 
     def batches(self, plan: Iterable[Samples]) -> Iterator[Batch]:
         """Images (B, C, H, W) float32 and labels (B), both on the device, without a host sync."""
         labels_N = self.labels_N.to(self._device, non_blocking=True)
+        rows_N = None if self.rows_N is None else _upload(self.rows_N, self._device)
         for samples in plan:
             index_B = _upload(samples.index_B, self._device)
-            images_BCHW = self.normalization.apply(self._pixels(index_B, samples.draws_BD))
+            rows_B = index_B if rows_N is None else rows_N.index_select(0, index_B)
+            images_BCHW = self.normalization.apply(self._pixels(rows_B, samples.draws_BD))
             yield (
                 images_BCHW.contiguous(memory_format=self.memory_format),
                 labels_N.index_select(0, index_B),
             )
 
-    def _pixels(self, index_B: Tensor, draws_BD: NDArray[np.float32] | None) -> Tensor:
+    def _pixels(self, rows_B: Tensor, draws_BD: NDArray[np.float32] | None) -> Tensor:
         if draws_BD is None or self.augmentation == Augmentation():
-            return self.images_NHWC.index_select(0, index_B)
+            return self.images_NHWC.index_select(0, rows_B)
         draws = _upload(draws_BD, self._device)
-        return augment(self.images_NHWC, index_B, draws, self.augmentation)
+        return augment(self.images_NHWC, rows_B, draws, self.augmentation)
 
     @property
     def _device(self) -> torch.device:

@@ -191,7 +191,8 @@ def test_noise_of_one_replicate_is_measured_on_the_same_images_in_every_arm() ->
 def test_sharpness_is_that_of_the_first_training_images_without_augmentation() -> None:
     training = train(trial_of(measure={"sharpness": SHARPNESS}))
     normal = training.train_set.normalization
-    x_NCHW = training.train_set.images_NHWC[:50].permute(0, 3, 1, 2).float() / 255
+    pixels_NHWC = training.train_set.to(torch.device("cpu")).images_NHWC[:50]
+    x_NCHW = pixels_NHWC.permute(0, 3, 1, 2).float() / 255
     x_NCHW = (x_NCHW - normal.mean[0]) / normal.std[0]
     labels_N = training.train_set.labels_N[:50]
     batches = zip(torch.split(x_NCHW, 20), torch.split(labels_N, 20), strict=True)
