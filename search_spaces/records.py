@@ -39,6 +39,8 @@ class EpochRecord:
         noise_c2 ... noise_sample, max_step_norm: as the probes of trainables/measurements tell;
             None unless measured. measured: JSON, of measurements without columns of their own.
         metrics: numbers by name that a training of the user's own reports besides; no test_*.
+        val_balanced_accuracy: mean over the classes of the share correct; None where they have
+            about equally many images.
     """
 
     epoch: int
@@ -69,6 +71,7 @@ class EpochRecord:
     metrics: Mapping[str, float] | None = None
     wall_seconds: float | None = None
     max_step_norm: float | None = None
+    val_balanced_accuracy: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Its fields by name; as `dataclasses.asdict`, which copies deeply (15 times slower)."""
@@ -91,7 +94,8 @@ class Outcome:
             None for any other. Finite.
         best_val_accuracy: None where no accuracy was reported.
         final_train_loss, final_train_accuracy: eval mode over the whole training set.
-        test_*: None unless role=confirm; test_correct: one bit per test image, in order.
+        test_*: None unless role=confirm; test_correct: one bit per test image, in order;
+            test_balanced_accuracy as of an EpochRecord.
         train_seconds: epochs without evaluation; wall_seconds: the whole training, from its start
             on a worker to its end, None where nobody took the time.
         peak_memory_bytes: of the device (GPU) or process.
@@ -120,16 +124,23 @@ class Outcome:
     measured: str | None = None
     metrics: Mapping[str, float] | None = None
     wall_seconds: float | None = None
+    test_balanced_accuracy: float | None = None
 
 
 # What a training reports of its own, and all names that the records have columns for.
 REPORTED = ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
-RECORDED = frozenset(item.name for kind in (EpochRecord, Outcome) for item in fields(kind))
+# Columns that only our training of a network fills: one's own may report a metric of their name.
+OF_CLASSES = ("val_balanced_accuracy", "test_balanced_accuracy")
+RECORDED = frozenset(
+    item.name for kind in (EpochRecord, Outcome) for item in fields(kind)
+).difference(OF_CLASSES)
 
 
 def named_value(row: Mapping[str, Any], name: str) -> float | None:
     """A number by name of what was recorded (a row, a record's fields): None if not there."""
-    value = row[name] if name in row else dict(row.get("metrics") or ()).get(name)
+    value = row.get(name)
+    if value is None and (name not in row or name in OF_CLASSES):
+        value = dict(row.get("metrics") or ()).get(name)
     return None if value is None else float(value)
 
 

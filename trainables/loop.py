@@ -11,7 +11,7 @@ import functools
 import math
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from trainables import MODELS, OPTIMIZERS
 from trainables.data.datasets import load_images
 from trainables.data.images import ImageData, ImageSet
 from trainables.data.sources import DataOptions
-from trainables.data.splits import stratified_split
+from trainables.data.splits import is_unbalanced, stratified_split
 from trainables.data.stream import SampleStream, in_order
 from trainables.measurements.gradients import Loss
 from trainables.measurements.probe import Probes
@@ -40,10 +40,14 @@ EVAL_BATCH = 500  # images; has no influence on results in eval mode
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Mean loss, accuracy in [0, 1] and one bool per image, in order."""
+    """Mean loss, accuracy in [0, 1] and one bool per image, in order.
+
+    balanced_accuracy: mean over the classes that have images of the share of them that is correct.
+    """
 
     loss: float
     accuracy: float
+    balanced_accuracy: float
     correct_N: np.ndarray[Any, np.dtype[np.bool_]]
 
 
@@ -80,6 +84,9 @@ class NetworkTraining:
         self.train_set: ImageSet = self.data.train.subset(train)
         self.val_set: ImageSet = self.data.train.subset(val)
         assert len(self.train_set) == recipe.train_examples, "the schedule counts these images"
+        self.counts_classes = any(
+            is_unbalanced(part.labels_N.numpy()) for part in (self.data.train, self.data.test)
+        )
         self.stream = SampleStream(derive_seed(trial.seed, "data"), len(self.train_set))
 
         torch.manual_seed(derive_seed(trial.seed, "init"))
@@ -124,6 +131,7 @@ class NetworkTraining:
             train_accuracy=accuracy,
             val_loss=val.loss,
             val_accuracy=val.accuracy,
+            val_balanced_accuracy=val.balanced_accuracy if self.counts_classes else None,
             seconds=seconds,
             eval_seconds=eval_seconds,
             images_per_second=sum(s.batch_size for s in steps) / seconds,
@@ -182,7 +190,8 @@ class NetworkTraining:
     def evaluate(self, images: ImageSet) -> Evaluation:
         """Loss and accuracy in eval mode, without augmentation or label smoothing; nan of none."""
         if not len(images):
-            return Evaluation(loss=math.nan, accuracy=math.nan, correct_N=np.empty(0, dtype=bool))
+            none = np.empty(0, dtype=bool)
+            return Evaluation(math.nan, math.nan, math.nan, none)
         self.model.eval()
         losses, corrects = [], []
         for x, y in images.batches(in_order(len(images), EVAL_BATCH)):
@@ -192,7 +201,12 @@ class NetworkTraining:
             corrects.append(logits.argmax(1) == y)
         correct_N = torch.cat(corrects).cpu().numpy()
         loss = torch.stack(losses).sum().item() / len(images)
-        return Evaluation(loss=loss, accuracy=float(correct_N.mean()), correct_N=correct_N)
+        return Evaluation(
+            loss=loss,
+            accuracy=float(correct_N.mean()),
+            balanced_accuracy=_balanced(correct_N, images.labels_N.numpy()),
+            correct_N=correct_N,
+        )
 
     def outcome(self) -> Outcome:
         """What the finished training came to; looks at the test images only to confirm."""
@@ -201,13 +215,18 @@ class NetworkTraining:
         test = self.evaluate(self.data.test) if self.trial.role == "confirm" else None
         recipe = self.trial.recipe
         guessed = {"objective": recipe.diverged_objective} if self.diverged else {}
+        if test is not None and self.diverged:
+            test = replace(test, accuracy=recipe.chance, balanced_accuracy=recipe.chance)
         return Outcome(
             status="diverged" if self.diverged else "completed",
             **so_far(self.records, recipe.metric) | guessed,
             final_train_loss=train.loss,
             final_train_accuracy=train.accuracy,
             test_loss=test.loss if test else None,
-            test_accuracy=(recipe.chance if self.diverged else test.accuracy) if test else None,
+            test_accuracy=test.accuracy if test else None,
+            test_balanced_accuracy=(
+                test.balanced_accuracy if test and self.counts_classes else None
+            ),
             test_correct=np.packbits(test.correct_N).tobytes() if test else None,
             num_params=sum(p.numel() for p in self.model.parameters()),
             **hardware(self.device),
@@ -283,6 +302,13 @@ def _make_optimizer(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.
             f"write `for name, parameter in params` ({error})."
         ) from error
     return optimizer
+
+
+def _balanced(
+    correct_N: np.ndarray[Any, np.dtype[np.bool_]], labels_N: np.ndarray[Any, np.dtype[np.int64]]
+) -> float:
+    _, class_N, sizes = np.unique(labels_N, return_inverse=True, return_counts=True)
+    return float((np.bincount(class_N, weights=correct_N) / sizes).mean())
 
 
 @functools.lru_cache(maxsize=1)

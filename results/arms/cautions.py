@@ -9,7 +9,7 @@ from results.records.schema import Row
 from results.statistics.claims import FEW_SEEDS
 from results.statistics.overview import ArmDetails
 from results.statistics.paired import Difference
-from results.statistics.wording import arm_label, counted
+from results.statistics.wording import arm_label, counted, percent
 from search_spaces.space import SearchSpace, is_baseline
 
 UNEQUAL = 0.1  # relative difference of samples or steps that is worth telling
@@ -40,6 +40,26 @@ def edge_warnings(
                 f"its range [{axis.low:.4g}, {axis.high:.4g}]; {advice}."
             )
     return warnings
+
+
+def balance_warnings(measured: Mapping[str, Mapping[int, Row]]) -> list[str]:
+    """What a mean over the classes says, where some have far more images than others.
+
+    Args:
+        measured: ended confirm rows by arm and replicate, judged by accuracy.
+    """
+    means = {
+        name: sum(values) / len(values)
+        for name, rows in measured.items()
+        if (values := [v for r in rows.values() if (v := r["test_balanced_accuracy"]) is not None])
+    }
+    if not means:
+        return []
+    told = ", ".join(f"{arm_label(name)} {percent(mean)} %" for name, mean in means.items())
+    return [
+        "the classes are unbalanced, and accuracy counts images; balanced accuracy, the mean over "
+        f"the classes: {told} (--metric test_balanced_accuracy compares by it)."
+    ]
 
 
 def loss_warnings(lost: Mapping[str, int]) -> list[str]:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from results.arms.cautions import (
+    balance_warnings,
     budget_warnings,
     code_warnings,
     edge_warnings,
@@ -112,6 +113,7 @@ def compare_arms(
             *edge_warnings(details, spaces, arms),
             *training_warnings(own),
             *code_warnings(manifests),
+            *(balance_warnings(measured_rows(arms)[0]) if judged.name == "test_accuracy" else ()),
             *loss_warnings(lost),
             *budget_warnings(searched, {name: confirm_rows(rows) for name, rows in arms.items()}),
             *seed_warnings(comparison.pairs.values()),

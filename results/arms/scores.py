@@ -213,7 +213,8 @@ def score_of(row: Row, metric: Metric) -> float | None:
     value = named_value(row, metric.name)
     if row["status"] != "diverged" and value is not None and math.isfinite(value):
         return value
-    return trial_from_row(row).recipe.chance if metric.is_accuracy else None
+    is_told = row["status"] == "diverged" or value is not None
+    return trial_from_row(row).recipe.chance if metric.is_accuracy and is_told else None
 
 
 def _standing(rows: list[Row], chosen: Row) -> tuple[bool, bool, float]:

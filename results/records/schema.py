@@ -31,7 +31,7 @@ LATER_PARAMS = tuple(name for name in CURVE_PARAMETERS if name not in PLACED_PAR
 # Columns that files of this version may lack: they were written before these came.
 LATER_COLUMNS = (
     *("measured", "epochs_seen", "metrics", "warmup", "end", "q", *LATER_PARAMS, "wall_seconds"),
-    "max_step_norm",
+    *("max_step_norm", "val_balanced_accuracy", "test_balanced_accuracy"),
     *("weight_decay", "clip_norm", "label_smoothing", "width", "batch_max", "params"),
 )
 # What only our training of a network does as the recipe says.
@@ -46,6 +46,7 @@ OBJECTIVE = (
     "what the search ranks by, in its own unit, at the end: validation accuracy (fraction) unless "
     "objective= says otherwise; if diverged chance of an accuracy, null of any other"
 )
+BALANCED = "mean over the classes of the share correct; null where they are about equally large"
 OWN_PARAMETER = "parameter of your own curve or training (or a factor per stage)"
 DECAY_RATE = "delta of the stage over that of the stage before; 1 in stage 0"
 # Which trial of which arm, in both tables.
@@ -101,6 +102,7 @@ EPOCHS = _schema(
         ("metrics", NUMBERS, "", "numbers by name that a training of your own reported besides"),
         ("wall_seconds", FLOAT, "s", "all since the report before (1: the start) by the clock"),
         ("max_step_norm", FLOAT, "", "largest gradient norm of a step since the report before: K"),
+        ("val_balanced_accuracy", FLOAT, "fraction", BALANCED),
     ]
 )
 
@@ -176,6 +178,7 @@ TRIALS = _schema(
         ("batch_max", INT, "samples", "largest batch; null = no cap"),
         ("params", NUMBERS, "", f"{OWN_PARAMETER}, by name; each a column of its own when loaded"),
         ("wall_seconds", FLOAT, "s", "start to end by the clock, without waiting for a worker"),
+        ("test_balanced_accuracy", FLOAT, "fraction", BALANCED),
         *map(_curve_column, LATER_PARAMS),
     ]
 )

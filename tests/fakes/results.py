@@ -164,11 +164,12 @@ def write_trial(
     started_at: datetime = START,
     epochs: int | None = None,
     seconds: float = 4.0,
+    balanced: float | None = None,
 ) -> None:
     """Record a trial from its start to its end, as the driver's callback does.
 
     A test accuracy equals `accuracy`; epochs cuts the curve of an unfinished trial; seconds: of
-    this start, whose epochs took 0.55 each.
+    this start, whose epochs took 0.55 each; balanced: its balanced test accuracy.
     """
     common = {"attempt": attempt, "host": "fakehost", "started_at": started_at}
     store.add_trial(
@@ -184,6 +185,8 @@ def write_trial(
         return
     measured = status in ("completed", "diverged")
     outcome = make_outcome(trial, records, status=status, test=accuracy) if measured else None
+    if outcome is not None:
+        outcome = replace(outcome, test_balanced_accuracy=balanced)
     error = None if measured else f"RuntimeError: {status}"
     store.add_trial(
         trial_row(

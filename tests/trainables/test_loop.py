@@ -10,16 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn import metrics
 from torch import nn
 
 from search_spaces.records import EpochRecord
 from search_spaces.trial import TrialConfig
 from tests.fakes import trials as fakes_trials
 from tests.fakes.trials import TIMES
-from trainables import DATASETS, MODELS, OPTIMIZERS
+from trainables import DATASETS, MODELS, OPTIMIZERS, loop
 from trainables.checkpoints import Checkpoints, SupersededError, read_newest
 from trainables.data.images import ImageSet, TensorImages
-from trainables.data.stream import SampleStream
+from trainables.data.stream import SampleStream, in_order
 from trainables.loop import NetworkTraining
 from trainables.trainable import ScheduledTrainable
 
@@ -194,6 +195,38 @@ def test_only_confirm_trials_look_at_the_test_images() -> None:
     assert (searched.test_loss, searched.test_accuracy, searched.test_correct) == (None,) * 3
     bits = np.unpackbits(np.frombuffer(confirmed.test_correct, dtype=np.uint8))[:360]
     assert confirmed.test_accuracy == pytest.approx(bits.mean())
+
+
+def recall_mean(training: NetworkTraining, images: ImageSet) -> float:
+    """By scikit-learn."""
+    training.model.eval()
+    (x, y), *_ = images.batches(in_order(len(images), len(images)))
+    with torch.no_grad():
+        guesses = training.model(x).argmax(1)
+    return float(metrics.balanced_accuracy_score(y.numpy(), guesses.numpy()))
+
+
+def test_balanced_accuracy_stands_beside_accuracy_where_classes_are_unbalanced(
+    monkeypatch: pytest.MonkeyPatch, whole: NetworkTraining
+) -> None:
+    assert whole.records[-1].val_balanced_accuracy is None
+    assert whole.outcome().test_balanced_accuracy is None
+    data = whole.data
+    train_set, test_set = (
+        dataclasses.replace(part, labels_N=torch.where(part.labels_N < 6, 0, part.labels_N))
+        for part in (data.train, data.test)
+    )
+    merged = dataclasses.replace(data, train=train_set, test=test_set)
+    monkeypatch.setattr(loop, "_load_data", lambda *_: merged)
+    training = train(small_trial(role="confirm"))
+    last, outcome = training.records[-1], training.outcome()
+    assert last.val_balanced_accuracy == pytest.approx(recall_mean(training, training.val_set))
+    assert outcome.test_balanced_accuracy == pytest.approx(recall_mean(training, test_set))
+    assert outcome.test_balanced_accuracy < outcome.test_accuracy - 0.01
+    training.diverged = True
+    assert training.outcome().test_balanced_accuracy == training.trial.recipe.chance
+    training.trial = small_trial()
+    assert training.outcome().test_balanced_accuracy is None
 
 
 def test_final_train_loss_is_measured_in_eval_mode_over_the_whole_training_set(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+UNBALANCED = 1.5  # times as many images of the largest class as of the smallest
 POOL_SEED = 0  # which images a smaller pool keeps; one constant, so that all runs agree
 
 
@@ -39,6 +40,16 @@ def stratified_split(
         raise ValueError(f"val_fraction must lie in [0, 1), but got ({fraction}).")
     val = _stratified_sample(labels_N, round(fraction * len(labels_N)), seed, at_least=1)
     return np.setdiff1d(np.arange(len(labels_N)), val, assume_unique=True), val
+
+
+def is_unbalanced(labels_N: NDArray[np.int64]) -> bool:
+    """Whether accuracy, which counts images, may say something else than one that counts classes.
+
+    Classes without images do not count, nor does one image more or less.
+    """
+    _, sizes = np.unique(labels_N, return_counts=True)
+    largest, smallest = int(sizes.max()), int(sizes.min())
+    return largest > UNBALANCED * smallest and largest > smallest + 1
 
 
 def _stratified_sample(

@@ -30,9 +30,12 @@ from tuner.config.schema import TRACKERS
 EPOCH_METRICS = (
     *("lr", "batch_size", "momentum", "delta", "train_loss", "train_accuracy", "val_loss"),
     *("val_accuracy", "samples_seen", "noise_c2", "gradient_norm", "max_gradient_norm"),
-    *("mean_batch_norm", "max_step_norm"),
+    *("mean_batch_norm", "max_step_norm", "val_balanced_accuracy"),
 )
-FINAL_METRICS = ("objective", "test_accuracy", "test_loss", "sharpness_loss", "sharpness_error")
+FINAL_METRICS = (
+    *("objective", "test_accuracy", "test_balanced_accuracy", "test_loss"),
+    *("sharpness_loss", "sharpness_error"),
+)
 CLOSE_SECONDS = 3.0  # the run's end waits this long for all trackers together
 LINGER_SECONDS = 60.0  # a tracker may outlive the driver by this, to finish an upload
 NUM_REMEMBERED = 1024  # trials that may be under way at once

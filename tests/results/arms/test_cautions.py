@@ -10,6 +10,7 @@ import pytest
 import results
 from results.__main__ import main
 from results.arms.cautions import (
+    balance_warnings,
     budget_warnings,
     code_warnings,
     edge_warnings,
@@ -48,6 +49,20 @@ def differences(*nums: int):
     return [
         paired_difference(dict.fromkeys(range(n), 0.9), dict.fromkeys(range(n), 0.8)) for n in nums
     ]
+
+
+def test_balanced_accuracy_is_told_where_it_was_recorded(store):
+    for replicate, value in enumerate((0.5, 0.75)):
+        trial = make_trial(role="confirm", replicate=replicate)
+        write_trial(store, trial, accuracy=0.9, balanced=value)
+    write_trial(store, make_trial("cosine", role="confirm"), accuracy=0.9)
+    comparison = reload(store).compare()
+    (line,) = [line for line in comparison.warnings if "balanced" in line]
+    assert "the mean over the classes: poly 62.50 % (--metric" in line
+    by_class = reload(store).compare(metric="test_balanced_accuracy")
+    assert {arm.name: arm.mean for arm in by_class.arms if arm.n} == {"poly": 0.625}
+    assert not [line for line in by_class.warnings if "the classes are unbalanced" in line]
+    assert balance_warnings({}) == []
 
 
 @pytest.mark.parametrize(

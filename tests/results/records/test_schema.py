@@ -31,7 +31,8 @@ EPOCH_COLUMNS = """run_id, trial_key, space, family, role, replicate, seed, atte
 lr, batch_size, batch_capped, momentum, delta, decay_rate, num_steps, samples_seen, train_loss,
 train_accuracy, val_loss, val_accuracy, seconds, eval_seconds, images_per_second,
 noise_c2, noise_c2_low, noise_c2_high, gradient_norm, max_gradient_norm, mean_batch_norm,
-noise_sample, measured, epochs_seen, metrics, wall_seconds, max_step_norm"""
+noise_sample, measured, epochs_seen, metrics, wall_seconds, max_step_norm,
+val_balanced_accuracy"""
 TRIAL_COLUMNS = """run_id, trial_key, config_key, space, family, role, replicate, seed, horizon,
 status, attempt, p, interval, delta0, end_ratio, f, base, split, config_json, lr0, batch0, c2,
 c2_source, noise_law, model, num_params, dataset, data_fingerprint, train_examples, optimizer,
@@ -40,7 +41,7 @@ val_loss, final_train_loss, final_train_accuracy, test_loss, test_accuracy, test
 samples_seen, optimizer_steps, train_seconds, peak_memory_bytes, device, host, started_at,
 ended_at, error, momentum_share, radius0, sharpness_loss, sharpness_error, steps_to_epsilon,
 measured, warmup, end, q, metrics, weight_decay, clip_norm, label_smoothing, width, batch_max,
-params, wall_seconds"""
+params, wall_seconds, test_balanced_accuracy"""
 
 
 def names(text: str) -> list[str]:

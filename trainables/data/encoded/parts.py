@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.sources import DEFAULT, HASH_BYTES, DataOptions, SourceInfo
-from trainables.data.splits import POOL_SEED, stratified_split
+from trainables.data.splits import POOL_SEED, is_unbalanced, stratified_split
 
 if TYPE_CHECKING:  # imports Pillow
     from trainables.data.encoded.pixels import Header
@@ -318,10 +318,10 @@ def _look_at_classes(data: EncodedData) -> Iterator[str]:
         if empty:
             yield f"no {name} images of {counted(len(empty), 'class', 'es')}: {listed(empty)}"
     present = sizes["train"][sizes["train"] > 0]
-    if present.max() > 1.5 * present.min() and present.max() > present.min() + 1:
+    if is_unbalanced(data.train.labels):
         yield (
             f"the classes have from {present.min():,} to {present.max():,} training images: "
-            "accuracy counts images, not classes"
+            "accuracy counts images, balanced accuracy beside it classes"
         )
 
 
