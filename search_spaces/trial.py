@@ -34,9 +34,10 @@ LATER_FIELDS: dict[str, Any] = {
     "objective": "val_accuracy",
     "goal": "max",
     "data_options": {},
+    "data_files": "",
 }
 # Of them, those that a record leaves out at their defaults: as records of before were written.
-UNWRITTEN = ("decay_after_warmup", "reports", "objective", "goal", "data_options")
+UNWRITTEN = ("decay_after_warmup", "reports", "objective", "goal", "data_options", "data_files")
 
 
 def canonical_json(data: Mapping[str, Any]) -> str:
@@ -78,6 +79,8 @@ class Recipe:
         reports: evaluation points of a full training; None = one an epoch.
         objective: name of the metric that the search ranks by; goal: min | max.
         data_options: how images are taken, where not as by default (`DataOptions`).
+        data_files: by which the files of the data are known (`SourceInfo.files`); of records of
+            before data_fingerprint is this.
     """
 
     workload: str
@@ -115,6 +118,7 @@ class Recipe:
     objective: str = "val_accuracy"
     goal: str = "max"
     data_options: Mapping[str, Any] = field(default_factory=dict)
+    data_files: str = ""
 
     def identity(self) -> dict[str, Any]:
         """The fields that a training depends on.
@@ -123,7 +127,7 @@ class Recipe:
         delta (for a known function delta is the radius of its smoothing). Fields that came later
         are left out at their defaults: they did not exist for the keys of older records.
         """
-        left_out = {"dataset_path", "c2_source"}
+        left_out = {"dataset_path", "data_files", "c2_source"}
         if self.law.is_scale_free and self.trainer == "network":
             left_out |= {"c2", "k"}
         stopping = {k: v for k, v in self.measurements.items() if k in STOPPING}

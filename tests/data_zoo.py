@@ -298,6 +298,8 @@ FOLDERS = [
          (r / "train/ant/notes.txt").write_text("x")), outcome="told",
          told="left out .db files (1), .txt files (1)", num_train=8),
     Case(title="train/CLASS/images/", make=deeper, outcome="taken", num_train=8, num_test=8),
+    Case(title="data/train/CLASS/, data/test/CLASS/", make=lambda r: plain(r / "data"),
+         outcome="told", told="the images are those of data/", num_train=8, num_test=8),
     Case(title="an image in no class folder", make=lambda r: save(plain(r) / "train/a.png"),
          outcome="told", told="images in no class folder (1)", num_train=8),
     Case(title="an empty class folder", make=lambda r: (plain(r) / "train/cat").mkdir(),
@@ -460,7 +462,7 @@ PARQUET = [
          make=files({f"{c}/{p}.parquet": rows(LABELS) for c in ("one", "two")
                      for p in ("train", "test")})),
     *(Case(title=f"images as {kind}", make=two(kind=kind), outcome="taken")
-      for kind in ("binary", "large_binary")),
+      for kind in ("binary", "large_binary", "binary_view")),
     *(Case(title=f"image column {name}", make=two(image_name=name), outcome="taken")
       for name in ("img", "jpg", "png", "bytes")),
     *(Case(title=f"label column {name}", make=two(label_name=name), outcome="taken")
@@ -479,6 +481,10 @@ PARQUET = [
     Case(title="dictionary labels", outcome="taken", make=files(
         {f"{p}.parquet": rows(pa.array(list("abababab")).dictionary_encode(), seed=s)
          for s, p in enumerate(("train", "test"))})),
+    *(Case(title=f"words as {kind}", outcome="taken", make=files(
+        {f"{p}.parquet": rows(pa.array(list("abababab"), getattr(pa, kind)()), seed=s)
+         for s, p in enumerate(("train", "test"))}))
+      for kind in ("large_string", "string_view")),
     Case(title="labels as 0.0, 1.0", outcome="taken", make=files(
         {f"{p}.parquet": rows([float(x) for x in LABELS], seed=s)
          for s, p in enumerate(("train", "test"))})),
@@ -534,8 +540,16 @@ with exit code 2.
   folder and a Parquet file of the same images give the same training.
 - Of what is transparent, white shows through. 16 bits are scaled to 8. EXIF's orientation is
   followed. One channel stays one where all images are gray (`dataset.channels`).
-- `dataset.on_bad_image=skip`: another image of its class takes the place of one that cannot be
-  decoded; above 1 % the training is refused. Found in a later one, it is one line too.
+- `dataset.on_bad_image=skip`: the next image of its class takes the place of one that cannot be
+  decoded, of those that are trained on where it is one of them: never one to validate or to test.
+  Above 1 % the training is refused. Found in a later one, it is one line too.
+- Data are known by their content: the labels and the bytes of the images, in order. Who wrote the
+  Parquet files does not matter (`datasets`, pandas, polars, DuckDB), nor whether it is a folder.
+  Of a part with more than 256 MiB of images that is too long to read: there the files count,
+  Parquet by their bytes (of large ones 64 pieces), folders by names and sizes, which is told. A
+  run keeps both; a resume and other nodes know the files again without reading the images.
+- Where the largest class has over 1.5 times the images of the smallest, balanced accuracy (the
+  mean over the classes) is recorded beside accuracy, and told with the verdict.
 - The validation images are drawn from train for each seed (`dataset.val_fraction`), so those of a
   folder val/ are tested on where there is no test/, and otherwise not used.
 
@@ -554,6 +568,7 @@ with exit code 2.
   nothing but the cache. Without a network the cache is taken too, if it is complete.
 - Trainings read the files from there. Other nodes of a cluster need `HF_HOME` (of torchvision
   `GRADTUNE_DATA`) in a folder that all share; one that lacks them is named before anything starts.
+- Images in archives (.zip, .tar) are refused in a line that names them.
 - Of several configurations `dataset.path=` names the folder, as the line that refuses them says;
   with it, the hub is not asked.
 - `dataset=torchvision:NAME` is one of

@@ -115,10 +115,14 @@ def comparable_runs(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
-    """What a training depends on, and which of it its config gave itself (weight decay, say)."""
+    """What a training depends on, and which of it its config gave itself (weight decay, say).
+
+    data: fingerprints of its data, of the content and of the files, which records of before have.
+    """
 
     identity: Mapping[str, Any]
     given: frozenset[str]
+    data: frozenset[str]
 
 
 def check_workload(rows: Iterable[Row]) -> None:
@@ -144,7 +148,12 @@ def workloads_of(rows: Iterable[Row]) -> dict[str, list[Trained]]:
     workloads: dict[str, dict[str, Trained]] = {}
     for row in rows:
         trial = trial_from_row(row)
-        trained = Trained(identity=trial.recipe.identity(), given=frozenset(trial.training))
+        recipe = trial.recipe
+        trained = Trained(
+            identity=recipe.identity(),
+            given=frozenset(trial.training),
+            data=frozenset({recipe.data_fingerprint, recipe.data_files} - {""}),
+        )
         key = canonical_json({**trained.identity, "given": sorted(trained.given)})
         workloads.setdefault(row["run_id"], {}).setdefault(key, trained)
     return {
@@ -171,6 +180,8 @@ def conflict(
     first = ours[0].identity
     for trained in theirs:
         names = first.keys() | trained.identity.keys()
+        if ours[0].data & trained.data:
+            names -= {"data_fingerprint"}
         for name in sorted(names - allowed - ours[0].given - trained.given):
             # What is left out is at its default.
             default = LATER_FIELDS.get(name)

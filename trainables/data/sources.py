@@ -7,9 +7,10 @@ this module before it imports them. A data set is a `Source` in a file of its ow
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,8 @@ class SourceInfo:
     """What is known of a data set without decoding it.
 
     Attributes:
-        fingerprint: hex; equal for equal content, wherever it lies.
+        fingerprint: hex; equal for equal content, wherever and however it lies.
+        files: hex, of the files as they lie, by which a later look knows them; '' = none.
         image_size: rows (= columns) of an image; None when unknown.
         notes: what a user should know of how the data were taken; a line each.
         num_special: images of a sample which not every version of READING reads alike.
@@ -57,6 +59,21 @@ class SourceInfo:
     image_size: int | None
     notes: tuple[str, ...] = ()
     num_special: int = 0
+    files: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a data set lies, under a name that stands for the same bytes later, too."""
+
+    name: str
+    path: str | None
+    notes: tuple[str, ...] = ()
+
+
+# What was looked at before: `SourceInfo.files` -> its fingerprint.
+Known = Mapping[str, str]
+NOTHING: Known = {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,22 +109,30 @@ class Source:
     A user's own `package.module:callable` may be a plain function: it is called to be described.
 
     Attributes:
-        describe: its facts, without torch, download or decoding more than a sample.
+        describe: its facts, without torch, download or decoding more than a sample; one that is
+            downloaded has a `resolve`, too: its `Place`, once it is there.
         load: the images; raises ValueError for a path that does not fit, or damaged data.
         takes_options: both are called with the `DataOptions` too.
+        takes_known: describe is called with what is `Known`, too, whose content it need not read.
     """
 
     describe: Callable[..., SourceInfo]
     load: Callable[..., ImageData]
     takes_options: bool = False
+    takes_known: bool = False
 
     def __call__(self, path: str | None, *options: DataOptions) -> ImageData:
         """The images at `path`; None where it needs none."""
         return self.load(path, *options)
 
 
-def describe(name: str, path: str | None, options: DataOptions = DEFAULT) -> SourceInfo:
+def describe(
+    name: str, path: str | None, options: DataOptions = DEFAULT, known: Known = NOTHING
+) -> SourceInfo:
     """The facts of a data set: counts, classes, image shape and the content's fingerprint.
+
+    Args:
+        known: files that were looked at before; what takes long is not done again.
 
     Raises:
         ValueError: unknown name, missing or needless path, an option that it does not have, or
@@ -115,10 +140,26 @@ def describe(name: str, path: str | None, options: DataOptions = DEFAULT) -> Sou
     """
     source: Any = find_dataset(name)
     if hasattr(source, "describe"):
-        info: SourceInfo = call_source(source, name, path, options, source.describe)
+        look = source.describe
+        if getattr(source, "takes_known", False):
+            look = functools.partial(look, known=known)
+        info: SourceInfo = call_source(source, name, path, options, look)
         return info
     refuse_options(name, options)
     return _describe_loaded(source, name, path)
+
+
+def resolve(name: str, path: str | None) -> Place:
+    """Where the data set lies; it is downloaded where its name says so and no path is given.
+
+    Raises:
+        ValueError: unknown name, no access, or no network.
+    """
+    source: Any = find_dataset(name)
+    if path is not None or not hasattr(source, "resolve"):
+        return Place(name=name, path=path)
+    place: Place = source.resolve()
+    return place
 
 
 def find_dataset(name: str) -> Callable[..., Any]:

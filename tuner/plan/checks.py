@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,15 @@ from trainables import (
     SOLVERS,
 )
 from trainables.data.encoded.downloads import find_download
-from trainables.data.sources import DataOptions, SourceInfo, describe, describe_function
+from trainables.data.sources import (
+    NOTHING,
+    DataOptions,
+    Known,
+    SourceInfo,
+    describe,
+    describe_function,
+    resolve,
+)
 from trainables.functions.benchmark import FUNCTIONS
 from trainables.functions.closed_forms import closed_form
 from tuner.config.effects import check_effects, check_trackers
@@ -263,8 +271,13 @@ def check_values(config: Config) -> None:
     check_effects(config)
 
 
-def describe_data(config: Config) -> SourceInfo:
+def describe_data(config: Config, known: Known = NOTHING) -> SourceInfo:
     """The facts of what is trained on: images, a function, or what only the user's code knows.
+
+    What has to be downloaded is.
+
+    Args:
+        known: see `describe`.
 
     Raises:
         ConfigError: see `describe` and `describe_function`.
@@ -283,7 +296,9 @@ def describe_data(config: Config) -> SourceInfo:
     with refusing("dataset: "):
         if config.trainer == "function":
             return describe_function(config.dataset.name, config.dataset.path)
-        return describe(config.dataset.name, config.dataset.path, data_options(config))
+        place = resolve(config.dataset.name, config.dataset.path)
+        info = describe(place.name, place.path, data_options(config), known)
+        return replace(info, notes=(*place.notes, *info.notes))
 
 
 def data_options(config: Config) -> DataOptions:

@@ -55,6 +55,7 @@ def make_recipe(config: Config, source: SourceInfo) -> Recipe:
         dataset=config.dataset.name,
         dataset_path=source.path,
         data_fingerprint=source.fingerprint,
+        data_files=source.files,
         pool_examples=pool,
         train_examples=pool - num_val,
         num_classes=source.num_classes,

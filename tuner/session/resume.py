@@ -128,7 +128,8 @@ def _plan_of(
     config.trainable_function = function
     check_trainable(config)
     _check_code(target, config, manifest)
-    source = describe_data(config)
+    files = recipe.data_files or recipe.data_fingerprint
+    source = describe_data(config, {files: recipe.data_fingerprint})
     if recipe.trainer == "user":  # whose data only the code knows
         source = replace(source, fingerprint=recipe.data_fingerprint)
     if source.fingerprint != recipe.data_fingerprint:

@@ -112,6 +112,27 @@ def test_of_a_folder_of_runs_the_comparable_ones_are_taken(runs: Path) -> None:
     assert "Update GradTune" in notes
 
 
+def test_data_are_the_same_by_their_content_or_by_their_files(tmp_path: Path) -> None:
+    """Records of before have the fingerprint of the files in place of that of the content."""
+    of_run = {
+        "before": {"data_fingerprint": "files"},
+        "now": {"data_fingerprint": "content", "data_files": "files"},
+        "written anew": {"data_fingerprint": "content", "data_files": "others"},
+        "other": {"data_fingerprint": "files2", "data_files": "files3"},
+    }
+    for name, data in of_run.items():
+        folder = tmp_path / name.replace(" ", "-")
+        write_run(folder, arms=("poly",), trials=1, recipe=make_recipe(**data))
+    now = ["before", "now"]
+    assert [*results.load([tmp_path / name for name in now]).comparable().manifests] == now
+    again = ["now", "written-anew"]
+    assert [*results.load([tmp_path / name for name in again]).comparable().manifests] == again
+    assert results.load([tmp_path / name for name in again]).compare().arms
+    run = results.load(tmp_path).comparable()
+    assert "other" not in run.manifests
+    assert "run other is left out: data_fingerprint is files2 there" in " ".join(run.notes)
+
+
 def test_runs_of_several_objectives_are_compared_by_a_named_metric_alone(tmp_path: Path) -> None:
     for name, objective in (("a", "val_accuracy"), ("b", "val_accuracy"), ("c", "val_loss")):
         goal = "min" if objective == "val_loss" else "max"

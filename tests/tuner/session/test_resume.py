@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from results.records.segments import write_manifest
 from tests.conftest import ROOT
 from tests.data_zoo import all_of, deep, exif, image
 from tests.data_zoo import plain as plain_folder
-from trainables.data.sources import describe
+from tests.fakes.images import parquet_directory
+from trainables.data.sources import READING, describe
+from tuner.config.compose import compose
 from tuner.config.schema import ConfigError, plain
+from tuner.plan.plan import Plan, make_plan
 from tuner.run import main, make_request, read_command
-from tuner.session.resume import _check_reading, resume_run
+from tuner.session.cluster import Slots, settle
+from tuner.session.resume import _check_reading, _plan_of, resume_run
 
 
 @pytest.fixture
@@ -296,6 +302,40 @@ def test_images_that_are_read_otherwise_now_end_a_resume(make: Any, tmp_path: Pa
     _check_reading("run", source, {"reading": 2})
     with pytest.raises(ConfigError, match=r"resume=run: .* reads otherwise than the one that"):
         _check_reading("run", source, {})  # of before the number was written
+
+
+def resumed(plan: Plan, **recipe: Any) -> Plan:
+    """As `resume=` plans it, from what its folder says; `recipe`: otherwise than of now."""
+    manifest = {
+        "recipe": {**asdict(plan.recipe), **recipe},
+        "spaces": [space.to_dict() for space in plan.spaces],
+        "baseline": plan.baseline.to_dict() if plan.baseline else None,
+        "delta_ref": plan.delta_ref,
+        "reading": READING,
+        "config": plain(plan.config),
+        "slots": {name: 1 for name in Slots.__dataclass_fields__},
+    }
+    return _plan_of("run", plan.config, manifest, {}, None, None)
+
+
+def test_data_of_a_run_of_before_are_known_by_their_files(tmp_path: Path) -> None:
+    place = tmp_path / "data"
+    parquet_directory(place)
+    words = [f"dataset.path={place}", "model=resnet8", "lr=0.1", "batch.initial=4", "epochs=2"]
+    plan = settle(make_plan(compose(["space=poly", "dataset=parquet", *words])), "cpu")
+    assert plan.recipe.data_files == plan.source.files != plan.recipe.data_fingerprint
+    before = {"data_files": "", "data_fingerprint": plan.source.files}
+    assert resumed(plan, **before).recipe.data_fingerprint == plan.source.files
+    assert resumed(plan).recipe == plan.recipe
+    # Written anew by somebody else: the same content in other files.
+    for file in place.glob("*.parquet"):
+        pq.write_table(pq.read_table(file), file, compression="gzip")
+    assert resumed(plan).recipe == plan.recipe
+    with pytest.raises(ConfigError, match=r"resume=run: the data changed \(fingerprint"):
+        resumed(plan, **before)
+    parquet_directory(place, num_train=21)
+    with pytest.raises(ConfigError, match=r"resume=run: the data changed \(fingerprint"):
+        resumed(plan)
 
 
 def test_images_that_all_versions_read_alike_are_trained_on_further(tmp_path: Path) -> None:

@@ -333,7 +333,7 @@ def load_encoded(
             part_labels=part.labels,
             part=name,
             stamp=part.stamp,
-            fingerprint=data.fingerprint,
+            fingerprint=data.files,
             rows_N=np.arange(len(part)),
             channels=channels,
             options=data.options,

@@ -6,7 +6,7 @@ let alone run. They are read by the readers of `parquet` and `imagefolder`.
 
 `torchvision:MNIST`: torchvision downloads it into $GRADTUNE_DATA/torchvision, and checks it.
 
-With a path the files lie there and nobody is asked: so workers read what the driver downloaded.
+`resolve` downloads, and nothing else does: workers read what the driver downloaded.
 """
 
 from __future__ import annotations
@@ -29,11 +29,21 @@ import numpy as np
 from search_spaces.registry import unknown_name
 from trainables.data.encoded.folders import IMAGE_SUFFIXES, METADATA, Folders
 from trainables.data.encoded.parquet import own_augmentation, parquet, parquet_files
-from trainables.data.encoded.parts import Encoded, EncodedData, Part, Rows, choose_parts
+from trainables.data.encoded.parts import (
+    Encoded,
+    EncodedData,
+    Part,
+    Rows,
+    choose_parts,
+    listed,
+)
 from trainables.data.sources import (
     DEFAULT,
     HASH_BYTES,
+    NOTHING,
     DataOptions,
+    Known,
+    Place,
     SourceInfo,
     data_root,
     image_directory,
@@ -45,6 +55,7 @@ if TYPE_CHECKING:  # imports torch
 NAME = re.compile(r"hf:([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w-][\w./-]*))?", re.ASCII)
 # Those of torchvision that lie in memory and hold numbers as labels -> how a part is asked for.
 PARTS = ("train", "test")
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 BY_FLAG, BY_SPLIT = ({"train": True}, {"train": False}), tuple({"split": part} for part in PARTS)
 TORCHVISION: dict[str, tuple[dict[str, Any], ...]] = {
     **dict.fromkeys(("MNIST", "FashionMNIST", "KMNIST", "USPS", "CIFAR10", "CIFAR100"), BY_FLAG),
@@ -73,21 +84,31 @@ class HubImages:
 
     name: str
     takes_options: ClassVar[bool] = True
+    takes_known: ClassVar[bool] = True
 
-    def describe(self, path: str | None, options: DataOptions = DEFAULT) -> SourceInfo:
-        """Its facts; `name` has the commit in it, `path` is where its files lie.
+    def resolve(self) -> Place:
+        """Its files, downloaded; the name has the commit in it.
 
         Raises:
-            ValueError: no such name, no access, no network, or files that cannot be read.
+            ValueError: no such name, no access, or no network.
         """
         repository, revision = split_name(self.name)
-        folder, reader = self._open(path)
-        info: SourceInfo = reader.describe(str(folder), options)
-        if path is not None:
-            return replace(info, name=self.name)
+        folder = download(self.name)
         commit = folder.name
         told = () if revision == commit else (f"hf:{repository} is read at its commit {commit}",)
-        return replace(info, name=f"hf:{repository}@{commit}", notes=(*told, *info.notes))
+        return Place(name=f"hf:{repository}@{commit}", path=str(folder), notes=told)
+
+    def describe(
+        self, path: str | None, options: DataOptions = DEFAULT, known: Known = NOTHING
+    ) -> SourceInfo:
+        """Its facts; without a path of what was downloaded before.
+
+        Raises:
+            ValueError: it is not there, or files cannot be read.
+        """
+        folder, reader = self._open(path)
+        info: SourceInfo = reader.describe(str(folder), options, known)
+        return replace(info, name=self.name)
 
     def __call__(self, path: str | None, options: DataOptions = DEFAULT) -> ImageData:
         """The images, as `parquet` or `imagefolder` has them."""
@@ -98,7 +119,7 @@ class HubImages:
     def _open(self, path: str | None) -> tuple[Path, Any]:
         """The folder of the files, and the `Source` that reads it."""
         if path is None:
-            folder = download(self.name)
+            folder = download(self.name, is_here=True)
             commit = folder.name
         else:
             folder = image_directory(self.name, path)
@@ -115,40 +136,50 @@ class TorchvisionImages:
 
     name: str
     takes_options: ClassVar[bool] = True
+    takes_known: ClassVar[bool] = True
 
-    def describe(self, path: str | None, options: DataOptions = DEFAULT) -> SourceInfo:
-        """Its facts; `path` is the folder that torchvision calls root.
+    def resolve(self) -> Place:
+        """The folder that torchvision calls root, with it in there.
 
         Raises:
-            ValueError: no network, or it is damaged, or not in the folder.
+            ValueError: no network, or it is damaged.
+        """
+        root = self._root(None)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"{root} cannot be written: {error.strerror}.") from error
+        with (root / ".lock").open("w") as lock:  # one process downloads, others wait
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for part in self._asked:
+                self._images(root, True, **part)
+        return Place(name=self.name, path=str(root))
+
+    def describe(
+        self, path: str | None, options: DataOptions = DEFAULT, known: Known = NOTHING
+    ) -> SourceInfo:
+        """Its facts.
+
+        Raises:
+            ValueError: it is damaged, or not in the folder.
         """
         root = self._root(path)
-        return self._open(root, options, download=path is None).describe(self.name, str(root))
+        return self._open(root, options).describe(self.name, str(root), known)
 
     def __call__(self, path: str | None, options: DataOptions = DEFAULT) -> ImageData:
         """The images, cropped and mirrored at random, normalised by their own statistics."""
         from trainables.data.encoded.decoding import load_encoded
 
-        data = self._open(self._root(path), options, download=path is None)
+        data = self._open(self._root(path), options)
         return load_encoded(data, None, own_augmentation(options))
 
     def _root(self, path: str | None) -> Path:
         if path is not None:
             return image_directory(self.name, path)
-        root = (data_root() / self.name.replace(":", "/")).resolve()
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(f"{root} cannot be written: {error.strerror}.") from error
-        return root
+        return (data_root() / self.name.replace(":", "/")).resolve()
 
-    def _open(self, root: Path, options: DataOptions, *, download: bool) -> EncodedData:
-        """Its parts; one process downloads, others wait."""
-        with contextlib.ExitStack() as stack:
-            if download:
-                lock = stack.enter_context((root / ".lock").open("w"))
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            images = [self._images(root, download, **part) for part in self._asked]
+    def _open(self, root: Path, options: DataOptions) -> EncodedData:
+        images = [self._images(root, False, **part) for part in self._asked]
         parts = {
             part: _part(f"{self.name} {part}", held)
             for part, held in zip(PARTS, images, strict=True)
@@ -188,7 +219,8 @@ def _part(where: str, images: Any) -> Part:
         read=functools.partial(_read, where, images),
         identity=functools.partial(_identity, images, labels_N),
         cheap=np.arange(len(labels_N)),
-        stamp=b"",  # the fingerprint is of all pixels
+        stamp=b"",  # the identity is of all pixels
+        digests=functools.partial(_digests, images),
     )
 
 
@@ -197,6 +229,14 @@ def _read(where: str, images: Any, rows: Rows) -> Iterator[Encoded]:
         stream = io.BytesIO()
         images[row][0].save(stream, "PNG", compress_level=1)
         yield f"{where}, image {row}", stream.getvalue()
+
+
+def _digests(images: Any) -> Iterator[bytes]:
+    pixels = np.ascontiguousarray(images.data)
+    shape = str(pixels.shape[1:]).encode()
+    return (
+        hashlib.blake2b(shape + one.tobytes(), digest_size=HASH_BYTES).digest() for one in pixels
+    )
 
 
 def _identity(images: Any, labels_N: Rows) -> bytes:
@@ -222,8 +262,11 @@ def split_name(name: str) -> tuple[str, str | None]:
     return match[1], match[2]
 
 
-def download(name: str) -> Path:
+def download(name: str, *, is_here: bool = False) -> Path:
     """The folder of the files in the hub's cache; it is called like the commit.
+
+    Args:
+        is_here: it was downloaded before, and nobody is asked.
 
     Only what is not there yet is downloaded, and nothing where HF_HUB_OFFLINE=1. A name with a
     commit that is there in full needs no network.
@@ -244,20 +287,41 @@ def download(name: str) -> Path:
     try:
         folder = Path(
             snapshot_download(
-                repository, repo_type="dataset", revision=revision, allow_patterns=patterns
+                repository,
+                repo_type="dataset",
+                revision=revision,
+                allow_patterns=patterns,
+                local_files_only=is_here,
             )
         )
     except Exception as error:  # of the library, its HTTP client, or the disk
-        raise ValueError(f"dataset {name}: {_reason(error, repository, revision)}") from error
+        reason = _reason(error, repository, revision, is_here=is_here)
+        raise ValueError(f"dataset {name}: {reason}") from error
     if not folder.is_dir() or not any(folder.iterdir()):
+        packed = () if is_here else _archives(repository, folder.name)
+        code = "" if packed else ", and its code is not run"
+        where = f", but {listed(packed)}, which is not unpacked" if packed else ""
+        cure = " Or unpack it, and name the folder: dataset=imagefolder dataset.path=DIR."
         raise ValueError(
-            f"dataset {name} holds neither Parquet files nor images, and its code is not run. The "
-            f"hub may have them as Parquet: dataset=hf:{repository}@refs/convert/parquet."
+            f"dataset {name} holds neither Parquet files nor images{code}{where}. The hub may "
+            f"have them as Parquet: dataset=hf:{repository}@refs/convert/parquet."
+            f"{cure if packed else ''}"
         )
     return folder
 
 
-def _reason(error: Exception, repository: str, revision: str | None) -> str:
+def _archives(repository: str, commit: str) -> tuple[str, ...]:
+    """Those in the repository; none where it cannot be asked."""
+    from huggingface_hub import HfApi, constants
+
+    with contextlib.suppress(Exception):
+        hub = HfApi(endpoint=constants.ENDPOINT)
+        files = hub.list_repo_files(repository, repo_type="dataset", revision=commit)
+        return tuple(file for file in sorted(files) if file.lower().endswith(ARCHIVES))
+    return ()
+
+
+def _reason(error: Exception, repository: str, revision: str | None, *, is_here: bool) -> str:
     from huggingface_hub import constants, errors
 
     where = f"{constants.ENDPOINT}/datasets/{repository}"
@@ -269,6 +333,8 @@ def _reason(error: Exception, repository: str, revision: str | None) -> str:
         return f"{where} has no revision {revision}."
     if isinstance(error, errors.LocalEntryNotFoundError):
         is_partial = isinstance(error, errors.IncompleteSnapshotError)
+        if is_here:
+            return f"it is {'not complete' if is_partial else 'not'} in {constants.HF_HUB_CACHE}."
         why = "HF_HUB_OFFLINE is set" if constants.is_offline_mode() else "no network"
         return (
             f"{constants.ENDPOINT} cannot be asked ({why}), and it is "

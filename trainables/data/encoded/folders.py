@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from trainables.data.encoded.parquet import own_augmentation
+from trainables.data.encoded.parquet import DEPTH, own_augmentation
 from trainables.data.encoded.parts import (
     Encoded,
     EncodedData,
@@ -32,7 +32,9 @@ from trainables.data.encoded.parts import (
 )
 from trainables.data.sources import (
     DEFAULT,
+    NOTHING,
     DataOptions,
+    Known,
     SourceInfo,
     image_directory,
     is_junk,
@@ -77,14 +79,17 @@ class Folders:
     num_classes: int | None = None
     version: str = ""
     takes_options: ClassVar[bool] = True
+    takes_known: ClassVar[bool] = True
 
-    def describe(self, path: str | None, options: DataOptions = DEFAULT) -> SourceInfo:
+    def describe(
+        self, path: str | None, options: DataOptions = DEFAULT, known: Known = NOTHING
+    ) -> SourceInfo:
         """Its facts.
 
         Raises:
             ValueError: a part, its classes or its images are missing, too many, or no images.
         """
-        return self._find(path, options).describe(self.name, path)
+        return self._find(path, options).describe(self.name, path, known)
 
     def __call__(self, path: str | None, options: DataOptions = DEFAULT) -> ImageData:
         """The images, decoded as they are trained on."""
@@ -136,7 +141,10 @@ def open_folders(directory: Path, options: DataOptions) -> EncodedData:
     Raises:
         ValueError: a part, its classes or its images are missing.
     """
-    folders = {entry.name.lower(): Path(entry.path) for entry in _entries(directory, Counter())[0]}
+    within = _innermost(directory)
+    notes = [] if within == directory else [f"the images are those of {within.name}/"]
+    directory = within
+    folders = _by_name(directory)
     part_folders = _part_folders(folders)
     left_out: Counter[str] = Counter()
     others = sorted(folder.name for folder in {*folders.values()} - {*part_folders.values()})
@@ -169,10 +177,31 @@ def open_folders(directory: Path, options: DataOptions) -> EncodedData:
         part: _part(directory, files, labels[part], has_classes=names is classes)
         for part, (files, _) in listed_parts.items()
     }
-    notes = [f"left out {listed(_told(left_out))}"] if left_out else []
+    notes += [f"left out {listed(_told(left_out))}"] if left_out else []
     if others and part_folders["train"] != directory:
         notes.append(f"left out folders of no part: {listed(others)}")
     return choose_parts(parts, names, notes, options)
+
+
+def _innermost(directory: Path) -> Path:
+    """The first of folders that hold one folder alone (data/train/CLASS/) in which there is more.
+
+    It has the folders of parts, or of several classes; else it is the directory.
+    """
+    inner = directory
+    for _ in range(DEPTH):
+        folders, files = _entries(inner, Counter())
+        if _part_folders(_by_name(inner)) or len(folders) > 1:
+            return inner
+        if len(folders) != 1 or any(_is_image(e.name) or e.name in METADATA for e in files):
+            break
+        inner = Path(folders[0].path)
+    return directory
+
+
+def _by_name(directory: Path) -> dict[str, Path]:
+    """Its folders, by their name in lower case."""
+    return {entry.name.lower(): Path(entry.path) for entry in _entries(directory, Counter())[0]}
 
 
 def _part_folders(folders: Mapping[str, Path]) -> dict[str, Path]:
@@ -306,7 +335,7 @@ def _part(directory: Path, files: list[str], labels_N: Rows | None, *, has_class
     own = None if has_classes else labels_N
     return Part(
         labels_N=labels_N,
-        read=functools.partial(_read_files, np.array(files)),
+        read=functools.partial(_read_files, _Names(files)),
         identity=functools.partial(_identity, directory, files, sizes_N, own),
         cheap=np.arange(len(files)),
         stamp=times_N.tobytes(),  # a file may change and keep its size
@@ -328,10 +357,21 @@ def _versioned(version: str, identity: Callable[[], bytes]) -> bytes:
     return f"{version};".encode() + identity()
 
 
-def _read_files(
-    files_N: np.ndarray[tuple[int], np.dtype[np.str_]], rows: Rows
-) -> Iterator[Encoded]:
-    for file in files_N[rows].tolist():
+class _Names:
+    """Names of files in one piece: an array of them holds four bytes a letter of the longest."""
+
+    def __init__(self, files: list[str]) -> None:
+        encoded = [os.fsencode(file) for file in files]
+        self.text = b"".join(encoded)
+        self.ends = np.cumsum([0, *map(len, encoded)])
+
+    def __getitem__(self, row: int) -> str:
+        return os.fsdecode(self.text[self.ends[row] : self.ends[row + 1]])
+
+
+def _read_files(names: _Names, rows: Rows) -> Iterator[Encoded]:
+    for row in rows.tolist():
+        file = names[row]
         try:
             yield file, Path(file).read_bytes()
         except OSError as error:

@@ -33,7 +33,9 @@ from trainables.data.encoded.parts import (
     name_labels,
 )
 from trainables.data.sources import (
+    NOTHING,
     DataOptions,
+    Known,
     Source,
     SourceInfo,
     file_digest,
@@ -49,7 +51,7 @@ LABEL_COLUMNS = ("label", "labels", "fine_label", "coarse_label", "class", "cls"
 PREFIXES = {"train": "train", "test": "test", "val": "validation", "dev": "validation"}
 DEPTH = 4  # folders below the directory that are looked into
 SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)(.*)\.parquet")
-READ_ROWS = 1024  # images read at a time
+READ_ROWS, READ_BYTES = 1024, 64 << 20  # images read at a time, at most one or so many bytes
 LOOKED_GROUPS = 16  # row groups of a part of which a sample is read
 
 T = TypeVar("T")
@@ -63,6 +65,7 @@ class ParquetFile:
         label_column: None = it has none.
         class_names: as stored, or () when the file does not name them.
         group_ends: rows up to the end of each row group.
+        image_bytes: of an image of the row group whose images are largest.
     """
 
     path: Path
@@ -71,6 +74,7 @@ class ParquetFile:
     label_column: str | None
     class_names: tuple[str, ...]
     group_ends: Rows
+    image_bytes: int
 
     @property
     def num_rows(self) -> int:
@@ -245,7 +249,18 @@ def _open_file(path: Path, options: DataOptions, *, needs_label: bool) -> Parque
         label_column=label,
         class_names=_class_names(schema.metadata or {}, label),
         group_ends=np.cumsum(np.array(sizes, dtype=np.int64)),
+        image_bytes=max(
+            (_image_bytes(footer.row_group(group), image) for group in range(len(sizes))),
+            default=0,
+        ),
     )
+
+
+def _image_bytes(group: Any, column: str) -> int:
+    """Mean size of an image in this row group."""
+    chunks = (group.column(number) for number in range(group.num_columns))
+    sizes = [c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] == column]
+    return int(sum(sizes) // max(1, group.num_rows))
 
 
 def _is_image(kind: Any) -> bool:
@@ -402,7 +417,7 @@ def _some_images(
     """Those of `rows` that lie in these row groups, whose rows are `numbers`."""
     wanted = np.flatnonzero(np.isin(numbers, rows, assume_unique=True))
     column = f"{file.image_column}.bytes" if file.is_struct else file.image_column
-    size = min(READ_ROWS, int(wanted[-1]) + 1)
+    size = min(READ_ROWS, int(wanted[-1]) + 1, max(1, READ_BYTES // max(1, file.image_bytes)))
     batches = opened.iter_batches(batch_size=size, row_groups=groups, columns=[column])
     start = 0
     while start <= wanted[-1]:
@@ -434,8 +449,9 @@ def own_augmentation(options: DataOptions) -> Augmentation:
     return Augmentation(pad=pad, flip=True)
 
 
-def _describe(path: str | None, options: DataOptions) -> SourceInfo:
-    return open_parquet(image_directory("parquet", path), options).describe("parquet", path)
+def _describe(path: str | None, options: DataOptions, known: Known = NOTHING) -> SourceInfo:
+    images = open_parquet(image_directory("parquet", path), options)
+    return images.describe("parquet", path, known)
 
 
 def _load(path: str | None, options: DataOptions) -> ImageData:
@@ -446,4 +462,4 @@ def _load(path: str | None, options: DataOptions) -> ImageData:
     return load_encoded(images, None, own_augmentation(options))
 
 
-parquet = Source(_describe, _load, takes_options=True)
+parquet = Source(_describe, _load, takes_options=True, takes_known=True)

@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.sources import DEFAULT, HASH_BYTES, DataOptions, SourceInfo
+from trainables.data.sources import (
+    DEFAULT,
+    HASH_BYTES,
+    NOTHING,
+    DataOptions,
+    Known,
+    SourceInfo,
+)
 from trainables.data.splits import POOL_SEED, is_unbalanced, stratified_split
 
 if TYPE_CHECKING:  # imports Pillow
@@ -35,8 +42,8 @@ SAMPLE = 64  # images of a part whose headers are read
 DECODED, SECONDS = 16, 2.0  # of them decoded, as long as that takes
 MAX_BAD = 0.01  # of the images; of a sample SURE bad ones are more than that
 SURE = 5
-HASHED_IMAGES, HASHED_BYTES = 60_000, 64 << 20  # of a part, to find images of both
-HASHED_FILES = 2_000
+CONTENT_BYTES = 256 << 20  # of a part's images, that are read whole to tell its content
+HASHED_FILES = 2_000  # of a larger part, to find images of both
 LISTED = 10  # names in a note
 MANY_CLASSES = 10_000
 
@@ -52,6 +59,7 @@ class Part:
         cheap: rows that can be read without reading many others, spread over the part.
         stamp: what besides the fingerprint says which pixels the rows have, on this disk.
         sizes_N: of the files, where every image is one.
+        digests: of all images in order, where that takes less than to read them.
     """
 
     labels_N: Rows | None
@@ -60,6 +68,7 @@ class Part:
     cheap: Rows
     stamp: bytes
     sizes_N: Rows | None = None
+    digests: Callable[[], Iterator[bytes]] | None = None
 
     def __len__(self) -> int:
         return 0 if self.labels_N is None else len(self.labels_N)
@@ -80,7 +89,22 @@ class Part:
             cheap=np.array([place[row] for row in self.cheap.tolist() if row in place] or [0]),
             stamp=self.stamp + rows_K.tobytes(),
             sizes_N=None if self.sizes_N is None else self.sizes_N[rows_K],
+            digests=None,
         )
+
+    @property
+    def is_known_by_names(self) -> bool:
+        """Of files that are too many bytes to be read."""
+        return self.sizes_N is not None and int(self.sizes_N.sum()) > CONTENT_BYTES
+
+    @functools.cached_property
+    def digests_K(self) -> list[bytes]:
+        """Of the first images, of CONTENT_BYTES in all; of files none where they have more."""
+        if self.digests is not None:
+            return [*self.digests()]
+        if self.is_known_by_names:
+            return []
+        return [*_digests(self, np.arange(len(self)), CONTENT_BYTES)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +130,23 @@ class EncodedData:
         return len(self.class_names)
 
     @functools.cached_property
-    def fingerprint(self) -> str:
-        """Of the content of both parts."""
+    def content(self) -> str:
+        """A fingerprint of labels and images in order, whatever files of which kind hold them.
+
+        Of a part with more than CONTENT_BYTES it depends on the files, too: see `files`.
+        """
+        digest = hashlib.blake2b(digest_size=HASH_BYTES)
+        for _, part in _parts(self):
+            digest.update(f"{len(part)} {len(part.digests_K)};".encode() + part.labels.tobytes())
+            digest.update(b"".join(part.digests_K))
+            if len(part.digests_K) < len(part):
+                digest.update(part.identity())
+        return digest.hexdigest()
+
+    @functools.cached_property
+    def files(self) -> str:
+        """A fingerprint of the files as they lie, which takes less: of the bytes of Parquet files,
+        of names and sizes in folders."""
         digest = hashlib.blake2b(self.train.identity(), digest_size=HASH_BYTES)
         digest.update(b"split" if self.is_split else self.test.identity())
         return digest.hexdigest()
@@ -138,23 +177,30 @@ class EncodedData:
         channels = self.options.channels or (1 if is_gray else 3)
         return channels, self.options.image_size or next(iter(sizes))[0]
 
-    def describe(self, name: str, path: str | None) -> SourceInfo:
-        """The facts; reads a sample of the images.
+    def describe(self, name: str, path: str | None, known: Known = NOTHING) -> SourceInfo:
+        """The facts; reads a sample of the images, and CONTENT_BYTES of those that are not known.
 
         Raises:
             ValueError: see `shape`, or an image of the sample cannot be decoded.
         """
         channels, image_size = self.shape
+        is_known = self.files in known
+        notes = (*self.notes, *self.look(channels))
+        if any(part.is_known_by_names for _, part in _parts(self)):
+            size = f"{CONTENT_BYTES / 1e6:,.0f} MB"
+            told = f"folders of more than {size} are known by the names and sizes of their files"
+            notes = (*notes, told)
         return SourceInfo(
             name=name,
             path=path,
             num_train=len(self.train),
             num_test=len(self.test),
             num_classes=self.num_classes,
-            fingerprint=self.fingerprint,
+            fingerprint=known[self.files] if is_known else self.content,
+            files=self.files,
             channels=channels,
             image_size=image_size,
-            notes=(*self.notes, *self.look(channels)),
+            notes=notes if is_known else (*notes, *_look_for_leaks(self.train, self.test)),
             num_special=sum(not isinstance(h, str) and h.is_special for _, h in self._headers),
         )
 
@@ -166,7 +212,6 @@ class EncodedData:
         """
         yield from _look_at_classes(self)
         yield from _look_at_images(self, channels)
-        yield from _look_for_leaks(self.train, self.test)
 
     @functools.cached_property
     def _headers(self) -> list[tuple[str, Header | str]]:
@@ -374,9 +419,14 @@ def check_bad(bad: Sequence[str], looked: int, whole: int, options: DataOptions)
 
 
 def _look_for_leaks(train: Part, test: Part) -> Iterator[str]:
-    rows_train, rows_test = _same_size(train, test), _same_size(test, train)
-    digests = set(_digests(train, rows_train))
-    leaked = sum(digest in digests for digest in _digests(test, rows_test))
+    of_train, of_test = train.digests_K, test.digests_K
+    if train.is_known_by_names or test.is_known_by_names:
+        of_train, of_test = (
+            [*_digests(part, _same_size(part, other), CONTENT_BYTES)]
+            for part, other in ((train, test), (test, train))
+        )
+    there = {*of_train} - {NO_IMAGE}
+    leaked = sum(digest in there for digest in of_test)
     if leaked:
         yield (
             f"at least {counted(leaked, 'test image')} also among the training images, byte for "
@@ -385,20 +435,24 @@ def _look_for_leaks(train: Part, test: Part) -> Iterator[str]:
 
 
 def _same_size(part: Part, other: Part) -> Rows:
-    """Rows that may be in the other part too, as many as are looked at."""
-    if part.sizes_N is None or other.sizes_N is None:
-        return np.arange(min(len(part), HASHED_IMAGES))
+    """Files that may be in the other part too, as many as are looked at."""
+    assert part.sizes_N is not None, "of files"
+    assert other.sizes_N is not None, "of files"
     return np.flatnonzero(np.isin(part.sizes_N, other.sizes_N))[:HASHED_FILES]
 
 
-def _digests(part: Part, rows: Rows) -> Iterator[bytes]:
+def _digests(part: Part, rows: Rows, num_bytes: int) -> Iterator[bytes]:
+    """Of these images, as far as they have so many bytes."""
     total = 0
     for _, encoded in part.read(rows):
-        if isinstance(encoded, bytes) and encoded:
-            total += len(encoded)
-            if total > HASHED_BYTES:
-                return
-            yield hashlib.blake2b(encoded, digest_size=HASH_BYTES).digest()
+        data = encoded if isinstance(encoded, bytes) else b""
+        total += len(data)
+        if total > num_bytes:
+            return
+        yield hashlib.blake2b(data, digest_size=HASH_BYTES).digest()
+
+
+NO_IMAGE = hashlib.blake2b(digest_size=HASH_BYTES).digest()  # of no bytes
 
 
 def _parts(data: EncodedData) -> tuple[tuple[str, Part], ...]:

@@ -42,8 +42,8 @@ def test_parquet_pixels_and_labels_survive_and_the_cache_gives_them_again(tmp_pa
         assert np.array_equal(data.train.to(CPU).images_NHWC.numpy(), pixels["train"])
         assert np.array_equal(data.test.to(CPU).images_NHWC.numpy(), pixels["test"])
         assert data.train.labels_N.tolist() == [i % 3 for i in range(30)]
-    fingerprint = describe("parquet", str(tmp_path / "data")).fingerprint
-    names = sorted(file.name for file in (data_root / "cache" / fingerprint).iterdir())
+    files = describe("parquet", str(tmp_path / "data")).files
+    names = sorted(file.name for file in (data_root / "cache" / files).iterdir())
     wanted = r"test-2-3-whole-\w+_images.npy test-2-3-whole-\w+_labels.npy"
     wanted = f"{wanted} {wanted.replace('test', 'train')}"
     assert re.fullmatch(wanted, " ".join(names))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,7 +22,7 @@ from tests.fakes.images import image_folder, parquet_directory, random_images
 from tests.trainables.data.encoded.hub import serve
 from trainables.data.datasets import load_images
 from trainables.data.encoded.downloads import NAME, TORCHVISION, split_name
-from trainables.data.sources import describe
+from trainables.data.sources import Place, SourceInfo, describe, resolve
 from tuner.config.compose import compose, restore
 from tuner.config.schema import ConfigError, plain
 from tuner.plan.checks import describe_data
@@ -47,6 +48,13 @@ def hub(tmp_path, monkeypatch):
         yield hub
 
 
+def look(name: str) -> SourceInfo:
+    """As a new run does: downloaded, then described."""
+    place = resolve(name, None)
+    info = describe(place.name, place.path)
+    return replace(info, notes=(*place.notes, *info.notes))
+
+
 def files_of(root: Path) -> dict[str, bytes]:
     return {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*") if f.is_file()}
 
@@ -60,7 +68,7 @@ def parquet_files(tmp_path, **options):
 def test_parquet_of_the_hub_is_what_its_files_are(hub, tmp_path):
     root, files = parquet_files(tmp_path)
     commit = hub.put("me/photos", files | {"photos.py": b"raise SystemExit", "README.md": b"no"})
-    info, local = describe("hf:me/photos", None), describe("parquet", str(root))
+    info, local = look("hf:me/photos"), describe("parquet", str(root))
     assert info.name == f"hf:me/photos@{commit}"
     assert Path(info.path).is_relative_to(tmp_path / "hub")
     assert replace(info, name="parquet", path=str(root), notes=()) == local
@@ -73,22 +81,56 @@ def test_parquet_of_the_hub_is_what_its_files_are(hub, tmp_path):
 def test_folders_of_the_hub_are_what_they_are_and_differ_by_commit(hub, tmp_path):
     files = files_of(image_folder(tmp_path / "folder", test="test"))
     first = hub.put("me/ants", files)
-    info = describe("hf:me/ants", None)
+    info = look("hf:me/ants")
     assert (info.num_train, info.num_test, info.num_classes) == (6, 6, 2)
     assert describe(info.name, info.path).fingerprint == info.fingerprint
     # Same names and sizes, one other byte: the density, which no pixel depends on.
     name = "train/ant/1.JPG"
     changed = files[name][:15] + bytes([files[name][15] ^ 2]) + files[name][16:]
     hub.put("me/ants", files | {name: changed})
-    assert describe(f"hf:me/ants@{first}", None).fingerprint == info.fingerprint
-    assert describe("hf:me/ants", None).fingerprint != info.fingerprint
+    assert look(f"hf:me/ants@{first}").fingerprint == info.fingerprint
+    assert look("hf:me/ants").fingerprint != info.fingerprint
+
+
+def test_folders_below_data_are_those_of_the_repository(hub, tmp_path):
+    files = files_of(image_folder(tmp_path / "folder", test="test"))
+    hub.put("me/ants", {f"data/{name}": data for name, data in files.items()})
+    info = look("hf:me/ants")
+    assert (info.num_train, info.num_test, info.num_classes) == (6, 6, 2)
+    assert info.notes[1:] == ("the images are those of data/",)
+
+
+@pytest.mark.parametrize("archive", ["data/train.zip", "images.tar.gz", "train-0000.tar"])
+def test_images_in_archives_are_refused_in_a_line_that_names_them(archive, hub):
+    hub.put("me/packed", {archive: b"", "packed.py": b"raise SystemExit"})
+    line = (
+        f"dataset hf:me/packed holds neither Parquet files nor images, but {archive}, which is "
+        "not unpacked. The hub may have them as Parquet: "
+        "dataset=hf:me/packed@refs/convert/parquet. Or unpack it, and name the folder: "
+        "dataset=imagefolder dataset.path=DIR."
+    )
+    with pytest.raises(ValueError, match=re.escape(line)):
+        look("hf:me/packed")
+    assert hub.downloads() == []
+
+
+def test_to_describe_downloads_nothing(hub, tmp_path):
+    hub.put("me/photos", parquet_files(tmp_path)[1])
+    for call in (describe, load_images):
+        with pytest.raises(ValueError, match=r"^dataset hf:me/photos: it is not in .*hub\.$"):
+            call("hf:me/photos", None)
+        with pytest.raises(ValueError, match=r"FashionMNIST is not in .*, or damaged"):
+            call("torchvision:FashionMNIST", None)
+    assert hub.asked == []
+    assert resolve("digits", None) == Place(name="digits", path=None)
+    assert resolve("hf:me/photos", "here") == Place(name="hf:me/photos", path="here")
 
 
 def test_what_is_there_is_downloaded_once_and_a_commit_asks_nobody(hub, tmp_path):
     _, files = parquet_files(tmp_path)
     hub.put("me/photos", files)
-    info = describe("hf:me/photos", None)
-    assert describe("hf:me/photos", None) == info
+    info = look("hf:me/photos")
+    assert look("hf:me/photos") == info
     assert hub.downloads() == sorted(files)
     asked = len(hub.asked)
     assert describe(info.name, None) == replace(info, notes=())
@@ -100,9 +142,9 @@ def test_a_branch_has_a_slash_in_its_name(hub, tmp_path):
     root, files = parquet_files(tmp_path)
     hub.put("me/photos", {"photos.py": b""})
     with pytest.raises(ValueError, match=r"its code is not run.*@refs/convert/parquet"):
-        describe("hf:me/photos", None)
+        look("hf:me/photos")
     hub.put("me/photos", files, "refs/convert/parquet")
-    info = describe("hf:me/photos@refs/convert/parquet", None)
+    info = look("hf:me/photos@refs/convert/parquet")
     assert info.fingerprint == describe("parquet", str(root)).fingerprint
 
 
@@ -115,33 +157,33 @@ def test_a_plan_keeps_the_commit_and_a_resume_reads_the_same_bytes(hub, tmp_path
     assert plan.recipe.dataset_path == plan.source.path
     hub.put("me/photos", parquet_files(tmp_path, num_train=40)[1])
     assert describe_data(restore(plain(plan.config))).fingerprint == plan.source.fingerprint
-    assert describe("hf:me/photos", None).num_train == 40
+    assert look("hf:me/photos").num_train == 40
 
 
 def test_offline_the_cache_is_read(hub, tmp_path, monkeypatch):
     _, files = parquet_files(tmp_path)
     hub.put("me/photos", files)
-    info = describe("hf:me/photos", None)
+    info = look("hf:me/photos")
     asked = len(hub.asked)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert describe("hf:me/photos", None) == info
+    assert look("hf:me/photos") == info
     with pytest.raises(
         ValueError, match=r"cannot be asked \(HF_HUB_OFFLINE is set\), and it is not in"
     ):
-        describe("hf:me/others", None)
+        look("hf:me/others")
     next(Path(info.path).rglob("test-*.parquet")).unlink()
     with pytest.raises(ValueError, match="and it is not complete in"):
-        describe("hf:me/photos", None)
+        look("hf:me/photos")
     assert len(hub.asked) == asked
 
 
 def test_without_a_network_it_is_one_line_or_what_the_cache_holds(hub, tmp_path, monkeypatch):
     hub.put("me/photos", parquet_files(tmp_path)[1])
-    info = describe("hf:me/photos", None)
+    info = look("hf:me/photos")
     set_endpoint(monkeypatch, "http://127.0.0.1:9")  # nobody listens
-    assert describe("hf:me/photos", None) == info
+    assert look("hf:me/photos") == info
     with pytest.raises(ValueError, match=r"127.0.0.1:9 cannot be asked \(no network\)") as error:
-        describe("hf:me/others", None)
+        look("hf:me/others")
     assert "\n" not in str(error.value)
 
 
@@ -156,7 +198,7 @@ def test_what_the_hub_does_not_give_is_one_line(hub, tmp_path):
     }
     for name, line in told.items():
         with pytest.raises(ValueError, match=line) as error:
-            describe(name, None)
+            look(name)
         assert str(error.value).startswith(f"dataset {name}: ")
         assert "\n" not in str(error.value)
 
@@ -165,7 +207,7 @@ def test_no_file_is_written_or_read_outside_of_the_cache(hub, tmp_path):
     files = files_of(image_folder(tmp_path / "folder", test="test"))
     hub.put("me/out", files | {"../../../../out.png": b"x"})
     with pytest.raises(ValueError, match="cannot be downloaded"):
-        describe("hf:me/out", None)
+        look("hf:me/out")
     assert not [*tmp_path.rglob("out.png")]
     secret = tmp_path / "folder" / "train/ant/1.JPG"
     for number, name in enumerate((str(secret), "../../../../../folder/train/ant/1.JPG")):
@@ -173,7 +215,7 @@ def test_no_file_is_written_or_read_outside_of_the_cache(hub, tmp_path):
         image = {"0.jpg": secret.read_bytes()}
         hub.put(f"me/table{number}", image | {"metadata.csv": table})
         with pytest.raises(ValueError, match="names a file outside of its folder"):
-            describe(f"hf:me/table{number}", None)
+            look(f"hf:me/table{number}")
 
 
 @pytest.mark.parametrize(
@@ -201,7 +243,7 @@ def test_names_are_read():
 def test_without_the_extra_the_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ValueError, match=r"needs huggingface_hub: pip install 'gradtune\[hub\]'"):
-        describe("hf:me/photos", None)
+        look("hf:me/photos")
 
 
 @pytest.mark.slow
@@ -245,7 +287,7 @@ def fashion_mnist(root: Path) -> np.ndarray:
 def test_pixels_of_torchvision_are_those_of_its_files(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADTUNE_DATA", str(tmp_path))
     pixels = fashion_mnist(tmp_path / "torchvision/FashionMNIST")
-    info = describe("torchvision:FashionMNIST", None)
+    info = look("torchvision:FashionMNIST")
     assert (info.num_train, info.num_test, info.num_classes) == (40, 20, 10)
     assert (info.channels, info.image_size, info.notes) == (1, 28, ())
     assert info.path == str(tmp_path / "torchvision/FashionMNIST")
@@ -290,7 +332,7 @@ def test_without_a_network_torchvision_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADTUNE_DATA", str(tmp_path))
     monkeypatch.setattr(torchvision.datasets.FashionMNIST, "download", fail)
     with pytest.raises(ValueError, match="and cannot be downloaded") as error:
-        describe("torchvision:FashionMNIST", None)
+        look("torchvision:FashionMNIST")
     assert "\n" not in str(error.value)
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.fakes.images import encode, parquet_directory, random_images, write_parquet
 from tests.trainables.data.refusals import refusal
-from trainables.data.sources import describe
+from trainables.data.encoded import parquet
+from trainables.data.encoded.parquet import open_parquet
+from trainables.data.sources import DEFAULT, describe
 
 TRAIN = "train-00000-of-00001.parquet"
 
@@ -96,6 +99,30 @@ def test_missing_label_is_refused(tmp_path):
     parquet_directory(tmp_path)
     write_parquet(tmp_path / TRAIN, [encode(image) for image in random_images(2)], [0, None])
     assert "1 row without a label" in refusal("parquet", tmp_path)
+
+
+def test_large_images_are_read_a_few_at_a_time(monkeypatch, tmp_path):
+    """More than 2 GiB of a column, in one row group, never lie in one array."""
+    parquet_directory(tmp_path, num_train=60, row_group_size=1000)
+    images = open_parquet(tmp_path, DEFAULT).train
+    whole = [*images.read(np.arange(60))]
+    sizes = []
+    iter_batches = pq.ParquetFile.iter_batches
+
+    def note(self, batch_size, **options):
+        for batch in iter_batches(self, batch_size=batch_size, **options):
+            sizes.append(batch.nbytes)
+            yield batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", note)
+    monkeypatch.setattr(parquet, "READ_BYTES", 2000)
+    assert [*images.read(np.arange(60))] == whole
+    assert len(sizes) >= 6
+    assert max(sizes) <= 2000 * 1.5
+    sizes.clear()
+    monkeypatch.setattr(parquet, "READ_BYTES", 1)
+    assert [*images.read(np.array([3, 50]))] == [whole[3], whole[50]]
+    assert len(sizes) == 51
 
 
 def test_first_image_that_is_no_image_is_refused(tmp_path):
