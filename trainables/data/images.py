@@ -8,6 +8,7 @@ D draws of a sample (crop row, crop column, flip, rotation), uniform in [0, 1).
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -183,6 +184,8 @@ class TensorImages:
             batches channels-last at no cost.
         labels_N: int64, on the CPU.
         rows_N: which of images_NHWC the set holds, so that subsets share them; None = all.
+        lost: which of images_NHWC are none. The next image of its class in this set stands in for
+            one: never one of another set.
         memory_format: of the batches; torch.contiguous_format costs one copy each.
     """
 
@@ -190,6 +193,7 @@ class TensorImages:
     labels_N: Tensor
     normalization: Normalization
     rows_N: NDArray[np.int64] | None = None
+    lost: frozenset[int] = frozenset()
     augmentation: Augmentation = Augmentation()
     memory_format: torch.memory_format = torch.channels_last
 
@@ -208,20 +212,23 @@ class TensorImages:
         self, device: torch.device, memory_format: torch.memory_format | None = None
     ) -> TensorImages:
         """The same images resident on `device`, those of a subset alone."""
-        images_NHWC = self.images_NHWC
+        images_NHWC, lost = self.images_NHWC, self.lost
         if self.rows_N is not None:
             images_NHWC = images_NHWC.index_select(0, _upload(self.rows_N, self._device))
+            lost = frozenset(n for n, row in enumerate(self.rows_N.tolist()) if row in lost)
         return replace(
             self,
             images_NHWC=images_NHWC.to(device),
             rows_N=None,
+            lost=lost,
             memory_format=memory_format or self.memory_format,
         )
 
     def batches(self, plan: Iterable[Samples]) -> Iterator[Batch]:
         """Images (B, C, H, W) float32 and labels (B), both on the device, without a host sync."""
         labels_N = self.labels_N.to(self._device, non_blocking=True)
-        rows_N = None if self.rows_N is None else _upload(self.rows_N, self._device)
+        shown_N = self.shown_N
+        rows_N = None if shown_N is None else _upload(shown_N, self._device)
         for samples in plan:
             index_B = _upload(samples.index_B, self._device)
             rows_B = index_B if rows_N is None else rows_N.index_select(0, index_B)
@@ -237,9 +244,35 @@ class TensorImages:
         draws = _upload(draws_BD, self._device)
         return augment(self.images_NHWC, rows_B, draws, self.augmentation)
 
+    @functools.cached_property
+    def shown_N(self) -> NDArray[np.int64] | None:
+        """Which of images_NHWC batches show: `rows_N`, with others in place of lost ones.
+
+        Raises:
+            ValueError: a class has no image that is not lost.
+        """
+        if not self.lost:
+            return self.rows_N
+        rows_N = np.arange(len(self)) if self.rows_N is None else self.rows_N
+        shown_N, labels_N = rows_N.copy(), self.labels_N.numpy()
+        for number in np.flatnonzero(np.isin(rows_N, [*self.lost])).tolist():
+            others = (rows_N[other] for other in stand_ins(labels_N, number))
+            found = next((row for row in others if row not in self.lost), None)
+            if found is None:
+                raise ValueError(f"no image of class {labels_N[number]} can be decoded.")
+            shown_N[number] = found
+        return shown_N
+
     @property
     def _device(self) -> torch.device:
         return self.images_NHWC.device
+
+
+def stand_ins(labels_N: NDArray[np.int64], number: int) -> Iterator[int]:
+    """The images of the same class after this one, round to it."""
+    same = np.flatnonzero(labels_N == labels_N[number])
+    place = int(np.searchsorted(same, number))
+    yield from np.concatenate([same[place + 1 :], same[:place]]).tolist()
 
 
 def _upload(array: NDArray[np.int64] | NDArray[np.float32], device: torch.device) -> Tensor:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -39,13 +39,15 @@ from trainables.data.images import (
     ImageData,
     Normalization,
     TensorImages,
+    stand_ins,
 )
 from trainables.data.sources import DEFAULT, READING, DataOptions
 from trainables.data.stream import Samples
 
 RESIZE_RATIO = 256 / 224  # shorter side before the central crop, as for ImageNet
 MAX_WORKERS = 4
-CHUNK = 256  # images read before they are decoded
+CHUNK, CHUNK_BYTES = 256, 64 << 20  # images read before they are decoded, or one that is larger
+LOST = -1  # in place of the label of an image that cannot be decoded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,45 +103,56 @@ class EncodedImages:
 
     @functools.cached_property
     def _decoded(self) -> TensorImages:
+        images_NHWC, labels_M, rows_N = self._pixels()
         return TensorImages(
-            images_NHWC=torch.from_numpy(self._pixels()),
+            images_NHWC=torch.from_numpy(images_NHWC),
             labels_N=self.labels_N,
+            rows_N=rows_N,
+            lost=frozenset(np.flatnonzero(labels_M == LOST).tolist()),
             normalization=self.normalization,
             augmentation=self.augmentation,
         )
 
-    def _pixels(self) -> NDArray[np.uint8]:
-        """From the cache of the whole part if there is one, else of just these rows."""
+    def _pixels(self) -> tuple[*Arrays, NDArray[np.int64] | None]:
+        """From the cache of the whole part if there is one, else of just these rows.
+
+        And their labels or LOST, and which of them the set holds; None = all.
+        """
         stamp = hashlib.sha256(self.stamp)
-        if self.options.on_bad_image == "skip":  # the labels say what takes whose place
-            stamp.update(b"skip" + self.part_labels.tobytes())
+        if self.options.on_bad_image == "skip":
+            stamp.update(b"lost")
         rules = f"{READING}-{self.channels}-{self.options.image_size or 'whole'}"
         name = f"{self.part}-{rules}-{stamp.hexdigest()[:16]}"
         if np.array_equal(self.rows_N, np.arange(len(self.part_labels))):
-            return cached(self.fingerprint, name, functools.partial(self._decode, self.rows_N))[0]
-        whole = find_cached(self.fingerprint, name)
-        if whole is not None:
-            return whole[0][self.rows_N]
+            whole = cached(self.fingerprint, name, functools.partial(self._decode, self.rows_N))
+            return (*whole, None)
+        if (found := find_cached(self.fingerprint, name)) is not None:
+            return (*found, self.rows_N)
         rows, inverse_N = np.unique(self.rows_N, return_inverse=True)
         name += f"-{hashlib.sha256(rows.tobytes()).hexdigest()[:16]}"
         made = cached(self.fingerprint, name, functools.partial(self._decode, rows))
-        return made[0][inverse_N]
+        return (*made, inverse_N)
 
     def _decode(self, rows_K: NDArray[np.int64], make: MakeArray) -> Arrays:
-        """Into an array of `make`, a chunk after the other, so that a part may exceed memory."""
+        """Into an array of `make`, a chunk after the other, so that a part may exceed memory.
+
+        With the labels, or LOST where an image cannot be decoded.
+        """
         images_KHWC: NDArray[np.uint8] | None = None
+        labels_K = self.part_labels[rows_K]
         bad: dict[int, str] = {}
-        encoded = self.read(rows_K)
+        start = 0
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            for start in range(0, len(rows_K), CHUNK):
-                chunk = list(islice(encoded, CHUNK))
+            for chunk in _chunks(self.read(rows_K)):
                 decoded = pool.map(self._decode_one, chunk)
                 for number, image in enumerate(decoded, start):
                     where = chunk[number - start][0]
                     if isinstance(image, str):
                         bad[number] = f"{where}: cannot decode the image ({image})"
-                        check_bad(list(bad.values()), len(rows_K), len(rows_K), self.options)
-                        image = self._stand_in(int(rows_K[number]))
+                        told, whole = list(bad.values()), len(self.part_labels)
+                        check_bad(told, len(rows_K), whole, self.options)
+                        labels_K[number] = LOST
+                        continue
                     if images_KHWC is None:
                         images_KHWC = make((len(rows_K), *image.shape))
                     if image.shape != images_KHWC.shape[1:]:
@@ -149,10 +162,12 @@ class EncodedImages:
                             "resizes them."
                         )
                     images_KHWC[number] = image
-        assert images_KHWC is not None, "an empty part is refused before"
+                start += len(chunk)
         if bad:
             tell_skipped(self.part, list(bad.values()), len(rows_K))
-        return images_KHWC, self.part_labels[rows_K]
+        if images_KHWC is None:
+            raise ValueError(f"{next(iter(bad.values()))}, nor any other that is used.")
+        return images_KHWC, labels_K
 
     def _decode_one(self, one: Encoded) -> NDArray[np.uint8] | str:
         """Pixels, or why there are none.
@@ -172,15 +187,6 @@ class EncodedImages:
                 "dataset.channels=1 or 3."
             )
         return pixels
-
-    def _stand_in(self, row: int) -> NDArray[np.uint8]:
-        """The next image of its class that can be decoded, in the order of the part."""
-        for other in stand_ins(self.part_labels, row):
-            (one,) = self.read(np.array([other]))
-            image = self._decode_one(one)
-            if not isinstance(image, str):
-                return image
-        raise ValueError(f"no image of class {self.part_labels[row]} can be decoded.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +251,8 @@ class FolderImages:
                 raise ValueError(problems)
             if not problems.keys() <= bad.keys():
                 bad |= problems
-                check_bad(list(bad.values()), len(self), len(self), self.options)
+                whole = len(self.part_labels)
+                check_bad(list(bad.values()), len(self), whole, self.options)
                 tell_skipped("a", list(problems.values()), len(self))
             images_BHWC = torch.frombuffer(pixels, dtype=torch.uint8).view(shape)
             if self.device.type == "cuda":
@@ -282,11 +289,11 @@ class _FileDataset(Dataset[tuple[bytearray, tuple[int, ...], list[int], dict[int
         self, samples: Samples
     ) -> tuple[bytearray, tuple[int, ...], list[int], dict[int, str] | str]:
         draws_BD, problems, images = samples.draws_BD, dict[int, str](), []
-        rows = self.rows_N[samples.index_B].tolist()
-        for number, row in enumerate(rows):
+        labels_N = self.part_labels[self.rows_N]
+        for number, index in enumerate(samples.index_B.tolist()):
             draws_D = None if draws_BD is None else draws_BD[number]
-            for other in (row, *stand_ins(self.part_labels, row)):
-                image = self._image(other, draws_D)
+            for other in chain([index], stand_ins(labels_N, index)):
+                image = self._image(int(self.rows_N[other]), draws_D)
                 if not isinstance(image, str):
                     break
                 problems[other] = image
@@ -296,7 +303,7 @@ class _FileDataset(Dataset[tuple[bytearray, tuple[int, ...], list[int], dict[int
                 return bytearray(), (0,), [], f"{image}."
             images.append(image)
         images_BHWC = np.stack(images)
-        labels = self.part_labels[rows].tolist()
+        labels = labels_N[samples.index_B].tolist()
         return bytearray(images_BHWC.data), images_BHWC.shape, labels, problems
 
     def _image(self, row: int, draws_D: NDArray[np.float32] | None) -> NDArray[np.uint8] | str:
@@ -316,6 +323,20 @@ class _FileDataset(Dataset[tuple[bytearray, tuple[int, ...], list[int], dict[int
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(_seed(draws_D))
             return to_array(v2.Compose(random)(image))
+
+
+def _chunks(images: Iterator[Encoded]) -> Iterator[list[Encoded]]:
+    """Of CHUNK images, fewer where they have CHUNK_BYTES before."""
+    chunk: list[Encoded] = []
+    num_bytes = 0
+    for image in images:
+        chunk.append(image)
+        num_bytes += len(image[1])
+        if len(chunk) == CHUNK or num_bytes >= CHUNK_BYTES:
+            yield chunk
+            chunk, num_bytes = [], 0
+    if chunk:
+        yield chunk
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -344,7 +365,8 @@ def load_encoded(
     )
     if normalization is None:
         sample = train.subset(statistics_sample(len(train))).to(CPU)
-        normalization = statistics(sample.images_NHWC.numpy())
+        shown_N = slice(None) if sample.shown_N is None else sample.shown_N
+        normalization = statistics(sample.images_NHWC.numpy()[shown_N])
         train, test = (replace(part, normalization=normalization) for part in (train, test))
     return ImageData(
         train=train,
@@ -364,13 +386,6 @@ def decode(encoded: bytes, channels: int, size: int | None) -> NDArray[np.uint8]
     # 0.09 ms for a CIFAR image; torchvision.io took 0.05, but goes away (deprecated in 0.29).
     image: Image.Image = read_image(encoded, channels)
     return to_array(image if size is None else fit(image, size))
-
-
-def stand_ins(labels_N: NDArray[np.int64], index: int) -> Iterator[int]:
-    """The images of the same class after this one, round to it."""
-    same = np.flatnonzero(labels_N == labels_N[index])
-    place = int(np.searchsorted(same, index))
-    yield from np.concatenate([same[place + 1 :], same[:place]]).tolist()
 
 
 def tell_skipped(part: str, bad: list[str], count: int) -> None:

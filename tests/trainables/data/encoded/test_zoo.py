@@ -19,9 +19,10 @@ from tests.conftest import ROOT
 from tests.data_zoo import CASES, Case, deep, image, page, plain, see
 from tests.fakes.images import encode, random_images, write_parquet
 from trainables.data.datasets import load_images
+from trainables.data.encoded import decoding
 from trainables.data.encoded.parts import TEST_SHARE
 from trainables.data.encoded.pixels import fit, read_image, to_array
-from trainables.data.images import CPU, ImageData
+from trainables.data.images import CPU, ImageData, Normalization
 from trainables.data.sources import DataOptions
 from trainables.data.splits import POOL_SEED, stratified_split
 from trainables.data.stream import Samples, SampleStream
@@ -145,7 +146,7 @@ def test_the_next_image_of_its_class_takes_the_place_of_a_bad_one(
     stands[74], stands[80], stands[81] = 0, 82, 82
     wanted = [to_array(fit(read_image(encoded[one], 3), 8)) for one in stands]
     data = loaded(tmp_path, name, on_bad_image="skip")
-    assert np.array_equal(data.train.images_NHWC.numpy(), np.stack(wanted))
+    assert np.array_equal(shown(data.train), np.stack(wanted))
     assert data.train.labels_N.tolist() == labels
     assert "3 of 300 train images cannot be decoded" in capfd.readouterr().err
     with pytest.raises(ValueError, match=r"0?74.*: cannot decode the image \(it is empty\)"):
@@ -154,6 +155,50 @@ def test_the_next_image_of_its_class_takes_the_place_of_a_bad_one(
     monkeypatch.setenv("GRADTUNE_DATA", str(tmp_path / "other"))
     with pytest.raises(ValueError, match=r"^4 of 300 images cannot be decoded.*allows 1%"):
         loaded(tmp_path, name, on_bad_image="skip")
+
+
+def shown(images: Any) -> np.ndarray:
+    """Pixels (N, H, W, C) as evaluation batches have them."""
+    images = replace(images, normalization=Normalization(mean=(0.0,) * 3, std=(1 / 255,) * 3))
+    ((x_NCHW, _),) = images.batches([Samples(np.arange(len(images)))])
+    return x_NCHW.permute(0, 2, 3, 1).round().byte().numpy()
+
+
+@pytest.mark.parametrize("is_kept", [False, True], ids=["decoded", "from the cache"])
+def test_no_image_of_another_set_takes_the_place_of_a_bad_one(
+    is_kept: bool, cache: None, tmp_path: Path
+) -> None:
+    encoded, labels = photographs(tmp_path, bad=(74, 80, 81))
+    if is_kept:
+        loaded(tmp_path, "parquet", on_bad_image="skip")
+    val = np.array([0, 1, 82, 83])  # those that would be next
+    train = np.setdiff1d(np.arange(300), val)
+    path = str(tmp_path / "parquet")
+    whole = load_images("parquet", path, None, DataOptions(image_size=8, on_bad_image="skip"))
+    for part in (whole.train.subset(train).to(CPU), whole.train.to(CPU).subset(train)):
+        stands = {74: 2, 80: 84, 81: 84}
+        rows = [stands.get(row, row) for row in train.tolist()]
+        wanted = [to_array(fit(read_image(encoded[row], 3), 8)) for row in rows]
+        assert np.array_equal(shown(part), np.stack(wanted))
+        assert part.labels_N.tolist() == [labels[row] for row in train]
+    alone = whole.train.to(CPU).subset(np.array([80, 81]))
+    with pytest.raises(ValueError, match="no image of class 1 can be decoded"):
+        shown(alone)
+
+
+def test_bad_images_of_a_small_pool_are_counted_in_the_whole(
+    cache: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    photographs(tmp_path, bad=(74, 80, 81))
+    monkeypatch.setattr(decoding, "statistics_sample", lambda _: np.arange(60))
+    path, options = str(tmp_path / "parquet"), DataOptions(image_size=8, on_bad_image="skip")
+    whole = load_images("parquet", path, None, options)
+    pool = whole.train.subset(np.arange(60, 90)).to(CPU)  # 10 % of them are bad
+    assert len(pool.lost) == 3
+    assert "3 of 30 train images cannot be decoded" in capfd.readouterr().err
 
 
 def test_a_piece_of_a_bad_file_is_one_of_the_next_of_its_class(tmp_path: Path) -> None:
@@ -167,6 +212,12 @@ def test_a_piece_of_a_bad_file_is_one_of_the_next_of_its_class(tmp_path: Path) -
     )
     assert torch.equal(bad, good)
     assert label.tolist() == [0]
+    others = replace(part, rows_N=np.setdiff1d(part.rows_N, [0]))  # 0 is to be validated
+    (third, _), (second, _) = others.batches(
+        Samples(np.array([row]), draws, np.array([0])) for row in (73, 0)
+    )
+    assert torch.equal(third, second)
+    assert not torch.equal(third, good)
     strict = load_images("imagefolder", path).train
     with pytest.raises(ValueError, match=r"0074.png: cannot decode the image \(it is empty\)"):
         next(replace(strict, num_workers=0).batches([Samples(np.array([74]))]))
@@ -180,35 +231,6 @@ def test_a_coloured_image_among_gray_ones_is_refused_where_it_is_met(tmp_path: P
     write_parquet(tmp_path / "test.parquet", gray, labels)
     with pytest.raises(ValueError, match=r"row 150 is coloured, but .* dataset.channels=1 or 3"):
         load_images("parquet", str(tmp_path)).to(CPU)
-
-
-WRITERS = {
-    "pandas": lambda table, file: table.to_pandas().to_parquet(file),
-    "polars": lambda table, file: (
-        pytest.importorskip("polars").from_arrow(table).write_parquet(file)
-    ),
-    "duckdb": lambda images, file: pytest.importorskip("duckdb").sql(
-        f"copy (select * from images) to '{file}' (format parquet)"
-    ),
-}
-
-
-@pytest.mark.parametrize("writer", WRITERS)
-def test_who_wrote_the_parquet_does_not_matter(
-    writer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GRADTUNE_DATA", str(tmp_path / "root"))
-    photographs(tmp_path)
-    (tmp_path / "other").mkdir()
-    for part in ("train", "test"):
-        table = pq.read_table(tmp_path / f"parquet/{part}.parquet").replace_schema_metadata()
-        WRITERS[writer](table, tmp_path / f"other/{part}.parquet")
-    ours = loaded(tmp_path, "parquet")
-    theirs = load_images("parquet", str(tmp_path / "other"), None, DataOptions(image_size=8))
-    theirs = theirs.to(CPU)
-    assert torch.equal(ours.train.images_NHWC, theirs.train.images_NHWC)
-    assert torch.equal(ours.train.labels_N, theirs.train.labels_N)
-    assert ours.train.normalization == theirs.train.normalization
 
 
 @pytest.fixture
