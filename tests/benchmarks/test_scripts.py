@@ -17,6 +17,7 @@ from tests.fakes.processes import ready
 SCRIPTS: dict[str, list[str]] = {
     "benchmarks.coverage": ["--simulations", "4"],
     "benchmarks.gpu": ["--images", "64"],
+    "benchmarks.images": ["--images", "60"],
     "benchmarks.overhead": ["--trials", "2", "--fits", "1", "--warm-ups", "0"],
     "benchmarks.published": ["{}", "--replays", "2", "--draws", "2"],
     "benchmarks.table": ["--steps", "2000"],
