@@ -34,6 +34,8 @@ class Noise:
         k: largest gradient norm of a step of any seed, from the first step on, before clipping.
         k_is_of_steps: False for a run that recorded no step's: k is then the largest of a
             measuring batch (or example), which falls with its size and grows with their number.
+        k_is_of_all: of every step of every training averaged: False where a run of before, which
+            recorded none, was gone on with.
         num_seeds: completed trainings averaged. num_measurements: of the longest of them.
     """
 
@@ -44,6 +46,7 @@ class Noise:
     last: float
     k: float
     k_is_of_steps: bool
+    k_is_of_all: bool
     num_seeds: int
     num_measurements: int
 
@@ -51,10 +54,17 @@ class Noise:
 def read_noise(run: Run) -> dict[str, Noise]:
     """C^2 by arm, of the completed trainings that stand for it; arms without any are left out."""
     steps = measured_trials(run, "max_step_norm")
+    num_reports = run.epochs_by_trial()
     constants = {}
     for name, trials in measured_trials(run, "noise_c2").items():
         if seeds := _completed(trials):
-            constants[name] = _noise(seeds, _completed(steps.get(name, [])))
+            known = {row["trial_key"]: len(epochs) for row, epochs in steps.get(name, [])}
+            is_of_all = all(
+                known.get(row["trial_key"]) == len(num_reports[row["run_id"], row["trial_key"]])
+                for row, _ in trials
+                if row["status"] == "completed"
+            )
+            constants[name] = _noise(seeds, _completed(steps.get(name, [])), is_of_all)
     return constants
 
 
@@ -76,14 +86,21 @@ def describe(run: Run) -> list[str]:
         lines += [
             f"estimator {options['estimator']}, augmented batches drawn with replacement; "
             + batch_norm_text(row, "noise"),
-            "K is the largest gradient norm of "
-            + (
-                "the training's own steps, the first included"
-                if all(noise.k_is_of_steps for noise in constants.values())
-                else "a measuring batch: this run did not record that of its steps"
-            ),
+            f"K is the largest gradient norm of {_steps_text(list(constants.values()))}",
         ]
     return lines
+
+
+def _steps_text(constants: list[Noise]) -> str:
+    """Whose norms the K of these arms are."""
+    if not all(noise.k_is_of_steps for noise in constants):
+        return "a measuring batch: this run did not record that of its steps"
+    if all(noise.k_is_of_all for noise in constants):
+        return "the training's own steps, the first included"
+    return (
+        "those of the training's own steps that were recorded: not of all, for this run was begun "
+        "by an earlier version, and the first may be missing"
+    )
 
 
 def batch_norm_text(row: Row, measurement: str) -> str:
@@ -131,7 +148,7 @@ def _completed(trials: list[tuple[Row, list[Row]]]) -> list[list[Row]]:
     return [epochs for trial, epochs in trials if trial["status"] == "completed"]
 
 
-def _noise(seeds: list[list[Row]], steps: list[list[Row]]) -> Noise:
+def _noise(seeds: list[list[Row]], steps: list[list[Row]], is_of_all: bool) -> Noise:
     log = mean_of(mean_of(_log(row) for row in epochs).mean for epochs in seeds)
     column = "max_step_norm" if steps else "max_gradient_norm"
     norms = [row[column] for epochs in steps or seeds for row in epochs]
@@ -143,6 +160,7 @@ def _noise(seeds: list[list[Row]], steps: list[list[Row]]) -> Noise:
         last=math.exp(mean_of(_log(epochs[-1]) for epochs in seeds).mean),
         k=max((norm for norm in norms if norm is not None), default=math.nan),
         k_is_of_steps=bool(steps),
+        k_is_of_all=is_of_all,
         num_seeds=log.n,
         num_measurements=max(len(epochs) for epochs in seeds),
     )

@@ -46,13 +46,38 @@ def test_k_is_the_largest_norm_of_any_seed_and_c2_of_one_seed_has_no_interval(tm
 
 
 def test_k_is_of_the_steps_of_all_epochs_where_they_were_recorded(tmp_path):
-    epochs = {1: {"max_step_norm": 9.0}, 2: noise(4.0) | {"max_step_norm": 3.0}}
+    steps = {epoch: {"max_step_norm": 3.0} for epoch in range(1, 7)}
+    epochs = steps | {1: {"max_step_norm": 9.0}, 2: noise(4.0) | {"max_step_norm": 3.0}}
     with RunStore.create(tmp_path / "run", {}, "") as store:
         record(store, constant_trial(), epochs=epochs)
     run = results.load(tmp_path / "run")
     (one,) = read_noise(run).values()
     assert (one.k, one.k_is_of_steps, one.num_measurements) == (9.0, True, 1)
     assert "K is the largest gradient norm of the training's own steps" in describe(run)[-1]
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_k_of_a_run_of_before_that_was_gone_on_with_does_not_include_the_first_step(
+    tmp_path, seeds
+):
+    """The earlier version recorded no norms: of the first epochs, or of whole trainings."""
+    norms = {epoch: {"max_step_norm": 3.0} for epoch in (range(1, 7) if seeds == 2 else (4, 5, 6))}
+    with RunStore.create(tmp_path / "run", {}, "") as store:
+        record(store, constant_trial(), epochs=norms | {6: noise(4.0) | {"max_step_norm": 3.0}})
+        if seeds == 2:
+            record(store, constant_trial(replicate=1), epochs={6: noise(4.0)})
+    run = results.load(tmp_path / "run")
+    (one,) = read_noise(run).values()
+    assert (one.k, one.k_is_of_steps, one.k_is_of_all) == (3.0, True, False)
+    assert "the first included" not in describe(run)[-1]
+    assert describe(run)[-1].endswith("earlier version, and the first may be missing")
+
+
+def test_k_of_all_steps_says_that_the_first_is_included(tmp_path):
+    norms = {epoch: {"max_step_norm": 3.0} for epoch in range(1, 7)}
+    with RunStore.create(tmp_path / "run", {}, "") as store:
+        record(store, constant_trial(), epochs=norms | {6: noise(4.0) | {"max_step_norm": 3.0}})
+    assert describe(results.load(tmp_path / "run"))[-1].endswith("own steps, the first included")
 
 
 def test_a_run_of_before_says_that_it_measured_something_else(run):
