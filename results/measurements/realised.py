@@ -3,7 +3,8 @@
 A schedule plans delta with one C^2 for the whole training; C^2 itself moves along it. Beside the
 planned path stands the realised one, of the lr, batch and momentum that were used and the C^2
 measured there, each relative to its own first measurement: so the C^2 that a run was labelled
-with does not matter under a law whose delta is proportional to C.
+with does not matter under a law whose delta is proportional to C. Under laws with K (shb, nshb_a)
+it is the largest gradient norm of the steps since the report before, as recorded.
 Arrays carry suffixes: E measured epochs, R seeds.
 """
 
@@ -21,9 +22,10 @@ from results.records.schema import Row, trial_from_row
 from results.run import Run
 from results.statistics.correlation import Correlation, spearman
 from results.statistics.intervals import Mean, mean_of
-from results.statistics.wording import arm_label, interval_text, short_number
+from results.statistics.wording import arm_label, counted, interval_text, short_number
 
 MIN_ARMS = 4  # to correlate
+LAWS_WITH_K = ("shb", "nshb_a")
 FLAT = 1e-9  # a planned fall (logarithm) below is none
 
 
@@ -32,7 +34,9 @@ class Realised:
     """The noise level along one arm's completed trainings, planned and realised.
 
     Attributes:
-        epoch_E: where C^2 was measured, in epochs.
+        epoch_E: where C^2 was measured in every seed, in epochs.
+        num_left_out: other points, which some seed lacks.
+        k_source: whose K the realised path has, in words; "" under a law without.
         planned_E: planned delta over its value at the first of them.
         realised_E, low_E, high_E: the same of the realised delta: geometric mean over seeds and
             95% t-interval of the logarithm (nan for one seed).
@@ -45,6 +49,8 @@ class Realised:
 
     name: str
     num_seeds: int
+    num_left_out: int
+    k_source: str
     epoch_E: NDArray[np.float64]
     planned_E: NDArray[np.float64]
     realised_E: NDArray[np.float64]
@@ -58,15 +64,24 @@ class Realised:
 
 
 def read_realised(run: Run) -> tuple[Realised, ...]:
-    """Planned and realised paths by arm, where C^2 was measured at two points or more."""
-    arms = []
-    by_arm = measured_trials(run, "noise_c2")
-    for name in sorted(by_arm, key=lambda name: list(point_of(by_arm[name][0][0]).values())):
-        trials = [pair for pair in by_arm[name] if pair[0]["status"] == "completed"]
-        epochs = {len(rows) for _, rows in trials}
-        if trials and epochs == {max(epochs)} and max(epochs) > 1:
-            arms.append(_arm(name, trials))
-    return tuple(arms)
+    """Planned and realised paths by arm, of the points at which every seed's C^2 was measured.
+
+    Arms with fewer than two such points are left out (`without_path` names them).
+    """
+    return tuple(
+        _arm(name, _common(trials), _num_points(trials))
+        for name, trials in _completed(run).items()
+        if _has_path(trials)
+    )
+
+
+def without_path(run: Run) -> list[str]:
+    """Arms whose C^2 was measured twice or more in a seed, but not at two points common to all."""
+    return [
+        name
+        for name, trials in _completed(run).items()
+        if not _has_path(trials) and max(len(rows) for _, rows in trials) > 1
+    ]
 
 
 def fall_and_outcome(arms: tuple[Realised, ...]) -> dict[str, Correlation]:
@@ -83,7 +98,11 @@ def fall_and_outcome(arms: tuple[Realised, ...]) -> dict[str, Correlation]:
 def describe(run: Run) -> list[str]:
     """How far delta fell, as planned and as realised, arm by arm; empty without measurements."""
     arms = read_realised(run)
-    lines = []
+    lines = [
+        f"{arm_label(name)}: no path of delta, for its seeds have no two points of measurement in "
+        "common"
+        for name in without_path(run)
+    ]
     for arm in arms:
         fall = f"{short_number(arm.fall.mean)}{interval_text(arm.fall.low, arm.fall.high)}"
         line = (
@@ -93,7 +112,10 @@ def describe(run: Run) -> list[str]:
         if arm.pace.n:
             pace = f"{arm.pace.mean:.2f}{interval_text(arm.pace.low, arm.pace.high)}"
             line += f": as planned to the power {pace}"
+        if arm.num_left_out:
+            line += f" ({counted(arm.num_left_out, 'point')} that some seed lacks left out)"
         lines.append(f"{line}; n={arm.num_seeds}")
+    lines += [f"K is {source}" for source in sorted({arm.k_source for arm in arms} - {""})]
     if arms and (best := max(arms, key=lambda arm: _or_least(arm.accuracy.mean))):
         if math.isfinite(best.accuracy.mean):
             lines.append(
@@ -107,8 +129,46 @@ def describe(run: Run) -> list[str]:
     return lines
 
 
-def _arm(name: str, trials: list[tuple[Row, list[Row]]]) -> Realised:
-    log_RE = np.array([[_log_realised(trial, row) for row in rows] for trial, rows in trials])
+_Trials = list[tuple[Row, list[Row]]]
+
+
+def _completed(run: Run) -> dict[str, _Trials]:
+    """Completed trials with their measurements by arm, in order of the arms' points."""
+    by_arm = measured_trials(run, "noise_c2")
+    arms = {}
+    for name in sorted(by_arm, key=lambda name: list(point_of(by_arm[name][0][0]).values())):
+        if trials := [pair for pair in by_arm[name] if pair[0]["status"] == "completed"]:
+            arms[name] = trials
+    return arms
+
+
+def _points(trials: _Trials) -> list[set[int]]:
+    return [{row["samples_seen"] for row in rows} for _, rows in trials]
+
+
+def _num_points(trials: _Trials) -> int:
+    return len(set.union(*_points(trials)))
+
+
+def _has_path(trials: _Trials) -> bool:
+    return len(set.intersection(*_points(trials))) > 1
+
+
+def _common(trials: _Trials) -> _Trials:
+    """The same trials with the measurements at points that all of them have."""
+    common = set.intersection(*_points(trials))
+    return [
+        (trial, [row for row in rows if row["samples_seen"] in common]) for trial, rows in trials
+    ]
+
+
+def _arm(name: str, trials: _Trials, num_points: int) -> Realised:
+    """`trials` of equal points, out of so many."""
+    law = trial_from_row(trials[0][0]).recipe.noise_law
+    is_measured = all(row["max_step_norm"] is not None for _, rows in trials for row in rows)
+    log_RE = np.array(
+        [[_log_realised(trial, row, is_measured) for row in rows] for trial, rows in trials]
+    )
     log_RE -= log_RE[:, :1]
     planned_RE = np.array([[math.log(row["delta"]) for row in rows] for _, rows in trials])
     planned_E = (planned_RE - planned_RE[:, :1])[0]
@@ -119,6 +179,8 @@ def _arm(name: str, trials: list[tuple[Row, list[Row]]]) -> Realised:
     return Realised(
         name=name,
         num_seeds=len(trials),
+        num_left_out=num_points - len(mean_E),
+        k_source=_k_source(is_measured) if law in LAWS_WITH_K else "",
         epoch_E=np.array(list(rows_by_epoch(trials)), dtype=np.float64),
         planned_E=np.exp(planned_E),
         realised_E=np.exp([m.mean for m in mean_E]),
@@ -137,12 +199,19 @@ def _arm(name: str, trials: list[tuple[Row, list[Row]]]) -> Realised:
     )
 
 
-def _log_realised(trial: Row, row: Row) -> float:
-    """Of delta with the C^2 of this point; nan where it is not above 0."""
-    c2 = row["noise_c2"]
-    if not (math.isfinite(c2) and c2 > 0):
+def _k_source(is_measured: bool) -> str:
+    if is_measured:
+        return "the largest gradient norm of the steps since the report before, as measured"
+    return "the recipe's at every point: this run did not record the gradient norms of its steps"
+
+
+def _log_realised(trial: Row, row: Row, is_measured: bool) -> float:
+    """Of delta with the C^2 and, where it was measured, the K of this point; nan without any."""
+    c2, k = row["noise_c2"], row["max_step_norm"] if is_measured else 0.0
+    if not (math.isfinite(c2) and c2 > 0 and math.isfinite(k)):
         return math.nan
     law = replace(trial_from_row(trial).recipe.law, c2=c2, momentum=row["momentum"])
+    law = replace(law, k=k) if is_measured else law
     return math.log(law.delta(row["lr"], row["batch_size"]))
 
 

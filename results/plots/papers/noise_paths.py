@@ -39,6 +39,11 @@ def draw_realised(arms: tuple[Realised, ...], figure: Figure) -> None:
         "geometric means over seeds, 95% t-intervals over seeds",
         fontsize=11,
     )
+    left_out = {arm.num_left_out for arm in arms} - {0}
+    if left_out:
+        figure.suptitle(
+            f"{figure.get_suptitle()}; points that some seed lacks are left out", fontsize=11
+        )
     planned = Line2D([], [], color="k", linestyle="--", label="as planned, with one C^2")
     texts = (f"{looks[arm.name].label}: {_pace(arm)} (n={arm.num_seeds})" for arm in arms)
     list_legend(figure, zip(looks.values(), texts, strict=True), [planned])
