@@ -151,15 +151,24 @@ def _c2_by_lr(run: Run, rows: list[Row]) -> tuple[dict[float, float], str]:
     trainings, else as published of the paper's own network and data.
     """
     by_trial = run.epochs_by_trial()
-    logs: dict[float, list[float]] = {}
+    logs: dict[float, dict[int, list[float]]] = {}
     for row in rows:
         epochs = by_trial.get((row["run_id"], row["trial_key"]), [])
         c2s = [epoch["noise_c2"] for epoch in epochs if epoch["noise_c2"]]
         log = mean_of(math.log(c2) for c2 in c2s if c2 > 0 and math.isfinite(c2)).mean
-        logs.setdefault(row["lr0"], []).append(log)
-    measured = {lr: math.exp(float(np.mean(values))) for lr, values in sorted(logs.items())}
+        logs.setdefault(row["lr0"], {}).setdefault(row["batch0"], []).append(log)
+    # As the paper has it, one C^2 for all batches of a learning rate; how they differ is told.
+    by_batch = {
+        lr: [float(np.mean(values)) for values in batches.values()]
+        for lr, batches in sorted(logs.items())
+    }
+    measured = {lr: math.exp(float(np.mean(means))) for lr, means in by_batch.items()}
     if measured and all(map(math.isfinite, measured.values())):
-        return measured, f"C^2 measured at each learning rate: {_listed(measured)}"
+        ranges = {lr: (math.exp(min(m)), math.exp(max(m))) for lr, m in by_batch.items()}
+        return measured, (
+            "C^2 measured at each learning rate, the geometric mean over its batches (smallest "
+            f"and largest of them): {_listed(measured, ranges)}"
+        )
     recipes = [trial_from_row(row).recipe for row in rows]
     is_papers = all(
         (r.model, r.width, r.dataset, r.optimizer, r.momentum)
@@ -175,8 +184,11 @@ def _c2_by_lr(run: Run, rows: list[Row]) -> tuple[dict[float, float], str]:
     )
 
 
-def _listed(c2_by_lr: dict[float, float]) -> str:
-    return ", ".join(f"{c2:.5g} at {lr:g}" for lr, c2 in c2_by_lr.items())
+def _listed(
+    c2_by_lr: dict[float, float], ranges: dict[float, tuple[float, float]] | None = None
+) -> str:
+    told = {lr: f" ({low:.3g} to {high:.3g})" for lr, (low, high) in (ranges or {}).items()}
+    return ", ".join(f"{c2:.5g}{told.get(lr, '')} at {lr:g}" for lr, c2 in c2_by_lr.items())
 
 
 def _config(seeds: list[Row], c2_by_lr: dict[float, float]) -> ConfigSharpness:

@@ -42,7 +42,20 @@ def test_a_measured_c2_comes_before_the_published_one(tmp_path):
     c = {lr: math.sqrt(math.prod(c2) ** (1 / len(c2))) for lr, c2 in c2s.items()}
     expected = {lr: lr * c[lr] / math.sqrt(128) for lr in c2s}
     assert deltas(sharpness) == pytest.approx(expected, rel=1e-9)
-    assert "C^2 measured at each learning rate: 2 at 0.01" in describe(run)[-1]
+    assert "C^2 measured at each learning rate, the geometric mean over its" in describe(run)[-1]
+    assert "largest of them): 2 (2 to 2) at 0.01, 9 (9 to 9) at 0.05" in describe(run)[-1]
+
+
+def test_a_c2_that_differs_between_batches_is_averaged_and_its_range_told(tmp_path):
+    """4 at batch 32, 16 at 128: their geometric mean is 8, C = sqrt 8 for both."""
+    with RunStore.create(tmp_path / "run", {}, "") as store:
+        for batch, c2 in ((32, 4.0), (128, 16.0)):
+            trial = constant_trial(0.1, batch)
+            record(store, trial, epochs={1: noise(c2)}, sharpness_loss=1.0)
+    run = results.load(tmp_path / "run")
+    found = sorted(arm.mean("delta") for arm in read_sharpness(run).arms)
+    assert found == pytest.approx([0.1 * math.sqrt(8 / b) for b in (128, 32)])
+    assert "8 (4 to 16) at 0.1" in describe(run)[-1]
 
 
 @pytest.mark.parametrize(
