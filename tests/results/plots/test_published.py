@@ -345,8 +345,39 @@ def test_figures_carry_the_footer(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("preset", PAPER_PRESETS)
 def test_an_unchanged_preset_has_the_papers_scale(preset: str) -> None:
+    published = PAPER_PRESETS[preset]
+    told = scale_of(compose([f"preset={preset}"]))
+    assumed = f": assumed is {published.assumed}" if published.assumed else ""
+    assert told == f"the paper's scale ({published.figure}){assumed}"
+
+
+@pytest.mark.parametrize("preset", ["p1_methods", "p1_methods_wrn", "p1_methods_imagenet"])
+def test_first_batches_that_no_source_tells_are_said_to_be_assumed(preset: str) -> None:
+    """They are stripped from our copy of Figs 10-12 (PAPERS.md 1.3)."""
+    assert "assumed is batch 32 at first in every" in scale_of(compose([f"preset={preset}"]))
+
+
+MEASURED_OTHERWISE = [
+    ("p1_sharpness", "sharpness.rho=0.001", "sharpness.rho=0.001 (0.0002)"),
+    ("p1_sharpness", "sharpness.adaptive=false", "sharpness.adaptive=False (True)"),
+    ("p1_sharpness", "sharpness.iterations=5", "sharpness.iterations=5 (20)"),
+    ("p1_sharpness", "measure=[noise]", "no measure=sharpness"),
+    ("p1_critical", "critical.epsilon=[2]", "critical.epsilon=[2.0] ([0.5, 0.7, 1.0])"),
+    ("p1_critical", "critical.min_epochs=2", "critical.min_epochs=2 (11)"),
+    ("p1_noise", "measure=[noise]", "no measure=sampling"),
+]
+
+
+@pytest.mark.parametrize(("preset", "word", "told"), MEASURED_OTHERWISE)
+def test_what_a_figure_measures_is_part_of_its_scale(preset: str, word: str, told: str) -> None:
     figure = PAPER_PRESETS[preset].figure
-    assert scale_of(compose([f"preset={preset}"])) == f"the paper's scale ({figure})"
+    scale = scale_of(compose([f"preset={preset}", word]))
+    assert scale == f"not the paper's scale ({figure}): {told}"
+
+
+def test_what_a_figure_does_not_measure_is_not() -> None:
+    words = ["preset=p1_schedules", "measure=[sharpness]", "sharpness.rho=0.001"]
+    assert scale_of(compose(words)).startswith("the paper's scale (2311.08745 Figs 4-7, 13)")
 
 
 @pytest.mark.parametrize("preset", ["p1_schedules_cpu", "aaai_functions_cpu"])
@@ -386,7 +417,7 @@ def test_a_changed_size_is_no_longer_the_papers(word: str, scale: str) -> None:
 
 def test_the_precision_that_the_machine_settled_is_stated() -> None:
     config = compose(["preset=p1_schedules", "precision=auto"])
-    assert scale_of(config, "fp32") == "the paper's scale (2311.08745 Figs 4-7, 13)"
+    assert scale_of(config, "fp32").startswith("the paper's scale (2311.08745 Figs 4-7, 13)")
     assert scale_of(config, "bf16").endswith(": precision=bf16 (fp32)")
 
 
