@@ -11,6 +11,7 @@ over R seeds is tested (Student's t); the 95% interval holds every a around the 
 test does not refuse, up to the first grid value on each side that it does. y_lr is a cubic spline
 through its drops (straight lines between them would put a = 0.70 at 0.72), down to the drop with
 its smallest mean: beyond that a smaller lr learns too slowly, and says nothing about noise.
+A common a of several growths is one number only where their own agree, which is tested.
 Arrays: R seeds, X drops of lr, K growths of the batch.
 """
 
@@ -32,6 +33,7 @@ Array = NDArray[np.float64]
 
 GRID = np.arange(0.02, 3.0, 0.001)
 MIN_SEEDS = 3
+SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +64,8 @@ class Exchange:
     """What an exchange experiment found.
 
     Attributes:
-        rate: of all growths, from the smallest, whose own rates agree.
+        rate: of all growths, from the smallest, whose own intervals meet.
+        homogeneity_p: of the test that these growths have one rate; nan of a single growth.
         by_growth: each growth alone.
         batch0, batch_max: first batch, and the largest for which `rate` holds (samples).
         drop_X, response_RX: log2 of lr's divisor, and y; growth_K, response_RK: of the batch.
@@ -70,6 +73,7 @@ class Exchange:
     """
 
     rate: Rate
+    homogeneity_p: float
     by_growth: tuple[Rate, ...]
     batch0: int
     batch_max: int
@@ -83,6 +87,21 @@ class Exchange:
     def batches(self) -> list[int]:
         """The batch that each growth ends at (samples)."""
         return [round(self.batch0 * 2.0**growth) for growth in self.growth_K.tolist()]
+
+    @property
+    def differs(self) -> bool:
+        """True where the growths that `rate` joins are seen to have rates of their own."""
+        return self.homogeneity_p < SIGNIFICANCE
+
+    @property
+    def agreement(self) -> str:
+        """Whether the common rate is one number, in words; "" of a single growth."""
+        if math.isnan(self.homogeneity_p):
+            return ""
+        p = f"p = {self.homogeneity_p:.2g}, Hotelling's T^2 over paired seeds"
+        if self.differs:
+            return f"the growths joined have different rates ({p}): a is an average over them"
+        return f"the growths joined are not seen to differ ({p})"
 
     @property
     def sentence(self) -> str:
@@ -127,8 +146,12 @@ def read_exchange(run: Run) -> Exchange:
     response_RK = np.array([[arms["batch", k][s] for k in growth_K] for s in seeds])
     row = next(row for row in run.rows() if _drop(row))
     rate, by_growth = exchange_rate(drop_X, response_RX, growth_K, response_RK)
+    joined = len(rate.growths)
     return Exchange(
         rate=rate,
+        homogeneity_p=homogeneity_p(
+            rate.a, drop_X, response_RX, growth_K[:joined], response_RK[:, :joined]
+        ),
         by_growth=by_growth,
         batch0=int(row["batch0"]),
         batch_max=round(int(row["batch0"]) * 2.0 ** max(rate.growths)),
@@ -148,6 +171,7 @@ def describe(run: Run) -> list[str]:
         return [f"no exchange rate: {error}"]
     return [
         exchange.sentence,
+        *([f"  {exchange.agreement}"] if exchange.agreement else []),
         *(
             f"  batch {exchange.batch0} -> {batch} alone: {rate.text}"
             for batch, rate in zip(exchange.batches, exchange.by_growth, strict=True)
@@ -166,8 +190,7 @@ def exchange_rate(
     Args:
         drop_X, growth_K: increasing, log2; response_RX, response_RK: y, one row a seed, R >= 3.
     """
-    best = int(np.argmin(response_RX.mean(axis=0)))
-    drop_X, response_RX = drop_X[: best + 1], response_RX[:, : best + 1]
+    drop_X, response_RX = _falling(drop_X, response_RX)
     by_growth = tuple(
         _rate(drop_X, response_RX, growth_K[[k]], response_RK[:, [k]])
         for k in range(len(growth_K))
@@ -181,6 +204,43 @@ def exchange_rate(
             break
         rate = joined
     return rate, by_growth
+
+
+def homogeneity_p(
+    a: float | None, drop_X: Array, response_RX: Array, growth_K: Array, response_RK: Array
+) -> float:
+    """p value of the hypothesis that all these growths have the rate a.
+
+    At a, each seed and growth gives a rate of its own, a - d/D': d the paired difference, D' its
+    mean slope in a. Their differences to the first growth's are paired over seeds, and correlated:
+    Hotelling's T^2 of K - 1 contrasts, F(K - 1, R - K + 1) under the hypothesis. nan of a single
+    growth, of too few seeds, and where y_lr does not fall at a.
+
+    Source: Hotelling 1931; that rates are linear in the differences around a is an approximation.
+    """
+    from scipy.interpolate import CubicSpline
+    from scipy.special import fdtrc
+
+    num_seeds, num = len(response_RX), len(growth_K) - 1
+    if a is None or num < 1 or num_seeds <= num:
+        return math.nan
+    curve = CubicSpline(*_falling(drop_X, response_RX), axis=1)
+    slope_K = -growth_K * curve(a * growth_K, 1).mean(axis=0)
+    if not (slope_K > 0).all():
+        return math.nan
+    rate_RK = a - (response_RK - curve(a * growth_K)) / slope_K
+    contrast_RC = rate_RK[:, 1:] - rate_RK[:, :1]
+    mean_C = contrast_RC.mean(axis=0)
+    covariance_CC = np.atleast_2d(np.cov(contrast_RC, rowvar=False))
+    t2 = num_seeds * float(mean_C @ np.linalg.pinv(covariance_CC) @ mean_C)
+    statistic = t2 * (num_seeds - num) / (num * (num_seeds - 1))
+    return float(fdtrc(num, num_seeds - num, statistic))
+
+
+def _falling(drop_X: Array, response_RX: Array) -> tuple[Array, Array]:
+    """Down to the drop with the smallest mean response."""
+    end = int(np.argmin(response_RX.mean(axis=0))) + 1
+    return drop_X[:end], response_RX[:, :end]
 
 
 def _rate(drop_X: Array, response_RX: Array, growth_K: Array, response_RK: Array) -> Rate:

@@ -82,7 +82,8 @@ def _draw_rates(axes: Axes, exchange: Exchange) -> None:
         axes.plot(rate.a, height, "D", color=color, markersize=8)
         axes.annotate(f"{rate.a:.2f}", (rate.a, height), xytext=(0, 9),
                       textcoords="offset points", ha="center", fontsize=10)  # fmt: skip
-    axes.set_yticks(range(len(rates)), ["together", *reversed(names)])
+    together = "together\n(they differ)" if exchange.differs else "together"
+    axes.set_yticks(range(len(rates)), [together, *reversed(names)])
     axes.set(ylim=(-0.6, len(rates) + 0.3), xlim=(low_end, high_end))
     axes.set_xlabel("exchange rate a (open ends: nothing tried refuses)")
 

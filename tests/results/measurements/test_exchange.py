@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from results import load
-from results.measurements.exchange import Rate, exchange_rate, read_exchange
+from results.measurements.exchange import (
+    Rate,
+    describe,
+    exchange_rate,
+    homogeneity_p,
+    read_exchange,
+)
 from results.records.schema import epoch_row, trial_row
 from results.records.store import RunStore
 from search_spaces.trial import TrialConfig
@@ -111,6 +117,61 @@ def test_the_estimate_between_drops_of_a_bent_curve_is_not_shifted(a: float, sd:
     assert 0.90 <= covered / 200
 
 
+def experiment(rng: np.random.Generator, a_K: np.ndarray, sd: float, num_seeds: int = 8):
+    """Responses of a bent curve, with the rate of each growth."""
+    shared_R1 = rng.normal(0.0, 1.0, (num_seeds, 1))
+    noise_RX = rng.normal(0.0, sd, (num_seeds, len(ALL_DROPS)))
+    noise_RK = rng.normal(0.0, sd, (num_seeds, len(a_K)))
+    lr_RX = shared_R1 + above_a_floor(ALL_DROPS) + noise_RX
+    return lr_RX, shared_R1 + above_a_floor(a_K * GROWTHS[: len(a_K)]) + noise_RK
+
+
+def p_values(rng: np.random.Generator, a_K: np.ndarray, sd: float, times: int) -> np.ndarray:
+    """p of the experiments in which all growths joined."""
+    p_N, growth_K = [], GROWTHS[: len(a_K)]
+    for _ in range(times):
+        lr_RX, batch_RK = experiment(rng, a_K, sd)
+        rate, _ = exchange_rate(ALL_DROPS, lr_RX, growth_K, batch_RK)
+        if len(rate.growths) == len(growth_K):
+            p_N.append(homogeneity_p(rate.a, ALL_DROPS, lr_RX, growth_K, batch_RK))
+    return np.array(p_N)
+
+
+@pytest.mark.parametrize("num_growths", [2, 3])
+def test_growths_of_one_rate_are_seldom_told_apart(num_growths: int) -> None:
+    """5 % of 300, within 3 binomial sd; nearly all of them join."""
+    p_N = p_values(np.random.default_rng(4), np.full(num_growths, 0.6), 0.01, 300)
+    assert len(p_N) > 290
+    assert np.mean(p_N < 0.05) == pytest.approx(0.05, abs=0.038)
+
+
+def test_growths_of_different_rates_that_were_joined_are_often_told_apart() -> None:
+    """Intervals that meet let them join; the paired test sees what these do not."""
+    p_N = p_values(np.random.default_rng(5), np.array([0.66, 0.6, 0.56]), 0.02, 120)
+    assert len(p_N) > 10
+    assert np.mean(p_N < 0.05) > 0.5
+
+
+def test_two_growths_are_compared_by_the_paired_t_test() -> None:
+    """On a straight line each seed's rate is its drop in the line's units, exactly."""
+    from scipy.stats import ttest_rel
+
+    rng = np.random.default_rng(6)
+    shared_R1 = rng.normal(0.0, 1.0, (6, 1))
+    lr_RX = shared_R1 - DROPS
+    batch_RK = shared_R1 - np.array([0.6, 1.4]) + rng.normal(0.0, 0.1, (6, 2))
+    rate, _ = exchange_rate(DROPS, lr_RX, GROWTHS[:2], batch_RK)
+    rate_RK = (shared_R1 - batch_RK) / GROWTHS[:2]
+    expected = ttest_rel(rate_RK[:, 0], rate_RK[:, 1]).pvalue
+    found = homogeneity_p(rate.a, DROPS, lr_RX, GROWTHS[:2], batch_RK)
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_one_growth_has_nothing_to_agree_with() -> None:
+    lr_RX, batch_RK = experiment(np.random.default_rng(7), np.array([0.6]), 0.01)
+    assert math.isnan(homogeneity_p(0.6, ALL_DROPS, lr_RX, GROWTHS[:1], batch_RK))
+
+
 def test_a_growth_that_disagrees_ends_the_range() -> None:
     rng = np.random.default_rng(0)
     lr_RX = -DROPS + rng.normal(0.0, 0.01, (5, len(DROPS)))
@@ -173,6 +234,17 @@ def test_the_rate_is_read_from_a_runs_records(tmp_path) -> None:
     assert exchange.batch_max == 2 * exchange.batch0
     assert "doubling the batch equals dividing lr by 2^a, a = 1.00" in exchange.sentence
     assert f"n=4 paired seeds, {exchange.num_epochs} epochs" in exchange.sentence
+    assert exchange.agreement == ""
+
+
+@pytest.mark.parametrize(
+    ("p", "told"),
+    [(0.21, "not seen to differ (p = 0.21, "), (0.0012, "have different rates (p = 0.0012, ")],
+)
+def test_whether_the_growths_joined_agree_is_told(tmp_path, monkeypatch, p: float, told: str):
+    run = load(write_experiment(tmp_path, 4))
+    monkeypatch.setattr("results.measurements.exchange.homogeneity_p", lambda *args: p)
+    assert told in describe(run)[1]
 
 
 def test_two_seeds_are_too_few(tmp_path) -> None:
