@@ -75,7 +75,7 @@ class Equivalence:
         the finite number of paths adds. scale: |start - minimizer|^2. spread: variance of y
         around its mean; level: delta^2 kappa, what the theory smooths by. covered: share of the
         coordinates whose 95% interval of E y holds z. noisy_value, smoothed_value, plain_value:
-        f - f* there.
+        f - f* there. coordinates, paths: how many of them, of all starts; and of each start.
         """
         with np.errstate(over="ignore", invalid="ignore"):
             mean_SD, var_SD = self.noisy_SPD.mean(axis=1), self.noisy_SPD.var(axis=1, ddof=1)
@@ -93,7 +93,8 @@ class Equivalence:
             }
         level = self.delta**2 * second_moment(self.kind, self.start_SD.shape[-1])
         kept = {k: float(v) if np.isfinite(v) else None for k, v in numbers.items()}
-        return {"equivalence": kept | {"level": level}}
+        counts = {"coordinates": self.start_SD.size, "paths": NUM_PATHS}
+        return {"equivalence": kept | {"level": level, **counts}}
 
     def _error(self, x: Array) -> float:
         return float(self.function.value(x).mean()) - self.function.minimum

@@ -104,12 +104,14 @@ def _functions(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _report_paths(run_dirs: list[Path]) -> None:
-    from results.measurements.equivalence import equivalence_table, read_equivalence
+    from results.measurements.equivalence import equivalence_table, read_equivalence, verdict
     from results.plots.papers.equivalence import draw_equivalence
     from results.plots.style import save_figure
 
     arms = [arm for run_dir in run_dirs for arm in read_equivalence(results.load(run_dir))]
     print(f"\n{equivalence_table(arms).text()}" if arms else "nothing was measured")
+    for line in verdict(arms) if arms else ():
+        print(line)
     if finite := [arm for arm in arms if arm.gap is not None]:
         path = run_dirs[-1] / "plots" / "equivalence_functions.png"
         save_figure(functools.partial(draw_equivalence, finite), path)
