@@ -14,9 +14,6 @@ from search_spaces.schedule import Schedule, make_schedule
 POWERS = (0.1, 0.5, 0.9, 1.0, 2.0, 4.0, 8.0)
 DATA = Path(__file__).parent.parent / "data" / "arxiv_2311_08745_fig.json"
 
-# lr -> C^2 of SGD on ResNet-18 and CIFAR-100, each an upper bound from a critical batch.
-# Source: arXiv 2311.08745 Table 2.
-C2_BY_LR = {0.01: 12800.0, 0.05: 1280.0, 0.1: 1280.0, 0.5: 256.0}
 # Epochs before the authors' code looks at its stopping rule: `epoch > 10` of epochs from 0.
 AUTHORS_MIN_EPOCHS = 11
 

@@ -10,12 +10,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from results.measurements.published import C2_BY_LR
 from results.records.schema import Row, trial_from_row
 from results.run import Run
 from results.statistics.correlation import Correlation, spearman
 from results.statistics.intervals import mean_of
 from search_spaces.records import MEASURED
+from search_spaces.theory import C2_BY_LR
 
 Quantity = Literal["batch_size", "lr", "delta", "sharpness", "test_accuracy"]
 LABELS: dict[Quantity, str] = {

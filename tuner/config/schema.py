@@ -231,7 +231,8 @@ class NoiseConfig:
 
     c2: float | None = _key(None, "", _above_to(1e24, "1e24"),
         "C^2 of the noise law; null = 1, delta in units of C")
-    k: float = _key(0.0, "", _within(0, 10**12, "1e12"), "K of the laws shb and nshb_a")
+    k: float | None = _key(None, "", _within(0, 10**12, "1e12"),
+        "K of the laws shb and nshb_a; null = 0, not known")
     law: str | None = _key(None, "name", _one_of(*LAWS),
         "how delta follows from lr, batch, momentum; null = optimizer's")
     source: str | None = _key(None, "name", _one_of("given", "measured"),

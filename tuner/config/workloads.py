@@ -54,6 +54,17 @@ CONSTANTS: dict[tuple[str, str], dict[str, Any]] = {
     ("digits", "shb"): {"c2": 58.5, "k": 5.14, "source": "measured"},
 }
 
+# At which lr and momentum these, and the C^2 of SGD that stand with a workload, were measured.
+MEASURED_AT: dict[tuple[str, str], tuple[float, float]] = {
+    **{(f"cifar100_{net}", "sgd"): (0.1, 0.0) for net in ("resnet18", "wrn28x10")},
+    **{
+        (f"cifar100_{net}", name): (0.1, 0.9)
+        for net in ("resnet18", "wrn28x10")
+        for name in ("shb", "nshb")
+    },
+    ("digits", "shb"): (0.02, 0.9),
+}
+
 WORKLOADS: dict[str, dict[str, Any]] = {
     # Minutes on two CPU cores: 1,797 images of 1x8x8.
     "digits": {

@@ -73,7 +73,7 @@ def make_recipe(config: Config, source: SourceInfo) -> Recipe:
         batch_max=config.batch.max,
         noise_law=config.noise.law or LAW_OF.get(config.optimizer.name, "sgd"),
         c2=unit_c2 if config.noise.c2 is None else config.noise.c2,
-        k=config.noise.k,
+        k=config.noise.k or 0.0,
         c2_source=(config.noise.source or "given") if config.noise.c2 is not None else "unit",
         precision=config.precision,
         num_threads=max(1, int(config.resources.cpus_per_trial)),
