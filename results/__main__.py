@@ -22,6 +22,7 @@ from results.run import Run, describe, find_trial
 from results.storage.twin import publish
 from results.tables import Table
 from search_spaces.registry import allow_import, is_import_path, unknown_name
+from search_spaces.theory import check_radius_factor
 from search_spaces.trial import TrialConfig
 
 MAX_STAGES = 12
@@ -66,6 +67,7 @@ def make_parser(program: str = PROGRAM) -> tuple[Parser, dict[str, Parser]]:
     compare.add_argument("--reference", metavar="ARM", help="all arms against this one")
     _add_arms(compare)
     compare.add_argument("--no-plots", action="store_true", help="write no figures")
+    _add_radius_factor(compare)
     told = "only the paragraph for a pull request or a paper"
     compare.add_argument("--paragraph", action="store_true", help=told)
 
@@ -98,6 +100,7 @@ def make_parser(program: str = PROGRAM) -> tuple[Parser, dict[str, Parser]]:
     export.add_argument("--family", help="repeat a stored package.module:curve to import it")
     export.add_argument("--tables", metavar="KINDS", help="csv,latex: records, table of arms")
     export.add_argument("--figures", metavar="KINDS", help="png,svg,pdf: every figure")
+    _add_radius_factor(export)
     export.add_argument("--journal", action="store_true", help="a file for optuna-dashboard")
     told = "paragraph.txt, .md, .tex: what was compared, how, and the result"
     export.add_argument("--paragraph", action="store_true", help=told)
@@ -139,6 +142,23 @@ def _add_arms(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arms", metavar="NAMES", help=meaning)
 
 
+def _add_radius_factor(parser: argparse.ArgumentParser) -> None:
+    meaning = "constant of the admissible region in the figure of decay rates, from sqrt(2) up"
+    parser.add_argument("--a", metavar="A", help=f"{meaning}; no source gives it, 3 is assumed")
+
+
+def asked_radius_factor(args: argparse.Namespace) -> float | None:
+    """The constant a, at least sqrt(2); None where it was not given.
+
+    Raises:
+        ValueError: no such number.
+    """
+    factor = number_of("a", args.a)
+    if factor is not None:
+        check_radius_factor(factor)
+    return factor
+
+
 def _add_metric(parser: argparse.ArgumentParser) -> None:
     meaning = "any result or reported number; default: the objective on test data"
     parser.add_argument("--metric", metavar="NAME", help=meaning)
@@ -150,6 +170,7 @@ def compare_command(args: argparse.Namespace) -> int:
     """Print the arms, the verdict and what to know about it; draw the figures."""
     from results.report.provenance import differences_table
 
+    radius_factor = asked_radius_factor(args)
     run = asked_run(args, args.metric)
     differences = differences_table(run)
     comparison = run.compare(args.metric, reference=args.reference, goal=args.goal)
@@ -176,7 +197,7 @@ def compare_command(args: argparse.Namespace) -> int:
         from results.plots import save_curves, save_plots
 
         directory = place_in(run, "plots")
-        written = save_plots(run, directory)
+        written = save_plots(run, directory, radius_factor=radius_factor)
         written += save_curves(run, args.metric, directory) if args.metric else []
         names = ", ".join(path.name for path in written)
         print(f"\nfigures in {directory}: {names or 'nothing to draw yet'}")
@@ -334,6 +355,7 @@ def make_exports(args: argparse.Namespace) -> list[Exporter]:
         args.schedule = "best"
     tables = kinds_of("--tables", args.tables, TABLE_KINDS)
     figures = kinds_of("--figures", args.figures, FIGURE_KINDS)
+    radius_factor = asked_radius_factor(args)
     exporters: list[tuple[bool, Exporter]] = [
         (
             args.schedule is not None,
@@ -341,7 +363,10 @@ def make_exports(args: argparse.Namespace) -> list[Exporter]:
         ),
         ("csv" in tables, export_csv),
         ("latex" in tables, export_latex),
-        (bool(figures), lambda run, out: save_plots(run, out, figures)),
+        (
+            bool(figures),
+            lambda run, out: save_plots(run, out, figures, radius_factor=radius_factor),
+        ),
         (args.journal, lambda run, out: [export_journal(run, file_at(out, JOURNAL_NAME))]),
         (args.paragraph, export_paragraph),
         (args.report, lambda run, out: [write_report(run, file_at(out, REPORT_NAME))]),

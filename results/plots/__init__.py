@@ -16,7 +16,7 @@ from results.plots.arms.schedules import SCHEDULES
 from results.plots.arms.time_use import TIME_USE
 from results.plots.figure import Plot, arms_of
 from results.plots.papers.critical import CRITICAL
-from results.plots.papers.decay_rates import DECAY_RATES
+from results.plots.papers.decay_rates import DECAY_RATES, decay_rates_plot
 from results.plots.papers.equivalence import EQUIVALENCE
 from results.plots.papers.exchange import EXCHANGE
 from results.plots.papers.noise import NOISE
@@ -85,11 +85,25 @@ def save_curves(run: Run, metric: str, directory: str | Path) -> list[Path]:
     return save_figure(functools.partial(draw_curves, arms), path) if arms else []
 
 
-def save_plots(run: Run, directory: str | Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
-    """Draw every figure that has something to show, as png | pdf | svg; returns the files."""
+def save_plots(
+    run: Run,
+    directory: str | Path,
+    formats: tuple[str, ...] = ("png",),
+    *,
+    radius_factor: float | None = None,
+) -> list[Path]:
+    """Draw every figure that has something to show, as png | pdf | svg; returns the files.
+
+    Args:
+        radius_factor: the constant a, at least sqrt(2), of the admissible region in the figure of
+            decay rates; None = the assumed one.
+    """
     written: list[Path] = []
     scale = scale_line(run)
-    for name, plot in PLOTS.items():
+    plots = dict(PLOTS)
+    if radius_factor is not None:
+        plots["decay_rates"] = decay_rates_plot(radius_factor)
+    for name, plot in plots.items():
         info = plot.info(run)
         if not arms_of(info):
             continue

@@ -65,6 +65,19 @@ def test_compare_prints_arms_verdict_and_figures(run_dir, capsys):
     assert (run_dir / "plots" / "differences.png").exists()
 
 
+def test_a_of_the_decay_rates_is_handed_to_the_figures(tmp_path, monkeypatch):
+    run_dir = write_run(tmp_path / "run", trials=1, seeds=1)
+    asked = []
+    monkeypatch.setattr(
+        "results.plots.save_plots",
+        lambda run, out, *kinds, radius_factor: asked.append(radius_factor) or [],
+    )
+    assert main(["compare", str(run_dir), "a=17.2"]) == 0
+    assert main(["export", str(run_dir), "--figures", "png", "--a", "5"]) == 0
+    assert main(["compare", str(run_dir)]) == 0
+    assert asked == [17.2, 5.0, None]
+
+
 def test_compare_without_plots_writes_nothing(tmp_path):
     run_dir = write_run(tmp_path / "run", trials=1, seeds=1)
     assert main(["compare", str(run_dir), "--no-plots"]) == 0
@@ -109,6 +122,8 @@ def test_verify_is_strict_only_when_asked(tmp_path, capsys):
         ["export", "RUN", "--schedule", "best", "--space", "pol"],
         ["export", "RUN"],
         ["compare", "RUN", "metrik=test_loss"],
+        ["compare", "RUN", "a=1.4"],
+        ["export", "RUN", "--figures", "png", "a=large"],
         ["export", "RUN", "steps=--"],
         ["compare", "RUN", "two\nlines"],
         ["explode"],

@@ -6,6 +6,7 @@ smallest admissible rate. Arrays carry the suffix _E: one entry per epoch, from 
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +27,11 @@ from results.plots.style import GREEN, arm_looks, subplots
 from results.run import Run
 from results.statistics.wording import arm_label
 from search_spaces.schedule import Schedule
-from search_spaces.theory import check_decay_rates, smallest_admissible_rate
+from search_spaces.theory import (
+    check_decay_rates,
+    check_radius_factor,
+    smallest_admissible_rate,
+)
 
 Dashes = tuple[int, tuple[float, ...]]
 # Told apart in grey print: (offset, (on, off, ...)) in line widths.
@@ -127,17 +132,33 @@ def draw_decay_rates(info: DecayRatesInfo, figure: Figure) -> None:
     )  # fmt: skip
 
 
-def decaying_info(run: Run) -> DecayRatesInfo:
-    """The same at the assumed a; without arms where none of them decays."""
-    info = decay_rates_info_of_run(run, ASSUMED_A)
+def decay_rates_plot(a: float | None = None) -> Plot:
+    """The figure of a run at this constant a; None = the assumed one.
+
+    Raises:
+        ValueError: a below sqrt(2).
+    """
+    if a is not None:
+        check_radius_factor(a)
+    return Plot(
+        title="Decay rates",
+        section="Schedules",
+        info=functools.partial(_decaying_info, a or ASSUMED_A),
+        draw=functools.partial(_draw_telling_a, "assumed" if a is None else "asked for"),
+    )
+
+
+def _decaying_info(a: float, run: Run) -> DecayRatesInfo:
+    """At this a; without arms where none of them decays."""
+    info = decay_rates_info_of_run(run, a)
     decays = any(np.any(arm.decay_rate_E < 1.0 - ROUNDING) for arm in info.arms)
     return info if decays else replace(info, arms=())
 
 
-def _draw_assuming_a(info: DecayRatesInfo, figure: Figure) -> None:
+def _draw_telling_a(origin: str, info: DecayRatesInfo, figure: Figure) -> None:
     draw_decay_rates(info, figure)
-    assumed = f"a = {ASSUMED_A:g} assumed; no source gives its value"
-    figure.suptitle(f"{figure.get_suptitle()}\n{assumed}", fontsize=11)
+    told = f"a = {info.a_E[0]:g} {origin}; no source gives its value"
+    figure.suptitle(f"{figure.get_suptitle()}\n{told}", fontsize=11)
 
 
 def _info(
@@ -210,6 +231,4 @@ def _unwiden(height: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1.0 + SOFTENING - np.exp(-np.asarray(height))
 
 
-DECAY_RATES = Plot(
-    title="Decay rates", section="Schedules", info=decaying_info, draw=_draw_assuming_a
-)
+DECAY_RATES = decay_rates_plot()

@@ -17,6 +17,7 @@ from results.measurements.noise import read_noise
 from results.measurements.sampling import read_sampling
 from results.measurements.sharpness import Panel, read_sharpness
 from results.plots import PLOTS, save_plots
+from results.plots.papers.decay_rates import decay_rates_plot
 from results.plots.papers.noise import noise_info
 from results.records.schema import epoch_row
 from results.records.store import RunStore
@@ -198,6 +199,18 @@ def test_decay_rates_are_shown_where_something_decays_and_name_their_assumption(
     figure = Figure()
     plot.draw(info, figure)
     assert "a = 3 assumed; no source gives its value" in figure.get_suptitle()
+
+
+def test_the_constant_a_of_a_runs_figure_may_be_asked_for(tmp_path):
+    """At a = 10 the region begins at L = .8950 (PAPERS.md R24), at the assumed 3 at .6095."""
+    plot = decay_rates_plot(10.0)
+    info = plot.info(results.load(write_run(tmp_path / "run", trials=1, seeds=1)))
+    assert info.smallest_rate_E[0] == pytest.approx(0.8949874)
+    figure = Figure()
+    plot.draw(info, figure)
+    assert "a = 10 asked for; no source gives its value" in figure.get_suptitle()
+    with pytest.raises(ValueError, match="a >= sqrt"):
+        decay_rates_plot(1.0)
 
 
 def test_an_empty_run_correlates_nothing(tmp_path):
