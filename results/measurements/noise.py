@@ -86,12 +86,12 @@ def describe(run: Run) -> list[str]:
         lines += [
             f"estimator {options['estimator']}, augmented batches drawn with replacement; "
             + batch_norm_text(row, "noise"),
-            f"K is the largest gradient norm of {_steps_text(list(constants.values()))}",
+            f"K is the largest gradient norm of {steps_text(list(constants.values()))}",
         ]
     return lines
 
 
-def _steps_text(constants: list[Noise]) -> str:
+def steps_text(constants: list[Noise]) -> str:
     """Whose norms the K of these arms are."""
     if not all(noise.k_is_of_steps for noise in constants):
         return "a measuring batch: this run did not record that of its steps"

@@ -42,7 +42,7 @@ def write_workload(run_dir: Path, directory: Path) -> Path:
     Raises:
         ConfigError: nothing was measured, or the file cannot be written.
     """
-    from results.measurements.noise import batch_norm_text, read_noise
+    from results.measurements.noise import batch_norm_text, read_noise, steps_text
 
     run = _opened(run_dir)
     constants = read_noise(run)
@@ -60,6 +60,7 @@ def write_workload(run_dir: Path, directory: Path) -> Path:
         f"# C^2 = {constant.c2:.4g}{interval}, measured by run {run_dir.name} "
         f"on {now():%Y-%m-%d}, {constant.num_seeds} seeds, "
         f"{constant.num_measurements} measurements each; {batch_norm_text(row, 'noise')}.\n"
+        f"# K is the largest gradient norm of {steps_text([constant])}.\n"
     )
     path = directory / "workload" / f"{name.removesuffix('_measured')}_measured.yaml"
     try:

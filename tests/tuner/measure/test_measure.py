@@ -188,6 +188,9 @@ def test_what_is_written_is_a_workload_with_measured_constants(tmp_path: Path) -
     path = write_workload(write_noise(tmp_path / "run"), tmp_path / "new" / "mine")
     assert path == tmp_path / "new" / "mine" / "workload" / "digits_measured.yaml"
     assert path.read_text().startswith("# C^2 = 200, measured by run run on ")
+    assert (
+        "# K is the largest gradient norm of a measuring batch: this run did" in path.read_text()
+    )
     config = compose(["workload=digits_measured"], str(tmp_path / "new" / "mine"))
     recipe = make_plan(config).recipe
     # geometric mean of 100 and 400
