@@ -93,7 +93,8 @@ class Outcome:
         objective: the metric asked for, at the end. When diverged 1/num_classes for an accuracy,
             None for any other. Finite.
         best_val_accuracy: None where no accuracy was reported.
-        final_train_loss, final_train_accuracy: eval mode over the whole training set.
+        final_train_loss, final_train_accuracy: eval mode over the whole training set; of a
+            network's None unless role=confirm or something was measured.
         test_*: None unless role=confirm; test_correct: one bit per test image, in order;
             test_balanced_accuracy as of an EpochRecord.
         train_seconds: epochs without evaluation; wall_seconds: the whole training, from its start

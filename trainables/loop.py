@@ -209,19 +209,23 @@ class NetworkTraining:
         )
 
     def outcome(self) -> Outcome:
-        """What the finished training came to; looks at the test images only to confirm."""
+        """What the finished training came to; looks at the test images only to confirm.
+
+        At all training images too, unless something is measured: of a training of the search
+        nobody asks for it, and it costs a quarter of an epoch.
+        """
         assert self.finished, "only a finished training has an outcome"
-        train = self.evaluate(self.train_set)
-        test = self.evaluate(self.data.test) if self.trial.role == "confirm" else None
-        recipe = self.trial.recipe
+        recipe, confirms = self.trial.recipe, self.trial.role == "confirm"
+        train = self.evaluate(self.train_set) if confirms or recipe.measurements else None
+        test = self.evaluate(self.data.test) if confirms else None
         guessed = {"objective": recipe.diverged_objective} if self.diverged else {}
         if test is not None and self.diverged:
             test = replace(test, accuracy=recipe.chance, balanced_accuracy=recipe.chance)
         return Outcome(
             status="diverged" if self.diverged else "completed",
             **so_far(self.records, recipe.metric) | guessed,
-            final_train_loss=train.loss,
-            final_train_accuracy=train.accuracy,
+            final_train_loss=train.loss if train else None,
+            final_train_accuracy=train.accuracy if train else None,
             test_loss=test.loss if test else None,
             test_accuracy=test.accuracy if test else None,
             test_balanced_accuracy=(

@@ -46,6 +46,7 @@ OBJECTIVE = (
     "what the search ranks by, in its own unit, at the end: validation accuracy (fraction) unless "
     "objective= says otherwise; if diverged chance of an accuracy, null of any other"
 )
+FINAL_TRAIN = "whole training set at the end, eval mode; null of a search that measures nothing"
 BALANCED = "mean over the classes of the share correct; null where they are about equally large"
 OWN_PARAMETER = "parameter of your own curve or training (or a factor per stage)"
 DECAY_RATE = "delta of the stage over that of the stage before; 1 in stage 0"
@@ -147,8 +148,8 @@ TRIALS = _schema(
         ("objective", FLOAT, "", OBJECTIVE),
         ("best_val_accuracy", FLOAT, "fraction", "largest over the epochs; null without"),
         ("val_loss", FLOAT, "nats", "validation set at the end"),
-        ("final_train_loss", FLOAT, "nats", "whole training set at the end, eval mode"),
-        ("final_train_accuracy", FLOAT, "fraction", "whole training set at the end, eval mode"),
+        ("final_train_loss", FLOAT, "nats", FINAL_TRAIN),
+        ("final_train_accuracy", FLOAT, "fraction", FINAL_TRAIN),
         ("test_loss", FLOAT, "nats", "test set at the end; null unless role=confirm"),
         ("test_accuracy", FLOAT, "fraction", "test set at the end; null unless role=confirm"),
         ("test_correct", pa.binary(), "", "one bit per test image, in order"),

@@ -21,7 +21,7 @@ from trainables import DATASETS, MODELS, OPTIMIZERS, loop
 from trainables.checkpoints import Checkpoints, SupersededError, read_newest
 from trainables.data.images import ImageSet, TensorImages
 from trainables.data.stream import SampleStream, in_order
-from trainables.loop import NetworkTraining
+from trainables.loop import Evaluation, NetworkTraining
 from trainables.trainable import ScheduledTrainable
 
 small_trial = functools.cache(fakes_trials.small_trial)  # reading the command line takes longest
@@ -65,6 +65,12 @@ def assert_equal(a: NetworkTraining, b: NetworkTraining) -> None:
 def whole() -> NetworkTraining:
     """The small trial, trained to its end; nobody may change it."""
     return train(small_trial())
+
+
+@pytest.fixture(scope="module")
+def confirmed() -> NetworkTraining:
+    """The same to confirm."""
+    return train(small_trial(role="confirm"))
 
 
 def test_what_optimizer_and_loader_really_used_equals_the_table() -> None:
@@ -189,12 +195,13 @@ def test_a_huge_lr_is_told_as_diverged_with_chance_as_objective() -> None:
 
 
 @pytest.mark.slow
-def test_only_confirm_trials_look_at_the_test_images() -> None:
-    searched = train(small_trial(role="search")).outcome()
-    confirmed = train(small_trial(role="confirm")).outcome()
+def test_only_confirm_trials_look_at_the_test_images(
+    whole: NetworkTraining, confirmed: NetworkTraining
+) -> None:
+    searched, outcome = whole.outcome(), confirmed.outcome()
     assert (searched.test_loss, searched.test_accuracy, searched.test_correct) == (None,) * 3
-    bits = np.unpackbits(np.frombuffer(confirmed.test_correct, dtype=np.uint8))[:360]
-    assert confirmed.test_accuracy == pytest.approx(bits.mean())
+    bits = np.unpackbits(np.frombuffer(outcome.test_correct, dtype=np.uint8))[:360]
+    assert outcome.test_accuracy == pytest.approx(bits.mean())
 
 
 def recall_mean(training: NetworkTraining, images: ImageSet) -> float:
@@ -230,16 +237,47 @@ def test_balanced_accuracy_stands_beside_accuracy_where_classes_are_unbalanced(
 
 
 def test_final_train_loss_is_measured_in_eval_mode_over_the_whole_training_set(
-    whole: NetworkTraining,
+    confirmed: NetworkTraining,
 ) -> None:
-    outcome = whole.outcome()
-    whole.model.eval()
+    outcome = confirmed.outcome()
+    confirmed.model.eval()
     with torch.no_grad():
-        images_NCHW = pixels(whole.train_set).permute(0, 3, 1, 2).float() / 255
-        normalization = whole.train_set.normalization
+        images_NCHW = pixels(confirmed.train_set).permute(0, 3, 1, 2).float() / 255
+        normalization = confirmed.train_set.normalization
         x = (images_NCHW - normalization.mean[0]) / normalization.std[0]
-        loss = nn.functional.cross_entropy(whole.model(x), whole.train_set.labels_N)
+        logits, labels = confirmed.model(x), confirmed.train_set.labels_N
+        loss = nn.functional.cross_entropy(logits, labels)
     assert outcome.final_train_loss == pytest.approx(loss.item(), rel=1e-4)
+    right = (logits.argmax(1) == labels).double().mean().item()
+    assert outcome.final_train_accuracy == pytest.approx(right)
+
+
+@pytest.mark.parametrize(
+    ("role", "words", "is_used"),
+    [
+        ("search", (), False),
+        ("select", (), False),
+        ("confirm", (), True),
+        ("search", ("measure=[sharpness]",), True),
+    ],
+)
+def test_all_training_images_are_looked_at_where_it_is_used(
+    role: str, words: tuple[str, ...], is_used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = NetworkTraining(small_trial(*words, role=role))
+    evaluate, sizes = training.evaluate, list[int]()
+
+    def note(images: ImageSet) -> Evaluation:
+        sizes.append(len(images))
+        return evaluate(images)
+
+    monkeypatch.setattr(training, "evaluate", note)
+    monkeypatch.setattr(type(training), "finished", property(lambda _: True))
+    training.run_epoch()
+    outcome = training.outcome()
+    assert (outcome.final_train_loss is not None) == is_used
+    assert (outcome.final_train_accuracy is not None) == is_used
+    assert sizes.count(len(training.train_set)) == is_used
 
 
 @pytest.mark.parametrize(
