@@ -58,6 +58,11 @@ def pick_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def num_gpus() -> float:
+    """Those that this process sees."""
+    return float(torch.cuda.device_count())
+
+
 def hardware(device: torch.device) -> dict[str, Any]:
     """Fields of an Outcome: peak memory of a GPU, or of this process; the GPU's model, or cpu."""
     if device.type == "cuda":

@@ -75,7 +75,7 @@ class Campaign:
         self.num_seeds = config.confirm.seeds
         if config.confirm.hours is not None:
             self.num_seeds = min(self.num_seeds, MIN_SEEDS)
-        devices = devices or Devices(count=config.resources.cpus_per_trial, kind="CPU")
+        devices = devices or Devices(count=config.resources.cpus_per_trial or 1.0, kind="CPU")
         self.budgets = {role: Budget(plan.hours(role), devices) for role in ROLES}
         self.num_ended: Counter[str] = Counter()  # by status
         self.given_up: str | None = None

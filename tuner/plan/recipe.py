@@ -76,7 +76,7 @@ def make_recipe(config: Config, source: SourceInfo) -> Recipe:
         k=config.noise.k or 0.0,
         c2_source=(config.noise.source or "given") if config.noise.c2 is not None else "unit",
         precision=config.precision,
-        num_threads=max(1, int(config.resources.cpus_per_trial)),
+        num_threads=max(1, int(config.resources.cpus_per_trial or 1)),
         micro_batch=config.micro_batch,
         code_digest=code_digest(config),
         trainer=config.trainer,

@@ -13,12 +13,13 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tuner.config.schema import Config, ConfigError
+from tuner.plan.checks import cluster_address
 from tuner.plan.host import num_cpus, settle_home, settle_temporary, settle_token
 from tuner.plan.plan import Plan
 
@@ -46,6 +47,7 @@ ROOM_SECONDS = 2.0  # between two looks at what a cluster holds
 NODE_SECONDS = 900.0  # for a node to come up: an autoscaler asks a cloud for it
 JOIN_HINT = "every node and the driver need RAY_AUTH_MODE=token and the same ~/.ray/auth_token"
 BF16_FLAGS = ("avx512_bf16", "amx_bf16")
+Node = tuple[float, float]  # its CPUs and GPUs
 GPUS_WITHOUT_BF16 = ("V100", "P100", "T4", "P4", "K80")
 
 
@@ -233,13 +235,33 @@ def lay_out(config: Config, may_wait: Callable[[], bool] = lambda: False) -> Slo
     Raises:
         ConfigError: not even one fits.
     """
-    per_cpu, per_gpu = config.resources.cpus_per_trial, _gpus_per_trial(config)
-    if not num_fitting(per_cpu, per_gpu) and may_wait():
-        _wait_for_node(per_cpu, per_gpu, may_wait)
-        per_gpu = _gpus_per_trial(config)  # the node that came may have some
-    if not num_fitting(per_cpu, per_gpu):
-        raise ConfigError(_no_room(per_cpu, per_gpu))
-    fits = num_fitting(per_cpu, per_gpu)
+    slots = slots_on(_nodes(), config)
+    if not slots.max_concurrent and may_wait():
+        _wait_for_node(slots, may_wait)
+        slots = slots_on(_nodes(), config)  # the node that came may have GPUs
+    if not slots.max_concurrent:
+        raise ConfigError(_no_room(slots))
+    return slots
+
+
+def slots_on(nodes: Sequence[Node], config: Config) -> Slots:
+    """The same on these nodes; max_concurrent=0 where they hold none.
+
+    A trial has the CPUs that it asks for; else all those of its node over the trials that may be
+    there at once, so that a lone one leaves none idle: of the node with the fewest. Not a known
+    function, which has no use for them; on a cluster, whose nodes come and go, only where
+    max_concurrent says how many there are.
+    """
+    per_cpu, per_gpu = config.resources.cpus_per_trial, config.resources.gpus_per_trial
+    if per_gpu is None:
+        per_gpu = 1.0 if any(gpus for _, gpus in nodes) else 0.0
+    if per_cpu is None:
+        held = [(cpus, num) for cpus, gpus in nodes if (num := _num_on(cpus, gpus, 1.0, per_gpu))]
+        shares = [cpus // min(num, config.max_concurrent or num) for cpus, num in held]
+        is_known = config.max_concurrent is not None or cluster_address(config) is None
+        is_of_use = is_known and config.trainer != "function"
+        per_cpu = min(shares, default=1.0) if is_of_use else 1.0
+    fits = sum(_num_on(cpus, gpus, per_cpu, per_gpu) for cpus, gpus in nodes)
     return Slots(
         cpus_per_trial=per_cpu,
         gpus_per_trial=per_gpu,
@@ -247,19 +269,14 @@ def lay_out(config: Config, may_wait: Callable[[], bool] = lambda: False) -> Slo
     )
 
 
-def _gpus_per_trial(config: Config) -> float:
-    """As said; else one where any node has one."""
-    if config.resources.gpus_per_trial is not None:
-        return config.resources.gpus_per_trial
-    return 1.0 if any(gpus for _, gpus in _nodes()) else 0.0
-
-
 def num_fitting(per_cpu: float, per_gpu: float) -> int:
     """Trials that the nodes that are there hold at once; a trial never spans two nodes."""
-    return sum(
-        int(min(cpus / per_cpu, gpus / per_gpu if per_gpu else math.inf) + 1e-9)
-        for cpus, gpus in _nodes()
-    )
+    return sum(_num_on(cpus, gpus, per_cpu, per_gpu) for cpus, gpus in _nodes())
+
+
+def _num_on(cpus: float, gpus: float, per_cpu: float, per_gpu: float) -> int:
+    """Trials on one node."""
+    return int(min(cpus / per_cpu, gpus / per_gpu if per_gpu else math.inf) + 1e-9)
 
 
 class Room:
@@ -284,7 +301,7 @@ class Room:
         return self.number
 
 
-def _nodes() -> list[tuple[float, float]]:
+def _nodes() -> list[Node]:
     """CPUs and GPUs of every node that is alive."""
     import ray
 
@@ -292,9 +309,9 @@ def _nodes() -> list[tuple[float, float]]:
     return [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in there]
 
 
-def _no_room(per_cpu: float, per_gpu: float) -> str:
+def _no_room(slots: Slots) -> str:
     """Which of both no node has enough of."""
-    nodes = _nodes()
+    nodes, per_cpu, per_gpu = _nodes(), slots.cpus_per_trial, slots.gpus_per_trial
     for key, wanted, there in (
         ("cpus", per_cpu, [cpus for cpus, _ in nodes]),
         ("gpus", per_gpu, [gpus for _, gpus in nodes]),
@@ -305,14 +322,15 @@ def _no_room(per_cpu: float, per_gpu: float) -> str:
     return f"resources: no node has {per_cpu:g} CPUs and {per_gpu:g} GPUs"
 
 
-def _wait_for_node(per_cpu: float, per_gpu: float, may_wait: Callable[[], bool]) -> None:
+def _wait_for_node(slots: Slots, may_wait: Callable[[], bool]) -> None:
     """Ask for a node that holds one trial, and wait until it is there."""
     from ray.util import placement_group, remove_placement_group
 
     minutes = f"for {NODE_SECONDS / 60:.0f} min at most"
-    print(f"waiting for a node, {minutes}: {_no_room(per_cpu, per_gpu)}", flush=True)
+    print(f"waiting for a node, {minutes}: {_no_room(slots)}", flush=True)
     deadline = time.monotonic() + NODE_SECONDS
-    wanted = placement_group([{"CPU": per_cpu, **({"GPU": per_gpu} if per_gpu else {})}])
+    gpus = {"GPU": slots.gpus_per_trial} if slots.gpus_per_trial else {}
+    wanted = placement_group([{"CPU": slots.cpus_per_trial, **gpus}])
     try:
         while may_wait() and time.monotonic() < deadline and not wanted.wait(1.0):
             pass
@@ -320,13 +338,21 @@ def _wait_for_node(per_cpu: float, per_gpu: float, may_wait: Callable[[], bool])
         remove_placement_group(wanted)
 
 
-def settle(plan: Plan, device: str) -> Plan:
-    """The plan with what depends on the hardware decided once, for all trials."""
-    precision = plan.recipe.precision
-    if precision == "auto":
+def settle(plan: Plan, device: str, cpus_per_trial: float = 1.0) -> Plan:
+    """The plan with what depends on the hardware decided once, for all trials.
+
+    Args:
+        cpus_per_trial: where the configuration leaves it open; a run that goes on has it settled.
+    """
+    config, recipe = plan.config, plan.recipe
+    if recipe.precision == "auto":
         has_bf16 = cpu_has_bf16() if device == "cpu" else _gpus_have_bf16()
-        precision = "bf16" if has_bf16 else "fp32"
-    return replace(plan, recipe=replace(plan.recipe, precision=precision))
+        recipe = replace(recipe, precision="bf16" if has_bf16 else "fp32")
+    if config.resources.cpus_per_trial is None:
+        resources = replace(config.resources, cpus_per_trial=cpus_per_trial)
+        config = replace(config, resources=resources)
+        recipe = replace(recipe, num_threads=max(1, int(cpus_per_trial)))
+    return replace(plan, config=config, recipe=recipe)
 
 
 def cpu_has_bf16() -> bool:

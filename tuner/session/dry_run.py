@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -21,7 +22,7 @@ from tuner.config.schema import ConfigError
 from tuner.display.phrases import describe_params, describe_seconds, stage_lines
 from tuner.plan.host import num_cpus
 from tuner.plan.plan import Plan
-from tuner.session.cluster import settle
+from tuner.session.cluster import settle, slots_on
 
 if TYPE_CHECKING:  # torch
     from trainables.training import Training
@@ -35,14 +36,13 @@ PROCESS_SECONDS = 0.2
 
 def print_plan(plan: Plan) -> None:
     """Configs x seeds x epochs, samples in total, first schedules, time after one timed epoch."""
-    from trainables.training import pick_device  # torch: a real run's driver never has it
+    # torch: a real run's driver never has it
+    from trainables.training import num_gpus, pick_device
 
     device = pick_device()
-    plan = settle(plan, device)
-    resources = plan.config.resources
-    per_gpu = resources.gpus_per_trial
-    gpus = float(device == "cuda") if per_gpu is None else per_gpu
-    devices = devices_of({"gpus_per_trial": gpus, "cpus_per_trial": resources.cpus_per_trial})
+    slots = slots_on([(num_cpus(), num_gpus())], plan.config)
+    plan = settle(plan, device, slots.cpus_per_trial)
+    devices = devices_of(asdict(slots))
     console = Console(highlight=False, soft_wrap=True, markup=False)
     config, recipe, confirm = plan.config, plan.recipe, plan.config.confirm
     unit = sample_word(config.unit, recipe.trainer)
@@ -82,12 +82,12 @@ def print_plan(plan: Plan) -> None:
             console.print(f"  {line}")
     seconds, num_timed, start_seconds = _time_one_training(plan, device)
     seconds += start_seconds
-    fits = max(1, int(num_cpus() / config.resources.cpus_per_trial))
-    workers = min(fits, config.max_concurrent or fits)
+    workers = max(1, slots.max_concurrent)
     spent = _wall_seconds(plan, seconds, num_shared, devices)
     in_all = sum(spent.values())
     point = "epoch" if recipe.reports is None else "report"
     timed = f"one timed {point}" if num_timed == 1 else f"two timed {point}s"
+    threads = f"{recipe.num_threads} thread{'s' * (recipe.num_threads != 1)}"
     if start_seconds:
         console.print(
             f"\na fresh process for each training: {start_seconds:.1f} s with your imports "
@@ -95,7 +95,7 @@ def print_plan(plan: Plan) -> None:
         )
     console.print(
         f"\nestimated time: {describe_seconds(in_all / workers)} with {workers} at once "
-        f"on this machine ({describe_seconds(seconds)} a training, from {timed})"
+        f"on this machine, {threads} each ({describe_seconds(seconds)} a training, from {timed})"
     )
     parts = [f"{role} {_part(plan, role, spent[role], devices)}" for role in spent if spent[role]]
     console.print(f"estimated cost: {devices.text(in_all)} ({', '.join(parts)})")

@@ -15,8 +15,9 @@ from tuner.run import main
 
 
 def test_a_dry_run_prints_budget_schedules_and_time(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("tuner.session.dry_run.num_cpus", lambda: 2)
     words = [*SMALL, "space=[poly,cosine]", "trials=5", "confirm.seeds=2"]
     assert main([*words, "dry_run=true", f"runs_dir={tmp_path / 'runs'}"]) == 0
     out = capsys.readouterr().out
@@ -25,7 +26,7 @@ def test_a_dry_run_prints_budget_schedules_and_time(
     assert "confirm poly, cosine, baseline: 1 config x 2 seeds x 3 epochs each" in out
     assert "in total 16 trainings (10 searched), 11,520 images" in out
     assert "decay rate" in out
-    assert "estimated time: " in out
+    assert re.search(r"^estimated time: .* on this machine, 1 thread each \(", out, re.M)
     assert re.search(r"^estimated cost: .* CPU hours \(search \S+, confirm \S+\)$", out, re.M)
     assert not (tmp_path / "runs").exists()
 
@@ -44,6 +45,15 @@ def test_a_dry_run_tells_what_a_search_shares_and_which_arms_cannot(
     assert "shared: about 30 % of the search of wsd_linear (24,000 images) need not" in out
     assert "(as of 2 configs drawn)" in out
     assert "shared: nothing of poly, whose configs begin with a delta0 each of their own" in out
+
+
+def test_a_lone_trial_has_all_threads(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.session.dry_run.num_cpus", lambda: 2)
+    words = [*SMALL, "space=poly", "trials=1", "confirm.seeds=1", "max_concurrent=1"]
+    assert main([*words, "dry_run=true"]) == 0
+    assert "with 1 at once on this machine, 2 threads each (" in capsys.readouterr().out
 
 
 def slow_to_start(schedule: Schedule, seed: int, report: Report) -> None:

@@ -16,10 +16,13 @@ from tests.fakes.results import make_trial
 from tuner.config.compose import compose
 from tuner.config.schema import Config, ConfigError
 from tuner.plan.checks import check_surroundings, cluster_address
+from tuner.plan.plan import make_plan
 from tuner.session import cluster, interrupts
-from tuner.session.cluster import Room, Slots, lay_out, num_fitting
+from tuner.session.cluster import Room, Slots, lay_out, num_fitting, settle
 from tuner.session.searcher import CampaignSearcher
 from tuner.session.session import Session
+
+POINT = {"p": 1.0, "interval": 1, "delta0": 0.1, "split": 1.0}
 
 
 @pytest.fixture
@@ -97,6 +100,55 @@ def test_gpus_and_cpus_both_have_to_be_there(nodes: list[dict[str, Any]]) -> Non
     assert num_fitting(1, 1) == 2  # by the GPUs of the second
     assert num_fitting(1, 0.25) == 4  # by its CPUs
     assert lay_out(make_config()).gpus_per_trial == 1.0
+
+
+@pytest.mark.parametrize(
+    ("there", "words", "cpus", "at_once"),
+    [
+        ([node(2)], (), 1, 2),
+        ([node(2)], ("max_concurrent=1",), 2, 1),
+        ([node(8)], ("max_concurrent=3",), 2, 3),  # 8 // 3
+        ([node(2)], ("max_concurrent=9",), 1, 2),
+        ([node(8)], ("max_concurrent=1", "resources.cpus_per_trial=3"), 3, 1),  # as said
+        ([node(16, 4)], (), 4, 4),  # a GPU each: 16 // 4
+        ([node(16, 1)], ("resources.gpus_per_trial=0.5",), 8, 2),
+        ([node(16, 1)], ("resources.gpus_per_trial=0", "max_concurrent=2"), 8, 2),
+        ([node(8), node(4), node(0)], ("max_concurrent=1",), 4, 1),  # it may be on any of them
+        # The nodes of a cluster come and go: 1, unless it is said how many run at once.
+        ([node(16, 4)], ("cluster.address=10.0.0.7:1",), 1, 4),
+        ([node(16)], ("cluster.address=10.0.0.7:1", "max_concurrent=2"), 8, 2),
+    ],
+)
+def test_the_trials_of_a_machine_share_its_cpus(
+    there: list[dict[str, Any]],
+    words: tuple[str, ...],
+    cpus: float,
+    at_once: int,
+    nodes: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    nodes[:] = there
+    slots = lay_out(make_config(*words))
+    assert (slots.cpus_per_trial, slots.max_concurrent) == (cpus, at_once)
+
+
+def test_a_known_function_leaves_cpus_to_others(nodes: list[dict[str, Any]]) -> None:
+    nodes[:] = [node(8)]
+    config = compose(["preset=aaai_functions_cpu", "max_concurrent=1"])
+    assert lay_out(config).cpus_per_trial == 1
+
+
+def test_threads_are_settled_once_and_are_the_trials_identity() -> None:
+    plan = make_plan(make_config("workload=digits"))
+    settled = settle(plan, "cpu", 2.0)
+    assert settled.recipe.num_threads == 2
+    assert settled.config.resources.cpus_per_trial == 2  # what a resume reads
+    assert settle(settled, "cpu", 1.0).recipe.num_threads == 2
+    said = make_plan(make_config("workload=digits", "resources.cpus_per_trial=3.5"))
+    assert settle(said, "cpu", 1.0).recipe.num_threads == 3
+    key = {n: settle(plan, "cpu", n).trial(plan.spaces[0], POINT).trial_key for n in (1.0, 2.0)}
+    assert key[1.0] != key[2.0]
 
 
 def test_what_no_node_can_hold_is_refused_with_the_largest(nodes: list[dict[str, Any]]) -> None:
