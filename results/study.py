@@ -75,12 +75,25 @@ def make_study(
     space: SearchSpace, configs: Iterable[Tried], metric: Metric = VAL_ACCURACY
 ) -> optuna.Study:
     """The study of these configs; see build_study."""
+    known = distributions(space)
+    return study_of(space, (frozen_trial(config, known) for config in configs), metric)
+
+
+def study_of(
+    space: SearchSpace, trials: Iterable[optuna.trial.FrozenTrial], metric: Metric = VAL_ACCURACY
+) -> optuna.Study:
+    """The study of these trials of `frozen_trial`, numbered as they come."""
     import optuna
 
+    # Not study.add_trial: it checks once more what create_trial has checked.
+    storage = optuna.storages.InMemoryStorage()
     with quiet_optuna():
-        study = optuna.create_study(direction=f"{metric.goal}imize", study_name=space.name)
-    known = distributions(space)
-    study.add_trials([_frozen_trial(config, known) for config in configs])
+        study = optuna.create_study(
+            direction=f"{metric.goal}imize", study_name=space.name, storage=storage
+        )
+    study_id = storage.get_study_id_from_name(study.study_name)
+    for trial in trials:
+        storage.create_new_trial(study_id, template_trial=trial)
     return study
 
 
@@ -163,7 +176,12 @@ def _samples(row: Row) -> int:
     return math.ceil(full * float(row["horizon"]) - 1e-6)
 
 
-def _frozen_trial(config: Tried, known: dict[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
+def frozen_trial(config: Tried, known: dict[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
+    """The config as a trial of Optuna's.
+
+    Args:
+        known: see `distributions`.
+    """
     from optuna.trial import TrialState, create_trial
 
     scores = dict(sorted(config.scores.items()))

@@ -7,9 +7,10 @@ import optuna
 import pytest
 from scipy.stats import qmc
 
+from results.study import make_study
 from search_spaces.space import Range, SearchSpace
 from search_spaces.trial import derive_seed
-from tuner.campaign.suggest import MAX_ATTEMPTS, Params, Suggester
+from tuner.campaign.suggest import MAX_ATTEMPTS, MAX_SEEN, NUM_BEST, Params, Suggester
 
 SPACE = SearchSpace(
     name="mine",
@@ -140,6 +141,69 @@ def test_a_config_is_running_pruned_complete_or_failed() -> None:
     assert (made.tried["a"].kind, made.tried["a"].scores) == ("complete", {100: 0.5, 300: 0.7})
     made.tell("b", 100, None, is_full=False)
     assert (made.tried["b"].kind, made.tried["b"].scores) == ("fail", {})
+
+
+def filled(num: int) -> Suggester:
+    """Configs 0, 1, ...: every tenth failed, every seventh is on a rung, the last three run."""
+    made = suggester(startup=0)
+    rng = np.random.default_rng(0)
+    for number, score in enumerate(rng.random(num).tolist()):
+        made.attach(str(number), at(rng.random(2)))
+        if number >= num - 3:
+            continue
+        is_lost, is_full = number % 10 == 0, number % 7 > 0
+        made.tell(
+            str(number), 300 if is_full else 100, None if is_lost else score, is_full=is_full
+        )
+    return made
+
+
+def shown_to_the_model(made: Suggester, monkeypatch: pytest.MonkeyPatch) -> optuna.Study:
+    """The study of the next ask."""
+    ask, studies = optuna.Study.ask, list[optuna.Study]()
+    copies = list[list[optuna.trial.FrozenTrial]]()
+
+    def note(study: optuna.Study, *args: object, **kwargs: object) -> optuna.Trial:
+        studies.append(study)
+        copies.append(study.get_trials(deepcopy=False))
+        return ask(study, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Study, "ask", note)
+        assert made.ask(9, lambda _: False) is not None
+    return copies[0]
+
+
+def test_the_model_sees_all_configs_as_a_study_rebuilt_has_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = filled(60)
+    shown_to_the_model(made, monkeypatch)  # what changes after an ask is seen by the next
+    made.promote("7")
+    made.tell("57", 300, 2.0, is_full=True)
+    seen = shown_to_the_model(made, monkeypatch)
+    expected = make_study(SPACE, made.tried.values()).get_trials()
+    told = ("number", "state", "params", "values", "intermediate_values", "distributions")
+    assert [[getattr(t, name) for name in told] for t in seen] == [
+        [getattr(t, name) for name in told] for t in expected
+    ]
+
+
+def test_of_many_configs_the_model_sees_the_best_those_that_run_and_some_of_all_ages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = filled(3 * MAX_SEEN)
+    made.promote("7")
+    seen = shown_to_the_model(made, monkeypatch)
+    numbers = [int(trial.user_attrs["config_key"]) for trial in seen]
+    assert 0.8 * MAX_SEEN < len(seen) <= MAX_SEEN + 4
+    assert numbers == sorted(numbers)
+    ended = [c for c in made.tried.values() if c.kind == "complete"]
+    best = sorted(ended, key=lambda c: -c.scores[300])[:NUM_BEST]
+    running = [c for c in made.tried.values() if c.kind == "running"]
+    assert len(running) == 4
+    assert {int(c.key) for c in (*best, *running)} <= {*numbers}
+    assert np.histogram(numbers, bins=10)[0].min() > 0.6 * MAX_SEEN / 10
 
 
 def test_half_of_the_attempts_ask_the_model_and_the_rest_are_random() -> None:
