@@ -75,25 +75,12 @@ def make_study(
     space: SearchSpace, configs: Iterable[Tried], metric: Metric = VAL_ACCURACY
 ) -> optuna.Study:
     """The study of these configs; see build_study."""
-    known = distributions(space)
-    return study_of(space, (frozen_trial(config, known) for config in configs), metric)
-
-
-def study_of(
-    space: SearchSpace, trials: Iterable[optuna.trial.FrozenTrial], metric: Metric = VAL_ACCURACY
-) -> optuna.Study:
-    """The study of these trials of `frozen_trial`, numbered as they come."""
     import optuna
 
-    # Not study.add_trial: it checks once more what create_trial has checked.
-    storage = optuna.storages.InMemoryStorage()
     with quiet_optuna():
-        study = optuna.create_study(
-            direction=f"{metric.goal}imize", study_name=space.name, storage=storage
-        )
-    study_id = storage.get_study_id_from_name(study.study_name)
-    for trial in trials:
-        storage.create_new_trial(study_id, template_trial=trial)
+        study = optuna.create_study(direction=f"{metric.goal}imize", study_name=space.name)
+    known = distributions(space)
+    study.add_trials([frozen_trial(config, known) for config in configs])
     return study
 
 
@@ -103,14 +90,17 @@ def quiet_optuna() -> Iterator[None]:
     import optuna
 
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    is_loud = verbosity != optuna.logging.ERROR
+    if is_loud:  # not needlessly: each setting costs 1 ms, all loggers of a process are told
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             warnings.filterwarnings("ignore", "Clip non-finite values")  # of diverged trainings
             yield
     finally:
-        optuna.logging.set_verbosity(verbosity)
+        if is_loud:
+            optuna.logging.set_verbosity(verbosity)
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:

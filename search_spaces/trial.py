@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -120,6 +120,10 @@ class Recipe:
     data_options: Mapping[str, Any] = field(default_factory=dict)
     data_files: str = ""
 
+    def as_dict(self) -> dict[str, Any]:
+        """Its fields by name; as `dataclasses.asdict`, which copies deeply (15 times slower)."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
     def identity(self) -> dict[str, Any]:
         """The fields that a training depends on.
 
@@ -131,7 +135,7 @@ class Recipe:
         if self.law.is_scale_free and self.trainer == "network":
             left_out |= {"c2", "k"}
         stopping = {k: v for k, v in self.measurements.items() if k in STOPPING}
-        known = asdict(self) | {"measurements": stopping}
+        known = self.as_dict() | {"measurements": stopping}
         left_out |= {name for name, default in LATER_FIELDS.items() if known[name] == default}
         return {name: value for name, value in known.items() if name not in left_out}
 
@@ -343,11 +347,12 @@ class TrialConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON form; `from_dict` is its inverse."""
-        recipe = asdict(self.recipe)
+        recipe = self.recipe.as_dict()
         for name in UNWRITTEN:
             if recipe[name] == LATER_FIELDS[name]:
                 del recipe[name]
-        plain = asdict(self) | {"params": dict(self.params), "recipe": recipe}
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        plain |= {"params": dict(self.params), "recipe": recipe}
         if not self.training:  # as records of before were written
             del plain["training"]
         return plain

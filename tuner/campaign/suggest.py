@@ -1,6 +1,6 @@
 """Which parameters does an arm try next? One Optuna study, asked so that a resume asks the same.
 
-Every ask of the model builds the study (by the same function as `run.to_study`) and its sampler,
+Every ask of the model builds the study (of the same trials as `run.to_study`) and its sampler,
 with a seed from (run seed, space, ask number, attempt), so the k-th suggestion depends on what
 is known of the earlier configs alone. Start-up points are one scrambled Sobol sequence. A config
 whose short trainings (rungs) have ended is a PRUNED trial with their scores.
@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import optuna
 
-from results.study import Tried, distributions, frozen_trial, quiet_optuna, study_of
+from results.study import Tried, distributions, frozen_trial, quiet_optuna
 from search_spaces.metric import VAL_ACCURACY, Metric
 from search_spaces.space import SearchSpace
 from search_spaces.trial import derive_seed
@@ -34,14 +34,25 @@ Params = dict[str, float]
 Rank = tuple[bool, int, float, int]
 
 
-class Told(optuna.trial.FrozenTrial):
-    """A trial that studies share: no study writes to one that it was given."""
+class Shelf(optuna.storages.InMemoryStorage):
+    """A storage that holds these trials besides its own, as they are: a copy takes 0.4 ms each.
 
-    def __deepcopy__(self, memo: dict[int, object]) -> Told:
-        """A trial of the same content, to be given a number; a deep copy takes 0.4 ms."""
-        copy = object.__new__(Told)
-        copy.__dict__.update(self.__dict__)
-        return copy
+    Their numbers begin at 1, for its own first one is 0.
+    """
+
+    def __init__(self, trials: Iterable[optuna.trial.FrozenTrial]) -> None:
+        super().__init__()
+        self.shelved = [*trials]
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[optuna.trial.TrialState] | None = None,
+    ) -> list[optuna.trial.FrozenTrial]:
+        """Those of the shelf first; not to be written to, whatever `deepcopy` says."""
+        own = super().get_all_trials(study_id, deepcopy, states)
+        return [*(t for t in self.shelved if states is None or t.state in states), *own]
 
 
 class Suggester:
@@ -73,7 +84,7 @@ class Suggester:
         self._running: dict[str, int] = {}  # their places in it
         self._ranks: dict[str, Rank] = {}  # of those that have ended with a score
         self._ranked: list[Rank] = []  # the same, best first
-        self._told: dict[str, Told] = {}  # by config key, unless changed since
+        self._trials: dict[str, optuna.trial.FrozenTrial] = {}  # by key, unless changed since
 
     def is_model_based(self, number: int) -> bool:
         """True when ask `number` is answered by a model of earlier results."""
@@ -129,8 +140,12 @@ class Suggester:
 
     def _ask_model(self, seed: int) -> Params:
         """A suggestion of the model."""
-        study = study_of(self.space, map(self._as_trial, self._seen()), self.metric)
         with quiet_optuna():
+            study = optuna.create_study(
+                direction=f"{self.metric.goal}imize",
+                study_name=self.space.name,
+                storage=Shelf(map(self._as_trial, self._seen())),
+            )
             if self.sampler == "gp":
                 study.sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=1)
             else:
@@ -140,12 +155,11 @@ class Suggester:
             trial = study.ask(distributions(self.space))
         return self._complete({name: float(value) for name, value in trial.params.items()})
 
-    def _as_trial(self, config: Tried) -> Told:
-        if config.key not in self._told:
-            trial = frozen_trial(config, distributions(self.space))
-            trial.__class__ = Told
-            self._told[config.key] = cast(Told, trial)
-        return self._told[config.key]
+    def _as_trial(self, config: Tried) -> optuna.trial.FrozenTrial:
+        if config.key not in self._trials:
+            self._trials[config.key] = trial = frozen_trial(config, distributions(self.space))
+            trial.number = 1 + self._places[config.key]
+        return self._trials[config.key]
 
     def _seen(self) -> Iterable[Tried]:
         """What the model is shown of the configs so far, in the order asked."""
@@ -160,7 +174,7 @@ class Suggester:
     def _place(self, config_key: str) -> None:
         """Where a config stands now that it has changed."""
         config = self.tried[config_key]
-        self._told.pop(config_key, None)
+        self._trials.pop(config_key, None)
         rank = self._ranks.pop(config_key, None)
         if rank is not None:
             del self._ranked[bisect.bisect_left(self._ranked, rank)]

@@ -158,13 +158,13 @@ def filled(num: int) -> Suggester:
     return made
 
 
-def shown_to_the_model(made: Suggester, monkeypatch: pytest.MonkeyPatch) -> optuna.Study:
-    """The study of the next ask."""
-    ask, studies = optuna.Study.ask, list[optuna.Study]()
-    copies = list[list[optuna.trial.FrozenTrial]]()
+def shown_to_the_model(
+    made: Suggester, monkeypatch: pytest.MonkeyPatch
+) -> list[optuna.trial.FrozenTrial]:
+    """The trials of the study that the next ask makes."""
+    ask, copies = optuna.Study.ask, list[list[optuna.trial.FrozenTrial]]()
 
     def note(study: optuna.Study, *args: object, **kwargs: object) -> optuna.Trial:
-        studies.append(study)
         copies.append(study.get_trials(deepcopy=False))
         return ask(study, *args, **kwargs)
 
@@ -183,10 +183,11 @@ def test_the_model_sees_all_configs_as_a_study_rebuilt_has_them(
     made.tell("57", 300, 2.0, is_full=True)
     seen = shown_to_the_model(made, monkeypatch)
     expected = make_study(SPACE, made.tried.values()).get_trials()
-    told = ("number", "state", "params", "values", "intermediate_values", "distributions")
+    told = ("state", "params", "values", "intermediate_values", "distributions")
     assert [[getattr(t, name) for name in told] for t in seen] == [
         [getattr(t, name) for name in told] for t in expected
     ]
+    assert [t.number for t in seen] == [1 + t.number for t in expected]
 
 
 def test_of_many_configs_the_model_sees_the_best_those_that_run_and_some_of_all_ages(
