@@ -13,11 +13,13 @@ from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import optuna
 import pytest
 
 from results.measurements import MEASUREMENTS
 from tests.conftest import ROOT
 from trainables import MEASUREMENTS as PROBES
+from tuner.campaign.suggest import Shelf
 
 # The map: room -> the rooms it may import, besides `search_spaces`, which everybody may.
 # A room is a package, a folder or a file; whatever lies in it may import the rest of it. A file
@@ -261,7 +263,8 @@ def test_studies_live_in_memory_and_are_written_by_an_export_alone() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and "storage" in {word.arg for word in node.keywords}
     }
-    assert with_storage == {"results.exports.formats"}
+    assert with_storage == {"results.exports.formats", "tuner.campaign.suggest"}
+    assert issubclass(Shelf, optuna.storages.InMemoryStorage)  # what the second hands to it
 
 
 def test_no_folder_holds_more_than_fifteen_modules() -> None:

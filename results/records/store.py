@@ -162,6 +162,7 @@ class RunStore:
         self._writing, self._telling = threading.Lock(), threading.Lock()
         self._closing = threading.Event()
         self._closed = False
+        self._num_begun = self._num_written = 0  # flushes
         self._thread = threading.Thread(target=self._run, name="run-store", daemon=True)
         self._thread.start()
 
@@ -278,10 +279,20 @@ class RunStore:
     def flush(self) -> bool:
         """Write what is buffered now; True when everything is on disk, else see `error`."""
         with self._writing:
+            self._num_begun = number = self._num_begun + 1
             if not self._try(self._write_all):
                 return False
+            self._num_written = number
         self.error = None
         return True
+
+    def ticket(self) -> int:
+        """For `is_durable`: of all rows given so far."""
+        return self._num_begun + 1  # one under way may have missed the last of them
+
+    def is_durable(self, ticket: int) -> bool:
+        """True once the rows given before this ticket are on disk."""
+        return self._num_written >= ticket
 
     def rescue(self, folder: Path) -> int:
         """Write what the storage has not taken to another folder.

@@ -60,6 +60,29 @@ def test_rows_come_to_the_disk_by_themselves(store):
     assert read_segment(list_segments(store.run_dir, "epochs")[0], EPOCHS).num_rows == 1
 
 
+def test_rows_are_durable_once_all_given_before_a_ticket_are_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "FLUSH_SECONDS", 1000.0)
+    with RunStore.create(tmp_path / "run", {}, "") as store:
+        store.add_epochs([some_epoch(1)])
+        ticket = store.ticket()
+        assert not store.is_durable(ticket)
+        write = store._write_all
+
+        def give_another() -> None:
+            write()
+            store.add_epochs([some_epoch(2)])
+            tickets.append(store.ticket())
+
+        tickets: list[int] = []
+        monkeypatch.setattr(store, "_write_all", give_another)
+        assert store.flush()
+        assert store.is_durable(ticket)
+        assert not store.is_durable(tickets[0])  # it came while the others were written
+        monkeypatch.setattr(store, "_write_all", write)
+        assert store.flush()
+        assert store.is_durable(tickets[0])
+
+
 @pytest.mark.fault("15", "an existing run: refused with its number of trials and both ways on")
 def test_an_existing_run_is_refused_with_its_number_of_trials(tmp_path):
     write_run(tmp_path / "run", trials=2, seeds=1)

@@ -138,13 +138,13 @@ def test_a_state_stays_until_the_row_of_its_training_is_durable(
     state = failing.store.run_dir / STATES / "key" / "00003.pt"
     state.parent.mkdir(parents=True)
     state.touch()
-    failing.ended.append("key")
+    failing.ended["key"] = failing.store.ticket()
     failing.clean()
     assert state.exists()
     (tmp_path / "away").rename(tmp_path / "run" / "trials")
     failing.clean()
     assert not state.exists()
-    assert failing.ended == []
+    assert failing.ended == {}
 
 
 def test_a_run_that_another_driver_took_over_ends_at_once(tmp_path: Path) -> None:
