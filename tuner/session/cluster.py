@@ -38,7 +38,7 @@ ENVIRONMENT = {
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",
     # A worker that does not end holds its CPUs, and a GPU's memory, for ten minutes.
     "TUNE_FORCE_TRIAL_CLEANUP_S": "60",
-    # Between snapshots that nobody reads (`small_snapshots`): one, at the end.
+    # Between snapshots, which nobody reads: one, at the end.
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
 }
 NUM_STARTS = 3

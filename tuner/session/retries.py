@@ -15,6 +15,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.tune.schedulers import FIFOScheduler
 
 from tuner.recording.losses import WorkerLostError, lost_memory
+from tuner.session.thrift import forget_ended
 
 # Where the manager of Ray's actors hears of a failure.
 TELLS = ("_actor_task_failed", "_actor_start_failed")
@@ -34,6 +35,10 @@ class Retries(FIFOScheduler):  # type: ignore[misc]
         resources = trial.placement_group_factory.required_resources
         if 0 < resources.get("GPU", 0) < 1:
             trial.update_resources({"cpu": resources.get("CPU", 0), "gpu": 1})
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Those that ended before it are in the ledger."""
+        forget_ended(tune_controller)
 
 
 @contextlib.contextmanager

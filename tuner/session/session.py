@@ -42,7 +42,6 @@ from tuner.session.interrupts import OK, SOME_FAILED, STORAGE_LOST, Interrupts
 from tuner.session.lifeline import Lifeline, addresses_of_ray
 from tuner.session.retries import Retries, losses_cost_one_training
 from tuner.session.searcher import CampaignSearcher
-from tuner.session.thrift import Thrift, small_snapshots
 from tuner.session.watch import Watch
 
 LEAVING = threading.Lock()  # held by whoever closes the books
@@ -113,7 +112,7 @@ class Session:
         resources = {"cpu": self.slots.cpus_per_trial, "gpu": self.slots.gpus_per_trial}
         keep_secrets()
         try:
-            with losses_cost_one_training(), small_snapshots():
+            with losses_cost_one_training():
                 tune.Tuner(
                     tune.with_resources(trainable.ScheduledTrainable, resources),
                     tune_config=self._tune_config(),
@@ -321,7 +320,6 @@ class Session:
                 self._watch(),
                 self.recorder,
                 *make_trackers(self.plan.config.track, destination),
-                Thrift(),
             ],
             failure_config=tune.FailureConfig(max_failures=self.plan.config.max_failures),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),

@@ -7,46 +7,17 @@ driver's memory a trial, and a snapshot that grows with their number.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
-from ray import tune
-from ray.tune.execution.tune_controller import TuneController
 
+def forget_ended(controller: Any) -> None:
+    """Takes the trials that have ended out of Tune's lists, where it never looks for one again.
 
-class Thrift(tune.Callback):  # type: ignore[misc]
-    """Lets Tune forget; must be the last of its callbacks, for the others read what is lost."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its callbacks, and nobody reads that pickle."""
-        return {}
-
-    def on_trial_complete(self, **event: Any) -> None:
-        """Whoever asks for it later finds it empty."""
-        trial = event["trial"]
-        told = trial.run_metadata
-        told.last_result, told.metric_analysis, told.metric_n_steps = {}, {}, {}
-        trial.config, trial.evaluated_params, trial.experiment_tag = {}, {}, ""
-
-    on_trial_error = on_trial_complete
-
-    def on_experiment_end(self, **event: Any) -> None:
-        """Tune would make a table of what it has forgotten."""
-        event["trials"].clear()
-
-
-@contextlib.contextmanager
-def small_snapshots() -> Iterator[None]:
-    """Within, Tune's snapshots name no trials: we resume from the ledger, never from them."""
-    before = TuneController._get_trial_checkpoints
-    TuneController._get_trial_checkpoints = _no_trials
-    try:
-        yield
-    finally:
-        TuneController._get_trial_checkpoints = before
-
-
-def _no_trials(controller: TuneController) -> dict[str, str]:
+    Args:
+        controller: Tune's, when another trial is just ending.
+    """
+    controller._trials[:] = [trial for trial in controller._trials if not trial.is_finished()]
+    controller._stopped_trials.clear()
+    controller._failed_trials.clear()
     controller._trials_to_cache.clear()
-    return {}
+    controller._trial_metadata.clear()

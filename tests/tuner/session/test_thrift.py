@@ -1,44 +1,45 @@
-"""Tune forgets what has ended: its memory and its snapshots do not grow with the trials."""
+"""Tune forgets what has ended: neither its memory nor its snapshots grow with the trials."""
 
 from __future__ import annotations
 
+import inspect
 from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial
 
-from tests.fakes.tune_loop import tune_trial
-from tuner.session.thrift import Thrift, small_snapshots
-
-
-def ended_trial() -> Any:
-    trial = tune_trial(1, {"trial": "much"})
-    trial.run_metadata.last_result = {"records": [1, 2, 3]}
-    trial.run_metadata.metric_analysis = {"objective": {"max": 1.0}}
-    trial.run_metadata.metric_n_steps = {"objective": {"5": [1.0]}}
-    trial.evaluated_params, trial.experiment_tag = {"trial": "much"}, "1_trial_much"
-    return trial
+from tuner.session.retries import Retries
 
 
-def test_of_a_trial_that_has_ended_nothing_large_is_left() -> None:
-    for tell in (Thrift().on_trial_complete, Thrift().on_trial_error):
-        trial = ended_trial()
-        tell(iteration=1, trials=[trial], trial=trial)
-        told = trial.run_metadata
-        assert (told.last_result, told.metric_analysis, told.metric_n_steps) == ({}, {}, {})
-        assert (trial.config, trial.evaluated_params, trial.experiment_tag) == ({}, {}, "")
+def trial_of(status: str) -> Any:
+    return SimpleNamespace(status=status, is_finished=lambda: status in ("TERMINATED", "ERROR"))
 
 
-def test_tune_makes_no_table_of_what_it_has_forgotten() -> None:
-    trials = [ended_trial()]
-    Thrift().on_experiment_end(trials=trials)
-    assert trials == []
+def test_only_what_goes_on_is_left_when_a_trial_ends() -> None:
+    lost, ended, ending, waiting = map(trial_of, ("ERROR", "TERMINATED", "RUNNING", "PENDING"))
+    kept = [lost, ended, ending, waiting]
+    controller = SimpleNamespace(
+        _trials=kept,
+        _stopped_trials={id(ended)},
+        _failed_trials={id(lost)},
+        _trials_to_cache={*map(id, kept)},
+        _trial_metadata={"1": "its state"},
+    )
+    Retries().on_trial_complete(controller, ending, {})
+    assert controller._trials is kept  # Tune's callbacks hold the list
+    assert kept == [ending, waiting]
+    empty = ("_stopped_trials", "_failed_trials", "_trials_to_cache", "_trial_metadata")
+    assert not any(getattr(controller, name) for name in empty)
 
 
-def test_snapshots_name_no_trials_within_only() -> None:
-    before = TuneController._get_trial_checkpoints
-    controller: Any = SimpleNamespace(_trials_to_cache={ended_trial()})
-    with small_snapshots():
-        assert TuneController._get_trial_checkpoints(controller) == {}
-    assert controller._trials_to_cache == set()
-    assert TuneController._get_trial_checkpoints is before
+def test_tune_has_these_lists_and_tells_the_scheduler_of_an_end() -> None:
+    made = inspect.getsource(TuneController.__init__)
+    for name in ("stopped_trials: Set", "failed_trials: Set", "trials_to_cache: Set"):
+        assert f"self._{name}[Trial] = set()" in made
+    assert "self._trials: List[Trial] = []" in made
+    assert "self._trial_metadata: Dict[str, str] = {}" in made
+    assert "self._scheduler_alg.on_trial_complete(\n                    self, trial" in (
+        inspect.getsource(TuneController.stop_trial)
+    )
+    assert callable(Trial.is_finished)
