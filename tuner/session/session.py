@@ -17,6 +17,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from results import load
 from results.records.lock import TakenOver
@@ -320,6 +321,7 @@ class Session:
                 self._watch(),
                 self.recorder,
                 *make_trackers(self.plan.config.track, destination),
+                NoProgress(),
             ],
             failure_config=tune.FailureConfig(max_failures=self.plan.config.max_failures),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -407,6 +409,15 @@ class Silence(tune.ProgressReporter):  # type: ignore[misc]
 
     def report(self, trials: list[Any], done: bool, *sys_info: str) -> None:
         """Nothing."""
+
+
+class NoProgress(TrialProgressCallback):  # type: ignore[misc]
+    """Tune's own, which it adds where there is none, holds every trial of a run."""
+
+    def on_trial_result(self, *args: Any, **event: Any) -> None:
+        """The display tells the progress."""
+
+    on_trial_complete = on_trial_error = on_trial_result
 
 
 def _report_line(run_dir: Path) -> str:

@@ -8,8 +8,11 @@ from typing import Any
 
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune.utils.callback import _create_default_callbacks
 
 from tuner.session.retries import Retries
+from tuner.session.session import NoProgress
 
 
 def trial_of(status: str) -> Any:
@@ -43,3 +46,15 @@ def test_tune_has_these_lists_and_tells_the_scheduler_of_an_end() -> None:
         inspect.getsource(TuneController.stop_trial)
     )
     assert callable(Trial.is_finished)
+
+
+def test_what_tune_would_print_of_a_trial_holds_none() -> None:
+    # Its own callback keeps every trial that has ever reported; with one there it adds none.
+    made = _create_default_callbacks([NoProgress()])
+    (progress,) = (one for one in made if isinstance(one, TrialProgressCallback))
+    event = {"iteration": 1, "trials": [], "trial": trial_of("RUNNING")}
+    progress.on_trial_result(result={"done": True}, **event)
+    progress.on_trial_complete(**event)
+    progress.on_trial_error(**event)
+    assert not progress._completed_trials
+    assert not progress._last_print
