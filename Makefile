@@ -42,9 +42,8 @@ lint: .venv/installed
 types: .venv/installed
 	$(BIN)/mypy
 
-bench: .venv/installed  ## numbers of benchmarks/README.md
-	$(BIN)/python -m benchmarks.throughput
-	$(BIN)/python -m benchmarks.overhead
+bench: .venv/installed  ## numbers of docs/performance.md (20 minutes)
+	$(BIN)/python -m benchmarks.speed.page
 
 papers: .venv/installed  ## what docs/papers.md reports (40 minutes)
 	$(BIN)/python docs/papers.py

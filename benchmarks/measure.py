@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 NUM_RESAMPLES = 10_000
 CONFIDENCE = 0.95
+OUTCOMES = Path("runs") / "benchmarks"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,11 +52,24 @@ def median_ratio(a: Sequence[float], b: Sequence[float]) -> Ratio:
     )
 
 
+def keep(name: str, columns: Mapping[str, Any]) -> Path:
+    """Write what was measured, value by value, as runs/benchmarks/<name>.parquet; the path."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    OUTCOMES.mkdir(parents=True, exist_ok=True)
+    about = {"surroundings": surroundings("numpy"), "load": _load()}
+    columns = {key: np.asarray(values).tolist() for key, values in columns.items()}
+    made = pa.table({key: pa.array(values) for key, values in columns.items()})
+    pq.write_table(made.replace_schema_metadata(about), OUTCOMES / f"{name}.parquet")
+    return OUTCOMES / f"{name}.parquet"
+
+
 def surroundings(*packages: str) -> str:
-    """One line: date, machine, Python, versions of the packages that matter."""
+    """One line: date, machine, how busy it is, Python, versions of the packages that matter."""
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} x {_processor()}, "
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} x {_processor()}, {_load()}, "
         f"Python {platform.python_version()}, {versions}"
     )
 
@@ -69,8 +85,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _processor() -> str:
-    """The CPU's family with its widest bf16 unit, no host name."""
+    """The CPU's model with its widest bf16 unit, no host name."""
     info = Path("/proc/cpuinfo")
-    flags = info.read_text() if info.exists() else ""
-    bf16 = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in flags]
-    return " with ".join([platform.machine(), *bf16[:1]])
+    told = info.read_text() if info.exists() else ""
+    model = re.search(r"^model name\s*: (.+)$", told, re.M)
+    bf16 = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in told]
+    return " with ".join([model[1] if model else platform.machine(), *bf16[:1]])
+
+
+def _load() -> str:
+    """Processes that wanted to run in the last minute, ours among them."""
+    return f"load {os.getloadavg()[0]:.0f}"

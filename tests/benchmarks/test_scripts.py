@@ -13,11 +13,23 @@ from tests.benchmarks.published_files import write_published
 from tests.conftest import ROOT, ClusterProcess
 from tests.fakes.processes import ready
 
+
+def write_page(folder: Path) -> None:
+    """One block to be written, and one of another benchmark."""
+    block = "```\npython -m benchmarks.{} {}\n\nold\n```\n"
+    blocks = block.format("table", "--steps 2000"), block.format("coverage", "--simulations 4")
+    (folder / "page.md").write_text("# Page\n\n" + "\n".join(blocks))
+
+
 # Module -> its smallest form: words after it, with {} for a folder of its own.
 SCRIPTS: dict[str, list[str]] = {
     "benchmarks.coverage": ["--simulations", "4"],
     "benchmarks.gpu": ["--images", "64"],
     "benchmarks.images": ["--images", "60"],
+    "benchmarks.speed.many": ["--trials", "4", "--concurrent", "1"],
+    "benchmarks.speed.startup": ["--rounds", "1", "--commands", "3"],
+    "benchmarks.speed.store": ["--trials", "20", "--epochs", "3", "--report-trials", "20"],
+    "benchmarks.speed.page": ["--page", "{}/page.md", "table"],
     "benchmarks.overhead": ["--trials", "2", "--fits", "1", "--warm-ups", "0"],
     "benchmarks.published": ["{}", "--replays", "2", "--draws", "2"],
     "benchmarks.table": ["--steps", "2000"],
@@ -47,10 +59,19 @@ FILES: dict[str, list[str]] = {
     ],
 }
 # Scripts that read data which is not here -> what writes the like of it into the folder.
-PREPARED: dict[str, Callable[[Path], None]] = {"benchmarks.published": write_published}
+PREPARED: dict[str, Callable[[Path], None]] = {
+    "benchmarks.published": write_published,
+    "benchmarks.speed.page": write_page,
+}
 # These search through Ray, half a minute each.
 LONG = {
-    *("benchmarks.overhead", "benchmarks.isolation", "benchmarks.reports", "docs/papers.py"),
+    *(
+        "benchmarks.speed.many",
+        "benchmarks.overhead",
+        "benchmarks.isolation",
+        "benchmarks.reports",
+        "docs/papers.py",
+    ),
     *("benchmarks.search_efficiency.collect", "benchmarks.search_efficiency.replay"),
     "examples/gpt.py",  # searched, resumed and exported: tests/commands/test_user_run.py
 }
