@@ -34,7 +34,7 @@ Params = dict[str, float]
 Rank = tuple[bool, int, float, int]
 
 
-class Shelf(optuna.storages.InMemoryStorage):
+class Shelf(optuna.storages.InMemoryStorage):  # type: ignore[misc]
     """A storage that holds these trials besides its own, as they are: a copy takes 0.4 ms each.
 
     Their numbers begin at 1, for its own first one is 0.
