@@ -40,6 +40,7 @@ class Command:
         where = [f"cluster.address={self.address}"] if address else []
         if not any(w.startswith("resume=") for w in words):
             where.append(f"runs_dir={self.folder}")
+            where.append("resources.cpus_per_trial=1")  # a thread each, as Inline trains
             where += [] if "report=true" in words else ["report=false"]
         return ready.popen(
             *("tuner.run", *words, *where),
