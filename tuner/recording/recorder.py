@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import sys
 import time
 import traceback
@@ -36,6 +37,8 @@ SHARED = "shared-"  # begins the names of states that others begin from
 # The run ends (exit 4) when nothing could be written for this long.
 STORAGE_PATIENCE_SECONDS = 60.0
 RETRY_SECONDS = 0.5  # at the end, where nothing else is waited for
+# An end of a training writes what waits, and the loop waits for the disk, unless one just did.
+CLEAN_SECONDS = 1.0
 
 
 def _guarded(method: Callable[..., None]) -> Callable[..., None]:
@@ -86,6 +89,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self.lost: str | None = None  # why the storage was given up
         # Trials whose state is needed until their row is durable, and the ticket of that.
         self.ended: dict[str, int] = {}
+        self.cleaned = -math.inf  # when rows were last written for an end
         self.is_blind = False  # the display has failed
         self.shared_samples: dict[str, int] = {}  # not trained again, by trial
         self.first_error = ""  # last line of the first failed trial's
@@ -263,7 +267,10 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self.show("trial_ended", trial, status, outcome, error)
         if outcome is not None:
             self.ended[trial.trial_key] = self.store.ticket()
-        self._sweep()
+        if time.monotonic() - self.cleaned >= CLEAN_SECONDS:
+            self.clean()
+        else:
+            self._sweep()
 
     def settle(self, *, in_a_hurry: Callable[[], bool]) -> str | None:
         """Wait until everything is written, or the storage is given up: see `watch_storage`."""
@@ -276,12 +283,14 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def clean(self) -> None:
         """Write what waits, and remove the states of trainings whose rows are durable."""
         self.store.flush()
+        self.cleaned = time.monotonic()
         self._sweep()
 
     def _sweep(self) -> None:
         """Remove the states of trainings whose rows are durable: the store writes by itself.
 
-        Writing here at each end held up Tune's loop by 10 ms and more, with all rows of a segment.
+        Writing at the end of each of many short trainings held up Tune's loop by 10 ms and more,
+        with all rows of a segment.
         """
         for key in [k for k, ticket in self.ended.items() if self.store.is_durable(ticket)]:
             self._remove(key)

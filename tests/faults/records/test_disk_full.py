@@ -41,6 +41,12 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inline: Inline) -> Ite
     return Disk(inline.folder, monkeypatch)
 
 
+@pytest.fixture(autouse=True)
+def trainings_of_some_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each end writes its rows, as it does where trainings take more than a second."""
+    monkeypatch.setattr(recorder_module, "CLEAN_SECONDS", 0.0)
+
+
 def when_ended(monkeypatch: pytest.MonkeyPatch, number: int, act: object) -> None:
     """Call `act` once this many trainings have ended, before they are recorded."""
     ended, end = [], recorder_module.Recorder._end
