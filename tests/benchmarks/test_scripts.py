@@ -63,17 +63,12 @@ PREPARED: dict[str, Callable[[Path], None]] = {
     "benchmarks.published": write_published,
     "benchmarks.speed.page": write_page,
 }
-# These search through Ray, half a minute each.
+# A quarter of a minute each and more, most because they search through Ray.
 LONG = {
-    *(
-        "benchmarks.speed.many",
-        "benchmarks.overhead",
-        "benchmarks.isolation",
-        "benchmarks.reports",
-        "docs/papers.py",
-    ),
+    *("benchmarks.speed.many", "benchmarks.speed.store", "benchmarks.overhead"),
+    *("benchmarks.isolation", "benchmarks.reports", "benchmarks.throughput", "benchmarks.images"),
     *("benchmarks.search_efficiency.collect", "benchmarks.search_efficiency.replay"),
-    "examples/gpt.py",  # searched, resumed and exported: tests/commands/test_user_run.py
+    "docs/papers.py",
 }
 # What the others import.
 HELPERS = {

@@ -68,6 +68,7 @@ def test_rungs_that_one_batch_passes_together_are_scored_and_resumed(inline: Inl
     assert Counter(r["role"] for r in again) == {"search": 5, "confirm": 1}
 
 
+@pytest.mark.full
 def test_a_run_by_steps_is_the_same_again(inline: Inline) -> None:
     words = (*ONE_EPOCH, "trials=2", "spaces.poly.warmup.low=0", "spaces.poly.warmup.high=0.3")
     for name in ("first", "second"):

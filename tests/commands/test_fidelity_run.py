@@ -18,7 +18,8 @@ TINY = ("workload=digits", "model.width=4", "dataset.train_examples=300", "displ
 RUNGS = (*TINY, "space=poly", "epochs=9", "search.rungs=2", "trials=6", "confirm.seeds=2")
 
 
-@pytest.mark.parametrize("fidelity", ["squeezed", pytest.param("prefix", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("fidelity", ["squeezed", "prefix"])
 def test_a_search_by_rungs_is_cut_and_resumed_as_if_nothing_had_been(
     command: Command, inline: Inline, fidelity: str
 ) -> None:

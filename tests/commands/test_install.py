@@ -80,6 +80,7 @@ def test_the_installed_command_tells_its_version_and_plans_a_run(
     assert str(environment.parent) in where.stdout
 
 
+@pytest.mark.full
 def test_it_runs_the_readers_own_training_from_any_folder_and_compares(
     environment: Path, tmp_path: Path
 ) -> None:

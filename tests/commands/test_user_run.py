@@ -35,6 +35,7 @@ def train(schedule, seed, report):
 """
 
 
+@pytest.mark.full
 def test_a_killed_and_resumed_run_has_the_rows_of_an_uninterrupted_one(
     command: Command, inline: Inline
 ) -> None:
@@ -179,6 +180,7 @@ GPT = (
 )
 
 
+@pytest.mark.full
 def test_one_epoch_of_a_gpt_is_searched_by_loss_killed_resumed_judged_and_exported(
     inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,7 @@ def kernel(folder: Path, cluster: ClusterProcess) -> Iterator[Kernel]:
     manager.shutdown_kernel(now=True)
 
 
+@pytest.mark.full
 def test_an_interrupted_cell_keeps_everything_and_says_how_to_go_on(
     kernel: Kernel, folder: Path, cluster: ClusterProcess
 ) -> None:

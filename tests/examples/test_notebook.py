@@ -70,7 +70,8 @@ def test_progress_is_one_line_and_the_summary_one_text(cells: list[Any]) -> None
     assert [out.data.keys() for out in line] == [{"text/plain"}]
     # 1 config and 2 confirm seeds of two arms, 2 seeds of the default.
     assert re.fullmatch(
-        r"8/8 trainings; \d+ s; best val \d+\.\d\d % \((poly|cosine)\)", line[0].data["text/plain"]
+        r"8/8 trainings; (\d+ min )?\d+ s; best val \d+\.\d\d % \((poly|cosine)\)",
+        line[0].data["text/plain"],
     )
     printed = "".join(out.text for out in text)
     assert {out.name for out in text} == {"stdout"}

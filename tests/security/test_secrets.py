@@ -71,6 +71,7 @@ def test_a_tracked_run_keeps_no_password(
     (tmp_path / "client").mkdir()
     (tmp_path / "client" / "mlflow.py").write_text(TALKATIVE)
     monkeypatch.syspath_prepend(tmp_path / "client")
+    monkeypatch.setattr("tuner.recording.tracking.CLOSE_SECONDS", 60.0)  # it imports for some s
     where = ("track=[mlflow]", f"tracking.uri={URI}")
     done = inline.run(*SMALL, "trials=1", "name=tracked", "report=true", *where)
     assert done.returncode == 0, done.stderr

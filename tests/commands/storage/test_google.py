@@ -20,7 +20,7 @@ from tests.fakes.tune_loop import Inline
 pytest.importorskip("gcp_storage_emulator")
 pytestmark = pytest.mark.slow
 
-WORDS = ("space=poly", *SMALL, "trials=2", "confirm.seeds=1", "epochs=6")
+WORDS = ("space=poly", *SMALL, "trials=2", "confirm.seeds=1", "epochs=3")
 
 
 @pytest.fixture(scope="module", autouse=True)
