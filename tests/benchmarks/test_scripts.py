@@ -12,6 +12,7 @@ import pytest
 from tests.benchmarks.published_files import write_published
 from tests.conftest import ROOT, ClusterProcess
 from tests.fakes.processes import ready
+from tuner.session.cluster import ENVIRONMENT
 
 
 def write_page(folder: Path) -> None:
@@ -111,7 +112,8 @@ def test_the_script_runs_in_its_smallest_form(
         word.replace("{}", str(tmp_path)).replace("{cluster}", cluster.address)
         for word in (SCRIPTS | FILES)[script]
     ]
-    environment = os.environ | {"RAY_ADDRESS": cluster.address, "PYTHONPATH": str(ROOT)}
+    where = {"RAY_ADDRESS": cluster.address, "PYTHONPATH": str(ROOT)}
+    environment = os.environ | ENVIRONMENT | where
     done = ready.run(script, *words, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout

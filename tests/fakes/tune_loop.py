@@ -70,6 +70,8 @@ class OneWorker:
             trial = tune_trial(number, config, self.max_failures)
             while not self._train(trial):
                 pass
+        for callback in self.callbacks:
+            callback.on_experiment_end(trials=[])
 
     def _train(self, trial: TuneTrial) -> bool:
         """True when that was all of it; False where its worker was lost and it begins again."""
