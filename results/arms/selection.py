@@ -117,12 +117,20 @@ def comparable_runs(
 class Trained:
     """What a training depends on, and which of it its config gave itself (weight decay, say).
 
-    data: fingerprints of its data, of the content and of the files, which records of before have.
+    content, files: fingerprints of its data; '' of files where content is of the files, as in
+        records of before.
     """
 
     identity: Mapping[str, Any]
     given: frozenset[str]
-    data: frozenset[str]
+    content: str
+    files: str
+
+    def has_data_of(self, other: Trained) -> bool:
+        """Whether one of both is a record of before, and the files are the same."""
+        if self.files and other.files:
+            return False
+        return (self.files or self.content) == (other.files or other.content)
 
 
 def check_workload(rows: Iterable[Row]) -> None:
@@ -152,7 +160,8 @@ def workloads_of(rows: Iterable[Row]) -> dict[str, list[Trained]]:
         trained = Trained(
             identity=recipe.identity(),
             given=frozenset(trial.training),
-            data=frozenset({recipe.data_fingerprint, recipe.data_files} - {""}),
+            content=recipe.data_fingerprint,
+            files=recipe.data_files,
         )
         key = canonical_json({**trained.identity, "given": sorted(trained.given)})
         workloads.setdefault(row["run_id"], {}).setdefault(key, trained)
@@ -180,7 +189,7 @@ def conflict(
     first = ours[0].identity
     for trained in theirs:
         names = first.keys() | trained.identity.keys()
-        if ours[0].data & trained.data:
+        if ours[0].has_data_of(trained):
             names -= {"data_fingerprint"}
         for name in sorted(names - allowed - ours[0].given - trained.given):
             # What is left out is at its default.

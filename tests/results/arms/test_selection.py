@@ -119,6 +119,8 @@ def test_data_are_the_same_by_their_content_or_by_their_files(tmp_path: Path) ->
         "now": {"data_fingerprint": "content", "data_files": "files"},
         "written anew": {"data_fingerprint": "content", "data_files": "others"},
         "other": {"data_fingerprint": "files2", "data_files": "files3"},
+        # Names and sizes of a folder, with other pixels.
+        "changed": {"data_fingerprint": "content2", "data_files": "files"},
     }
     for name, data in of_run.items():
         folder = tmp_path / name.replace(" ", "-")
@@ -128,6 +130,8 @@ def test_data_are_the_same_by_their_content_or_by_their_files(tmp_path: Path) ->
     again = ["now", "written-anew"]
     assert [*results.load([tmp_path / name for name in again]).comparable().manifests] == again
     assert results.load([tmp_path / name for name in again]).compare().arms
+    with pytest.raises(ValueError, match="data_fingerprint is content in run now but content2"):
+        results.load([tmp_path / name for name in ("now", "changed")]).compare()
     run = results.load(tmp_path).comparable()
     assert "other" not in run.manifests
     assert "run other is left out: data_fingerprint is files2 there" in " ".join(run.notes)
