@@ -92,7 +92,9 @@ class Normalization:
     def apply(self, images_BHWC: Tensor) -> Tensor:
         """uint8 -> float32 BCHW in channels-last memory, on the same device."""
         B, H, W, C = images_BHWC.shape
-        scale_WC, shift_WC = _scale_and_shift(self, W, images_BHWC.device)
+        scale_WC, shift_WC = _scale_and_shift(
+            tuple(self.mean), tuple(self.std), W, images_BHWC.device
+        )
         # Whole rows at once: 0.08 ms for 128 images of 32x32x3, against 0.4 channel by channel.
         rows = images_BHWC.reshape(B, H, W * C).float().mul_(scale_WC).add_(shift_WC)
         return rows.view(B, H, W, C).permute(0, 3, 1, 2)
@@ -100,11 +102,11 @@ class Normalization:
 
 @functools.lru_cache(maxsize=32)
 def _scale_and_shift(
-    normalization: Normalization, W: int, device: torch.device
+    mean_C: tuple[float, ...], std_C: tuple[float, ...], W: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Of a row of pixels (W * C each), on the device: the same for every batch."""
     with torch.inference_mode(False):  # to be used outside of it, too
-        mean, std = torch.tensor(normalization.mean * W), torch.tensor(normalization.std * W)
+        mean, std = torch.tensor(mean_C * W), torch.tensor(std_C * W)
         scale_WC = _upload((1 / (255 * std)).numpy(), device)
         return scale_WC, _upload((-mean / std).numpy(), device)
 

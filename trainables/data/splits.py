@@ -48,6 +48,8 @@ def is_unbalanced(labels_N: NDArray[np.int64]) -> bool:
     Classes without images do not count, nor does one image more or less.
     """
     _, sizes = np.unique(labels_N, return_counts=True)
+    if not len(sizes):
+        return False
     largest, smallest = int(sizes.max()), int(sizes.min())
     return largest > UNBALANCED * smallest and largest > smallest + 1
 

@@ -24,7 +24,7 @@ from trainables.data import teacher as generator
 from trainables.data.datasets import load_images
 from trainables.data.images import Augmentation, ImageData, Normalization, TensorImages
 from trainables.data.sources import describe
-from trainables.data.splits import stratified_pool, stratified_split
+from trainables.data.splits import is_unbalanced, stratified_pool, stratified_split
 from trainables.data.stream import Samples, SampleStream
 
 torch.set_num_threads(1)
@@ -195,6 +195,11 @@ def test_every_crop_offset_occurs_and_extreme_draws_stay_inside():
     assert x_BCHW[2, 0].round().int().tolist() == [[5, 6, 0], [8, 9, 0], [0, 0, 0]]
 
 
+def test_a_part_without_images_is_not_unbalanced():
+    assert not is_unbalanced(np.array([], dtype=np.int64))
+    assert is_unbalanced(np.array([0, 0, 0, 0, 1]))
+
+
 def test_black_is_padded_before_normalisation():
     normalization = Normalization(mean=(0.5, 0.25, 0.1), std=(0.2, 0.3, 0.4))
     images = replace(tensor_images(1, 8), normalization=normalization)
@@ -205,8 +210,9 @@ def test_black_is_padded_before_normalisation():
     assert x_BCHW[0, :, 0, 0].tolist() == pytest.approx(black, rel=1e-6)
 
 
-def test_normalisation_is_pixel_minus_mean_over_std():
-    normalization = Normalization(mean=(0.5, 0.25, 0.1), std=(0.2, 0.3, 0.4))
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_normalisation_is_pixel_minus_mean_over_std(kind):
+    normalization = Normalization(mean=kind((0.5, 0.25, 0.1)), std=kind((0.2, 0.3, 0.4)))
     images = replace(tensor_images(5, 8), normalization=normalization)
     x_BCHW, _ = one_batch(images, Samples(np.arange(5)))
     raw_BCHW = images.images_NHWC.permute(0, 3, 1, 2).double() / 255
