@@ -174,7 +174,7 @@ def run_command(
     if config.dry_run:
         from tuner.session.dry_run import print_plan
 
-        print_plan(plan)
+        print_plan(plan, is_new=request.run_dir is None)
         return 0
     check_surroundings(config, request.run_dir)
     return execute(

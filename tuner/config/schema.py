@@ -359,7 +359,7 @@ class ResourcesConfig:
 
     cpus_per_trial: float | None = _key(None, "CPUs", _above_to(1024),
         "also the threads of a trial; null = those of its machine over the trials there at once, "
-        "on a cluster 1 without max_concurrent; a resume keeps the threads")
+        "on a cluster 1; a resume keeps the threads")
     gpus_per_trial: float | None = _key(None, "GPUs", _at_least(0),
         "may be a fraction; null = 1 where the cluster has GPUs")
 

@@ -251,8 +251,8 @@ def slots_on(nodes: Sequence[Node], config: Config) -> Slots:
 
     A trial has the CPUs that it asks for; else all those of its node over the trials that may be
     there at once, so that a lone one leaves none idle: of the node with the fewest. Not a known
-    function, which has no use for them; on a cluster, whose nodes come and go, only where
-    max_concurrent says how many there are.
+    function, which has no use for them; not on a cluster, whose nodes come and go and whose CPUs
+    others may hold.
     """
     per_cpu, per_gpu = config.resources.cpus_per_trial, config.resources.gpus_per_trial
     if per_gpu is None:
@@ -260,8 +260,7 @@ def slots_on(nodes: Sequence[Node], config: Config) -> Slots:
     if per_cpu is None:
         held = [(cpus, num) for cpus, gpus in nodes if (num := _num_on(cpus, gpus, 1.0, per_gpu))]
         shares = [cpus // min(num, config.max_concurrent or num) for cpus, num in held]
-        is_known = config.max_concurrent is not None or cluster_address(config) is None
-        is_of_use = is_known and config.trainer != "function"
+        is_of_use = cluster_address(config) is None and config.trainer != "function"
         per_cpu = min(shares, default=1.0) if is_of_use else 1.0
     fits = sum(_num_on(cpus, gpus, per_cpu, per_gpu) for cpus, gpus in nodes)
     return Slots(
@@ -340,21 +339,20 @@ def _wait_for_node(slots: Slots, may_wait: Callable[[], bool]) -> None:
         remove_placement_group(wanted)
 
 
-def settle(plan: Plan, device: str, cpus_per_trial: float = 1.0) -> Plan:
+def settle(plan: Plan, device: str, cpus_per_trial: float | None = None) -> Plan:
     """The plan with what depends on the hardware decided once, for all trials.
 
     Args:
-        cpus_per_trial: where the configuration leaves it open; a run that goes on has it settled.
+        cpus_per_trial: its threads, where the configuration leaves them open; None = those of
+            the recipe, as in a run that goes on, on a machine that may have more or fewer CPUs.
     """
-    config, recipe = plan.config, plan.recipe
+    recipe = plan.recipe
     if recipe.precision == "auto":
         has_bf16 = cpu_has_bf16() if device == "cpu" else _gpus_have_bf16()
         recipe = replace(recipe, precision="bf16" if has_bf16 else "fp32")
-    if config.resources.cpus_per_trial is None:
-        resources = replace(config.resources, cpus_per_trial=cpus_per_trial)
-        config = replace(config, resources=resources)
+    if plan.config.resources.cpus_per_trial is None and cpus_per_trial is not None:
         recipe = replace(recipe, num_threads=max(1, int(cpus_per_trial)))
-    return replace(plan, config=config, recipe=recipe)
+    return replace(plan, recipe=recipe)
 
 
 def cpu_has_bf16() -> bool:

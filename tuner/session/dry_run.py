@@ -34,14 +34,14 @@ SHORT_SECONDS = 1.0  # a first epoch below is followed by a second one
 PROCESS_SECONDS = 0.2
 
 
-def print_plan(plan: Plan) -> None:
+def print_plan(plan: Plan, *, is_new: bool = True) -> None:
     """Configs x seeds x epochs, samples in total, first schedules, time after one timed epoch."""
     # torch: a real run's driver never has it
     from trainables.training import num_gpus, pick_device
 
     device = pick_device()
     slots = slots_on([(num_cpus(), num_gpus())], plan.config)
-    plan = settle(plan, device, slots.cpus_per_trial)
+    plan = settle(plan, device, slots.cpus_per_trial if is_new else None)
     devices = devices_of(asdict(slots))
     console = Console(highlight=False, soft_wrap=True, markup=False)
     config, recipe, confirm = plan.config, plan.recipe, plan.config.confirm

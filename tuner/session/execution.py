@@ -91,7 +91,8 @@ def execute(
                 from tuner.session.nodes import check_nodes
                 from tuner.session.session import Session
 
-                plan = cluster.settle(plan, slots.device, slots.cpus_per_trial)
+                threads = slots.cpus_per_trial if resume is None else None
+                plan = cluster.settle(plan, slots.device, threads)
                 if resume is not None:
                     _check_device(slots, resume)
                 if address is not None:

@@ -141,9 +141,6 @@ def _plan_of(
     for arm in (*spaces, *([baseline] if baseline else [])):
         if not arm.name.isprintable():  # of a stranger's, for the terminal
             raise ConfigError(f"resume={target}: unreadable run folder: an arm is {arm.name!a}")
-    if config.resources.cpus_per_trial is None:  # the threads are the trials' identity
-        threads = replace(config.resources, cpus_per_trial=float(recipe.num_threads))
-        config = replace(config, resources=threads)
     plan = Plan(
         config=config,
         recipe=replace(recipe, dataset_path=source.path),

@@ -114,9 +114,9 @@ def test_gpus_and_cpus_both_have_to_be_there(nodes: list[dict[str, Any]]) -> Non
         ([node(16, 1)], ("resources.gpus_per_trial=0.5",), 8, 2),
         ([node(16, 1)], ("resources.gpus_per_trial=0", "max_concurrent=2"), 8, 2),
         ([node(8), node(4), node(0)], ("max_concurrent=1",), 4, 1),  # it may be on any of them
-        # The nodes of a cluster come and go: 1, unless it is said how many run at once.
+        # The nodes of a cluster come and go, and others may hold some of their CPUs.
         ([node(16, 4)], ("cluster.address=10.0.0.7:1",), 1, 4),
-        ([node(16)], ("cluster.address=10.0.0.7:1", "max_concurrent=2"), 8, 2),
+        ([node(16)], ("cluster.address=10.0.0.7:1", "max_concurrent=2"), 1, 2),
     ],
 )
 def test_the_trials_of_a_machine_share_its_cpus(
@@ -143,8 +143,9 @@ def test_threads_are_settled_once_and_are_the_trials_identity() -> None:
     plan = make_plan(make_config("workload=digits"))
     settled = settle(plan, "cpu", 2.0)
     assert settled.recipe.num_threads == 2
-    assert settled.config.resources.cpus_per_trial == 2  # what a resume reads
-    assert settle(settled, "cpu", 1.0).recipe.num_threads == 2
+    # A resume keeps the threads and lays out anew: its machine may have other CPUs.
+    assert settled.config.resources.cpus_per_trial is None
+    assert settle(settled, "cpu").recipe.num_threads == 2
     said = make_plan(make_config("workload=digits", "resources.cpus_per_trial=3.5"))
     assert settle(said, "cpu", 1.0).recipe.num_threads == 3
     key = {n: settle(plan, "cpu", n).trial(plan.spaces[0], POINT).trial_key for n in (1.0, 2.0)}
