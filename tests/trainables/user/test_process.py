@@ -211,9 +211,9 @@ def test_what_was_said_to_a_function_that_has_ended_is_not_an_order(make: Make) 
 def test_seconds_are_those_of_the_function_however_late_they_are_heard(make: Make) -> None:
     training = make(f"for _ in range(4):\n    time.sleep(0.2)\n    report({LAST})", ahead=100)
     training.run_epoch()
-    time.sleep(1.0)
+    time.sleep(4.0)  # one that is heard now would have taken more than 3 s
     seconds = [record.seconds for record in finish(training).records]
-    assert seconds == pytest.approx([0.2] * 4, abs=0.1)
+    assert all(0.2 <= one < 2.0 for one in seconds), seconds
 
 
 def test_the_function_runs_in_the_main_thread_of_its_process_and_may_handle_signals(
