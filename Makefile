@@ -42,7 +42,7 @@ lint: .venv/installed
 types: .venv/installed
 	$(BIN)/mypy
 
-bench: .venv/installed  ## numbers of docs/performance.md (20 minutes)
+bench: .venv/installed  ## numbers of docs/performance.md
 	$(BIN)/python -m benchmarks.speed.page
 
 papers: .venv/installed  ## what docs/papers.md reports (40 minutes)
