@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -92,3 +94,51 @@ def test_adamw_refuses_momentum(change):
 def test_nesterov_needs_momentum():
     with pytest.raises(ValueError, match=r"^nesterov needs momentum > 0"):
         OPTIMIZERS["sgd"]([parameter()], **{**PLAIN, "nesterov": True})
+
+
+STEPS = """
+import sys, torch, trainables
+from search_spaces.registry import lookup
+
+for name in trainables.OPTIMIZERS:
+    model = torch.nn.Linear(2, 1)
+    make = lookup("optimizer", name, trainables.OPTIMIZERS)
+    keys = {"lr": 0.1, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
+    optimizer = make(model.named_parameters(), **keys)
+    optimizer.zero_grad()
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+sys.exit("torch._dynamo" in sys.modules)
+"""
+
+
+def test_no_optimizer_imports_the_compiler():
+    assert subprocess.run([sys.executable, "-c", STEPS], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "torchs", "momentum"),
+    [
+        ("sgd", torch.optim.SGD, 0.0),
+        ("sgd", torch.optim.SGD, 0.9),
+        ("adamw", torch.optim.AdamW, 0),
+    ],
+)
+def test_steps_are_those_of_torchs_own_bit_for_bit(name, torchs, momentum):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+    twin = copy.deepcopy(model)
+    settings = {"lr": 0.1, "weight_decay": 0.01}
+    keys = {**settings, "momentum": momentum, "nesterov": momentum > 0}
+    optimizer = OPTIMIZERS[name](model.named_parameters(), **keys)
+    reference = torchs(twin.parameters(), fused=True, **(settings if name == "adamw" else keys))
+    for _ in range(3):
+        x = torch.randn(8, 5)
+        for net, steps in ((model, optimizer), (twin, reference)):
+            steps.zero_grad()
+            net(x).square().mean().backward()
+            steps.step()
+    for w, expected in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(w, expected)
+        assert not w.grad.requires_grad
