@@ -159,10 +159,8 @@ def _records(
         names = {"": RECORDS, COPIES: COPIED}.get(folder) or filter(is_segment, files)
         for name in [name for name in names if name in files]:
             yield str(PurePosixPath(folder) / name), files[name]
-        if (
-            folder == COPIES and EXCLUSIONS_NAME in files
-        ):  # the file itself may be newer than `own`
-            own = {EXCLUSIONS_NAME: NEVER} | own
+        if folder == COPIES and EXCLUSIONS_NAME in files:
+            own = {EXCLUSIONS_NAME: NEVER} | own  # the file itself may be newer than `own`
     if EXCLUSIONS_NAME in own:
         yield EXCLUSIONS_NAME, own[EXCLUSIONS_NAME]
 
