@@ -141,10 +141,16 @@ FILES = {
 
 
 @cache
+def nodes(module: str) -> tuple[ast.AST, ...]:
+    """All of its source: each file is parsed once."""
+    return tuple(ast.walk(ast.parse(FILES[module].read_text())))
+
+
+@cache
 def imports(module: str) -> tuple[str, ...]:
     """The modules it imports: of ours exactly, of others as written."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(FILES[module].read_text())):
+    for node in nodes(module):
         if isinstance(node, ast.Import):
             names += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -227,8 +233,8 @@ def test_run_records_are_written_by_the_store_alone() -> None:
     writers = {"write_table", "ParquetWriter", "write_dataset"}
     places = {
         str(path.relative_to(ROOT))
-        for path in FILES.values()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for module, path in FILES.items()
+        for node in nodes(module)
         if isinstance(node, ast.Attribute) and node.attr in writers
     }
     assert places <= {"results/records/segments.py"}
@@ -238,8 +244,8 @@ def uses_of(names: set[str]) -> set[str]:
     """Where an attribute or a name of these is read."""
     return {
         str(path.relative_to(ROOT))
-        for path in FILES.values()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for module, path in FILES.items()
+        for node in nodes(module)
         if (isinstance(node, ast.Attribute) and node.attr in names)
         or (isinstance(node, ast.Name) and node.id in names)
         or (isinstance(node, ast.alias) and node.name in names)
@@ -259,8 +265,8 @@ def test_studies_live_in_memory_and_are_written_by_an_export_alone() -> None:
     assert uses_of(storages | {"load_study"}) == {"results/exports/formats.py"}
     with_storage = {
         module
-        for module, path in FILES.items()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for module in FILES
+        for node in nodes(module)
         if isinstance(node, ast.Call) and "storage" in {word.arg for word in node.keywords}
     }
     assert with_storage == {"results.exports.formats", "tuner.campaign.suggest"}
