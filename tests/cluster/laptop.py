@@ -32,20 +32,23 @@ class Laptop:
         code = TRAINING.format(journal=str(self.journal), seconds=seconds, hang=hang, gate=gate)
         (self.project / "mine.py").write_text(code)
 
-    def submit(self, cluster: RealCluster, name: str, *words: str) -> str:
+    def submit(
+        self, cluster: RealCluster, name: str, *words: str, runs_dir: str | None = None
+    ) -> str:
         """Send a run of this name; returns the job's id."""
+        runs_dir = runs_dir or str(self.shared)
         done = cluster.run(
-            *("submit", f"address={cluster.dashboard}", f"runs_dir={self.shared}"),
+            *("submit", f"address={cluster.dashboard}", f"runs_dir={runs_dir}"),
             *(f"name={name}", *TRAIN, *words),
             cwd=self.project,
         )
         assert done.returncode == 0, done.stderr
         (job,) = re.findall(r"^job (\S+) runs there: ", done.stdout, re.M)
-        assert f"job {job} runs there: {self.shared}/{name}" in done.stdout
+        assert f"job {job} runs there: {runs_dir}/{name}" in done.stdout
         return str(job)
 
 
-def load_whole(run_dir: Path, trials: int, epochs: int) -> results.Run:
+def load_whole(run_dir: Path | str, trials: int, epochs: int) -> results.Run:
     """A completed run, of whose epochs none is lost and none is there twice."""
     run = results.load(run_dir)
     (manifest,) = run.manifests.values()

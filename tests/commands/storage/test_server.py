@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import results
 from results.storage.place import open_filesystem
 from tests.commands.command import SMALL, reproducible, wait_for
 from tests.conftest import ROOT
+from tests.fakes.storage.servers import serving_s3
 from tests.fakes.tune_loop import Inline
 from tuner.run import main
 
@@ -31,34 +31,8 @@ WORDS = ("space=poly", *SMALL, "trials=2", "confirm.seeds=1", "epochs=6")
 @pytest.fixture(scope="module")
 def server() -> Iterator[subprocess.Popen[str]]:
     """The server, with an empty bucket; everything here and started from here finds it."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.fakes.storage.s3_server"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdin is not None
-    address = process.stdout.readline().strip()
-    urllib.request.urlopen(urllib.request.Request(f"{address}/bucket", method="PUT")).close()
-    variables = {
-        "AWS_ENDPOINT_URL": address,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "CANARY" * 6,
-        "AWS_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        open_filesystem.cache_clear()
+    with serving_s3() as process:
         yield process
-    open_filesystem.cache_clear()
-    process.stdin.close()
-    process.stdout.close()
-    process.wait(timeout=20)
 
 
 @pytest.fixture
