@@ -16,7 +16,7 @@ test: .venv/installed  ## the tests that need no GPU; of long ones one for each 
 	$(PYTEST) -m "not gpu and not cluster and not full"
 
 test-fast: .venv/installed
-	$(PYTEST) -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not full and not gpu"
 
 test-full: .venv/installed  ## all of them (25 minutes)
 	$(PYTEST) -m "not gpu and not cluster"

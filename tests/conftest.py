@@ -53,7 +53,12 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that is skipped or left out is one that docs/faults.md calls not tried."""
+    """What starts Ray's processes comes first: at the end the other processes would wait for it.
+
+    A test that is skipped or left out is one that docs/faults.md calls not tried.
+    """
+    on_ray = {item.path for item in items if "cluster" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in on_ray)
     for item in items:
         for mark in item.iter_markers("fault"):
             row, text = (*mark.args, "")[:2]

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, requires
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -56,6 +57,7 @@ def needed() -> set[str]:
     return {*found}
 
 
+@pytest.mark.slow
 def test_every_package_that_the_tests_install_has_its_version() -> None:
     assert needed() - {*pins()} == set()
 

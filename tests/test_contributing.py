@@ -280,6 +280,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return ask(ASK_TRAINING, root)
 
 
+@pytest.mark.slow
 def test_a_new_family_is_a_space_of_the_command_line_and_of_files(answer: dict[str, Any]) -> None:
     family = answer["family"]
     assert family["ranges"] == {"sine": {"low": 1, "high": 4}, "mine": {"low": 2, "high": 3}}
@@ -331,6 +332,7 @@ def test_a_new_measurement_is_measured_and_recorded(trained: dict[str, Any]) -> 
     assert end["last_weight_length"] == pytest.approx(trained["length"] / 2.0)
 
 
+@pytest.mark.slow
 def test_a_new_figure_is_saved_and_in_its_section_of_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

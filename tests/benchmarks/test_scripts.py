@@ -68,6 +68,7 @@ PREPARED: dict[str, Callable[[Path], None]] = {
 LONG = {
     *("benchmarks.speed.many", "benchmarks.speed.store", "benchmarks.overhead"),
     *("benchmarks.isolation", "benchmarks.reports", "benchmarks.throughput", "benchmarks.images"),
+    "benchmarks.coverage",
     *("benchmarks.search_efficiency.collect", "benchmarks.search_efficiency.replay"),
     "docs/papers.py",
 }

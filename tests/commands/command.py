@@ -11,10 +11,10 @@ from tests.conftest import ROOT
 from tests.fakes.processes import ready
 from tuner.session.cluster import ENVIRONMENT
 
-# 300 digits, width 4: a training of 3 epochs takes about 0.3 s.
+# 150 digits, width 4: a training of 3 epochs takes about 0.2 s.
 SMALL = (
     "model.width=4",
-    "dataset.train_examples=300",
+    "dataset.train_examples=150",
     "epochs=3",
     "trials=4",
     "confirm.seeds=2",

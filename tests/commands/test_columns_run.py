@@ -26,7 +26,7 @@ from tuner.plan import usercode
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
 
 NETWORK = (
-    *("model.width=4", "dataset.train_examples=300", "epochs=3", "confirm.seeds=2"),
+    *("model.width=4", "dataset.train_examples=150", "epochs=3", "confirm.seeds=2"),
     *("spaces.poly.interval.value=1", "spaces.poly.delta0.value=0.1"),
     *("spaces.poly.weight_decay.low=1e-4", "spaces.poly.weight_decay.high=0.1"),
     *("spaces.poly.weight_decay.log=true", "display=plain"),
@@ -99,7 +99,9 @@ def test_every_parameter_is_a_column_and_what_was_trained(
     assert {r.get("knee") for r in baseline} == {None}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", ["own", *(pytest.param(case, marks=pytest.mark.full) for case in ("network", "curve"))]
+)
 def test_a_search_that_is_extended_has_the_rows_of_one_search(
     case: str, inline: Inline, search: Callable[[str], results.Run]
 ) -> None:

@@ -116,6 +116,7 @@ def test_a_search_of_cooldowns_trains_one_trunk_and_the_tails(inline: Inline) ->
     assert not [*(inline.folder / "shared" / "checkpoints").glob("shared-*")]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("fidelity", ["prefix", pytest.param("squeezed", marks=pytest.mark.full)])
 def test_cooldowns_by_rungs_share_their_trunks_and_change_no_number(
     inline: Inline, fidelity: str
@@ -131,6 +132,7 @@ def test_cooldowns_by_rungs_share_their_trunks_and_change_no_number(
     assert manifest["shared_samples"] > 0
 
 
+@pytest.mark.full
 def test_a_killed_search_of_cooldowns_goes_on_from_the_states_it_finds(inline: Inline) -> None:
     words = (*COOLDOWNS, f"epochs={EPOCHS}", "trials=8")
     whole = inline.run(*words, "name=whole")
@@ -151,6 +153,7 @@ def test_a_killed_search_of_cooldowns_goes_on_from_the_states_it_finds(inline: I
     assert manifest["shared_samples"] == len(searched) * EPOCHS * N - trained
 
 
+@pytest.mark.full
 def test_two_workers_train_the_same_cooldowns(command: Command, inline: Inline) -> None:
     words = [word for word in COOLDOWNS if not word.startswith("max_concurrent")]
     words += [f"epochs={EPOCHS}", "trials=4", "search.sampler=random", "max_concurrent=2"]

@@ -68,6 +68,7 @@ def test_a_training_that_reports_losses_only_is_searched_and_judged_in_nats(
     assert "nats" in (run.dirs[0] / "report.html").read_text()
 
 
+@pytest.mark.full
 def test_digits_by_val_loss_and_an_accuracy_run_compared_by_test_loss(inline: Inline) -> None:
     printed, by_loss = rows_of(inline, "loss", (*DIGITS, "objective=val_loss"))
     _, by_accuracy = rows_of(inline, "accuracy", DIGITS)
@@ -88,7 +89,7 @@ def test_digits_by_val_loss_and_an_accuracy_run_compared_by_test_loss(inline: In
     assert both.compare("test_loss").metric.unit == "nats"
 
 
-@pytest.mark.parametrize("fidelity", ["full", "prefix"])
+@pytest.mark.parametrize("fidelity", ["full", pytest.param("prefix", marks=pytest.mark.full)])
 def test_a_run_by_loss_goes_on_as_if_it_had_been_longer_from_the_start(
     inline: Inline, fidelity: str
 ) -> None:

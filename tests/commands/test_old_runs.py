@@ -20,6 +20,7 @@ from results.records.schema import LATER_COLUMNS, trial_from_row
 from tests.commands.command import reproducible
 from tests.conftest import ROOT
 from tests.fakes.tune_loop import Inline
+from tests.faults.counts import only_full
 
 RUNS = ROOT / "tests" / "data" / "runs"
 # Number of trials and epochs that the files hold.
@@ -84,6 +85,7 @@ def is_search(row: dict[str, object]) -> bool:
     return row.get("role") == "search" and "final_train_loss" in row
 
 
+@only_full
 @pytest.mark.fault("24", "killed half way, resumed now: the rows of the whole one")
 @pytest.mark.slow
 def test_an_old_run_killed_half_way_is_resumed_to_the_rows_of_the_whole_one(

@@ -104,6 +104,7 @@ def test_heads_stay_and_workers_are_spot_machines() -> None:
     assert {"provisioningModel": "SPOT"} in gcp["worker"]["node_config"]["scheduling"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_the_launchers_commands_are_rays(cloud: str) -> None:
     config = read(f"{cloud}.yaml")

@@ -103,6 +103,7 @@ def diverge(schedule: Schedule, seed: int, report: Report) -> None:
     report(val_accuracy=math.nan)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_run_whose_trainings_all_diverge_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -405,6 +406,7 @@ def test_torchs_lines_follow_the_table() -> None:
     assert net.sizes == sizes(training)
 
 
+@pytest.mark.slow
 def test_the_lines_of_transformers_follow_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

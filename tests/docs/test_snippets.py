@@ -73,6 +73,7 @@ def test_indented_snippets_run(beginning: str, folder: Path) -> None:
         exec(RUN_NAME.sub("runs/a", text), {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", one_liners())
 def test_one_liners_on_the_records_run(line: str, folder: Path) -> None:
     library = line.partition(".")[0]

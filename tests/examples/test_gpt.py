@@ -138,6 +138,7 @@ def test_every_step_uses_the_lr_and_the_batch_of_the_table(
     assert used == expected
 
 
+@pytest.mark.slow
 def test_loss_falls_from_that_of_guessing(model: gpt.GPT) -> None:
     data, num_characters = gpt.read_windows(0)
     torch.manual_seed(0)
@@ -164,6 +165,7 @@ def test_the_parts_of_the_text_have_no_window_in_common() -> None:
     assert sorted(map(tuple, whole.tolist())) == sorted(map(tuple, again.tolist()))
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_and_one_along_its_export_are_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -166,6 +166,7 @@ def test_before_anything_has_begun_a_signal_ends_it_at_once(end: Callable[[], No
     assert {number: signal.getsignal(number) for number in STOPS} == before
 
 
+@pytest.mark.slow
 @pytest.mark.fault("8", "SIGHUP under nohup: ignored")
 def test_under_nohup_a_closed_terminal_stays_ignored() -> None:
     code = (

@@ -105,6 +105,7 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr
 
 
+@only_full
 @pytest.mark.fault("surroundings", "container: unknown user without HOME, small /dev/shm: works")
 def test_a_container_with_a_random_user_no_home_and_little_shared_memory(short: Path) -> None:
     (short / "full").mkdir()

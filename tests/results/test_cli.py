@@ -36,6 +36,7 @@ def test_a_home_is_found_after_an_equals_sign(monkeypatch):
     assert as_options(["out=~/x", "~/run"], commands["report"]) == ["--out=/home/me/x", "~/run"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "encoding", ["ascii", *(pytest.param(e, marks=pytest.mark.full) for e in ("latin-1", "utf-8"))]
 )
@@ -146,6 +147,7 @@ def test_a_command_that_does_not_exist_is_told_with_the_nearest(capsys):
     assert "unknown command 'comparee'; did you mean 'compare'?" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_process_ends_with_code_2_and_no_traceback():
     done = command("compare", "nowhere")
     assert done.returncode == 2
@@ -153,6 +155,7 @@ def test_the_process_ends_with_code_2_and_no_traceback():
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_help_loads_nothing_heavy():
     code = (
         "import sys; from results.__main__ import main\n"

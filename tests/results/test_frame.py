@@ -41,6 +41,7 @@ def test_bits_and_times_are_text(runs: results.Run) -> None:
     assert row["started_at"].startswith(f"{source['started_at']:%Y-%m-%dT%H:%M:%S}")
 
 
+@pytest.mark.slow
 def test_a_frame_goes_into_a_spreadsheet(runs: results.Run, tmp_path: Path) -> None:
     pytest.importorskip("openpyxl")
     import pandas

@@ -77,6 +77,7 @@ def test_a_path_may_be_a_run_a_folder_a_glob_or_a_list(run_dir, form):
     assert results.load(path).trials.num_rows == 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["runs [1]", "runs*", "it's ~ (a=b)?", "\u00e9\u4e2d"])
 def test_what_exists_is_no_pattern(tmp_path, monkeypatch, name):
     write_run(tmp_path / name / "one", trials=2, seeds=1)
@@ -110,6 +111,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 @pytest.mark.parametrize("table", ["epochs", "trials"])
 def test_a_damaged_file_among_good_ones_is_skipped_and_noted(tmp_path, table, damage):
@@ -418,6 +420,7 @@ def test_unequal_search_budgets_are_warned_about(store):
     assert "unequal samples: cosine 7,200, poly 14,400" in warning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "value"), [("epochs", 8), ("data_fingerprint", "beef"), ("model", "cnn")]
 )
@@ -430,6 +433,7 @@ def test_different_workloads_are_not_compared(tmp_path, field, value):
         run.compare()
 
 
+@pytest.mark.slow
 def test_arms_of_several_runs_are_told_apart_only_when_needed(tmp_path):
     one = write_run(tmp_path / "x-aaaa", arms=("poly",), run_seed=1)
     two = write_run(tmp_path / "x-bbbb", arms=("cosine",), run_seed=1)
@@ -472,6 +476,7 @@ def test_an_empty_segment_is_no_damage(tmp_path):
     assert results.load(run_dir).notes == []
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_states_arms_and_notes(tmp_path):
     run_dir = write_run(tmp_path / "run", trials=1, seeds=2)
     (run_dir / "trials" / "99999.parquet").write_bytes(b"<no table>")

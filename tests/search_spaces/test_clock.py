@@ -155,6 +155,7 @@ def test_reports_that_no_step_begins_between_are_one() -> None:
     assert steps == list(table.steps())
 
 
+@pytest.mark.slow
 @given(
     batch=st.integers(1, 60), reports=st.integers(1, 60), horizon=st.sampled_from([1.0, 0.5]),
     split=st.sampled_from([0.0, 0.5, 1.0]), interval=st.sampled_from([0, 0.5, 1]),

@@ -348,6 +348,7 @@ def test_epochs_cut_the_same_steps(kwargs: dict[str, object]) -> None:
     assert steps == list(table.steps())
 
 
+@pytest.mark.slow
 @given(kwargs=schedules, horizon=st.floats(0.05, 0.9))
 @settings(max_examples=100, deadline=None)
 def test_a_squeezed_horizon_keeps_the_share_of_samples_at_each_delta(

@@ -144,6 +144,7 @@ def test_a_quantile_of_one_is_the_last_value(axis: Range) -> None:
     assert axis.from_unit(1.0) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("axis", "expected"),
     [

@@ -165,6 +165,7 @@ def test_a_strangers_run_in_the_terminal(run_dir: Path, words: list[str]) -> Non
     assert_harmless_lines(told(words[0], str(run_dir), *words[1:]))
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_the_figures_of_a_strangers_run(run_dir: Path, tmp_path: Path) -> None:
     written = save_plots(results.load(run_dir), tmp_path, ("svg",))

@@ -65,6 +65,7 @@ def places(folder: Path) -> list[Path]:
     ]
 
 
+@pytest.mark.full
 def test_a_tracked_run_keeps_no_password(
     inline: Inline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,7 @@ def run_dir(tmp_path: Path) -> Path:
     return Path(shutil.copytree(ROOT / "tests" / "data" / "runs" / "ordinary", tmp_path / "run"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["workload", "preset"])
 @pytest.mark.parametrize("key", KEYS)
 def test_no_key_of_a_config_file_runs_code(folder: Path, group: str, key: str) -> None:
@@ -126,6 +127,7 @@ def test_a_tag_of_yaml_makes_nothing(text: str) -> None:
 INTERPOLATIONS = ("${oc.env:HOME}", "${env:HOME}", "$HOME", "{{ lookup('env','HOME') }}", "`id`")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", INTERPOLATIONS)
 def test_what_looks_like_an_interpolation_is_text(run_dir: Path, text: str) -> None:
     stored = read_yaml((run_dir / "config.yaml").read_text())

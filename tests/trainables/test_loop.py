@@ -118,6 +118,7 @@ def test_records_hold_the_values_of_each_epochs_last_step() -> None:
         assert law.delta(record.lr, record.batch_size) == pytest.approx(record.delta, rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [1, 2])
 def test_interrupted_equals_uninterrupted_bit_for_bit(
     stop_after: int, whole: NetworkTraining
@@ -132,6 +133,7 @@ def test_interrupted_equals_uninterrupted_bit_for_bit(
     assert_equal(resumed, whole)
 
 
+@pytest.mark.slow
 def test_a_used_process_trains_as_a_fresh_one(whole: NetworkTraining) -> None:
     train(small_trial(space="poly", replicate=3, role="confirm"))
     torch.rand(1000)
@@ -213,6 +215,7 @@ def recall_mean(training: NetworkTraining, images: ImageSet) -> float:
     return float(metrics.balanced_accuracy_score(y.numpy(), guesses.numpy()))
 
 
+@pytest.mark.slow
 def test_balanced_accuracy_stands_beside_accuracy_where_classes_are_unbalanced(
     monkeypatch: pytest.MonkeyPatch, whole: NetworkTraining
 ) -> None:
@@ -252,6 +255,7 @@ def test_final_train_loss_is_measured_in_eval_mode_over_the_whole_training_set(
     assert outcome.final_train_accuracy == pytest.approx(right)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("role", "words", "is_used"),
     [
@@ -280,6 +284,7 @@ def test_all_training_images_are_looked_at_where_it_is_used(
     assert sizes.count(len(training.train_set)) == is_used
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [("micro_batch=8",), ("optimizer.clip_norm=0.5",), ("label_smoothing=0.1",)]
 )
@@ -348,6 +353,7 @@ def test_a_reused_actor_reports_what_a_fresh_one_does(tmp_path: Path) -> None:
     assert all_records(drive(used)) == all_records(fresh)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "counts"), [(0.0, [1, 1, 1]), (1000.0, [3])])
 def test_reports_that_come_fast_travel_together(
     tmp_path: Path,
@@ -386,6 +392,7 @@ def test_a_worker_that_died_is_continued_and_its_epochs_are_told_again(
     assert resumed[-1]["objective"] == whole.outcome().objective
 
 
+@pytest.mark.slow
 def test_states_are_saved_no_more_often_than_it_pays_and_the_last_is_told_without_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: NetworkTraining
 ) -> None:

@@ -35,6 +35,7 @@ def full_after_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NetworkTraining, "run_epoch", run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.0, 1000.0])
 @pytest.mark.usefixtures("full_after_one")
 def test_epochs_that_were_done_are_told_before_it_is_raised(

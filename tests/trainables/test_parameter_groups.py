@@ -310,6 +310,7 @@ def test_a_checkpoint_of_before_parameters_had_names_is_taken_up() -> None:
     assert resumed.records[-1].train_loss == whole.records[-1].train_loss
 
 
+@pytest.mark.slow
 def test_a_function_that_handed_plain_parameters_on_trains_bit_for_bit_as_before() -> None:
     mine = training_with("plain_before")
     while not mine.finished:

@@ -157,6 +157,7 @@ def test_bad_input_raises_the_command_lines_sentence(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_importing_tuner_is_cheap_and_ray_imported_too_early_is_refused() -> None:
     code = (
         "import sys, tuner; heavy = {'ray', 'torch', 'optuna', 'yaml', 'numpy'}; "
@@ -204,6 +205,7 @@ def test_a_function_of_a_script_is_searched_and_the_run_returned(
         assert epoch["num_steps"] == 10
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_run_that_fails_raises_and_a_changed_function_cannot_go_on(
     tmp_path: Path, cluster: ClusterProcess
@@ -240,6 +242,7 @@ def test_a_run_that_fails_raises_and_a_changed_function_cannot_go_on(
     assert len([error for error in errors if error]) >= 5
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_ctrl_c_raises_keyboard_interrupt_and_the_process_goes_on(
     tmp_path: Path, cluster: ClusterProcess

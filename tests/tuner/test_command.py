@@ -67,6 +67,7 @@ def test_results_are_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no problems found" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_no_command_imports_ray_before_it_has_said_how_to_talk_to_it() -> None:
     """Ray reads the mode of its authentication once: a client without token would be refused."""
     code = "import importlib, sys\n" + "".join(

@@ -372,6 +372,7 @@ def test_its_help_says_what_it_takes(words: list[str], capsys: pytest.CaptureFix
     assert "gradtune submit address=" in printed
 
 
+@pytest.mark.slow
 def test_a_whole_checkout_is_sent_with_its_commit() -> None:
     command = submit.read_command([RUNS])
     asked = submit.Asked(own={}, typed=[], run=[RUNS])

@@ -51,6 +51,7 @@ def test_a_revision_that_nobody_knows_is_no_other(monkeypatch: pytest.MonkeyPatc
     assert changed_versions(manifest()) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [{}, {"versions": None, "git": None}, {"versions": {}}])
 def test_what_an_older_run_did_not_keep_is_no_difference(kept: dict[str, Any]) -> None:
     assert changed_versions(kept) == {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +10,11 @@ import pytest
 
 import results
 from results.__main__ import main as results_command
-from results.storage.place import EMULATOR, Place, open_filesystem
+from results.storage.place import Place
 from tests.commands.command import SMALL, reproducible, wait_for
 from tests.conftest import ROOT
 from tests.fakes.processes import ready
+from tests.fakes.storage.servers import serving_google
 from tests.fakes.tune_loop import Inline
 
 pytest.importorskip("gcp_storage_emulator")
@@ -26,21 +26,8 @@ WORDS = ("space=poly", *SMALL, "trials=2", "confirm.seeds=1", "epochs=3")
 @pytest.fixture(scope="module", autouse=True)
 def server() -> Iterator[None]:
     """The server, with an empty bucket; everything here and started from here finds it."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.fakes.storage.gs_server"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(EMULATOR, process.stdout.readline().strip())
-        open_filesystem.cache_clear()
+    with serving_google():
         yield
-    open_filesystem.cache_clear()
-    process.communicate(timeout=20)
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +36,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
+@pytest.mark.full
 def test_a_killed_driver_is_resumed_from_another_machine_and_read_by_its_folder(
     tmp_path: Path,
     inline: Inline,

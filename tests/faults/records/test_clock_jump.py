@@ -18,6 +18,7 @@ from tests.faults.counts import only_full
 from tests.faults.drivers import TINY, Driver
 
 
+@only_full
 @pytest.mark.fault("28", "set by an hour, back or on: no negative or absurd duration")
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [-3600, pytest.param(3600, marks=only_full)])

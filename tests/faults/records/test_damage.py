@@ -82,6 +82,7 @@ def test_what_was_written_twice_comes_back_as_it_was(
                 assert results.repair(run_dir) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing"])
 def test_good_lines_stay_where_others_are_damaged(
     whole: Path, tmp_path: Path, damage: str
@@ -101,6 +102,7 @@ def test_a_damaged_file_is_kept_in_quarantine(whole: Path, tmp_path: Path) -> No
     assert second.endswith(f"00000.parquet is back, from {run_dir}/copies/trials/00000.parquet.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["trials", "epochs"])
 def test_what_is_lost_twice_is_told_and_never_made_up(
     whole: Path, tmp_path: Path, table: str

@@ -60,6 +60,7 @@ def when_ended(monkeypatch: pytest.MonkeyPatch, number: int, act: object) -> Non
     monkeypatch.setattr(recorder_module.Recorder, "_end", counted)
 
 
+@only_full
 @pytest.mark.fault("13")
 @pytest.mark.slow
 def test_whichever_write_fails_first_the_name_is_free_again_or_the_run_goes_on(

@@ -111,6 +111,7 @@ def raising(schedule: Any, seed: int, report: Any) -> None:
     raise RuntimeError(ODD)
 
 
+@pytest.mark.full
 def test_a_megabyte_of_odd_letters_is_shortened_and_harmless(inline: Inline) -> None:
     done = inline.run(
         f"trainable={__name__}:raising", "lr=0.1", "epochs=2", "batch.initial=32", "trials=1",
@@ -128,6 +129,7 @@ def test_a_megabyte_of_odd_letters_is_shortened_and_harmless(inline: Inline) -> 
         assert not set(row["error"]) & {"\x1b", "\x00", "\x07"}
 
 
+@pytest.mark.full
 def test_head_closes_a_real_pipe(inline: Inline) -> None:
     words = [*TINY, "name=head", "report=false", f"runs_dir={inline.folder}"]
     command = f"{sys.executable} -m tests.fakes.tune_loop {' '.join(words)}"

@@ -11,7 +11,7 @@ import pytest
 from results.records.audit import audit
 from results.records.store import RunStore
 from tests.fakes.results import make_recipe, make_trial, write_trial
-from tests.faults.counts import tries
+from tests.faults.counts import only_full, tries
 from tests.faults.records.failing_disk import FailingDisk, failing_disk
 from trainables.checkpoints import Checkpoints, read_newest
 
@@ -75,6 +75,7 @@ def test_a_write_of_the_store_that_fails_once_costs_nothing(tmp_path: Path) -> N
     assert until_it_passes(text, work, check) > 20
 
 
+@only_full
 @pytest.mark.fault("13")
 @pytest.mark.slow
 def test_a_disk_that_fails_for_good_leaves_what_was_said_to_be_on_it(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from results.records.events import EVENTS_NAME
 from results.records.segments import COPIES
 from tests.commands.command import SMALL, reproducible
 from tests.fakes.tune_loop import Inline
-from tests.faults.counts import tries
+from tests.faults.counts import only_full, tries
 from tests.faults.records.damage import DAMAGES
 from trainables import trainable
 from trainables.checkpoints import Checkpoints
@@ -64,6 +64,7 @@ def test_damaged_segments_come_back_and_nothing_is_trained_again(inline: Inline)
                 assert results.verify(run_dir) == []
 
 
+@only_full
 @pytest.mark.fault("11")
 @pytest.mark.slow
 def test_no_state_of_tunes_is_read_wherever_it_lies(inline: Inline) -> None:

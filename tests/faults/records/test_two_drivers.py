@@ -17,7 +17,7 @@ import results
 from tests.commands.command import SMALL
 from tests.conftest import ROOT
 from tests.fakes.tune_loop import Inline
-from tests.faults.counts import repeats, tries
+from tests.faults.counts import only_full, repeats, tries
 from tests.faults.drivers import TINY, Driver, Ended
 
 NUM_RACES = repeats(3, 10)
@@ -55,6 +55,7 @@ def check_race(ended: list[Ended], name: str) -> None:
             assert lost.seconds < 1.0
 
 
+@only_full
 @pytest.mark.fault("16")
 @pytest.mark.slow
 def test_of_two_drivers_that_begin_one_name_at_once_exactly_one_does(
@@ -88,6 +89,7 @@ def test_of_two_drivers_that_resume_one_run_at_once_exactly_one_does(
                 assert results.load(folder / name).trials.num_rows > 2
 
 
+@only_full
 @pytest.mark.fault("16", "three times three runs of one second, named and unnamed: all rows there")
 @pytest.mark.slow
 def test_three_runs_of_the_same_second_are_three_runs(drivers: list[Driver]) -> None:
@@ -128,6 +130,7 @@ def test_a_driver_on_a_run_that_is_going_on_is_refused_before_ray_starts(
         process.communicate(timeout=60)
 
 
+@only_full
 @pytest.mark.fault("16", "a killed container's run goes on in the next one, both as process 1")
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a pid namespace here")

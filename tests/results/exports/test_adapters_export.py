@@ -227,6 +227,7 @@ def code_of(page: Path, library: str) -> str:
     return found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["torch", "Transformers", "Lightning", "timm"])
 @pytest.mark.filterwarnings(
     "ignore:The 'train_dataloader' does not have many workers",

@@ -252,6 +252,7 @@ def test_pairs_need_seeds_in_common(tmp_path: Path) -> None:
         judge(path, paired=True)
 
 
+@pytest.mark.slow
 def test_more_arms_keep_the_promise_of_one_wrong_claim_in_twenty(tmp_path: Path) -> None:
     """Equal arms, not paired: any of the three pairs called different in 5 % of logs at most."""
     wrong, draws = 0, 200
@@ -329,6 +330,7 @@ def test_the_paragraph_holds_warnings_and_no_word_to_the_owner(tmp_path: Path) -
     assert re.search(r"'baseline' \d+ \[.*\]; a never\.", never)
 
 
+@pytest.mark.slow
 def test_a_log_of_one_step_or_of_steps_far_from_zero_is_drawn(tmp_path: Path) -> None:
     for steps in ((0,), (-20, -10, 0), (1_000_000, 1_000_010)):
         lines = [(arm, seed, step, end) for arm, own in ENDS.items()

@@ -99,6 +99,7 @@ def above_a_floor(x: np.ndarray) -> np.ndarray:
     return np.log(0.3 + 0.7 * 4.0**-x)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("a", [0.5, 0.62, 0.7, 0.87])
 @pytest.mark.parametrize("sd", [0.002, 0.03])
 def test_the_estimate_between_drops_of_a_bent_curve_is_not_shifted(a: float, sd: float) -> None:

@@ -58,6 +58,7 @@ def test_a_c2_that_differs_between_batches_is_averaged_and_its_range_told(tmp_pa
     assert "8 (4 to 16) at 0.1" in describe(run)[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other", [{"model": "wrn28x10"}, {"dataset": "cifar10"}, {"momentum": 0.9}, {"width": 8}]
 )

@@ -37,6 +37,7 @@ def test_three_configs_by_hand():
     assert expected_best([3.0, 1.0, 2.0]).tolist() == pytest.approx([2.0, 8 / 3, 3.0])
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from([0.1, 0.5, 0.6, 0.9]), min_size=1, max_size=7))
 def test_quantiles_are_those_over_all_subsets(scores):
     for share in (0.1, 0.5, 0.9):

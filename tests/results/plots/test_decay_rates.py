@@ -169,6 +169,7 @@ def draw(info: DecayRatesInfo) -> Figure:
     return figure
 
 
+@pytest.mark.slow
 def test_the_figure_names_every_schedule_and_where_it_leaves(
     papers: dict[str, Schedule],
 ) -> None:

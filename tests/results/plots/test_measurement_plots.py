@@ -168,6 +168,7 @@ def test_the_figures_say_n_and_the_kind_of_interval(run):
     assert "smallest to largest seed" in texts_of["critical"]
 
 
+@pytest.mark.full
 def test_a_run_shows_the_figures_of_what_it_measured(run, tmp_path):
     names = {path.stem for path in save_plots(run, tmp_path / "plots")}
     ordinary = {"curves", "curves_by_cost", "schedules", "differences", "time_use"}

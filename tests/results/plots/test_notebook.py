@@ -35,6 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> results.Run:
     return results.load(write_run(tmp_path_factory.mktemp("runs") / "run", trials=2))
 
 
+@pytest.mark.slow
 def test_a_run_shows_how_its_chosen_schedules_trained(run: results.Run) -> None:
     html = run._repr_html_()
     assert html.index("</table>") < html.index("<img")

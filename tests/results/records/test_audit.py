@@ -51,6 +51,7 @@ def test_an_old_run_without_its_epochs_tells_each(old_run: Path) -> None:
     assert all(text.endswith("has 0 of its 3 epochs.") for text in problems(old_run))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"\0" * 1000, b"workload: dig", None])
 def test_the_configuration_of_an_old_run_comes_back_from_its_manifest(
     old_run: Path, content: bytes | None, capsys: pytest.CaptureFixture[str]
@@ -142,6 +143,7 @@ def test_a_run_that_goes_on_is_of_this_version(tmp_path: Path) -> None:
     assert read_manifest(run_dir)["schema_version"] == SCHEMA_VERSION
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["00200000", "123456789012"])
 def test_a_strangers_number_makes_no_segments_missing(tmp_path: Path, name: str) -> None:
     run_dir = write_run(tmp_path / "run", trials=1, seeds=1)
@@ -152,6 +154,7 @@ def test_a_strangers_number_makes_no_segments_missing(tmp_path: Path, name: str)
     assert problems(run_dir) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("segments", [{"epochs": {"0": 5}}, {"x": {}}, {"epochs": {"one": {}}}])
 def test_segments_that_are_none_are_a_damaged_manifest(tmp_path: Path, segments: Any) -> None:
     run_dir = write_run(tmp_path / "run", trials=1, seeds=1)

@@ -49,6 +49,7 @@ def test_a_comparison_is_that_of_the_trials_that_are_left(run_dir: Path) -> None
     assert after.compare().pairs["poly", "baseline"].n == 3
 
 
+@pytest.mark.slow
 def test_it_is_told_in_verdict_notes_and_report(run_dir: Path) -> None:
     exclude(run_dir, confirm_row(results.load(run_dir), "poly", 2)["trial_key"], WHY)
     run = results.load(run_dir)
@@ -58,6 +59,7 @@ def test_it_is_told_in_verdict_notes_and_report(run_dir: Path) -> None:
     assert render_report(run).count(told) >= 2
 
 
+@pytest.mark.slow
 def test_picked_arms_and_comparable_runs_tell_what_of_theirs_is_left_out(tmp_path: Path) -> None:
     for name in ("x-aaaa", "x-bbbb", "x-cccc"):
         longer = {"recipe": make_recipe(epochs=8)} if name == "x-cccc" else {}
@@ -73,6 +75,7 @@ def test_picked_arms_and_comparable_runs_tell_what_of_theirs_is_left_out(tmp_pat
     assert "x-cccc" not in verdict
 
 
+@pytest.mark.slow
 def test_a_run_whose_trials_are_all_left_out_is_not_told_to_have_none(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         write_run(tmp_path / name, arms=("poly",), trials=1, seeds=2)
@@ -82,6 +85,7 @@ def test_a_run_whose_trials_are_all_left_out_is_not_told_to_have_none(tmp_path: 
     assert "run c is left out: all of its trials are excluded." in notes
 
 
+@pytest.mark.slow
 def test_what_a_trial_cost_is_counted_though_it_is_left_out(run_dir: Path) -> None:
     run = results.load(run_dir)
     before = run.compare()
@@ -120,6 +124,7 @@ def test_undoing_brings_everything_back_and_both_lines_stay(run_dir: Path) -> No
     assert read_exclusions(run_dir) == {key: "again"}
 
 
+@pytest.mark.slow
 def test_the_command_leaves_out_and_takes_back(run_dir: Path, capsys) -> None:
     key = confirm_row(results.load(run_dir), "cosine", 0)["trial_key"]
     assert main(["exclude", str(run_dir), key[:10], f"why={WHY}"]) == 0
@@ -130,6 +135,7 @@ def test_the_command_leaves_out_and_takes_back(run_dir: Path, capsys) -> None:
     assert capsys.readouterr().out.startswith("taken back: cosine confirm 0, ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -160,6 +166,7 @@ def test_a_trial_is_left_out_once(run_dir: Path, capsys) -> None:
     assert f"is excluded already: {WHY}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [None, 0, 1])
 def test_lines_that_are_gone_are_missed_and_come_back(run_dir: Path, left: int | None) -> None:
     keys = [row["trial_key"] for row in results.load(run_dir).trials.to_pylist()][:2]

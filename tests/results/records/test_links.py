@@ -49,6 +49,7 @@ def contents(target: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in files if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_a_run_with_a_link_is_not_written(whole: Path, tmp_path: Path, place: str) -> None:
     run_dir, target = linked(whole, tmp_path, place)
@@ -62,6 +63,7 @@ def test_a_run_with_a_link_is_not_written(whole: Path, tmp_path: Path, place: st
     assert any("is a symbolic link" in problem for problem in results.verify(run_dir))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_a_repaired_run_has_no_link(whole: Path, tmp_path: Path, place: str) -> None:
     run_dir, target = linked(whole, tmp_path, place)

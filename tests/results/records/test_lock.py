@@ -189,6 +189,7 @@ def test_a_file_system_without_locks_is_told_and_still_has_one_driver(
     lock.release()
 
 
+@pytest.mark.slow
 @pytest.mark.fault("16")
 @pytest.mark.parametrize("flock", [True, False])
 @pytest.mark.parametrize("content", [None, "dead", ""], ids=["free", "dead", "older, ended"])

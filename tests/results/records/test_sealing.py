@@ -19,6 +19,7 @@ def test_a_seal_is_the_sha256_of_the_file_with_a_blank_in_its_place() -> None:
     assert seal(data, 7) == b"before sha256:" + expected + b" after"
 
 
+@pytest.mark.slow
 @given(before=st.binary(max_size=20), after=st.binary(max_size=20), bit=st.integers(min_value=0))
 def test_every_flipped_bit_breaks_a_seal(before: bytes, after: bytes, bit: int) -> None:
     data = seal(before + BLANK + after, len(before))

@@ -206,6 +206,7 @@ def test_closing_on_a_failing_disk_says_so_and_frees_the_run(tmp_path):
     RunStore.open(tmp_path / "run").close()
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_earlier_rows_intact(tmp_path):
     code = (
         "import sys, resource\n"
@@ -229,6 +230,7 @@ def test_two_writers_in_one_process_are_refused(store):
         RunStore.open(store.run_dir)
 
 
+@pytest.mark.slow
 def test_a_second_driver_is_refused_and_a_dead_one_is_followed(tmp_path):
     code = (
         "import sys\n"
@@ -326,6 +328,7 @@ def check_killed(run_dir, lines):
     assert results.verify(run_dir) == []
 
 
+@pytest.mark.slow
 def test_readers_see_whole_generations_while_a_writer_rewrites(store, monkeypatch):
     monkeypatch.setattr(store_module, "SEGMENT_ROWS", 40)
     done = threading.Event()

@@ -251,6 +251,7 @@ def test_odd_values_in_a_manifest_do_no_harm(tmp_path):
     assert "yesterday" in page_of(run_dir).texts["dd"]
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("quick")
 def test_the_command_writes_the_report_and_prints_its_path(run_dir, tmp_path, capsys):
     assert main(["report", str(run_dir)]) == 0

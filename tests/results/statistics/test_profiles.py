@@ -49,6 +49,7 @@ def test_bands_hold_the_share_and_close_where_all_seeds_agree():
     assert (first.low_T[0], first.high_T[0]) == (1.0, 1.0)
 
 
+@pytest.mark.slow
 def test_bands_are_quantiles_of_shares_of_resampled_seeds():
     """Written out: 2,000 resamples, within each workload, the same seeds for all arms."""
     rng = np.random.default_rng(5)
@@ -76,6 +77,7 @@ def test_bands_are_quantiles_of_shares_of_resampled_seeds():
         assert (arm.low_T[60], arm.high_T[60]) == pytest.approx(tuple(expected))
 
 
+@pytest.mark.slow
 def test_only_common_seeds_and_common_arms_count():
     profiles = performance_profiles(
         {

@@ -155,6 +155,7 @@ def test_more_arms_ask_for_more_evidence():
     assert ("a", "b") in undecided_pairs(three, min_effect=1e-6, alpha=alpha)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.integers(3, 40), st.integers(0, 200))
 def test_the_comparison_agrees_with_what_was_decided(n, seed):

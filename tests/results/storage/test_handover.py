@@ -57,6 +57,7 @@ def go_on(run_dir: Path) -> None:
     mirror.close()
 
 
+@pytest.mark.slow
 def test_rows_that_came_after_the_copy_are_not_overwritten(
     tmp_path: Path, bucket: Bucket, on: Callable[[str], None]
 ) -> None:
@@ -86,6 +87,7 @@ def test_rows_that_came_after_the_copy_are_not_overwritten(
     assert "notes.txt" not in [path.name for path in take_up(HOME).iterdir()]  # set aside
 
 
+@pytest.mark.slow
 def test_rows_that_another_machine_wrote_meanwhile_are_not_overwritten(
     tmp_path: Path, bucket: Bucket, on: Callable[[str], None]
 ) -> None:
@@ -152,6 +154,7 @@ def test_a_repair_takes_away_nothing_that_came_after_its_copy(
     assert results.load(str(HOME)).trials.equals(results.load(newer).trials)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", range(1, 12))
 def test_a_start_that_breaks_off_leaves_the_run_to_the_machine_that_wrote_it(
     bucket: Bucket, on: Callable[[str], None], place: int
@@ -193,6 +196,7 @@ def excluded() -> dict[str, str]:
     return {key: why for (_, key), why in results.load(str(HOME)).excluded.items()}
 
 
+@pytest.mark.slow
 def test_what_was_excluded_there_stays_so_whoever_goes_on(
     bucket: Bucket, on: Callable[[str], None]
 ) -> None:
@@ -212,6 +216,7 @@ def test_what_was_excluded_there_stays_so_whoever_goes_on(
         assert excluded() == read_exclusions(twin_of(HOME, WRITE)) == wanted
 
 
+@pytest.mark.slow
 def test_lines_of_both_are_kept_in_the_order_of_their_times(
     bucket: Bucket, on: Callable[[str], None]
 ) -> None:
@@ -256,6 +261,7 @@ def test_of_two_that_exclude_at_once_both_are_heard(
 COPY = f"b/runs/one/copies/{EXCLUSIONS_NAME}"
 
 
+@pytest.mark.slow
 def test_lines_that_are_gone_there_are_missed_and_come_back(
     bucket: Bucket, on: Callable[[str], None]
 ) -> None:
@@ -284,6 +290,7 @@ def test_lines_that_are_gone_there_are_missed_and_come_back(
     assert bucket.files[COPY][0] == whole[0]
 
 
+@pytest.mark.slow
 def test_a_reader_sees_no_line_in_the_copy_that_is_not_in_the_file(
     bucket: Bucket, on: Callable[[str], None]
 ) -> None:
@@ -323,6 +330,7 @@ def test_a_run_that_another_replaced_has_no_lines_of_it(
     assert excluded() == {}
 
 
+@pytest.mark.slow
 def test_an_exclusion_that_did_not_get_there_can_be_made_again(
     bucket: Bucket, on: Callable[[str], None]
 ) -> None:
@@ -366,6 +374,7 @@ def test_a_report_that_was_put_there_is_not_overwritten_by_an_older_one(
 OLD = ("epochs/00000.parquet", "trials/00000.parquet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [None, b"", b"damaged"])
 @pytest.mark.parametrize(
     "names",

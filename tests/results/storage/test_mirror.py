@@ -66,6 +66,7 @@ def test_epochs_come_before_trials_and_the_manifest_last(bucket: Bucket, run_dir
     assert written(bucket) == [*records, "tracking/t"]
 
 
+@pytest.mark.slow
 def test_a_row_that_comes_while_files_are_read_is_not_told_before_its_epochs(
     tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_row_that_comes_while_files_are_read_is_not_told_before_its_epochs(
         mirror.lease.release()
 
 
+@pytest.mark.slow
 def test_whichever_write_fails_all_is_there_in_the_end(bucket: Bucket, run_dir: Path) -> None:
     """Fail the n-th request, for n = 1, 2, ..., until none is left to fail."""
     for place in range(1, 40):
@@ -280,6 +282,7 @@ def test_a_push_that_lasts_shows_between_files_that_it_lives(
     assert len(ages) >= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(8))
 def test_a_driver_that_is_taken_over_in_a_push_writes_no_other_file(
     bucket: Bucket, run_dir: Path, monkeypatch: pytest.MonkeyPatch, number: int

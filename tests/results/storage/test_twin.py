@@ -96,6 +96,7 @@ def test_a_segment_that_was_moved_there_goes_here_too(tmp_path: Path, bucket: Bu
     assert results.load("s3://b/runs/one").notes == []
 
 
+@pytest.mark.slow
 def test_folders_and_globs_of_a_bucket_are_runs(tmp_path: Path, bucket: Bucket) -> None:
     for number, name in enumerate(("a1", "a2", "b1")):
         bucket.upload(write_run(tmp_path / name, trials=1, run_seed=number), f"b/runs/{name}")
@@ -110,6 +111,7 @@ def test_folders_and_globs_of_a_bucket_are_runs(tmp_path: Path, bucket: Bucket) 
             results.load(nothing)
 
 
+@pytest.mark.slow
 def test_a_reader_never_sees_a_trial_whose_epochs_are_not_there(
     tmp_path: Path, bucket: Bucket
 ) -> None:
@@ -159,6 +161,7 @@ def test_the_folder_that_wrote_last_is_gone_on_with(tmp_path: Path, bucket: Buck
     assert describe(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_a_folder_that_another_driver_went_on_after_is_set_aside(
     bucket: Bucket, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,6 +193,7 @@ def test_copies_go_below_the_temporary_folder_where_home_cannot_be_written(
         twin_of(HOME, WRITE)
 
 
+@pytest.mark.slow
 def test_a_strangers_word_on_where_a_run_belongs_does_not_count(
     tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

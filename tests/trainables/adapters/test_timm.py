@@ -55,6 +55,7 @@ def train_like_timm(
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", [decaying(), growing()], ids=["decaying", "growing"])
 def test_layer_decay_multiplies_the_tables_lr_at_every_update(
     table: Schedule, layers: torch.optim.Optimizer

@@ -87,6 +87,7 @@ def one_batch(images, samples):
 # ---------------------------------------------------------------- every data set
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DATASETS)
 def test_loaded_data_is_what_describe_says(name, located):
     info, data = describe(name, located[name]), load_images(name, located[name])
@@ -117,6 +118,7 @@ def test_batches_are_normalised_channels_last_and_follow_the_plan(name, located)
         assert torch.equal(y, images.labels_N[samples.index_B])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DATASETS)
 def test_evaluation_and_augmentation_are_repeatable_and_leave_the_global_rng(name, located):
     images = in_process(load_images(name, located[name]).train)
@@ -139,6 +141,7 @@ def test_subset_holds_these_images_in_this_order(name, located):
     assert torch.equal(part_BCHW, whole_BCHW)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DATASETS)
 def test_memory_format_can_be_chosen(name, located):
     data = load_images(name, located[name]).to(CPU, torch.contiguous_format)
@@ -160,6 +163,7 @@ def slow_augmentation(image_CHW, draws_D, augmentation):
     return functional.rotate(flipped, (2 * float(draws_D[3]) - 1) * augmentation.max_degrees)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augmentation", AUGMENTATIONS.values(), ids=AUGMENTATIONS)
 @pytest.mark.parametrize("size", [8, 32])
 def test_augmentation_equals_the_image_by_image_reference(augmentation, size):
@@ -277,6 +281,7 @@ def test_split_refuses_other_fractions(fraction):
         stratified_split(np.arange(10), fraction, 0)
 
 
+@pytest.mark.slow
 @given(labels_N=LABELS, share=st.floats(0.01, 1))
 def test_pool_is_in_proportion_and_always_the_same(labels_N, share):
     count = max(1, round(share * len(labels_N)))
@@ -339,6 +344,7 @@ def test_mirrored_synthetic_images_keep_their_label():
     assert torch.equal(teacher.label(images_NCHW), teacher.label(images_NCHW.flip(3)))
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_resnet8_learns_the_synthetic_labels():
     data = load_images("synthetic", "4000:1000")
@@ -373,6 +379,7 @@ def test_users_own_loader_is_called_with_the_path():
     assert describe(name, "20").num_train == 20
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not CIFAR10_PATH.is_dir(), reason="needs CIFAR-10 as Parquet")
 @pytest.mark.slow
 def test_cifar10_in_parquet_is_loaded_whole_and_then_mapped():

@@ -36,6 +36,7 @@ def located(tmp_path_factory, imagenet_path):
     return {**dict.fromkeys(DATASETS), **paths, "imagenet": str(imagenet_path)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DATASETS)
 def test_description_is_complete_and_repeatable(name, located):
     info = describe(name, located[name])
@@ -158,6 +159,7 @@ def test_users_own_loader_must_return_image_data():
         describe("builtins:str", None)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CIFAR10_PATH.is_dir(), reason="needs CIFAR-10 as Parquet")
 def test_cifar10_in_parquet_is_described():
     info = describe("cifar10", str(CIFAR10_PATH))

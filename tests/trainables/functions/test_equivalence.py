@@ -70,6 +70,7 @@ def test_one_step_from_a_point_is_a_step_on_the_smoothed_function(name: str) -> 
     assert np.abs(z_SD * np.sqrt(NUM_PATHS)).max() < 4.5
 
 
+@pytest.mark.slow
 def test_on_rastrigin_it_holds_where_a_bowl_is_left_and_breaks_between() -> None:
     """Per coordinate delta/sqrt(3) of a normal: convex from 0.517 on, so delta = 1 is a bowl."""
     bowl = paths("rastrigin", lr=0.0025, delta=1.0, steps=1500).told()["equivalence"]

@@ -123,6 +123,7 @@ def test_k_is_of_every_real_step_from_the_first_before_clipping_whenever_c2_is_m
     assert clipped.records[0].max_step_norm > 1e-3
 
 
+@pytest.mark.full
 def test_the_sampled_noise_scatters_as_the_measured_c2_says_in_both_modes() -> None:
     # E b ||omega||^2 = C^2 of the same batches; 400 mini-batches against 200 pairs.
     for mode in ("train", "eval"):

@@ -416,6 +416,7 @@ def own_megabytes() -> float:
     return int(kilobytes) / 1000
 
 
+@pytest.mark.full
 def test_trainings_share_large_data_until_they_change_it() -> None:
     images, weights = np.ones(10, dtype=np.float32), torch.ones(10)
 

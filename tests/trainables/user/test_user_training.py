@@ -339,6 +339,7 @@ def test_a_function_that_leaves_the_process_is_an_error(error: BaseException) ->
         train(function)
 
 
+@pytest.mark.slow
 def test_an_abandoned_training_ends_its_thread_and_frees_what_it_held() -> None:
     before, held, cleaned = num_threads(), [], []
 

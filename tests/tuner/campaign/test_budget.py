@@ -42,6 +42,7 @@ def counts(rows: list[Row], role: str) -> Counter[object]:
     return Counter(r["space"] for r in rows if r["role"] == role)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 3, 16])
 @pytest.mark.parametrize(
     ("hours", "num"),

@@ -148,6 +148,7 @@ def test_the_same_seed_suggests_the_same_and_another_seed_does_not(sampler: str)
     assert not set(keys(first)) & set(keys(other))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 2])
 @pytest.mark.parametrize("ended", [0, 1, 7, 11, 13])
 def test_a_resumed_campaign_suggests_what_the_uninterrupted_one_does(

@@ -214,6 +214,7 @@ def test_a_number_larger_than_any_float_is_a_mistake_like_others() -> None:
         make_plan(compose([f"dataset.train_examples={10**309}"]))
 
 
+@pytest.mark.slow
 def test_mistakes_are_found_without_importing_torch_or_ray() -> None:
     code = (
         "import sys; from tuner.run import main; "
@@ -475,7 +476,7 @@ def test_a_config_without_resume_is_a_new_run() -> None:
     ("name", "message"),
     [
         ("tests.fakes.users_code:linear_model", "too many positional arguments"),
-        ("examples.gpt:nope", "has no attribute 'nope'"),
+        pytest.param("examples.gpt:nope", "has no attribute 'nope'", marks=pytest.mark.full),
     ],
 )
 def test_a_trainable_that_cannot_be_called_is_found_before_anything_starts(

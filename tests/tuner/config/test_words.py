@@ -251,6 +251,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(JSON)
 def test_what_is_written_as_yaml_is_read_as_the_same_data(data: Any) -> None:
     assert read_yaml(write_yaml(data)) == data

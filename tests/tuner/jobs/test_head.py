@@ -225,6 +225,7 @@ def test_whoever_stops_reading_is_no_trouble_of_the_clusters() -> None:
         raise BrokenPipeError(32, "Broken pipe")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -247,6 +248,7 @@ def test_what_ray_says_is_told_by_the_line_that_says_why(text: str, line: str) -
     assert str(caught.value).startswith(f"address={address}: {line}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "follower"), [(4, 4), (-9, 137), (None, 1)])
 def test_who_follows_a_failed_job_gets_its_code_as_a_shell_tells_it(
     code: int | None, follower: int, monkeypatch: pytest.MonkeyPatch

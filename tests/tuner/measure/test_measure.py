@@ -418,6 +418,7 @@ def test_functions_are_minimised_and_tabulated(
     assert out.splitlines()[-1] == str(tmp_path / "tiny-rastrigin")
 
 
+@pytest.mark.full
 def test_equivalence_is_measured_on_several_functions_and_shown_as_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:

@@ -100,6 +100,7 @@ def test_every_arm_trains_the_planned_rungs_on_equal_samples(at_once: int) -> No
     assert chosen.ladder.samples(9) == 3 * 18 * N
 
 
+@pytest.mark.slow
 def test_early_promotion_trains_in_full_before_all_have_started_and_no_more_than_planned() -> None:
     early = run_all(Campaign(plan(*SQUEEZED, "search.promote=early", "trials=27")))
     late = run_all(Campaign(plan(*SQUEEZED, "trials=27")))
@@ -142,6 +143,7 @@ def test_a_config_is_one_optuna_trial_with_the_scores_of_its_rungs() -> None:
     assert best.value == best.intermediate_values[18 * N]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [SQUEEZED, PREFIX], ids=["squeezed", "prefix"])
 @pytest.mark.parametrize("limit", [1, 9, 11, 13])
 def test_an_interrupted_search_goes_on_as_the_uninterrupted_one(
@@ -265,6 +267,7 @@ def test_the_smallest_allowed_horizon_is_allowed_and_a_smaller_one_is_not() -> N
         plan(*words, f"search.min_horizon={smallest - 2e-4}")
 
 
+@pytest.mark.slow
 def test_a_prefix_pauses_and_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
     chosen = small_plan("search.fidelity=prefix", "search.eta=2", "search.rungs=2", "epochs=2")
     space = chosen.spaces[0]
@@ -281,6 +284,7 @@ def test_a_prefix_pauses_and_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
     assert rest[-1]["outcome"]["final_train_loss"] == whole[-1]["outcome"]["final_train_loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("batch", "num_records"), [(100, [1, 2, 3]), (200, [1, 1, 2]), (240, [1, 1, 1])]
 )

@@ -93,6 +93,7 @@ def head() -> Iterator[str]:
     server.stop(None).wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "grpc_proxy"])
 @pytest.mark.parametrize("no_proxy", [None, "example.com"])
 def test_a_proxy_does_not_hide_a_living_cluster(

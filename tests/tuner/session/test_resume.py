@@ -236,6 +236,7 @@ def check_refused(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> str:
 CASES = [*((*edit, False) for edit in EDITS), *((*edit, True) for edit in EDITS[::6])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "value", "has_seal"), CASES, ids=[f"{c!r:.40}" for c in CASES])
 def test_an_odd_manifest_is_told_in_one_line(
     run_dir: Path, where: str, value: Any, has_seal: bool, capsys: pytest.CaptureFixture[str]

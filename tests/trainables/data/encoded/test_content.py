@@ -138,6 +138,7 @@ def train(name: str, path: Path) -> tuple[str, list[dict[str, object]]]:
     return trial.trial_key, [{k: v for k, v in r.items() if k not in TIMES} for r in records]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 def test_the_training_and_its_key_do_not_depend_on_who_wrote_the_images(
     writer: str, trained, tmp_path: Path

@@ -246,6 +246,7 @@ def test_without_the_extra_the_line_says_what_to_install(monkeypatch):
         look("hf:me/photos")
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_the_command_takes_it_by_the_variables_of_the_library(hub, tmp_path):
     commit = hub.put("me/photos", parquet_files(tmp_path)[1])

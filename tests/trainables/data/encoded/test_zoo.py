@@ -28,6 +28,7 @@ from trainables.data.splits import POOL_SEED, stratified_split
 from trainables.data.stream import Samples, SampleStream
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=[case.title for case in CASES])
 def test_case_is_taken_told_or_refused(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -121,6 +122,7 @@ def loaded(root: Path, name: str, **options: Any) -> ImageData:
     return load_images(name, path, None, DataOptions(image_size=8, **options)).to(CPU)
 
 
+@pytest.mark.slow
 def test_a_folder_and_parquet_of_the_same_images_give_the_same_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +137,7 @@ def test_a_folder_and_parquet_of_the_same_images_give_the_same_batches(
         assert torch.equal(y, y2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["imagefolder", "parquet"])
 def test_the_next_image_of_its_class_takes_the_place_of_a_bad_one(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -164,6 +167,7 @@ def shown(images: Any) -> np.ndarray:
     return x_NCHW.permute(0, 2, 3, 1).round().byte().numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_kept", [False, True], ids=["decoded", "from the cache"])
 def test_no_image_of_another_set_takes_the_place_of_a_bad_one(
     is_kept: bool, cache: None, tmp_path: Path
