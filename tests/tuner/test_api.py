@@ -181,7 +181,8 @@ def test_a_function_of_a_script_is_searched_and_the_run_returned(
 ) -> None:
     done = run_script(
         """
-        run = tuner.search(["poly", "cosine"], train, display="plain", settings=SETTINGS, **SMALL)
+        run = tuner.search(["poly", "cosine"], train, display="plain", settings=SETTINGS,
+                           **SMALL | {"trials": 1})
         print("verdict:", run.compare().verdict)
         again = tuner.search(resume=run.dirs[0], trainable=train, trials="+1",
                              settings={"cluster.address": sys.argv[1]}, display="none")
