@@ -28,7 +28,7 @@ SCRIPTS: dict[str, list[str]] = {
     "benchmarks.gpu": ["--images", "64"],
     "benchmarks.images": ["--images", "60"],
     "benchmarks.speed.many": ["--trials", "4", "--concurrent", "1"],
-    "benchmarks.speed.startup": ["--rounds", "1", "--commands", "3"],
+    "benchmarks.speed.startup": ["--rounds", "1", "--commands", "2", "--runs", "1"],
     "benchmarks.speed.store": ["--trials", "20", "--epochs", "3", "--report-trials", "20"],
     "benchmarks.speed.page": ["--page", "{}/page.md", "table"],
     "benchmarks.overhead": ["--trials", "2", "--fits", "1", "--warm-ups", "0"],
@@ -68,7 +68,7 @@ PREPARED: dict[str, Callable[[Path], None]] = {
 LONG = {
     *("benchmarks.speed.many", "benchmarks.speed.store", "benchmarks.overhead"),
     *("benchmarks.isolation", "benchmarks.reports", "benchmarks.throughput", "benchmarks.images"),
-    "benchmarks.coverage",
+    *("benchmarks.coverage", "benchmarks.speed.startup"),
     *("benchmarks.search_efficiency.collect", "benchmarks.search_efficiency.replay"),
     "docs/papers.py",
 }
