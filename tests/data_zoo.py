@@ -545,9 +545,12 @@ with exit code 2.
   Above 1 % the training is refused. Found in a later one, it is one line too.
 - Data are known by their content: the labels and the bytes of the images, in order. Who wrote the
   Parquet files does not matter (`datasets`, pandas, polars, DuckDB), nor whether it is a folder.
-  Of a part with more than 256 MiB of images that is too long to read: there the files count,
+  A resume and other nodes read them again, and refuse other ones: also where an image that could
+  not be decoded was repaired, or another was damaged since.
+- Of a part with more than 256 MiB of images that is too long to read: there the files count,
   Parquet by their bytes (of large ones 64 pieces), folders by names and sizes, which is told. A
-  run keeps both; a resume and other nodes know the files again without reading the images.
+  resume tells when one of these files was changed or put there after the run began; on other
+  nodes, whose copies are younger, an image that was replaced by one of equal size is not noticed.
 - Where the largest class has over 1.5 times the images of the smallest, balanced accuracy (the
   mean over the classes) is recorded beside accuracy, and told with the verdict.
 - The validation images are drawn from train for each seed (`dataset.val_fraction`), so those of a

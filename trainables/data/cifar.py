@@ -14,9 +14,7 @@ from trainables.data.encoded.parquet import open_parquet, own_augmentation, parq
 from trainables.data.encoded.parts import PAD, EncodedData
 from trainables.data.sources import (
     DEFAULT,
-    NOTHING,
     DataOptions,
-    Known,
     SourceInfo,
     data_root,
     image_directory,
@@ -50,11 +48,8 @@ class Cifar:
     archive_md5: str
     file_md5: dict[str, str]
     takes_options: ClassVar[bool] = True
-    takes_known: ClassVar[bool] = True
 
-    def describe(
-        self, path: str | None, options: DataOptions = DEFAULT, known: Known = NOTHING
-    ) -> SourceInfo:
+    def describe(self, path: str | None, options: DataOptions = DEFAULT) -> SourceInfo:
         """Its facts; downloads nothing.
 
         Raises:
@@ -62,7 +57,7 @@ class Cifar:
         """
         images = self._open(path, options)
         if isinstance(images, EncodedData):
-            return images.describe(self.name, path, known)
+            return images.describe(self.name, path)
         return SourceInfo(
             name=self.name,
             path=path,

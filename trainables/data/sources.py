@@ -7,10 +7,9 @@ this module before it imports them. A data set is a `Source` in a file of its ow
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,10 +42,12 @@ class SourceInfo:
 
     Attributes:
         fingerprint: hex; equal for equal content, wherever and however it lies.
-        files: hex, of the files as they lie, by which a later look knows them; '' = none.
+        files: hex, of the files as they lie, which stood for the content before; '' = none.
         image_size: rows (= columns) of an image; None when unknown.
         notes: what a user should know of how the data were taken; a line each.
         num_special: images of a sample which not every version of READING reads alike.
+        changed_ns: when one of the files whose content is too long to read last changed, in
+            nanoseconds since 1970 by the clock of their disk; 0 = all was read.
     """
 
     name: str
@@ -60,6 +61,7 @@ class SourceInfo:
     notes: tuple[str, ...] = ()
     num_special: int = 0
     files: str = ""
+    changed_ns: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,11 +71,6 @@ class Place:
     name: str
     path: str | None
     notes: tuple[str, ...] = ()
-
-
-# What was looked at before: `SourceInfo.files` -> its fingerprint.
-Known = Mapping[str, str]
-NOTHING: Known = {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,26 +110,19 @@ class Source:
             downloaded has a `resolve`, too: its `Place`, once it is there.
         load: the images; raises ValueError for a path that does not fit, or damaged data.
         takes_options: both are called with the `DataOptions` too.
-        takes_known: describe is called with what is `Known`, too, whose content it need not read.
     """
 
     describe: Callable[..., SourceInfo]
     load: Callable[..., ImageData]
     takes_options: bool = False
-    takes_known: bool = False
 
     def __call__(self, path: str | None, *options: DataOptions) -> ImageData:
         """The images at `path`; None where it needs none."""
         return self.load(path, *options)
 
 
-def describe(
-    name: str, path: str | None, options: DataOptions = DEFAULT, known: Known = NOTHING
-) -> SourceInfo:
+def describe(name: str, path: str | None, options: DataOptions = DEFAULT) -> SourceInfo:
     """The facts of a data set: counts, classes, image shape and the content's fingerprint.
-
-    Args:
-        known: files that were looked at before; what takes long is not done again.
 
     Raises:
         ValueError: unknown name, missing or needless path, an option that it does not have, or
@@ -140,10 +130,7 @@ def describe(
     """
     source: Any = find_dataset(name)
     if hasattr(source, "describe"):
-        look = source.describe
-        if getattr(source, "takes_known", False):
-            look = functools.partial(look, known=known)
-        info: SourceInfo = call_source(source, name, path, options, look)
+        info: SourceInfo = call_source(source, name, path, options, source.describe)
         return info
     refuse_options(name, options)
     return _describe_loaded(source, name, path)

@@ -36,9 +36,7 @@ from trainables import (
 )
 from trainables.data.encoded.downloads import find_download
 from trainables.data.sources import (
-    NOTHING,
     DataOptions,
-    Known,
     SourceInfo,
     describe,
     describe_function,
@@ -271,13 +269,10 @@ def check_values(config: Config) -> None:
     check_effects(config)
 
 
-def describe_data(config: Config, known: Known = NOTHING) -> SourceInfo:
+def describe_data(config: Config) -> SourceInfo:
     """The facts of what is trained on: images, a function, or what only the user's code knows.
 
     What has to be downloaded is.
-
-    Args:
-        known: see `describe`.
 
     Raises:
         ConfigError: see `describe` and `describe_function`.
@@ -297,7 +292,7 @@ def describe_data(config: Config, known: Known = NOTHING) -> SourceInfo:
         if config.trainer == "function":
             return describe_function(config.dataset.name, config.dataset.path)
         place = resolve(config.dataset.name, config.dataset.path)
-        info = describe(place.name, place.path, data_options(config), known)
+        info = describe(place.name, place.path, data_options(config))
         return replace(info, notes=(*place.notes, *info.notes))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from results.storage.place import BucketError, Place
-from trainables.data.sources import DataOptions, Known
+from trainables.data.sources import DataOptions
 from tuner.config.schema import ConfigError, show
 from tuner.plan.checks import data_options
 from tuner.plan.codefiles import code_files, digests
@@ -26,7 +26,7 @@ from tuner.plan.plan import Plan
 from tuner.plan.usercode import foreign_names
 
 LOOK_SECONDS = 60.0  # for a node's answer, once its environment is there
-ImagesAt = tuple[str, str, str, DataOptions, Known]
+ImagesAt = tuple[str, str, str, DataOptions]
 VERSIONED = ("gradtune", "torch", "numpy")
 ENVIRONMENT_SECONDS = 900.0  # for an environment that a job brings (pip, uv)
 
@@ -38,7 +38,7 @@ class Wanted:
     Attributes:
         folder: where runs are made. token: name and content of a file that the driver made there;
             of a bucket none, for which every node asks by itself.
-        data: (name, path, fingerprint, options, known files) of images at a path, or None.
+        data: (name, path, fingerprint, options) of images at a path, or None.
         code: names of the user's own code -> digest of each file of it.
     """
 
@@ -88,8 +88,7 @@ def wanted_of(plan: Plan, folder: Path | Place, token: str = "") -> Wanted:
         names.pop("trainable", None)
     has_images = config.trainer == "network" and source.path is not None
     options = data_options(config)
-    known = {source.files: source.fingerprint} if source.files else {}
-    images = (source.name, str(source.path), source.fingerprint, options, known)
+    images = (source.name, str(source.path), source.fingerprint, options)
     return Wanted(
         folder=folder if isinstance(folder, Place) else str(folder),
         token=token,
@@ -222,9 +221,9 @@ def _data_lacks(data: ImagesAt | None) -> Iterable[str]:
         return
     from trainables.data.sources import describe
 
-    name, path, fingerprint, options, known = data
+    name, path, fingerprint, options = data
     try:
-        found = describe(name, path, options, known).fingerprint
+        found = describe(name, path, options).fingerprint
     except (ValueError, OSError) as error:
         text = " ".join(str(error).split()).rstrip(".")
         yield text if path in text else f"dataset.path={path}: {text}"

@@ -7,8 +7,9 @@ manifest.json and config.yaml, never from a pickle, and refuses to become anothe
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -128,15 +129,9 @@ def _plan_of(
     config.trainable_function = function
     check_trainable(config)
     _check_code(target, config, manifest)
-    files = recipe.data_files or recipe.data_fingerprint
-    source = describe_data(config, {files: recipe.data_fingerprint})
-    if recipe.trainer == "user":  # whose data only the code knows
-        source = replace(source, fingerprint=recipe.data_fingerprint)
-    if source.fingerprint != recipe.data_fingerprint:
-        raise ConfigError(
-            f"resume={target}: the data changed (fingerprint {source.fingerprint[:12]}, "
-            f"the run used {recipe.data_fingerprint[:12]})"
-        )
+    source = describe_data(config)
+    _check_content(target, source, recipe)
+    source = replace(source, notes=(*source.notes, *_changed_since(source, manifest)))
     _check_reading(target, source, manifest)
     for arm in (*spaces, *([baseline] if baseline else [])):
         if not arm.name.isprintable():  # of a stranger's, for the terminal
@@ -186,6 +181,30 @@ def _check_trainable(target: str, plan: Plan) -> None:
         kinds = (ValueError, TypeError, KeyError, ArithmeticError)
         with refusing(f"resume={target}: {MANIFEST_NAME}: space {show(space.name)}: ", kinds):
             _ = make_trial(config, recipe, space, middle).schedule
+
+
+def _check_content(target: str, source: SourceInfo, recipe: Recipe) -> None:
+    """The data are those that the run began with."""
+    of_files = source.files and not recipe.data_files  # a record of before, see Recipe
+    found = source.files if of_files else source.fingerprint
+    if recipe.trainer != "user" and found != recipe.data_fingerprint:  # those only code knows
+        raise ConfigError(
+            f"resume={target}: the data changed (fingerprint {found[:12]}, "
+            f"the run used {recipe.data_fingerprint[:12]})"
+        )
+
+
+def _changed_since(source: SourceInfo, manifest: Mapping[str, Any]) -> Iterator[str]:
+    """A note where files whose content is too long to read are younger than the run."""
+    if not source.changed_ns:
+        return
+    begun = datetime.fromisoformat(manifest["started_at"])
+    changed = datetime.fromtimestamp(source.changed_ns / 1e9, UTC)
+    if changed > begun:
+        yield (
+            f"files were changed or put there at {changed:%Y-%m-%d %H:%M} UTC, after the run "
+            "began: too large to be read whole, they may hold other images than those it used"
+        )
 
 
 def _check_reading(target: str, source: SourceInfo, manifest: Mapping[str, Any]) -> None:

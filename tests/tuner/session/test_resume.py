@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from results.records.segments import write_manifest
+from results.storage.place import Place
 from tests.conftest import ROOT
 from tests.data_zoo import all_of, deep, exif, image
 from tests.data_zoo import plain as plain_folder
-from tests.fakes.images import parquet_directory
+from tests.fakes.images import encode, parquet_directory, random_images
+from trainables.data.encoded import parts
 from trainables.data.sources import READING, describe
 from tuner.config.compose import compose
 from tuner.config.schema import ConfigError, plain
+from tuner.plan.checks import describe_data
 from tuner.plan.plan import Plan, make_plan
 from tuner.run import main, make_request, read_command
 from tuner.session.cluster import Slots, settle
+from tuner.session.nodes import _data_lacks, wanted_of
 from tuner.session.resume import _check_reading, _plan_of, resume_run
 
 
@@ -305,7 +311,10 @@ def test_images_that_are_read_otherwise_now_end_a_resume(make: Any, tmp_path: Pa
         _check_reading("run", source, {})  # of before the number was written
 
 
-def resumed(plan: Plan, **recipe: Any) -> Plan:
+SMALL = ("model=resnet8", "lr=0.1", "batch.initial=4", "epochs=2")
+
+
+def resumed(plan: Plan, *, began: str = "2026-11-27T00:00:00+00:00", **recipe: Any) -> Plan:
     """As `resume=` plans it, from what its folder says; `recipe`: otherwise than of now."""
     manifest = {
         "recipe": {**asdict(plan.recipe), **recipe},
@@ -313,6 +322,7 @@ def resumed(plan: Plan, **recipe: Any) -> Plan:
         "baseline": plan.baseline.to_dict() if plan.baseline else None,
         "delta_ref": plan.delta_ref,
         "reading": READING,
+        "started_at": began,
         "config": plain(plan.config),
         "slots": {name: 1 for name in Slots.__dataclass_fields__},
     }
@@ -322,7 +332,7 @@ def resumed(plan: Plan, **recipe: Any) -> Plan:
 def test_data_of_a_run_of_before_are_known_by_their_files(tmp_path: Path) -> None:
     place = tmp_path / "data"
     parquet_directory(place)
-    words = [f"dataset.path={place}", "model=resnet8", "lr=0.1", "batch.initial=4", "epochs=2"]
+    words = [f"dataset.path={place}", *SMALL]
     plan = settle(make_plan(compose(["space=poly", "dataset=parquet", *words])), "cpu")
     assert plan.recipe.data_files == plan.source.files != plan.recipe.data_fingerprint
     before = {"data_files": "", "data_fingerprint": plan.source.files}
@@ -337,6 +347,100 @@ def test_data_of_a_run_of_before_are_known_by_their_files(tmp_path: Path) -> Non
     parquet_directory(place, num_train=21)
     with pytest.raises(ConfigError, match=r"resume=run: the data changed \(fingerprint"):
         resumed(plan)
+
+
+def change_an_image(folder: Path) -> None:
+    """Into another of as many bytes."""
+    file = sorted(folder.glob("train/*/*.bmp"))[3]
+    file.write_bytes(encode(np.full((8, 8, 3), 99, dtype=np.uint8), "BMP"))
+
+
+def change_a_label(folder: Path) -> None:
+    """In a table of as many bytes."""
+    table = folder / "test" / "metadata.csv"
+    text = table.read_text()
+    table.write_text(text.replace("3.bmp,1", "3.bmp,0"))
+    assert text != table.read_text()
+
+
+def class_folders(folder: Path) -> None:
+    for seed, part in enumerate(("train", "test")):
+        for number, pixels in enumerate(random_images(20, seed=seed)):
+            file = folder / part / f"{number % 2}" / f"{number}.bmp"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(encode(pixels, "BMP"))
+
+
+def with_table(folder: Path) -> None:
+    """Classes by the folders of train, and by a table of test."""
+    class_folders(folder)
+    files = sorted((folder / "test").glob("*/*.bmp"))
+    lines = [f"{file.relative_to(folder / 'test')},{file.parent.name}" for file in files]
+    (folder / "test" / "metadata.csv").write_text("\n".join(["file_name,label", *lines]))
+
+
+def damage_an_image(folder: Path) -> None:
+    """Which keeps its size."""
+    file = sorted(folder.glob("train/*/*.bmp"))[3]
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def with_a_bad_one(folder: Path) -> None:
+    """`change_an_image` repairs it."""
+    class_folders(folder)
+    damage_an_image(folder)
+
+
+SKIP = "dataset.on_bad_image=skip"
+
+
+@pytest.mark.parametrize(
+    ("make", "change", "words"),
+    [
+        (class_folders, change_an_image, []),
+        (with_table, change_a_label, []),
+        (class_folders, damage_an_image, [SKIP]),
+        (with_a_bad_one, change_an_image, [SKIP]),
+    ],
+    ids=["other image", "other label", "bad now", "repaired"],
+)
+def test_other_content_in_files_of_equal_names_and_sizes_ends_a_resume(
+    make: Any, change: Any, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "MAX_BAD", 0.1)  # one of 40
+    place = tmp_path / "data"
+    make(place)
+    plan = folder_plan(place, *words)
+    assert resumed(plan).recipe == plan.recipe
+    wanted = wanted_of(plan, Place("s3", "b"))
+    assert [*_data_lacks(wanted.data)] == []
+    change(place)
+    assert describe_data(plan.config).files == plan.source.files
+    with pytest.raises(ConfigError, match=r"resume=run: the data changed \(fingerprint"):
+        resumed(plan)
+    (lack,) = _data_lacks(wanted.data)
+    assert lack.startswith(f"dataset.path={place}: other data (fingerprint ")
+
+
+def folder_plan(place: Path, *words: str) -> Plan:
+    data = ["dataset=imagefolder", f"dataset.path={place}", "dataset.image_size=8", *words]
+    return settle(make_plan(compose(["space=poly", *data, *SMALL])), "cpu")
+
+
+def test_images_of_which_not_all_are_read_are_told_when_they_are_younger_than_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class_folders(tmp_path)
+    monkeypatch.setattr(parts, "CONTENT_BYTES", 0)
+    plan = folder_plan(tmp_path)
+    before = plan.source.notes
+    assert resumed(plan, began="2999-01-01T00:00:00+00:00").source.notes == before
+    change_an_image(tmp_path)
+    *others, note = resumed(plan, began="2026-11-01T00:00:00+00:00").source.notes
+    assert tuple(others) == before
+    assert re.match(
+        r"files were changed or put there at 20\d\d-.* UTC, after the run", note
+    )
 
 
 def test_images_that_all_versions_read_alike_are_trained_on_further(tmp_path: Path) -> None:

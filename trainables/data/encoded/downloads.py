@@ -40,9 +40,7 @@ from trainables.data.encoded.parts import (
 from trainables.data.sources import (
     DEFAULT,
     HASH_BYTES,
-    NOTHING,
     DataOptions,
-    Known,
     Place,
     SourceInfo,
     data_root,
@@ -84,7 +82,6 @@ class HubImages:
 
     name: str
     takes_options: ClassVar[bool] = True
-    takes_known: ClassVar[bool] = True
 
     def resolve(self) -> Place:
         """Its files, downloaded; the name has the commit in it.
@@ -98,16 +95,14 @@ class HubImages:
         told = () if revision == commit else (f"hf:{repository} is read at its commit {commit}",)
         return Place(name=f"hf:{repository}@{commit}", path=str(folder), notes=told)
 
-    def describe(
-        self, path: str | None, options: DataOptions = DEFAULT, known: Known = NOTHING
-    ) -> SourceInfo:
+    def describe(self, path: str | None, options: DataOptions = DEFAULT) -> SourceInfo:
         """Its facts; without a path of what was downloaded before.
 
         Raises:
             ValueError: it is not there, or files cannot be read.
         """
         folder, reader = self._open(path)
-        info: SourceInfo = reader.describe(str(folder), options, known)
+        info: SourceInfo = reader.describe(str(folder), options)
         return replace(info, name=self.name)
 
     def __call__(self, path: str | None, options: DataOptions = DEFAULT) -> ImageData:
@@ -136,7 +131,6 @@ class TorchvisionImages:
 
     name: str
     takes_options: ClassVar[bool] = True
-    takes_known: ClassVar[bool] = True
 
     def resolve(self) -> Place:
         """The folder that torchvision calls root, with it in there.
@@ -155,16 +149,14 @@ class TorchvisionImages:
                 self._images(root, True, **part)
         return Place(name=self.name, path=str(root))
 
-    def describe(
-        self, path: str | None, options: DataOptions = DEFAULT, known: Known = NOTHING
-    ) -> SourceInfo:
+    def describe(self, path: str | None, options: DataOptions = DEFAULT) -> SourceInfo:
         """Its facts.
 
         Raises:
             ValueError: it is damaged, or not in the folder.
         """
         root = self._root(path)
-        return self._open(root, options).describe(self.name, str(root), known)
+        return self._open(root, options).describe(self.name, str(root))
 
     def __call__(self, path: str | None, options: DataOptions = DEFAULT) -> ImageData:
         """The images, cropped and mirrored at random, normalised by their own statistics."""

@@ -32,9 +32,7 @@ from trainables.data.encoded.parts import (
 )
 from trainables.data.sources import (
     DEFAULT,
-    NOTHING,
     DataOptions,
-    Known,
     SourceInfo,
     image_directory,
     is_junk,
@@ -79,17 +77,14 @@ class Folders:
     num_classes: int | None = None
     version: str = ""
     takes_options: ClassVar[bool] = True
-    takes_known: ClassVar[bool] = True
 
-    def describe(
-        self, path: str | None, options: DataOptions = DEFAULT, known: Known = NOTHING
-    ) -> SourceInfo:
+    def describe(self, path: str | None, options: DataOptions = DEFAULT) -> SourceInfo:
         """Its facts.
 
         Raises:
             ValueError: a part, its classes or its images are missing, too many, or no images.
         """
-        return self._find(path, options).describe(self.name, path, known)
+        return self._find(path, options).describe(self.name, path)
 
     def __call__(self, path: str | None, options: DataOptions = DEFAULT) -> ImageData:
         """The images, decoded as they are trained on."""
@@ -331,14 +326,16 @@ def _numbers(words: list[str] | None) -> Rows | list[str] | None:
 def _part(directory: Path, files: list[str], labels_N: Rows | None, *, has_classes: bool) -> Part:
     statuses = [os.stat(file) for file in files]
     sizes_N = np.array([status.st_size for status in statuses], dtype=np.int64)
-    times_N = np.array([status.st_mtime_ns for status in statuses], dtype=np.int64)
+    times_N = np.array([status.st_ctime_ns for status in statuses], dtype=np.int64)
     own = None if has_classes else labels_N
     return Part(
         labels_N=labels_N,
         read=functools.partial(_read_files, _Names(files)),
         identity=functools.partial(_identity, directory, files, sizes_N, own),
         cheap=np.arange(len(files)),
-        stamp=times_N.tobytes(),  # a file may change and keep its size
+        # A file may change and keep its size, and by `cp -p` or `tar` the time of its content.
+        stamp=times_N.tobytes(),
+        changed_ns=int(times_N.max(initial=0)),
         sizes_N=sizes_N,
     )
 

@@ -33,9 +33,7 @@ from trainables.data.encoded.parts import (
     name_labels,
 )
 from trainables.data.sources import (
-    NOTHING,
     DataOptions,
-    Known,
     Source,
     SourceInfo,
     file_digest,
@@ -363,6 +361,7 @@ def _part(files: Sequence[ParquetFile], labels_N: Rows | None) -> Part:
         identity=functools.partial(_identity, [file.path for file in files]),
         cheap=_cheap_rows(files),
         stamp=",".join(file.image_column for file in files).encode(),
+        changed_ns=max(file.path.stat().st_ctime_ns for file in files),
     )
 
 
@@ -449,9 +448,9 @@ def own_augmentation(options: DataOptions) -> Augmentation:
     return Augmentation(pad=pad, flip=True)
 
 
-def _describe(path: str | None, options: DataOptions, known: Known = NOTHING) -> SourceInfo:
+def _describe(path: str | None, options: DataOptions) -> SourceInfo:
     images = open_parquet(image_directory("parquet", path), options)
-    return images.describe("parquet", path, known)
+    return images.describe("parquet", path)
 
 
 def _load(path: str | None, options: DataOptions) -> ImageData:
@@ -462,4 +461,4 @@ def _load(path: str | None, options: DataOptions) -> ImageData:
     return load_encoded(images, None, own_augmentation(options))
 
 
-parquet = Source(_describe, _load, takes_options=True, takes_known=True)
+parquet = Source(_describe, _load, takes_options=True)

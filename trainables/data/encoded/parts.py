@@ -21,9 +21,7 @@ from numpy.typing import NDArray
 from trainables.data.sources import (
     DEFAULT,
     HASH_BYTES,
-    NOTHING,
     DataOptions,
-    Known,
     SourceInfo,
 )
 from trainables.data.splits import POOL_SEED, is_unbalanced, stratified_split
@@ -58,6 +56,7 @@ class Part:
         identity: bytes that stand for its content, in the fingerprint.
         cheap: rows that can be read without reading many others, spread over the part.
         stamp: what besides the fingerprint says which pixels the rows have, on this disk.
+        changed_ns: when one of its files last changed (see `SourceInfo`).
         sizes_N: of the files, where every image is one.
         digests: of all images in order, where that takes less than to read them.
     """
@@ -67,6 +66,7 @@ class Part:
     identity: Callable[[], bytes]
     cheap: Rows
     stamp: bytes
+    changed_ns: int = 0
     sizes_N: Rows | None = None
     digests: Callable[[], Iterator[bytes]] | None = None
 
@@ -177,14 +177,13 @@ class EncodedData:
         channels = self.options.channels or (1 if is_gray else 3)
         return channels, self.options.image_size or next(iter(sizes))[0]
 
-    def describe(self, name: str, path: str | None, known: Known = NOTHING) -> SourceInfo:
-        """The facts; reads a sample of the images, and CONTENT_BYTES of those that are not known.
+    def describe(self, name: str, path: str | None) -> SourceInfo:
+        """The facts; reads CONTENT_BYTES of each part's images, and decodes a sample.
 
         Raises:
             ValueError: see `shape`, or an image of the sample cannot be decoded.
         """
         channels, image_size = self.shape
-        is_known = self.files in known
         notes = (*self.notes, *self.look(channels))
         if any(part.is_known_by_names for _, part in _parts(self)):
             size = f"{CONTENT_BYTES / 1e6:,.0f} MB"
@@ -196,12 +195,13 @@ class EncodedData:
             num_train=len(self.train),
             num_test=len(self.test),
             num_classes=self.num_classes,
-            fingerprint=known[self.files] if is_known else self.content,
+            fingerprint=self.content,
             files=self.files,
             channels=channels,
             image_size=image_size,
-            notes=notes if is_known else (*notes, *_look_for_leaks(self.train, self.test)),
+            notes=(*notes, *_look_for_leaks(self.train, self.test)),
             num_special=sum(not isinstance(h, str) and h.is_special for _, h in self._headers),
+            changed_ns=max(p.changed_ns * (len(p.digests_K) < len(p)) for _, p in _parts(self)),
         )
 
     def look(self, channels: int | None) -> Iterator[str]:

@@ -196,32 +196,19 @@ def test_of_more_than_is_read_the_files_count(
     assert note == "folders of more than 0 MB are known by the names and sizes of their files"
 
 
-def counted_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many images were read to tell content, in each call."""
-    reads: list[int] = []
-    digests = parts._digests
-
-    def count(part, rows, num_bytes):
-        reads.append(len(rows))
-        return digests(part, rows, num_bytes)
-
-    monkeypatch.setattr(parts, "_digests", count)
-    return reads
-
-
-def test_files_that_are_known_are_not_read_again(
+def test_when_files_last_changed_is_told_of_those_that_are_not_read_whole(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name, place in (
-        ("parquet", written(tmp_path / "parquet", "datasets")),
-        ("imagefolder", folder(tmp_path / "folder")),
-    ):
-        info = describe(name, str(place))
-        reads = counted_reads(monkeypatch)
-        assert describe(name, str(place), DEFAULT, {info.files: "f00d"}).fingerprint == "f00d"
-        assert reads == []
-        assert describe(name, str(place), DEFAULT, {"other": "f00d"}) == info
-        assert reads == [40, 20]
+    places = {
+        "parquet": written(tmp_path / "parquet", "datasets"),
+        "imagefolder": folder(tmp_path / "folder"),
+    }
+    assert [describe(*place).changed_ns for place in places.items()] == [0, 0]
+    monkeypatch.setattr(parts, "CONTENT_BYTES", sum(map(len, IMAGES["test"])))  # train has more
+    for name, place in places.items():
+        files = [file for file in place.rglob("train*/**/*.p*")] or [place / "train.parquet"]
+        (place / files[3 % len(files)].relative_to(place)).chmod(0o600)
+        assert describe(name, str(place)).changed_ns == max(f.stat().st_ctime_ns for f in files)
 
 
 def test_the_fingerprint_of_files_is_that_of_earlier_versions(tmp_path: Path) -> None:
