@@ -542,7 +542,8 @@ with exit code 2.
   followed. One channel stays one where all images are gray (`dataset.channels`).
 - `dataset.on_bad_image=skip`: the next image of its class takes the place of one that cannot be
   decoded, of those that are trained on where it is one of them: never one to validate or to test.
-  Above 1 % the training is refused. Found in a later one, it is one line too.
+  Above 1 % the training is refused. Found in a later one, it is one line too. Of the same data the
+  same images are bad, but for another version of Pillow, which a resume and the nodes tell.
 - Data are known by their content: the labels and the bytes of the images, in order. Who wrote the
   Parquet files does not matter (`datasets`, pandas, polars, DuckDB), nor whether it is a folder.
   A resume and other nodes read them again, and refuse other ones: also where an image that could

@@ -21,6 +21,7 @@ SUBMITTED = "GRADTUNE_SUBMITTED"  # variable of a job: JSON of `noted_for_job`
 JOB_FOLDER = "/runtime_resources/working_dir_files/"  # of a session of Ray's, on each node
 PACKAGES = (
     *("gradtune", "torch", "torchvision", "ray", "optuna", "pyarrow", "PyYAML", "numpy", "scipy"),
+    "pillow",  # which decodes an image that another version may not
 )
 
 

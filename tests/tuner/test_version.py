@@ -51,6 +51,12 @@ def test_a_revision_that_nobody_knows_is_no_other(monkeypatch: pytest.MonkeyPatc
     assert changed_versions(manifest()) == {}
 
 
+def test_what_decodes_images_is_told_when_it_differs() -> None:
+    """By it the images that cannot be decoded, and have others in their places, may be others."""
+    now = versions()["pillow"]
+    assert changed_versions(manifest(pillow="9.0")) == {"pillow": ("9.0", now)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", [{}, {"versions": None, "git": None}, {"versions": {}}])
 def test_what_an_older_run_did_not_keep_is_no_difference(kept: dict[str, Any]) -> None:

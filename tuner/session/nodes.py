@@ -27,7 +27,7 @@ from tuner.plan.usercode import foreign_names
 
 LOOK_SECONDS = 60.0  # for a node's answer, once its environment is there
 ImagesAt = tuple[str, str, str, DataOptions]
-VERSIONED = ("gradtune", "torch", "numpy")
+VERSIONED = ("gradtune", "torch", "numpy", "pillow")
 ENVIRONMENT_SECONDS = 900.0  # for an environment that a job brings (pip, uv)
 
 
