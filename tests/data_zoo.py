@@ -548,6 +548,9 @@ with exit code 2.
   Parquet files does not matter (`datasets`, pandas, polars, DuckDB), nor whether it is a folder.
   A resume and other nodes read them again, and refuse other ones: also where an image that could
   not be decoded was repaired, or another was damaged since.
+- Runs are compared, and are one workload of a profile, where content, `dataset.image_size` and the
+  other options are the same, be it `parquet`, `imagefolder` or `hf:`. Without a size the name of
+  the data set counts, too: folders are then read in pieces. Another split is other content.
 - Of a part with more than 256 MiB of images that is too long to read: there the files count,
   Parquet by their bytes (of large ones 64 pieces), folders by names and sizes, which is told. A
   resume tells when one of these files was changed or put there after the run began; on other

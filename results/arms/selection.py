@@ -10,12 +10,16 @@ from results.arms.choice import group_by_arm, is_baseline
 from results.records.schema import Row, trial_from_row
 from search_spaces.registry import unknown_name
 from search_spaces.space import BASELINE
-from search_spaces.trial import LATER_FIELDS, canonical_json
+from search_spaces.trial import LATER_FIELDS, Recipe, canonical_json
 
 # What an arm of a run may bring along.
 OF_ARMS = ("optimizer", "noise_law", "c2", "k")
 # Of what identifies a recipe: may differ between comparable runs, how and not what is trained.
 INCIDENTAL = ("num_threads", "micro_batch", "objective", "goal")
+# Data sets that are read alike where a size is asked for (of hf:owner/name, too): one content in
+# any of them is one training. What names a column of them says which content it is, no more.
+IN_FILES, HUB = ("parquet", "imagefolder", "imagenet"), "hf:"
+COLUMN_OPTIONS = ("image_column", "label_column")
 Place = tuple[str, str]  # run_id and trial_key
 
 
@@ -158,7 +162,7 @@ def workloads_of(rows: Iterable[Row]) -> dict[str, list[Trained]]:
         trial = trial_from_row(row)
         recipe = trial.recipe
         trained = Trained(
-            identity=recipe.identity(),
+            identity=workload_of(recipe),
             given=frozenset(trial.training),
             content=recipe.data_fingerprint,
             files=recipe.data_files,
@@ -169,6 +173,19 @@ def workloads_of(rows: Iterable[Row]) -> dict[str, list[Trained]]:
         run_id: sorted(recipes.values(), key=lambda trained: len(trained.given))
         for run_id, recipes in workloads.items()
     }
+
+
+def workload_of(recipe: Recipe) -> dict[str, Any]:
+    """What a training depends on: its identity, with one name for what reads files alike."""
+    identity = recipe.identity()
+    options = {k: v for k, v in recipe.data_options.items() if k not in COLUMN_OPTIONS}
+    identity.pop("data_options", None)
+    if options:
+        identity["data_options"] = options
+    is_in_files = recipe.dataset in IN_FILES or recipe.dataset.startswith(HUB)
+    if is_in_files and "image_size" in options:
+        identity["dataset"] = "images in files"
+    return identity
 
 
 def conflict(

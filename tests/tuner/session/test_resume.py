@@ -438,9 +438,7 @@ def test_images_of_which_not_all_are_read_are_told_when_they_are_younger_than_th
     change_an_image(tmp_path)
     *others, note = resumed(plan, began="2026-11-01T00:00:00+00:00").source.notes
     assert tuple(others) == before
-    assert re.match(
-        r"files were changed or put there at 20\d\d-.* UTC, after the run", note
-    )
+    assert re.match(r"files were changed or put there at 20\d\d-.* UTC, after the run", note)
 
 
 def test_images_that_all_versions_read_alike_are_trained_on_further(tmp_path: Path) -> None:

@@ -159,12 +159,13 @@ def test_a_folder_and_all_writers_hold_the_same_content(tmp_path: Path) -> None:
         assert info.files != of_folder.files
 
 
-@pytest.mark.parametrize("change", ["pixels", "label", "order", "part"])
+@pytest.mark.parametrize("change", ["pixels", "label", "order", "part", "test part"])
 def test_other_content_is_another_fingerprint(
     change: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     before = describe("parquet", str(written(tmp_path / "one", "datasets"))).fingerprint
-    images, labels = [*IMAGES["train"]], [*LABELS["train"]]
+    part = "test" if change == "test part" else "train"
+    images, labels = [*IMAGES[part]], [*LABELS[part]]
     if change == "pixels":
         images[7] = encode(random_images(1, seed=99)[0])
     elif change == "label":
@@ -173,8 +174,8 @@ def test_other_content_is_another_fingerprint(
         images[0], images[1] = images[1], images[0]
     else:
         images, labels = images[:-1], labels[:-1]
-    monkeypatch.setitem(IMAGES, "train", images)
-    monkeypatch.setitem(LABELS, "train", labels)
+    monkeypatch.setitem(IMAGES, part, images)
+    monkeypatch.setitem(LABELS, part, labels)
     assert describe("parquet", str(written(tmp_path / "two", "datasets"))).fingerprint != before
 
 
