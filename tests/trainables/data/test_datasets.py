@@ -21,7 +21,7 @@ from tests.fakes.images import (
     random_images,
 )
 from trainables.data import teacher as generator
-from trainables.data.datasets import load_images
+from trainables.data.datasets import load_images, statistics
 from trainables.data.images import Augmentation, ImageData, Normalization, TensorImages
 from trainables.data.sources import describe
 from trainables.data.splits import is_unbalanced, stratified_pool, stratified_split
@@ -326,6 +326,19 @@ def test_training_images_have_mean_0_and_std_1(name, located):
     std_C, mean_C = torch.std_mean(x_BCHW, dim=(0, 2, 3), correction=0)
     torch.testing.assert_close(mean_C, torch.zeros_like(mean_C), rtol=0, atol=1e-4)
     torch.testing.assert_close(std_C, torch.ones_like(std_C), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 100, 257])
+def test_statistics_are_those_of_the_pixels_as_floats(count):
+    images_NHWC = random_images(2 * count, seed=count)
+    images_NHWC[..., 1] = 99
+    rows = np.arange(1, 2 * count, 2)
+    pixels = images_NHWC[rows].astype(np.float32) / 255
+    found = statistics(images_NHWC, rows)
+    means = pixels.mean((0, 1, 2), dtype=np.float64)
+    stds = pixels.std((0, 1, 2), dtype=np.float64)
+    np.testing.assert_allclose(found.mean, means, rtol=1e-12)
+    np.testing.assert_allclose(found.std, [stds[0], 1.0, stds[2]], rtol=1e-12)
 
 
 def test_larger_synthetic_set_begins_with_the_smaller_whatever_the_global_seed():

@@ -95,14 +95,15 @@ class EncodedImages:
         Raises:
             ValueError: an image cannot be decoded, or differs in size from the first.
         """
-        return self._decoded.to(device, memory_format)
+        return self.decoded.to(device, memory_format)
 
     def batches(self, plan: Iterable[Samples]) -> Iterator[Batch]:
         """As TensorImages, on the CPU."""
-        return self._decoded.batches(plan)
+        return self.decoded.batches(plan)
 
     @functools.cached_property
-    def _decoded(self) -> TensorImages:
+    def decoded(self) -> TensorImages:
+        """The images where they are kept; raises as `to`."""
         images_NHWC, labels_M, rows_N = self._pixels()
         return TensorImages(
             images_NHWC=torch.from_numpy(images_NHWC),
@@ -364,9 +365,9 @@ def load_encoded(
         for name, part in (("train", data.train), ("test", data.test))
     )
     if normalization is None:
-        sample = train.subset(statistics_sample(len(train))).to(CPU)
-        shown_N = slice(None) if sample.shown_N is None else sample.shown_N
-        normalization = statistics(sample.images_NHWC.numpy()[shown_N])
+        sample = train.subset(statistics_sample(len(train))).decoded
+        shown_N = np.arange(len(sample)) if sample.shown_N is None else sample.shown_N
+        normalization = statistics(sample.images_NHWC.numpy(), shown_N)
         train, test = (replace(part, normalization=normalization) for part in (train, test))
     return ImageData(
         train=train,

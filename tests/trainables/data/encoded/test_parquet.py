@@ -125,6 +125,33 @@ def test_large_images_are_read_a_few_at_a_time(monkeypatch, tmp_path):
     assert len(sizes) == 51
 
 
+READ_ALL = """
+import pathlib, sys
+import numpy as np
+import pyarrow as pa
+from trainables.data.encoded.parquet import open_parquet
+from trainables.data.sources import DEFAULT
+
+train = open_parquet(pathlib.Path(sys.argv[1]), DEFAULT).train
+held = max(len(image) for _, image in train.read(np.arange(len(train))))
+print(held, pa.default_memory_pool().max_memory())
+"""
+
+
+def test_a_row_group_is_not_held_whole(tmp_path):
+    """40 MB of one: what pyarrow holds at most, in a process of its own."""
+    encoded = [number.to_bytes(2, "big") * 2_000 for number in range(10_000)]
+    table = pa.table({"image": encoded, "label": [number % 2 for number in range(10_000)]})
+    for part in ("train", "test"):
+        pq.write_table(table, tmp_path / f"{part}.parquet", compression="none")
+    assert pq.ParquetFile(tmp_path / "train.parquet").num_row_groups == 1
+    command = [sys.executable, "-c", READ_ALL, str(tmp_path)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    held, most = map(int, told.split())
+    assert held == 4_000
+    assert most < 0.5 * held * len(encoded)
+
+
 def test_first_image_that_is_no_image_is_refused(tmp_path):
     parquet_directory(tmp_path)
     write_parquet(tmp_path / TRAIN, [b"no image"], [0])
