@@ -3,20 +3,26 @@ them at the speed of memory, and holds little more than their bytes.
 
 Every load is a process of its own; its memory is the largest it held, above what it held with
 torch imported. A folder of JPEGs is made for it unless `--path` names one, or Parquet files.
+
+`--imports` tells instead what it costs to import what reads images, in the driver (no torch) and
+in a worker, against Hugging Face's `datasets` where that is installed.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import importlib.util
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import files
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +32,29 @@ from benchmarks.measure import surroundings, table
 
 LOADS = ("first: decoded", "second: mapped", "third: mapped")
 NUM_CLASSES, TEST_SHARE, BATCH = 10, 0.1, 500
+# What is imported -> its statement, and what is installed for it (other packages need the rest).
+DATASETS = ("datasets", "dill", "multiprocess", "xxhash", "huggingface_hub", "hf-xet")
+IMPORTS = {
+    "Python": ("pass", ()),
+    "driver: pyarrow, Pillow": ("import pyarrow.parquet, PIL.Image", ("pyarrow", "pillow")),
+    "driver: datasets": ("import datasets", ("pyarrow", "pillow", *DATASETS)),
+    "worker: torch": ("import torch", ()),
+    "worker: torch, pyarrow, Pillow": ("import torch, pyarrow.parquet, PIL.Image", ()),
+    "worker: torch, datasets": ("import torch, datasets", ()),
+}
+ROUNDS = 5
+# kB at most; getrusage counts the process that forked it, too.
+HELD = "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
 
 
 def main() -> None:
     options = _options()
     if options.load:
         print(json.dumps(load(options.path, options.image_size)))
+        return
+    if options.imports:
+        print(surroundings("torch", "pyarrow", "pillow"))
+        print(table(["imported", "s (median of 5)", "MB held", "MB installed"], import_rows()))
         return
     print(surroundings("torch", "pillow"))
     with tempfile.TemporaryDirectory() as folder:
@@ -84,6 +107,29 @@ def load(path: str, image_size: int | None) -> dict[str, float]:
     }
 
 
+def import_rows() -> list[list[str]]:
+    """Each import in processes of its own, one round after the other."""
+    has_datasets = importlib.util.find_spec("datasets") is not None
+    shown = {name: how for name, how in IMPORTS.items() if has_datasets or "datasets" not in name}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in shown}
+    for _ in range(ROUNDS):
+        for name, (statement, _) in shown.items():
+            command, start = [sys.executable, "-c", f"{statement}\n{HELD}"], time.perf_counter()
+            told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            taken[name].append((time.perf_counter() - start, float(told) * 1.024e-3))
+    rows = []
+    for name, (_, packages) in shown.items():
+        seconds, held = (statistics.median(column) for column in zip(*taken[name], strict=True))
+        installed = f"{sum(map(_installed_mb, packages)):.0f}" if packages else ""
+        rows.append([name, f"{seconds:.2f}", f"{held:.0f}", installed])
+    return rows
+
+
+def _installed_mb(package: str) -> float:
+    paths = (Path(str(file.locate())) for file in files(package) or ())
+    return sum(path.stat().st_size for path in paths if path.is_file()) / 1e6
+
+
 def make_folder(root: Path, count: int, pixels: int) -> None:
     """train/CLASS/ and test/CLASS/ with smooth random JPEGs."""
     with ThreadPoolExecutor() as pool:
@@ -120,6 +166,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pixels", type=int, default=96, help="rows of the JPEGs that are made")
     parser.add_argument("--image-size", type=int, help="rows they are resized to (made ones: 32)")
     parser.add_argument("--path", help="a folder of images, or of Parquet files, instead")
+    parser.add_argument("--imports", action="store_true", help="what it costs to import, instead")
     parser.add_argument("--load", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.path is None:

@@ -534,6 +534,8 @@ A folder of images or Parquet files is looked at by names, labels and a sample o
 was found odd but can be trained on is told as a note; what would make a result wrong is refused
 with exit code 2.
 
+- pyarrow and Pillow read them, not Hugging Face's `datasets`: docs/performance.md says what either
+  costs to import and to install.
 - Without `dataset.image_size` folders are trained on in random pieces of 224 x 224 pixels, decoded
   for every batch. With it the central square of each image is resized (bilinear), decoded once
   into `$GRADTUNE_DATA/cache` and mapped from there; crops and flips happen on the device. So a
