@@ -11,6 +11,7 @@ the p values of the k-th look are multiplied by k (k-1) (see `penalty`).
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from results.statistics.intervals import t_half_width
 from results.statistics.paired import CONFIDENCE_SEQUENCE, Difference, Scores, two_sided_p
@@ -205,14 +207,23 @@ def seeds_needed(
     n, sd, mean = difference.n, difference.sd, abs(difference.mean)
     if n < MIN_SEEDS_TO_PLAN or sd == 0:
         return None
-    level, n_N = ALPHA / max(1, num_pairs), np.arange(n + 1, n + MAX_SEEDS_NEEDED + 1)
-    if difference.interval_kind == CONFIDENCE_SEQUENCE:
-        half_N = half_width(n_N, sd, alpha=level)
-    else:
-        degrees = n - 1 if difference.degrees is None else difference.degrees
-        half_N = t_half_width(n_N, sd, 1 - level, degrees / (n - 1) * (n_N - 1))
+    level = ALPHA / max(1, num_pairs)
+    is_sequence = difference.interval_kind == CONFIDENCE_SEQUENCE
+    half_N = sd * _unit_half_widths(n, level, None if is_sequence else difference.degrees or n - 1)
     enough_N = np.flatnonzero(half_N < max(mean, (min_effect or 0.0) - mean))
     return int(enough_N[0]) + 1 if len(enough_N) else MAX_SEEDS_NEEDED
+
+
+@functools.lru_cache(maxsize=64)
+def _unit_half_widths(n: int, level: float, degrees: float | None) -> NDArray[np.float64]:
+    """Of values with sd 1 after each further seed; the same for all pairs of so many seeds.
+
+    degrees: of freedom at n; None = of the confidence sequence.
+    """
+    n_N = np.arange(n + 1, n + MAX_SEEDS_NEEDED + 1)
+    if degrees is None:
+        return half_width(n_N, 1.0, alpha=level)
+    return t_half_width(n_N, 1.0, 1 - level, degrees / (n - 1) * (n_N - 1))
 
 
 def _adjusted(

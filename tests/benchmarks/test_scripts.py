@@ -30,6 +30,7 @@ SCRIPTS: dict[str, list[str]] = {
     "benchmarks.speed.many": ["--trials", "4", "--concurrent", "1"],
     "benchmarks.speed.startup": ["--rounds", "1", "--commands", "2", "--runs", "1"],
     "benchmarks.speed.store": ["--trials", "20", "--epochs", "3", "--report-trials", "20"],
+    "benchmarks.speed.verdicts": ["--arms", "4", "--looks", "10", "--runs", "2"],
     "benchmarks.speed.page": ["--page", "{}/page.md", "table"],
     "benchmarks.overhead": ["--trials", "2", "--fits", "1", "--warm-ups", "0"],
     "benchmarks.published": ["{}", "--replays", "2", "--draws", "2"],
