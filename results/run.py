@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -68,15 +69,21 @@ class Run:
 
     def rows(self) -> list[dict[str, Any]]:
         """Trials as dicts, without excluded ones; `chosen` tells the config confirmed last."""
-        rows = [row for row in self.trials.to_pylist() if place_of(row) not in self.excluded]
+        rows = [dict(row) for row in self._rows if place_of(row) not in self.excluded]
         for row in rows:
             chosen = self.manifests.get(row["run_id"], {}).get("chosen", {})
             row["chosen"] = chosen.get(row["space"]) == row["config_key"]
         return rows
 
+    @functools.cached_property
+    def _rows(self) -> list[dict[str, Any]]:
+        """All trials as dicts: a report asks for them 25 times."""
+        rows: list[dict[str, Any]] = self.trials.to_pylist()
+        return rows
+
     def excluded_rows(self) -> list[dict[str, Any]]:
         """Trials as dicts that somebody left out: trained and paid for, and no result."""
-        rows = self.trials.to_pylist() if self.excluded else []
+        rows = [dict(row) for row in self._rows] if self.excluded else []
         return [row for row in rows if place_of(row) in self.excluded]
 
     def search_rows(self) -> list[dict[str, Any]]:
@@ -84,17 +91,17 @@ class Run:
 
         prefix_scores: the objective by samples (of whole reports), of every report.
         """
-        rows: list[dict[str, Any]] = self.trials.to_pylist()
+        rows = [dict(row) for row in self._rows]
         by_prefix = {
             run_id
             for run_id, manifest in self.manifests.items()
             if ((manifest.get("config") or {}).get("search") or {}).get("fidelity") == "prefix"
         }
-        epochs = self.epochs_by_trial() if by_prefix else {}
-        for row in rows:
-            if row["run_id"] in by_prefix and row["role"] == "search":
-                recorded = epochs.get((row["run_id"], row["trial_key"]), [])
-                row["prefix_scores"] = _prefix_scores(trial_from_row(row).recipe, recorded)
+        searched = [r for r in rows if r["run_id"] in by_prefix and r["role"] == "search"]
+        epochs = self.epochs_by_trial(searched) if searched else {}
+        for row in searched:
+            recorded = epochs.get((row["run_id"], row["trial_key"]), [])
+            row["prefix_scores"] = _prefix_scores(trial_from_row(row).recipe, recorded)
         return rows
 
     def frame(self, table: str = "trials") -> pandas.DataFrame:
@@ -118,10 +125,21 @@ class Run:
         """What these runs call a sample (`unit`); samples where they differ."""
         return unit_of(self.manifests)
 
-    def epochs_by_trial(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
-        """Epoch rows by (run_id, trial_key)."""
+    def epochs_by_trial(
+        self, trials: Iterable[Mapping[str, Any]] | None = None, column: str | None = None
+    ) -> dict[tuple[str, str], list[dict[str, Any]]]:
+        """Epoch rows by (run_id, trial_key): of these trials, with something in this column.
+
+        Rows are many (10,000 trials of 200 epochs are 2 million): say which are needed.
+        """
+        epochs = self.epochs
+        if trials is not None:
+            keys = pa.array({row["trial_key"] for row in trials}, epochs["trial_key"].type)
+            epochs = epochs.filter(pc.is_in(epochs["trial_key"], keys))
+        if column is not None:
+            epochs = epochs.filter(pc.is_valid(epochs[column]))
         by_trial: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in self.epochs.to_pylist():
+        for row in epochs.to_pylist():
             by_trial.setdefault((row["run_id"], row["trial_key"]), []).append(row)
         return by_trial
 

@@ -75,12 +75,13 @@ class Paths:
 
 def read_equivalence(run: Run) -> list[Paths]:
     """Every arm of a run with measure=[equivalence], in order of function, delta and lr."""
-    by_trial = run.epochs_by_trial()
+    rows = run.rows()
+    by_trial = run.epochs_by_trial(rows, "measured")
     trials: dict[tuple[str, str, str], list[Row]] = {}
-    for row in run.rows():
+    for row in rows:
         measured = [
             epoch for epoch in by_trial.get((row["run_id"], row["trial_key"]), [])
-            if epoch["measured"] and "equivalence" in epoch["measured"]
+            if "equivalence" in epoch["measured"]
         ]  # fmt: skip
         if row["role"] == "confirm" and measured:
             last = max(measured, key=lambda epoch: int(epoch["epoch"]))

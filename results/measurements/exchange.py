@@ -280,9 +280,10 @@ def _meet(one: Rate, other: Rate) -> bool:
 
 def _responses(run: Run) -> dict[tuple[str, float], dict[int, float]]:
     """y by (`lr` or `batch`, log2 of the drop or growth) and replicate."""
-    epochs = run.epochs_by_trial()
+    rows = [row for row in run.rows() if _drop(row) is not None]
+    epochs = run.epochs_by_trial(rows)
     arms: dict[tuple[str, float], dict[int, float]] = {}
-    for row in run.rows():
+    for row in rows:
         drop = _drop(row)
         if drop is not None and row["status"] == "completed":
             measured = epochs.get((row["run_id"], row["trial_key"]), [])

@@ -6,6 +6,7 @@ stands for an arm is its geometric mean over the measured epochs, and its range 
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -53,10 +54,11 @@ class Noise:
 
 def read_noise(run: Run) -> dict[str, Noise]:
     """C^2 by arm, of the completed trainings that stand for it; arms without any are left out."""
+    measured = measured_trials(run, "noise_c2")
     steps = measured_trials(run, "max_step_norm")
-    num_reports = run.epochs_by_trial()
+    num_reports = run.epochs_by_trial(trial for pairs in measured.values() for trial, _ in pairs)
     constants = {}
-    for name, trials in measured_trials(run, "noise_c2").items():
+    for name, trials in measured.items():
         if seeds := _completed(trials):
             known = {row["trial_key"]: len(epochs) for row, epochs in steps.get(name, [])}
             is_of_all = all(
@@ -118,12 +120,12 @@ def measured_trials(run: Run, column: str) -> dict[str, list[tuple[Row, list[Row
     Of each arm the confirm trials of the config that stands for it, before confirmation its best
     search trial. Diverged and lost trials and arms without any measurement are left out.
     """
-    by_trial = run.epochs_by_trial()
+    trials = {name: full_rows(rows) for name, rows in group_by_arm(run.rows()).items()}
+    by_trial = run.epochs_by_trial(itertools.chain(*trials.values()), column)
     arms: dict[str, list[tuple[Row, list[Row]]]] = {}
-    for name, rows in group_by_arm(run.rows()).items():
-        for trial in full_rows(rows):
-            recorded = by_trial.get((trial["run_id"], trial["trial_key"]), [])
-            epochs = [row for row in recorded if row[column] is not None]
+    for name, rows in trials.items():
+        for trial in rows:
+            epochs = by_trial.get((trial["run_id"], trial["trial_key"]), [])
             if epochs and trial["status"] in ("completed", *OPEN):
                 epochs.sort(key=lambda row: int(row["epoch"]))
                 arms.setdefault(name, []).append((trial, epochs))

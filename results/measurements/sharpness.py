@@ -150,7 +150,7 @@ def _c2_by_lr(run: Run, rows: list[Row]) -> tuple[dict[float, float], str]:
     one C for all orders configs of one learning rate alone. As measured along these very
     trainings, else as published of the paper's own network and data.
     """
-    by_trial = run.epochs_by_trial()
+    by_trial = run.epochs_by_trial(rows)
     logs: dict[float, dict[int, list[float]]] = {}
     for row in rows:
         epochs = by_trial.get((row["run_id"], row["trial_key"]), [])

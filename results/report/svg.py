@@ -6,6 +6,7 @@ import io
 import re
 
 import matplotlib
+import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -20,6 +21,9 @@ PAGE_COLORS = {
 }
 NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 TAG = re.compile(r"<[^>]+>")
+# A cloud of more points becomes one picture: in 10,000 of them nobody looks at a single one.
+MOST_MARKS = 2000
+DPI = 150  # of that picture
 LONG_DECIMALS = re.compile(r"(\d+\.\d{2})\d+")
 FONT_FAMILY = re.compile(r" font-family: [^;\"]*;?")
 REFERENCE = re.compile(r"(?:url\(#|href=\"#)([\w.-]+)")
@@ -32,9 +36,14 @@ def inline_svg(figure: Figure, name: str, label: str) -> Markup:
     Args:
         label: what the figure shows, for readers who do not see it.
     """
+    for axes in figure.axes:
+        for line in axes.lines:
+            line.set_rasterized(np.size(line.get_xydata()) // 2 > MOST_MARKS)
+        for cloud in axes.collections:
+            cloud.set_rasterized(np.size(cloud.get_offsets()) // 2 > MOST_MARKS)
     file = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(file, format="svg", transparent=True, metadata=NO_METADATA)
+        figure.savefig(file, format="svg", transparent=True, dpi=DPI, metadata=NO_METADATA)
     text = file.getvalue()
     text = TAG.sub(_smaller, text[text.index("<svg") :])
     used = set(REFERENCE.findall(text))

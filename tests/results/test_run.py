@@ -496,3 +496,21 @@ def test_epochs_lost_by_one_run_are_not_made_up_for_by_another(tmp_path):
         path.unlink()
     (note,) = results.load(tmp_path).notes
     assert note == "1 trials lack epochs; python -m results verify tells which."
+
+
+def test_epochs_are_those_of_the_trials_and_the_column_asked_for(tmp_path):
+    run = results.load(write_run(tmp_path / "run", trials=3, seeds=1))
+    everything = run.epochs_by_trial()
+    first, second, *_ = run.rows()
+    of_two = run.epochs_by_trial([first, second])
+    assert of_two == {key: rows for key, rows in everything.items() if key in of_two}
+    assert {key for _, key in of_two} == {first["trial_key"], second["trial_key"]}
+    assert run.epochs_by_trial([]) == {}
+    assert run.epochs_by_trial(column="seconds") == everything
+    assert run.epochs_by_trial(column="noise_c2") == {}
+
+
+def test_rows_belong_to_who_asked(tmp_path):
+    run = results.load(write_run(tmp_path / "run", trials=2, seeds=1))
+    run.rows()[0]["space"] = "changed"
+    assert "changed" not in {row["space"] for row in (*run.rows(), *run.search_rows())}

@@ -65,10 +65,11 @@ class ArmCurves:
 
 def curves_info(run: Run) -> tuple[ArmCurves, ...]:
     """What was measured and reported by epoch, for the trials that stand for each arm."""
-    by_trial, objective = run.epochs_by_trial(), run.objective.name
+    objective = run.objective.name
     arms = []
     for name, rows in group_by_arm(run.rows()).items():
         trials = full_rows(rows)
+        by_trial = run.epochs_by_trial(trials)
         measured = [by_trial.get((t["run_id"], t["trial_key"]), []) for t in trials]
         measured = [epochs for epochs in measured if epochs]
         if not measured:

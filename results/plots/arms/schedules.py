@@ -47,15 +47,18 @@ def schedules_info(run: Run) -> tuple[ArmSchedule, ...]:
 
     Squeezed and paused ones run through another schedule, or a part, and do not count.
     """
-    by_trial = run.epochs_by_trial()
     arms = []
     for name, rows in group_by_arm(run.rows()).items():
         chosen = chosen_row(rows)
-        recorded: list[list[Row]] = [
-            by_trial.get((row["run_id"], row["trial_key"]), [])
+        trained = [
+            row
             for row in rows
             if chosen and row["config_key"] == chosen["config_key"]
             if row["horizon"] == 1.0 and row["status"] != "paused"
+        ]
+        by_trial = run.epochs_by_trial(trained)
+        recorded: list[list[Row]] = [
+            by_trial.get((row["run_id"], row["trial_key"]), []) for row in trained
         ]
         longest: list[Row] = max(recorded, key=lambda epochs: len(epochs), default=[])
         longest = sorted(longest, key=lambda row: int(row["epoch"]))

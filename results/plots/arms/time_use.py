@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -27,6 +27,7 @@ PARTS = {
     "eval_seconds": ("validation on the way", ORANGE, "///"),
     "other_seconds": ("rest of the trials: start, test, records", LIGHT_GREY, ""),
 }
+COLUMNS = ["run_id", "trial_key", "epoch", "seconds", "eval_seconds", "images_per_second"]
 SAME_TIME = 1e-6  # seconds; what records are rounded to
 UNITS = ((7200.0, 3600.0, "hours"), (300.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
 
@@ -84,7 +85,7 @@ def time_use_info(run: Run) -> TimeUseInfo:
     trial that began from another's state (search.share_prefix) has epochs of before its first
     start: they are that trial's time and do not count again.
     """
-    by_trial = run.epochs_by_trial()
+    by_trial = replace(run, epochs=run.epochs.select(COLUMNS)).epochs_by_trial()
     arms = []
     for name, rows in group_by_arm(run.rows()).items():
         ended = [row for row in rows if row["ended_at"] and row["started_at"]]

@@ -7,13 +7,16 @@ from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 import results
 from results.__main__ import main
 from results.records.store import RunStore
 from results.report import write_report
+from results.report.svg import MOST_MARKS, inline_svg
 from tests.fakes.results import (
     edit_manifest,
     make_recipe,
@@ -269,3 +272,16 @@ def test_several_runs_need_a_place_for_their_report(run_dir, tmp_path, capsys):
     both = tmp_path / "both.html"
     assert main(["report", str(run_dir), str(other), "--out", str(both)]) == 0
     assert Page(both.read_text()).texts["h1"] == ["run, other"]
+
+
+@pytest.mark.parametrize(("count", "is_picture"), [(MOST_MARKS, False), (MOST_MARKS + 1, True)])
+def test_a_cloud_of_very_many_points_becomes_one_picture(count, is_picture):
+    figure = Figure()
+    axes = figure.subplots()
+    axes.scatter(np.arange(count), np.arange(count))
+    axes.plot([0, 1], [0, 1])
+    axes.set_title("still text")
+    svg = inline_svg(figure, "cloud", "a cloud")
+    assert ("data:image/png;base64" in svg) == is_picture
+    assert "still text" in svg
+    assert (svg.count("<use") < 100) == is_picture
