@@ -424,6 +424,7 @@ def test_the_lines_of_transformers_follow_the_table(
     "ignore:The number of training batches",
     "ignore:.*LeafSpec.* is deprecated",
 )
+@pytest.mark.slow
 def test_the_lines_of_lightning_follow_the_table(tmp_path: Path) -> None:
     lightning = pytest.importorskip("lightning")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -446,6 +447,7 @@ def test_the_lines_of_lightning_follow_the_table(tmp_path: Path) -> None:
     assert module.net.sizes == sizes(training)
 
 
+@pytest.mark.slow
 def test_the_lines_of_timm_follow_the_table_times_its_layer_decay() -> None:
     timm = pytest.importorskip("timm")
     settings = {"img_size": 16, "patch_size": 8, "embed_dim": 12, "depth": 2, "num_heads": 2}

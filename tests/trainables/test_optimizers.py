@@ -113,6 +113,7 @@ sys.exit("torch._dynamo" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_no_optimizer_imports_the_compiler():
     assert subprocess.run([sys.executable, "-c", STEPS], check=False).returncode == 0
 

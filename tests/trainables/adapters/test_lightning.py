@@ -33,14 +33,17 @@ torch.set_num_threads(1)
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 SEED = 3
 BOTH = pytest.mark.parametrize("table", [decaying(), growing()], ids=["decaying", "growing"])
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The 'train_dataloader' does not have many workers",
-    "ignore:You're resuming from a checkpoint that ended before the epoch ended",
-    "ignore:Trying to infer the `batch_size`",
-    "ignore:Checkpoint directory .* exists and is not empty",
-    "ignore:.*LeafSpec.* is deprecated",
-    "ignore:Be aware that when using `ckpt_path`, callbacks",
-)
+pytestmark = [
+    pytest.mark.slow,  # importing lightning takes seconds
+    pytest.mark.filterwarnings(
+        "ignore:The 'train_dataloader' does not have many workers",
+        "ignore:You're resuming from a checkpoint that ended before the epoch ended",
+        "ignore:Trying to infer the `batch_size`",
+        "ignore:Checkpoint directory .* exists and is not empty",
+        "ignore:.*LeafSpec.* is deprecated",
+        "ignore:Be aware that when using `ckpt_path`, callbacks",
+    ),
+]
 
 
 @functools.cache

@@ -23,6 +23,7 @@ from tests.fakes.followed import (
 
 torch.set_num_threads(1)
 DECAY = 0.5
+pytestmark = pytest.mark.slow  # importing timm takes seconds
 
 
 def follow(optimizer: torch.optim.Optimizer, table: Schedule) -> Any:
@@ -55,7 +56,6 @@ def train_like_timm(
     return seen
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("table", [decaying(), growing()], ids=["decaying", "growing"])
 def test_layer_decay_multiplies_the_tables_lr_at_every_update(
     table: Schedule, layers: torch.optim.Optimizer

@@ -32,6 +32,7 @@ from trainables.data.stream import SampleStream
 
 torch.set_num_threads(1)
 SEED = 3
+pytestmark = pytest.mark.slow  # importing transformers takes seconds
 BOTH = pytest.mark.parametrize("table", [decaying(), growing()], ids=["decaying", "growing"])
 
 
@@ -105,7 +106,6 @@ def numbers(table: Schedule) -> list[list[int]]:
     return [stream.take(s.first_sample, s.batch_size).index_B.tolist() for s in table.steps()]
 
 
-@pytest.mark.slow
 @BOTH
 def test_accumulation_two_groups_and_every_batch_follow_the_table(
     table: Schedule, tmp_path: Path
@@ -130,7 +130,6 @@ def test_accumulation_two_groups_and_every_batch_follow_the_table(
     assert told == np.cumsum([len(table.report_steps(k)) for k in (1, 2, 3)]).tolist()
 
 
-@pytest.mark.slow
 @BOTH
 def test_a_trainer_resumed_from_its_checkpoint_ends_with_the_same_weights(
     table: Schedule, tmp_path: Path
@@ -148,7 +147,6 @@ def test_a_trainer_resumed_from_its_checkpoint_ends_with_the_same_weights(
         assert torch.equal(a, b)
 
 
-@pytest.mark.slow
 def test_the_trainers_own_optimizer_uses_the_table_whatever_its_learning_rate(
     tmp_path: Path,
 ) -> None:
@@ -185,7 +183,6 @@ class Stream(IterableDataset[Any]):
         return (Numbered()[index % NUM_EXAMPLES] for index in itertools.count())
 
 
-@pytest.mark.slow
 def test_a_stream_without_a_length_follows_lr_alone(tmp_path: Path) -> None:
     trained = Trained(tmp_path)
     trained.trainer.train_dataset = Stream()

@@ -47,6 +47,7 @@ def test_a_dry_run_tells_what_a_search_shares_and_which_arms_cannot(
     assert "shared: nothing of poly, whose configs begin with a delta0 each of their own" in out
 
 
+@pytest.mark.slow
 def test_a_lone_trial_has_all_threads(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
