@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torchvision.transforms import functional
 
 import trainables
 from search_spaces.registry import allow_import, lookup
@@ -160,7 +159,9 @@ def slow_augmentation(image_CHW, draws_D, augmentation):
     padded = torch.nn.functional.pad(image_CHW, (pad, pad, pad, pad))
     cropped = padded[:, row : row + size, col : col + size]
     flipped = cropped.flip(2) if augmentation.flip and draws_D[2] < 0.5 else cropped
-    return functional.rotate(flipped, (2 * float(draws_D[3]) - 1) * augmentation.max_degrees)
+    from torchvision.transforms.functional import rotate  # 3 s
+
+    return rotate(flipped, (2 * float(draws_D[3]) - 1) * augmentation.max_degrees)
 
 
 @pytest.mark.slow

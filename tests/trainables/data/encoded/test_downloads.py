@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import inspect
 import os
 import re
@@ -15,7 +16,6 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-import torchvision
 
 from tests.conftest import ROOT
 from tests.fakes.images import image_folder, parquet_directory, random_images
@@ -285,6 +285,7 @@ def fashion_mnist(root: Path) -> np.ndarray:
     return pixels
 
 
+@pytest.mark.slow
 def test_pixels_of_torchvision_are_those_of_its_files(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADTUNE_DATA", str(tmp_path))
     pixels = fashion_mnist(tmp_path / "torchvision/FashionMNIST")
@@ -299,6 +300,7 @@ def test_pixels_of_torchvision_are_those_of_its_files(tmp_path, monkeypatch):
     assert np.array_equal(kept.numpy().squeeze(), pixels)
 
 
+@pytest.mark.slow
 def test_another_pixel_is_another_fingerprint(tmp_path):
     fashion_mnist(tmp_path)
     before = describe("torchvision:FashionMNIST", str(tmp_path)).fingerprint
@@ -308,6 +310,7 @@ def test_another_pixel_is_another_fingerprint(tmp_path):
     assert describe("torchvision:FashionMNIST", str(tmp_path)).fingerprint != before
 
 
+@pytest.mark.slow
 def test_coloured_ones_with_parts_by_name_are_taken(tmp_path, monkeypatch):
     listed = {}
     for part, count in (("train", 20), ("test", 10)):
@@ -317,7 +320,7 @@ def test_coloured_ones_with_parts_by_name_are_taken(tmp_path, monkeypatch):
         scipy.io.savemat(file, {"X": pixels.transpose(1, 2, 3, 0), "y": labels})
         digest = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
         listed[part] = ["", file.name, digest]
-    monkeypatch.setattr(torchvision.datasets.SVHN, "split_list", listed)
+    monkeypatch.setattr("torchvision.datasets.SVHN.split_list", listed)
     info = describe("torchvision:SVHN", str(tmp_path))
     assert (info.num_train, info.num_test, info.num_classes) == (20, 10, 10)
     assert (info.channels, info.image_size) == (3, 32)
@@ -326,23 +329,26 @@ def test_coloured_ones_with_parts_by_name_are_taken(tmp_path, monkeypatch):
         describe("torchvision:SVHN", str(tmp_path))
 
 
+@pytest.mark.slow
 def test_without_a_network_torchvision_is_one_line(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("Error downloading it:\nno route")
 
     monkeypatch.setenv("GRADTUNE_DATA", str(tmp_path))
-    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "download", fail)
+    monkeypatch.setattr("torchvision.datasets.FashionMNIST.download", fail)
     with pytest.raises(ValueError, match="and cannot be downloaded") as error:
         look("torchvision:FashionMNIST")
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_torchvision_has_it_and_takes_what_it_is_asked(name):
-    kind = getattr(torchvision.datasets, name)
+    kind = getattr(importlib.import_module("torchvision.datasets"), name)
     assert {*TORCHVISION[name][0], "root", "download"} <= {*inspect.signature(kind).parameters}
 
 
+@pytest.mark.slow
 def test_a_name_that_is_not_torchvisions_offers_the_nearest():
     words = {"dataset.name": "torchvision:FashionMINST", "model.name": "resnet8", "lr": 0.1}
     with pytest.raises(ConfigError, match="did you mean 'torchvision:FashionMNIST'"):
