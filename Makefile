@@ -30,7 +30,7 @@ bucket: .venv/installed  ## runs in a bucket, on a server that speaks S3 (82 MB 
 
 # One process: what is told of seconds is not the seconds of a busy machine.
 COUNTS := $(CURDIR)/faults.tmp
-faults: .venv/installed  ## docs/faults.md: what was done to runs, how often, what held (40 minutes)
+faults: .venv/installed  ## docs/faults.md: what was done to runs, how often, what held (an hour)
 	rm -f $(COUNTS)
 	GRADTUNE_FAULTS=$(COUNTS) $(BIN)/python -m pytest -m fault; status=$$?; \
 	$(BIN)/python -m tests.faults.table $(COUNTS) docs/faults.md && exit $$status

@@ -104,7 +104,7 @@ def test_a_closed_terminal_costs_nothing(alone: Command, inline: Inline) -> None
     """All processes of a terminal, Ray's too, get SIGHUP, and none can write a word any more."""
     run_dir = alone.folder / "cut"
     words = [sys.executable, "-m", "tuner.run", *WORDS, "name=cut", "report=false"]
-    words.append(f"runs_dir={alone.folder}")
+    words += [f"runs_dir={alone.folder}", "resources.cpus_per_trial=1"]  # threads: as `inline`
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(ROOT)
