@@ -52,20 +52,28 @@ def lasting(error: BaseException, *, is_users: bool = False) -> Lost | None:
     """What to call a training that ended so; None where a new process may do better.
 
     Args:
-        is_users: the user's own code raised it, whose RuntimeError is torch's for wrong shapes.
+        is_users: the user's own code raised it, whose RuntimeError is torch's for wrong shapes;
+            but an error of CUDA leaves a process that can use its GPU no more.
     """
     if isinstance(error, MISTAKES):
         return "failed"
     if isinstance(error, RuntimeError | MemoryError):
         if _is_out_of_memory(error):
             return "oom"
-        return "failed" if is_users else None
+        return "failed" if is_users and not _is_of_cuda(error) else None
     return None
+
+
+def _is_of_cuda(error: Exception) -> bool:
+    """A failed assertion on the device, an illegal access: the process has lost its context."""
+    is_named = any(kind.__name__ == "AcceleratorError" for kind in type(error).__mro__)
+    return is_named or "CUDA error" in str(error)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
     """torch has a class of its own for GPUs, its libraries and the CPU's a RuntimeError."""
-    texts = ("not enough memory", "can't allocate memory", "out of memory", "ALLOC_FAILED")
+    texts = ("not enough memory", "can't allocate memory", "out of memory")
+    texts += ("ALLOC_FAILED", "ALLOCATION_FAILED")  # cuBLAS; cuDNN 9, of host or device
     is_named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
     return is_named or isinstance(error, MemoryError) or any(t in str(error) for t in texts)
 

@@ -57,6 +57,9 @@ def test_epochs_that_were_done_are_told_before_it_is_raised(
         (MemoryError(), "oom"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling x"), "oom"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), "oom"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "oom"),
+        (RuntimeError("CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), "oom"),
+        (torch.AcceleratorError("CUDA error: out of memory"), "oom"),
         (RuntimeError("CUDA error: device-side assert triggered"), None),
         (OSError("a disk went away"), None),
         (ValueError("out of memory"), "failed"),
@@ -64,3 +67,19 @@ def test_epochs_that_were_done_are_told_before_it_is_raised(
 )
 def test_what_is_called_out_of_memory(error: Exception, status: str | None) -> None:
     assert lasting(error) == status
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "failed"),
+        (RuntimeError("CUDA error: device-side assert triggered"), None),
+        (torch.AcceleratorError("an illegal memory access was encountered"), None),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling x"), "oom"),
+        (torch.OutOfMemoryError(FULL), "oom"),
+    ],
+)
+def test_a_users_function_whose_gpu_is_lost_is_worth_another_process(
+    error: Exception, status: str | None
+) -> None:
+    assert lasting(error, is_users=True) == status
