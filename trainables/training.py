@@ -63,6 +63,21 @@ def num_gpus() -> float:
     return float(torch.cuda.device_count())
 
 
+def settle_device(device: torch.device) -> None:
+    """Let a GPU compute the same bits again, in the arithmetic that the recipe names.
+
+    Convolutions as PyTorch comes may add up their weights' gradients in any order, and round fp32
+    to TF32's 10 bits. cuDNN picks no algorithm by timing, which two processes would do apart.
+    On the CPU nothing changes. Untested on a GPU.
+    """
+    if device.type != "cuda":
+        return
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def hardware(device: torch.device) -> dict[str, Any]:
     """Fields of an Outcome: peak memory of a GPU, or of this process; the GPU's model, or cpu."""
     if device.type == "cuda":

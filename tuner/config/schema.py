@@ -427,7 +427,7 @@ class Config:
     label_smoothing: float = _key(0.0, "share", BELOW_1, "of the training loss")
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     precision: str = _key("auto", "name", _one_of("auto", "fp32", "bf16"),
-        "auto = bf16 where the hardware has it")
+        "auto = bf16 where the hardware has it; fp32 is no TF32, on a GPU neither")
     micro_batch: int | None = _key(None, "images", _at_least(2),
         "largest batch of one backward pass (BatchNorm sees it)")
     trials: int = _key(20, "configs", _within(1, 1_000_000), "configs searched per space")

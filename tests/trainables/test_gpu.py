@@ -1,0 +1,45 @@
+"""What a GPU is asked for, as far as can be told without one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from trainables.training import settle_device
+
+CUDA, CPU = torch.device("cuda"), torch.device("cpu")
+
+
+def switches() -> dict[str, bool]:
+    return {
+        "deterministic": torch.backends.cudnn.deterministic,
+        "benchmark": torch.backends.cudnn.benchmark,
+        "convolutions in TF32": torch.backends.cudnn.allow_tf32,
+        "products in TF32": torch.backends.cuda.matmul.allow_tf32,
+    }
+
+
+def switch(deterministic: bool, benchmark: bool, convolutions: bool, products: bool) -> None:
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = benchmark
+    torch.backends.cudnn.allow_tf32 = convolutions
+    torch.backends.cuda.matmul.allow_tf32 = products
+
+
+@pytest.fixture
+def fast() -> Iterator[None]:
+    """All switches for speed; afterwards as they were."""
+    before = switches()
+    switch(False, True, True, True)
+    yield
+    switch(*before.values())
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_gpu_computes_the_same_bits_again_and_fp32_is_no_tf32() -> None:
+    settle_device(CPU)
+    assert [*switches().values()] == [False, True, True, True]
+    settle_device(CUDA)
+    assert [*switches().values()] == [True, False, False, False]
