@@ -74,7 +74,7 @@ def read_newest(folder: Folder | Path) -> dict[str, Any] | None:
 
 
 def read_good(folder: Folder | Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest state whose checksum holds, and a word on each newer one that is lost."""
+    """The newest state whose checksum holds, on the CPU, and a word on each newer one lost."""
     folder = folder_at(folder)
     lost: list[str] = []
     names = folder.names()
@@ -84,7 +84,10 @@ def read_good(folder: Folder | Path) -> tuple[dict[str, Any] | None, list[str]]:
         except OSError:
             data = b""
         if _digest(data) in name:
-            state: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)
+            # Of a GPU too: it may be gone, and load_state_dict copies onto the device anyway.
+            state: dict[str, Any] = torch.load(
+                io.BytesIO(data), weights_only=True, map_location="cpu"
+            )
             return state, lost + _missing(folder, names, since=_age(name))
         lost.append(f"the state after report {int(name[:5])} is damaged")
     return None, lost + _missing(folder, names)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
+from trainables.checkpoints import Checkpoints, read_newest
 from trainables.training import settle_device
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
@@ -43,3 +45,14 @@ def test_a_gpu_computes_the_same_bits_again_and_fp32_is_no_tf32() -> None:
     assert [*switches().values()] == [False, True, True, True]
     settle_device(CUDA)
     assert [*switches().values()] == [True, False, False, False]
+
+
+def test_a_state_saved_on_a_gpu_is_read_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as on_gpu:
+        on_gpu.setattr("torch.serialization.location_tag", lambda storage: "cuda:0")
+        Checkpoints(tmp_path).save(1, {"weights": torch.arange(3.0)})
+    state = read_newest(tmp_path)
+    assert state is not None
+    assert (state["weights"].device, state["weights"].tolist()) == (CPU, [0.0, 1.0, 2.0])
