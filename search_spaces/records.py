@@ -99,7 +99,7 @@ class Outcome:
             test_balanced_accuracy as of an EpochRecord.
         train_seconds: epochs without evaluation; wall_seconds: the whole training, from its start
             on a worker to its end, None where nobody took the time.
-        peak_memory_bytes: of the device (GPU) or process.
+        peak_memory_bytes: of the training on a GPU, or of its process so far.
         sharpness_loss ... measured: as in an EpochRecord. metrics: of the last report; test_*
             only where role=confirm.
     """

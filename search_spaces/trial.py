@@ -69,7 +69,8 @@ class Recipe:
         train_examples: N, images trained on per epoch (the pool without its validation part).
         batch0, batch_max: first and largest batch (samples; batch_max None = N).
         c2, k, noise_law: see NoiseLaw; c2_source: given | measured | unit.
-        precision: fp32 (IEEE's, no TF32) | bf16 (autocast). micro_batch: largest batch of one backward pass; None = all.
+        precision: fp32 (IEEE's, no TF32) | bf16 (autocast).
+        micro_batch: largest batch of one backward pass; None = all.
         code_digest: of the user's own model, dataset, optimizer or training; '' without any.
         trainer: name in TRAINERS: network, function (explicit smoothing of a known function), or
             user (a training of the user's own, which `model` names).

@@ -33,7 +33,7 @@ from trainables.measurements.gradients import Loss
 from trainables.measurements.probe import Probes
 from trainables.parameter_groups import group_factors, set_lrs, set_momentum
 from trainables.perturbation import moved
-from trainables.training import hardware, planned, settle_device
+from trainables.training import count_memory_anew, hardware, planned, settle_device
 
 EVAL_BATCH = 500  # images; has no influence on results in eval mode
 
@@ -70,6 +70,7 @@ class NetworkTraining:
         self.schedule = schedule or trial.schedule
         self.device = torch.device(device)
         settle_device(self.device)
+        count_memory_anew(self.device)
         self.data = _load_data(
             recipe.dataset,
             recipe.dataset_path,

@@ -78,8 +78,20 @@ def settle_device(device: torch.device) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
+def count_memory_anew(device: torch.device) -> None:
+    """Forget the peak of earlier trainings of this process; a GPU that is not used yet has none.
+
+    That of the process itself, which a training on the CPU tells, cannot be forgotten.
+    """
+    if device.type == "cuda" and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def hardware(device: torch.device) -> dict[str, Any]:
-    """Fields of an Outcome: peak memory of a GPU, or of this process; the GPU's model, or cpu."""
+    """Fields of an Outcome: peak memory, and the GPU's model or cpu.
+
+    On a GPU the peak since `count_memory_anew`; on the CPU that of the process so far.
+    """
     if device.type == "cuda":
         peak, name = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_name(device)
     else:

@@ -156,7 +156,7 @@ TRIALS = _schema(
         ("samples_seen", INT, "samples", "of the whole training"),
         ("optimizer_steps", INT, "steps", "of the whole training"),
         ("train_seconds", FLOAT, "s", "training, without evaluation"),
-        ("peak_memory_bytes", INT, "bytes", "of the device (GPU) or the process"),
+        ("peak_memory_bytes", INT, "bytes", "of the training on a GPU, or of its process so far"),
         ("device", TEXT, "", "hardware that trained"),
         ("host", TEXT, "", "machine that trained"),
         ("started_at", TIME, "UTC", "start of this attempt"),

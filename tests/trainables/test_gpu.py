@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from trainables.checkpoints import Checkpoints, read_newest
-from trainables.training import settle_device
+from trainables.training import count_memory_anew, settle_device
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
@@ -45,6 +45,19 @@ def test_a_gpu_computes_the_same_bits_again_and_fp32_is_no_tf32() -> None:
     assert [*switches().values()] == [False, True, True, True]
     settle_device(CUDA)
     assert [*switches().values()] == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("device", "is_used", "told"), [(CUDA, True, [CUDA]), (CUDA, False, []), (CPU, True, [])]
+)
+def test_the_peak_of_memory_is_that_of_one_training(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, is_used: bool, told: list[object]
+) -> None:
+    reset: list[object] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: is_used)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
+    count_memory_anew(device)
+    assert reset == told
 
 
 def test_a_state_saved_on_a_gpu_is_read_where_there_is_none(

@@ -33,7 +33,7 @@ import torch
 
 from search_spaces.registry import allow_import, import_callable
 from trainables.failures import lasting
-from trainables.training import hardware
+from trainables.training import count_memory_anew, hardware
 from trainables.user import extra_arguments
 from trainables.user.answers import Abandoned, End, EpochReport, Failure, Ready, Turns
 from trainables.user.handed import Handed, load
@@ -236,6 +236,7 @@ def run(order: Order, turns: Turns) -> None:
         random.seed(order.seed)
         np.random.seed(order.seed % 2**32)  # noqa: NPY002  (what the function's libraries use)
         torch.manual_seed(order.seed)
+        count_memory_anew(torch.device(order.device))
         function(order.schedule, order.seed, report, **extra)
     except Abandoned:
         pass
