@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -64,19 +64,29 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 
-def changed_versions(manifest: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+def changed_versions(manifest: Mapping[str, Any], gpus: str = "") -> dict[str, tuple[str, str]]:
     """What is not as this run last had it: name -> (then, now), where both are known.
 
     `version_changes` of the manifest holds what had changed when the run went on before.
+
+    Args:
+        gpus: models of those that there are now (`gpu_text`), which compute other bits; '' = none,
+            or not known.
     """
     then = dict(manifest.get("versions") or {})
     then["GradTune"] = _git_text(manifest.get("git") or {})
+    then["GPU"] = gpu_text((manifest.get("hardware") or {}).get("gpu_kinds") or [])
     for change in manifest.get("version_changes") or []:
         then |= {name: now for name, (_, now) in change["versions"].items()}
     now = {name: _version(name) for name in then} | versions()
-    now["GradTune"] = _git_text(revision())
+    now |= {"GradTune": _git_text(revision()), "GPU": gpus}
     pairs = {name: (was, now[name]) for name, was in then.items()}
     return {name: pair for name, pair in pairs.items() if all(pair) and len({*pair}) == 2}
+
+
+def gpu_text(kinds: Iterable[str]) -> str:
+    """The models in one word: "A100, H100"; '' of none."""
+    return ", ".join(sorted({*kinds}))
 
 
 def describe_version() -> str:

@@ -46,6 +46,17 @@ def test_a_change_is_told_once() -> None:
     assert changed_versions(kept) == {"torch": ("2.0", versions()["torch"])}
 
 
+def test_another_model_of_gpu_is_told_once() -> None:
+    kept = manifest() | {"hardware": {"gpus": 2.0, "gpu_kinds": ["H100", "A100"]}}
+    assert changed_versions(kept, "A100, H100") == {}
+    assert changed_versions(kept) == {}  # on the CPU, or where nobody knows
+    changes = changed_versions(kept, "H200")
+    assert changes == {"GPU": ("A100, H100", "H200")}
+    kept["version_changes"] = [{"at": "", "versions": changes}]
+    assert changed_versions(kept, "H200") == {}
+    assert changed_versions(manifest(), "H200") == {}  # of before
+
+
 def test_a_revision_that_nobody_knows_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(version, "revision", dict)
     assert changed_versions(manifest()) == {}

@@ -32,7 +32,7 @@ from tuner.plan.plan import Plan
 from tuner.plan.usercode import changed_parts, code_folder, code_parts
 from tuner.recording.recorder import Recorder
 from tuner.session.cluster import Slots
-from tuner.version import changed_versions, git_state, revision, versions
+from tuner.version import changed_versions, git_state, gpu_text, revision, versions
 
 
 def begin(
@@ -108,7 +108,7 @@ def _code_changes(config: Config, manifest: Mapping[str, Any]) -> list[dict[str,
 def _version_changes(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every time that the run went on with other versions; what is new is told."""
     before = list(manifest.get("version_changes") or [])
-    changes = changed_versions(manifest)
+    changes = changed_versions(manifest, gpu_text(_gpus()["gpu_kinds"]))
     if not changes:
         return before
     listed = ", ".join(f"{name} {then} -> {here}" for name, (then, here) in changes.items())
@@ -127,9 +127,6 @@ def has_looked(plan: Plan, manifest: Mapping[str, Any], rows: Iterable[Mapping[s
 
 def make_manifest(plan: Plan, slots: Slots, command: str) -> dict[str, Any]:
     """What the run was, with which code, and where it ran: the content of manifest.json."""
-    there = ray.cluster_resources()
-    kinds = [key.partition(":")[2] for key in there if key.startswith("accelerator_type:")]
-    gpus = {"gpus": there.get("GPU", 0.0), "gpu_kinds": kinds}
     return {
         "command": command,
         "status": "running",
@@ -149,8 +146,15 @@ def make_manifest(plan: Plan, slots: Slots, command: str) -> dict[str, Any]:
         "versions": versions(),
         "git": revision(),
         "code": describe_code(plan.config),
-        "hardware": {"machine": platform.machine(), "cpus": os.cpu_count(), **gpus},
+        "hardware": {"machine": platform.machine(), "cpus": os.cpu_count(), **_gpus()},
     }
+
+
+def _gpus() -> dict[str, Any]:
+    """How many the cluster holds, and their models as Ray calls them."""
+    there = ray.cluster_resources()
+    kinds = [key.partition(":")[2] for key in there if key.startswith("accelerator_type:")]
+    return {"gpus": there.get("GPU", 0.0), "gpu_kinds": kinds}
 
 
 def planned(plan: Plan) -> dict[str, Any]:
