@@ -166,7 +166,8 @@ def _falls_late(plan: Plan, space: SearchSpace, params: Mapping[str, float]) -> 
 def _time_one_training(plan: Plan, device: str) -> tuple[float, int, float]:
     """Wall time of one full training, from so many of its first epochs (or reports).
 
-    A second one where the first is short: what a training takes at its start is no pace then.
+    A second one where the first is short, and on a GPU, whose libraries choose and load their
+    kernels in it: what a training takes at its start is no pace then.
     The last number: seconds that a process of its own takes.
     """
     make_training = lookup("trainer", plan.recipe.trainer, TRAINERS)
@@ -181,7 +182,8 @@ def _time_one_training(plan: Plan, device: str) -> tuple[float, int, float]:
         reports = 1 if training.finished else plan.recipe.num_reports
         is_fresh = plan.recipe.trainer == "user" and plan.config.isolates
         start_seconds = training.start_seconds + PROCESS_SECONDS if is_fresh else 0.0
-        if first > SHORT_SECONDS or reports <= 2:
+        is_pace = first > SHORT_SECONDS and device == "cpu"
+        if is_pace or reports <= 2:
             return first * reports, 1, start_seconds
         later = _time_one_epoch(training) * (reports - 1)
         return first + later, 2, start_seconds

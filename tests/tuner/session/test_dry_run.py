@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from search_spaces.records import EpochRecord
 from search_spaces.schedule import Schedule
-from tests.fakes.trials import SMALL
+from search_spaces.trial import TrialConfig
+from tests.fakes.trials import SMALL, small_plan
+from trainables import TRAINERS
+from trainables.loop import NetworkTraining
 from trainables.user.report import Report
 from tuner.run import main
+from tuner.session.dry_run import _time_one_training
 
 
 def test_a_dry_run_prints_budget_schedules_and_time(
@@ -55,6 +61,29 @@ def test_a_lone_trial_has_all_threads(
     words = [*SMALL, "space=poly", "trials=1", "confirm.seeds=1", "max_concurrent=1"]
     assert main([*words, "dry_run=true"]) == 0
     assert "with 1 at once on this machine, 2 threads each (" in capsys.readouterr().out
+
+
+class TwoPaces(NetworkTraining):
+    """40 s for its first epoch, as a GPU may need, and 2 s for each later one."""
+
+    def __init__(self, trial: TrialConfig, *, device: str) -> None:
+        super().__init__(trial)
+
+    def run_epoch(self) -> EpochRecord:
+        seconds = 2.0 if self.records else 40.0
+        return replace(super().run_epoch(), seconds=seconds, eval_seconds=0.0)
+
+
+@pytest.mark.parametrize(
+    ("device", "num_timed", "seconds"), [("cuda", 2, 40 + 3 * 2), ("cpu", 1, 4 * 40)]
+)
+def test_a_first_epoch_on_a_gpu_is_no_pace(
+    device: str, num_timed: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TRAINERS, "network", TwoPaces)
+    plan = small_plan("space=poly", "epochs=4")
+    told, num, _ = _time_one_training(plan, device)
+    assert (num, told) == (num_timed, pytest.approx(seconds, abs=0.1))
 
 
 def slow_to_start(schedule: Schedule, seed: int, report: Report) -> None:
