@@ -360,8 +360,9 @@ class ResourcesConfig:
     cpus_per_trial: float | None = _key(None, "CPUs", _above_to(1024),
         "also the threads of a trial; null = those of its machine over the trials there at once, "
         "on a cluster 1; a resume keeps the threads")
-    gpus_per_trial: float | None = _key(None, "GPUs", _at_least(0),
-        "may be a fraction; null = 1 where the cluster has GPUs")
+    gpus_per_trial: float | None = _key(None, "GPUs",
+        Allowed("0 to 1, a user's: whole ones too", lambda x: 0 <= x <= 1 or x % 1 == 0 < x),
+        "a fraction: several trials on a GPU, none on two; null = 1 where the cluster has GPUs")
 
 
 @dataclass

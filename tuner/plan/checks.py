@@ -362,6 +362,11 @@ def _check_pairs(config: Config) -> None:
     _check_pair(config, "batch.max", "at least", "batch.initial")
     if config.optimizer.nesterov and config.optimizer.momentum == 0:
         raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
+    gpus = config.resources.gpus_per_trial or 0.0
+    if gpus > 1 and config.trainer != "user":
+        raise ConfigError(
+            f"resources.gpus_per_trial={gpus:g}: a network trains on one GPU (or a part of one)"
+        )
     check_optimizer(config, config.optimizer.name)
     check_hours(config)
     if config.trainer != "network":

@@ -276,8 +276,12 @@ def num_fitting(per_cpu: float, per_gpu: float) -> int:
 
 
 def _num_on(cpus: float, gpus: float, per_cpu: float, per_gpu: float) -> int:
-    """Trials on one node."""
-    return int(min(cpus / per_cpu, gpus / per_gpu if per_gpu else math.inf) + 1e-9)
+    """Trials on one node; no part of a GPU lies on two: 2 GPUs hold 4 trials of 0.4, not 5."""
+    whole, part = divmod(gpus, 1.0)
+    on_gpus = gpus / per_gpu if per_gpu else math.inf
+    if 0 < per_gpu < 1:
+        on_gpus = whole * int(1 / per_gpu + 1e-9) + int(part / per_gpu + 1e-9)
+    return int(min(cpus / per_cpu, on_gpus) + 1e-9)
 
 
 class Room:

@@ -15,7 +15,7 @@ from search_spaces.trial import TrialConfig
 from tests.fakes.results import make_trial
 from tuner.config.compose import compose
 from tuner.config.schema import Config, ConfigError
-from tuner.plan.checks import check_surroundings, cluster_address
+from tuner.plan.checks import check_surroundings, check_values, cluster_address
 from tuner.plan.plan import make_plan
 from tuner.session import cluster, interrupts
 from tuner.session.cluster import Room, Slots, lay_out, num_fitting, settle
@@ -100,6 +100,35 @@ def test_gpus_and_cpus_both_have_to_be_there(nodes: list[dict[str, Any]]) -> Non
     assert num_fitting(1, 1) == 2  # by the GPUs of the second
     assert num_fitting(1, 0.25) == 4  # by its CPUs
     assert lay_out(make_config()).gpus_per_trial == 1.0
+
+
+@pytest.mark.parametrize(
+    ("gpus", "share", "at_once"),
+    [
+        (1, 0.4, 2),
+        (2, 0.4, 4),
+        (2, 0.3, 6),
+        (2, 1, 2),
+        (1, 0.1, 10),
+        (0.5, 0.25, 2),
+        (1.5, 0.5, 3),
+    ],
+)
+def test_a_part_of_a_gpu_never_spans_two(
+    gpus: float, share: float, at_once: int, nodes: list[dict[str, Any]]
+) -> None:
+    nodes[:] = [node(16, gpus)]
+    slots = lay_out(make_config(f"resources.gpus_per_trial={share}"))
+    assert slots.max_concurrent == at_once
+
+
+def test_a_training_of_the_users_own_may_hold_several_gpus(nodes: list[dict[str, Any]]) -> None:
+    nodes[:] = [node(16, 5)]
+    assert num_fitting(1, 2) == 2  # 5 // 2
+    words = ("trainable=tests.fakes.losses:descend", "dataset.train_examples=100", "epochs=2")
+    config = compose([*words, "lr=0.1", "batch.initial=10", "resources.gpus_per_trial=2"])
+    check_values(config)
+    assert lay_out(config).max_concurrent == 2
 
 
 @pytest.mark.parametrize(
