@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from ray.tune import PlacementGroupFactory
 
+from tests.fakes.trials import small_trial
 from trainables.checkpoints import Checkpoints, read_newest
+from trainables.trainable import ALLOCATOR, OLD_ALLOCATOR, ScheduledTrainable, set_allocator
 from trainables.training import count_memory_anew, settle_device
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
@@ -69,3 +74,48 @@ def test_a_state_saved_on_a_gpu_is_read_where_there_is_none(
     state = read_newest(tmp_path)
     assert state is not None
     assert (state["weights"].device, state["weights"].tolist()) == (CPU, [0.0, 1.0, 2.0])
+
+
+@pytest.fixture
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings of the allocator; afterwards as before."""
+    for name in (ALLOCATOR, OLD_ALLOCATOR):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "settings"),
+    [
+        (1.0, "expandable_segments:True"),
+        (2.0, "expandable_segments:True"),
+        (0.25, "expandable_segments:True,per_process_memory_fraction:0.225"),
+    ],
+)
+@pytest.mark.usefixtures("unset")
+def test_trainings_on_one_gpu_leave_each_other_their_memory(gpus: float, settings: str) -> None:
+    set_allocator(gpus)
+    assert os.environ[ALLOCATOR] == settings
+    torch._C._accelerator_setAllocatorSettings(settings)  # raises for a key that torch lacks
+
+
+@pytest.mark.parametrize("name", [ALLOCATOR, OLD_ALLOCATOR])
+@pytest.mark.usefixtures("unset")
+def test_settings_of_the_users_own_stay(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "max_split_size_mb:512")
+    before = {**os.environ}
+    set_allocator(0.5)
+    assert {**os.environ} == before
+
+
+@pytest.mark.parametrize(
+    ("device", "fraction"), [("cuda", "per_process_memory_fraction:0.45"), ("cpu", "")]
+)
+@pytest.mark.usefixtures("unset")
+def test_a_worker_knows_its_part_from_tune(
+    monkeypatch: pytest.MonkeyPatch, device: str, fraction: str
+) -> None:
+    resources = PlacementGroupFactory([{"CPU": 1, "GPU": 0.5}])
+    monkeypatch.setattr(ScheduledTrainable, "trial_resources", resources)
+    ScheduledTrainable({"trial": json.dumps(small_trial().to_dict()), "device": device})
+    assert os.environ.get(ALLOCATOR, "").rpartition(",")[2] == fraction

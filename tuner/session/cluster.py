@@ -50,6 +50,7 @@ NODE_SECONDS = 900.0  # for a node to come up: an autoscaler asks a cloud for it
 JOIN_HINT = "every node and the driver need RAY_AUTH_MODE=token and the same ~/.ray/auth_token"
 BF16_FLAGS = ("avx512_bf16", "amx_bf16")
 Node = tuple[float, float]  # its CPUs and GPUs
+MPS_FOLDER = "/tmp/nvidia-mps"  # where nothing else is said
 GPUS_WITHOUT_BF16 = ("V100", "P100", "T4", "P4", "K80")
 
 
@@ -282,6 +283,20 @@ def _num_on(cpus: float, gpus: float, per_cpu: float, per_gpu: float) -> int:
     if 0 < per_gpu < 1:
         on_gpus = whole * int(1 / per_gpu + 1e-9) + int(part / per_gpu + 1e-9)
     return int(min(cpus / per_cpu, on_gpus) + 1e-9)
+
+
+def sharing_note(gpus_per_trial: float) -> str | None:
+    """A line where trials are to share the GPUs of this machine, and MPS is not running here.
+
+    Source: NVIDIA's documentation of MPS (its daemon listens in the folder looked at).
+    """
+    pipes = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", MPS_FOLDER))
+    if not 0 < gpus_per_trial < 1 or (pipes / "control").exists():
+        return None
+    return (
+        f"note: resources.gpus_per_trial={gpus_per_trial:g}: without NVIDIA's MPS the trials on a "
+        "GPU take turns; `nvidia-cuda-mps-control -d` before Ray starts lets them run together"
+    )
 
 
 class Room:

@@ -95,6 +95,8 @@ def execute(
                 plan = cluster.settle(plan, slots.device, threads)
                 if resume is not None:
                     _check_device(slots, resume)
+                if address is None and (note := cluster.sharing_note(slots.gpus_per_trial)):
+                    print(note, file=sys.stderr, flush=True)
                 if address is not None:
                     check_nodes(plan, mirror.home.parent if mirror else lock.run_dir.parent)
             # A job's working directory is Ray's copy of what was sent. Every node unpacks it when

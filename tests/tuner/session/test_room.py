@@ -18,7 +18,7 @@ from tuner.config.schema import Config, ConfigError
 from tuner.plan.checks import check_surroundings, check_values, cluster_address
 from tuner.plan.plan import make_plan
 from tuner.session import cluster, interrupts
-from tuner.session.cluster import Room, Slots, lay_out, num_fitting, settle
+from tuner.session.cluster import Room, Slots, lay_out, num_fitting, settle, sharing_note
 from tuner.session.searcher import CampaignSearcher
 from tuner.session.session import Session
 
@@ -120,6 +120,19 @@ def test_a_part_of_a_gpu_never_spans_two(
     nodes[:] = [node(16, gpus)]
     slots = lay_out(make_config(f"resources.gpus_per_trial={share}"))
     assert slots.max_concurrent == at_once
+
+
+@pytest.mark.parametrize(
+    ("share", "runs", "is_told"), [(0.25, False, True), (0.25, True, False), (1, False, False)]
+)
+def test_that_trials_would_take_turns_on_a_gpu_is_told(
+    share: float, runs: bool, is_told: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    if runs:
+        (tmp_path / "control").touch()
+    assert bool(sharing_note(share)) == is_told
+    assert sharing_note(0) is None
 
 
 def test_a_training_of_the_users_own_may_hold_several_gpus(nodes: list[dict[str, Any]]) -> None:
