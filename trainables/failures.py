@@ -72,8 +72,10 @@ def _is_of_cuda(error: Exception) -> bool:
 
 def _is_out_of_memory(error: Exception) -> bool:
     """torch has a class of its own for GPUs, its libraries and the CPU's a RuntimeError."""
-    texts = ("not enough memory", "can't allocate memory", "out of memory")
-    texts += ("ALLOC_FAILED", "ALLOCATION_FAILED")  # cuBLAS; cuDNN 9, of host or device
+    texts = (
+        *("not enough memory", "can't allocate memory", "out of memory"),
+        *("ALLOC_FAILED", "ALLOCATION_FAILED"),  # cuBLAS; cuDNN 9, of host or device
+    )
     is_named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
     return is_named or isinstance(error, MemoryError) or any(t in str(error) for t in texts)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from search_spaces.records import EpochRecord, Outcome, so_far
@@ -25,10 +25,11 @@ from search_spaces.schedule import Schedule, Step
 from search_spaces.trial import Recipe, TrialConfig, derive_seed
 from trainables import MODELS, OPTIMIZERS
 from trainables.data.datasets import load_images
-from trainables.data.images import ImageData, ImageSet
+from trainables.data.images import ImageData, ImageSet, TensorImages
 from trainables.data.sources import DataOptions
 from trainables.data.splits import is_unbalanced, stratified_split
 from trainables.data.stream import SampleStream, in_order
+from trainables.graphs import CudaRecorder, StaticSteps
 from trainables.measurements.gradients import Loss
 from trainables.measurements.probe import Probes
 from trainables.parameter_groups import group_factors, set_lrs, set_momentum
@@ -101,11 +102,14 @@ class NetworkTraining:
         smoothing = recipe.label_smoothing
         self.loss: Loss = nn.CrossEntropyLoss(reduction="sum", label_smoothing=smoothing)
         self.probes = Probes(recipe.measurements)
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.num_correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self.samples_seen = 0
         self.num_steps = 0
         self.batch_size = 0  # of the last step, as it came from the loader
         self.diverged = False
         self.records: list[EpochRecord] = []
+        self.static = self._static_steps()
 
     @property
     def finished(self) -> bool:
@@ -145,48 +149,82 @@ class NetworkTraining:
     def _train(self, steps: list[Step]) -> tuple[float, float]:
         """Take these steps; mean loss and accuracy over their samples."""
         self.model.train()
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        num_correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        plan = (self.stream.take(s.first_sample, s.batch_size) for s in steps)
-        for step, (images, labels) in zip(steps, self.train_set.batches(plan), strict=True):
-            lr, momentum = self.schedule.lr_S[step.stage], self.schedule.momentum_S[step.stage]
-            set_lrs(self.optimizer, [float(lr) * factor for factor in self.factor_G])
-            set_momentum(self.optimizer, float(momentum))
-            self.optimizer.zero_grad(set_to_none=True)
-            size = self.trial.recipe.micro_batch or len(labels)
-            with self._smoothed(step.stage):
-                for x, y in zip(torch.split(images, size), torch.split(labels, size), strict=True):
-                    with self._autocast():
-                        logits = self.model(x)
-                    loss = self.loss(logits.float(), y)
-                    torch.autograd.backward(loss / len(labels))
-                    loss_sum += loss.detach()
-                    num_correct += (logits.detach().argmax(1) == y).sum()
-            self.probes.after_backward(self.model)
-            if self.trial.recipe.clip_norm is not None:
-                nn.utils.clip_grad_norm_(self.model.parameters(), self.trial.recipe.clip_norm)
-            self.optimizer.step()
-            self.batch_size = len(labels)
-            self.samples_seen += self.batch_size
-            self.num_steps += 1
+        self.loss_sum.zero_()
+        self.num_correct.zero_()
+        if self.static is not None:
+            self.static.take(steps)
+        else:
+            plan = (self.stream.take(s.first_sample, s.batch_size) for s in steps)
+            for step, (images, labels) in zip(steps, self.train_set.batches(plan), strict=True):
+                self.set_rates(step.stage)
+                self.update(images, labels, step.stage)
+                self.count(len(labels))
         num_samples = sum(s.batch_size for s in steps)
-        return loss_sum.item() / num_samples, num_correct.item() / num_samples
+        return self.loss_sum.item() / num_samples, self.num_correct.item() / num_samples
+
+    def set_rates(self, stage: int) -> None:
+        """Write lr and momentum of this stage into the optimizer."""
+        lr, momentum = self.schedule.lr_S[stage], self.schedule.momentum_S[stage]
+        set_lrs(self.optimizer, [float(lr) * factor for factor in self.factor_G])
+        set_momentum(self.optimizer, float(momentum))
+
+    def update(self, images: Tensor, labels: Tensor, stage: int) -> None:
+        """One optimizer step on this batch; adds to the sums of losses and hits."""
+        self.optimizer.zero_grad(set_to_none=True)
+        size = self.trial.recipe.micro_batch or len(labels)
+        with self._smoothed(stage):
+            for x, y in zip(torch.split(images, size), torch.split(labels, size), strict=True):
+                with self._autocast():
+                    logits = self.model(x)
+                loss = self.loss(logits.float(), y)
+                torch.autograd.backward(loss / len(labels))
+                self.loss_sum += loss.detach()
+                self.num_correct += (logits.detach().argmax(1) == y).sum()
+        self.probes.after_backward(self.model)
+        if self.trial.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.trial.recipe.clip_norm)
+        self.optimizer.step()
+
+    def count(self, batch_size: int) -> None:
+        """A step was taken on so many samples."""
+        self.batch_size = batch_size
+        self.samples_seen += batch_size
+        self.num_steps += 1
+
+    def _static_steps(self) -> StaticSteps | None:
+        """On a GPU, where a step does nothing but compute: on what is resident, of our own code.
+
+        Not where weights are moved at random, or a measurement looks at each gradient; nor with a
+        model or optimizer of the user's, which may do anything.
+        """
+        recipe, images = self.trial.recipe, self.train_set
+        is_ours = recipe.model in MODELS and recipe.optimizer in OPTIMIZERS
+        is_plain = not (self.trial.params.get("radius0") or self.probes.watch_steps)
+        if self.device.type != "cuda" or not (is_ours and is_plain):
+            return None
+        if not isinstance(images, TensorImages):
+            return None
+        return StaticSteps(self, images, recorder=CudaRecorder(self.device))
 
     def _used(self, step: Step) -> dict[str, Any]:
         """Schedule columns: lr from the optimizer, batch from the loader, the rest by table.
 
         The lr is that of a group whose factor is 1, or of the nearest, freed of its factor. A
-        frozen group tells none; where all are frozen it is the table's.
+        frozen group tells none; where all are frozen it is the table's, and where a GPU has it as
+        a number of 24 bits.
         """
         groups = list(zip(self.factor_G, self.optimizer.param_groups, strict=True))
         trained = [(factor, group) for factor, group in groups if factor > 0]
         factor, group = min(trained or groups, key=lambda pair: abs(pair[0] - 1.0))
         used = planned(self.schedule, step)
         return used | {
-            "lr": float(group["lr"]) / factor if factor > 0 else used["lr"],
+            "lr": used["lr"] if self._is_tables(factor) else float(group["lr"]) / factor,
             "batch_size": self.batch_size,
             "momentum": float(group.get("momentum", 0.0)),
         }
+
+    def _is_tables(self, factor: float) -> bool:
+        return factor == 0 or (self.static is not None and self.static.keeps_lr)
 
     @torch.inference_mode()
     def evaluate(self, images: ImageSet) -> Evaluation:
@@ -244,7 +282,7 @@ class NetworkTraining:
         cuda = self.device.type == "cuda"
         return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self._optimizer_state(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if cuda else None,
             "samples_seen": self.samples_seen,
@@ -254,10 +292,19 @@ class NetworkTraining:
             "records": [record.as_dict() for record in self.records],
         }
 
+    def _optimizer_state(self) -> dict[str, Any]:
+        """Its state, with each lr as a number where a GPU has it; the loop writes it anew."""
+        state = self.optimizer.state_dict()
+        for group in state["param_groups"] if self.static is not None else ():
+            group["lr"] = float(group["lr"])
+        return state
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()` of the same trial, bit-identically on CPU."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.static is not None:
+            self.static.begin()
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import nn, optim
+from torch import Tensor, nn, optim
 
 # model.named_parameters(): pairs of name and parameter, which torch.optim takes as they are.
 Parameters = Iterable[tuple[str, nn.Parameter]]
@@ -111,7 +111,11 @@ class HeavyBall(Uncompiled):
             beta = group["momentum"]
             torch._foreach_mul_(buffers, beta)
             torch._foreach_add_(buffers, grads, alpha=1.0 - beta if self.normalized else 1.0)
-            torch._foreach_add_(params, buffers, alpha=-group["lr"])
+            lr = group["lr"]
+            if isinstance(lr, Tensor):  # on the device, where Python cannot see it
+                torch._foreach_sub_(params, torch._foreach_mul(buffers, lr))
+            else:
+                torch._foreach_add_(params, buffers, alpha=-lr)
 
 
 # The papers' SHB: effective lr is lr / (1 - momentum).

@@ -83,7 +83,7 @@ def count_memory_anew(device: torch.device) -> None:
 
     That of the process itself, which a training on the CPU tells, cannot be forgotten.
     """
-    if device.type == "cuda" and torch.cuda.is_initialized():
+    if device.type == "cuda" and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.reset_peak_memory_stats(device)
 
 

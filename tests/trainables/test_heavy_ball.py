@@ -232,3 +232,13 @@ def test_each_form_says_what_it_is() -> None:
     assert isinstance(nshb_, HeavyBall)
     assert (shb_.normalized, nshb_.normalized) == (False, True)
     assert shb_.param_groups[0]["momentum"] == nshb_.param_groups[0]["momentum"] == 0.9
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_lr_on_the_device_is_the_same_lr(form: str) -> None:
+    plain, kept = vectors(2)
+    grads = gradients(5)
+    expected = run(FORMS[form]([("w", plain)], **OPTIONS), plain, grads)
+    lr = torch.tensor(0.1, dtype=torch.float64)
+    path = run(FORMS[form]([("w", kept)], **OPTIONS | {"lr": lr}), kept, grads)
+    torch.testing.assert_close(path, expected, rtol=1e-14, atol=0)

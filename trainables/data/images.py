@@ -107,8 +107,8 @@ def _scale_and_shift(
     """Of a row of pixels (W * C each), on the device: the same for every batch."""
     with torch.inference_mode(False):  # to be used outside of it, too
         mean, std = torch.tensor(mean_C * W), torch.tensor(std_C * W)
-        scale_WC = _upload((1 / (255 * std)).numpy(), device)
-        return scale_WC, _upload((-mean / std).numpy(), device)
+        scale_WC = upload((1 / (255 * std)).numpy(), device)
+        return scale_WC, upload((-mean / std).numpy(), device)
 
 
 UNIT_RANGE = Normalization(mean=(0.0,), std=(1.0,))  # until the statistics are known
@@ -225,7 +225,7 @@ class TensorImages:
         """The same images resident on `device`, those of a subset alone."""
         images_NHWC, lost = self.images_NHWC, self.lost
         if self.rows_N is not None:
-            images_NHWC = images_NHWC.index_select(0, _upload(self.rows_N, self._device))
+            images_NHWC = images_NHWC.index_select(0, upload(self.rows_N, self._device))
             lost = frozenset(n for n, row in enumerate(self.rows_N.tolist()) if row in lost)
         return replace(
             self,
@@ -237,23 +237,37 @@ class TensorImages:
 
     def batches(self, plan: Iterable[Samples]) -> Iterator[Batch]:
         """Images (B, C, H, W) float32 and labels (B), both on the device, without a host sync."""
-        labels_N = self.labels_N.to(self._device, non_blocking=True)
-        shown_N = self.shown_N
-        rows_N = None if shown_N is None else _upload(shown_N, self._device)
         for samples in plan:
-            index_B = _upload(samples.index_B, self._device)
-            rows_B = index_B if rows_N is None else rows_N.index_select(0, index_B)
-            images_BCHW = self.normalization.apply(self._pixels(rows_B, samples.draws_BD))
-            yield (
-                images_BCHW.contiguous(memory_format=self.memory_format),
-                labels_N.index_select(0, index_B),
+            draws_BD = None if self.augmentation == Augmentation() else samples.draws_BD
+            yield self.batch(
+                upload(samples.index_B, self._device),
+                None if draws_BD is None else upload(draws_BD, self._device),
             )
 
-    def _pixels(self, rows_B: Tensor, draws_BD: NDArray[np.float32] | None) -> Tensor:
+    def batch(self, index_B: Tensor, draws_BD: Tensor | None) -> Batch:
+        """One batch, of what is on the device already: its images (int64) and their draws.
+
+        draws_BD: None = to be evaluated.
+        """
+        labels_N, rows_N = self._labels_and_rows
+        rows_B = index_B if rows_N is None else rows_N.index_select(0, index_B)
         if draws_BD is None or self.augmentation == Augmentation():
-            return self.images_NHWC.index_select(0, rows_B)
-        draws = _upload(draws_BD, self._device)
-        return augment(self.images_NHWC, rows_B, draws, self.augmentation)
+            pixels = self.images_NHWC.index_select(0, rows_B)
+        else:
+            pixels = augment(self.images_NHWC, rows_B, draws_BD, self.augmentation)
+        images_BCHW = self.normalization.apply(pixels)
+        return (
+            images_BCHW.contiguous(memory_format=self.memory_format),
+            labels_N.index_select(0, index_B),
+        )
+
+    @functools.cached_property
+    def _labels_and_rows(self) -> tuple[Tensor, Tensor | None]:
+        """The labels and `shown_N`, on the device."""
+        with torch.inference_mode(False):  # to be used outside of it, too
+            labels_N = self.labels_N.to(self._device, non_blocking=True)
+            shown_N = self.shown_N
+            return labels_N, None if shown_N is None else upload(shown_N, self._device)
 
     @functools.cached_property
     def shown_N(self) -> NDArray[np.int64] | None:
@@ -286,7 +300,7 @@ def stand_ins(labels_N: NDArray[np.int64], number: int) -> Iterator[int]:
     yield from np.concatenate([same[place + 1 :], same[:place]]).tolist()
 
 
-def _upload(array: NDArray[np.int64] | NDArray[np.float32], device: torch.device) -> Tensor:
+def upload(array: NDArray[np.int64] | NDArray[np.float32], device: torch.device) -> Tensor:
     """On the device; pinned on the way to a GPU, so that the copy does not block the host."""
     tensor = torch.from_numpy(array)
     if device.type == "cuda":

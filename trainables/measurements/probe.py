@@ -147,6 +147,11 @@ class Probes:
         return _fields_of(Outcome, (p.end_training(training) for p in self.probes))
 
     @property
+    def watch_steps(self) -> bool:
+        """True where one notes something of each step."""
+        return any(type(p).after_backward is not Probe.after_backward for p in self.probes)
+
+    @property
     def is_done(self) -> bool:
         """True when a stopping rule has ended the training."""
         return any(probe.is_done for probe in self.probes)
