@@ -11,6 +11,8 @@ until the next one starts:
     lr_m = the lr for which the noise law gives exactly delta_m at b_m                 (w = 0)
     lr_m = lr0 * d^(s(1-w)), beta_m = the beta >= 0 that gives delta_m at lr_m, b_m    (w > 0)
 
+With a ladder of r sizes an octave, the batch's target is first put on the nearest of
+b0 * 2^(j/r), so that a training has few batch sizes; delta_m stays exact.
 Where beta_m would be negative it is 0 and delta_m stays above its target: a floored stage.
 
 Arrays carry the suffix _S: one entry per stage.
@@ -41,6 +43,7 @@ from search_spaces.noise_law import BELOW_ONE, NoiseLaw
 Curve = Callable[..., NDArray[np.float64]]
 
 MIN_RUNG_STEPS = 20  # fewer optimizer steps say nothing about a schedule
+BATCH_UNIT = 8  # samples: what a GPU's matrix units take at once
 MAX_LR_CHANGE = 0.01  # of lr under split=batch before the noise law is said not to fit
 
 
@@ -212,6 +215,7 @@ def make_schedule(
     momentum_share: float = 0.0,
     end: float = 0.0,
     batch_max: int | None = None,
+    batch_ladder: int | None = None,
     law: NoiseLaw | None = None,
     warmup_epochs: float = 0.0,
     after_warmup: bool = True,
@@ -234,6 +238,9 @@ def make_schedule(
         end: e in [0, 1); the share of the initial noise level to which the curve falls.
         batch_max: largest batch (samples); a capped stage lowers lr instead, or momentum where
             it has a share.
+        batch_ladder: r >= 1, batch sizes in a doubling of the batch, multiples of 8 where batch0
+            is one; the batch is off its target by at most a factor 2^(1/(2r)) and the rounding,
+            which lr makes good. None = any size.
         law: how delta follows from lr and batch (default sgd with C = 1).
         warmup_epochs: W in [0, E); lr and delta rise linearly over these first epochs, in steps
             of a tenth of an epoch, or at every optimizer step where the curve does; 0 = none.
@@ -260,6 +267,8 @@ def make_schedule(
         *(epochs, train_examples, interval, lr0, batch0),
         *(split, batch_max, warmup_epochs, horizon, reports),
     )
+    if batch_ladder is not None and batch_ladder < 1:
+        raise ValueError(f"`batch.ladder >= 1` must hold, but got (batch.ladder={batch_ladder}).")
     _check_momentum(momentum_share, law)
     if not 0 <= end < 1:
         raise ValueError(f"`0 <= end < 1` must hold, but got (end={end}).")
@@ -281,8 +290,10 @@ def make_schedule(
         target_S = batch0 * rest_S ** (-2.0 * (1.0 - split))
     if split == 0 and momentum_share == 0:
         _check_law(law, d_S, target_S, batch0)
-    batch_S = np.maximum(1, np.rint(np.minimum(target_S, limit))).astype(np.int64)
     capped_S = target_S > limit
+    if batch_ladder is not None:
+        target_S = _on_ladder(np.minimum(target_S, limit), batch0, batch_ladder)
+    batch_S = np.maximum(1, np.rint(np.minimum(target_S, limit))).astype(np.int64)
     del target_S
     delta_S = lr0 * law.gain(batch0) * d_S * warmup_S
     if momentum_share == 0:
@@ -318,6 +329,14 @@ def make_schedule(
         if isinstance(array, np.ndarray):
             array.setflags(write=False)
     return table
+
+
+def _on_ladder(target_S: NDArray[np.float64], batch0: int, ladder: int) -> NDArray[np.float64]:
+    """The nearest of batch0 * 2^(j/ladder), in steps of 8 (or 1) samples."""
+    rung_S = np.rint(ladder * np.log2(target_S / batch0))
+    unit = BATCH_UNIT if batch0 % BATCH_UNIT == 0 else 1
+    sizes: NDArray[np.float64] = unit * np.rint(batch0 / unit * 2.0 ** (rung_S / ladder))
+    return sizes
 
 
 def _gains(law: NoiseLaw, batch_S: NDArray[np.int64]) -> NDArray[np.float64]:

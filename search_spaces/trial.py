@@ -35,9 +35,13 @@ LATER_FIELDS: dict[str, Any] = {
     "goal": "max",
     "data_options": {},
     "data_files": "",
+    "batch_ladder": None,
 }
 # Of them, those that a record leaves out at their defaults: as records of before were written.
-UNWRITTEN = ("decay_after_warmup", "reports", "objective", "goal", "data_options", "data_files")
+UNWRITTEN = (
+    *("decay_after_warmup", "reports", "objective", "goal", "data_options", "data_files"),
+    "batch_ladder",
+)
 
 
 def canonical_json(data: Mapping[str, Any]) -> str:
@@ -82,6 +86,7 @@ class Recipe:
         data_options: how images are taken, where not as by default (`DataOptions`).
         data_files: by which the files of the data are known (`SourceInfo.files`); of records of
             before data_fingerprint is this.
+        batch_ladder: batch sizes in a doubling of the batch; None = any.
     """
 
     workload: str
@@ -120,6 +125,7 @@ class Recipe:
     goal: str = "max"
     data_options: Mapping[str, Any] = field(default_factory=dict)
     data_files: str = ""
+    batch_ladder: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Its fields by name; as `dataclasses.asdict`, which copies deeply (15 times slower)."""
@@ -325,6 +331,7 @@ class TrialConfig:
             momentum_share=self.params.get("momentum_share", 0.0),
             end=self.params.get("end", 0.0),
             batch_max=recipe.batch_max,
+            batch_ladder=recipe.batch_ladder,
             law=recipe.law,
             warmup_epochs=self.warmup_epochs,
             after_warmup=self._decays_after_warmup,

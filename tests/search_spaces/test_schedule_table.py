@@ -42,6 +42,44 @@ def test_all_entries_of_a_small_table() -> None:
     assert (whole.start_S.dtype, whole.batch_size_S.dtype) == (np.int64, np.int64)
 
 
+@pytest.mark.parametrize("ladder", [1, 4, 7])
+@pytest.mark.parametrize("limit", [None, 8192])
+def test_a_ladder_leaves_few_batch_sizes_and_delta_as_it_was(
+    ladder: int, limit: int | None
+) -> None:
+    # The batch alone lowers delta: poly of power 0.9 over 200 epochs of CIFAR-10's training part.
+    about = {
+        **{"epochs": 200, "train_examples": 45_000, "interval": 1, "lr0": 0.1, "batch0": 128},
+        **{"split": 0.0, "batch_max": limit, "law": NoiseLaw(c2=4.0, momentum=0.9)},
+    }
+    power = lambda u: (1 - u) ** 0.9  # noqa: E731
+    free, few = make_schedule(power, **about), make_schedule(power, **about, batch_ladder=ladder)
+    expected = []
+    for epoch in range(200):
+        target = min(128 * (1 - epoch / 200) ** -1.8, limit or 45_000)
+        rung = 128 * 2 ** (round(ladder * math.log2(target / 128)) / ladder)
+        expected.append(min(8 * round(rung / 8), limit or 45_000))
+    assert few.batch_size_S.tolist() == expected
+    assert few.batch_size_S[0] == 128
+    assert few.delta_S == pytest.approx(free.delta_S, rel=1e-14)
+    used = few.lr_S / 0.1 * 2 / np.sqrt(few.batch_size_S)  # lr / (1 - momentum) * C / sqrt(b)
+    assert used == pytest.approx(free.delta_S, rel=1e-12)
+    assert few.capped_S.tolist() == free.capped_S.tolist()
+    octaves = math.log2(few.batch_size_S.max() / 128)
+    num_sizes = len(set(few.batch_size_S.tolist()))
+    assert num_sizes <= ladder * octaves + 2 < len(set(free.batch_size_S.tolist())) / 3
+    off = few.batch_size_S / np.minimum(free.batch_size_S, limit or 45_000)
+    assert max(off.max(), 1 / off.min()) <= 2 ** (0.5 / ladder) * (1 + 4 / 128)
+
+
+def test_a_ladder_of_an_odd_batch_has_odd_sizes() -> None:
+    sizes = table(lambda u: 1 - u, epochs=4, interval=1, split=0.5, batch_ladder=1).batch_size_S
+    # Targets 10 / (1 - u): 10, 13.3, 20, 40 -> 10 * 2^0, 2^0, 2^1, 2^2.
+    assert sizes.tolist() == [10, 10, 20, 40]
+    with pytest.raises(ValueError, match=r"`batch\.ladder >= 1` must hold"):
+        table(batch_ladder=0)
+
+
 def test_an_interval_need_not_divide_the_epochs() -> None:
     odd = table(epochs=5)
     assert odd.start_S.tolist() == [0, 200, 400]

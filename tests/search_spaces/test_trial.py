@@ -211,6 +211,19 @@ def test_the_schedule_is_made_of_trial_and_recipe() -> None:
     assert plain.batch_size_S[0] == 32
 
 
+def test_a_ladder_of_batches_is_the_trials_identity_and_older_records_have_none() -> None:
+    plain = make_trial(params=PARAMS | {"split": 0.0})
+    trial = make_trial(params=plain.params, recipe=replace(RECIPE, batch_ladder=2))
+    assert trial.trial_key != plain.trial_key
+    assert "batch_ladder" not in plain.to_dict()["recipe"]
+    again = TrialConfig.from_dict(json.loads(canonical_json(trial.to_dict())))
+    assert (again, again.trial_key) == (trial, trial.trial_key)
+    # Targets 32, 56.5, 149.0 (d^-2 of (1-u)^0.7) on 32 * 2^(j/2): 32, 64 and 8 * round(128 / 8).
+    assert plain.schedule.batch_size_S[-3:].tolist() == [32, 56, 149]
+    assert again.schedule.batch_size_S[-3:].tolist() == [32, 64, 128]
+    np.testing.assert_allclose(again.schedule.delta_S, plain.schedule.delta_S, rtol=1e-14)
+
+
 def test_a_batch_without_a_limit_grows_to_the_training_images() -> None:
     params = {"interval": 5, "delta0": 0.3, "split": 0.0, "p": 4.0}
     recipe = replace(RECIPE, batch_max=None, warmup_epochs=0.0)

@@ -223,6 +223,8 @@ class BatchConfig:
         "first batch size")
     max: int | None = _key(None, "images", _at_least(1, ">= batch.initial"),
         "largest batch; null = no cap")
+    ladder: int | None = _key(None, "sizes", _within(1, 64),
+        "batch sizes in a doubling of the batch, for a GPU; delta stays exact; null = any size")
 
 
 @dataclass

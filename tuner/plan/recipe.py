@@ -71,6 +71,7 @@ def make_recipe(config: Config, source: SourceInfo) -> Recipe:
         warmup_epochs=config.warmup_epochs,
         batch0=config.batch.initial,
         batch_max=config.batch.max,
+        batch_ladder=config.batch.ladder,
         noise_law=config.noise.law or LAW_OF.get(config.optimizer.name, "sgd"),
         c2=unit_c2 if config.noise.c2 is None else config.noise.c2,
         k=config.noise.k or 0.0,

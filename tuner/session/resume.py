@@ -72,7 +72,7 @@ TOLD_TWICE = (
     *("workload", "dataset", "pool_examples", "train_examples", "num_classes", "model", "width"),
     *("optimizer", "momentum", "nesterov", "weight_decay", "clip_norm", "label_smoothing"),
     *("epochs", "warmup_epochs", "batch0", "batch_max", "trainer", "reports", "objective", "goal"),
-    "data_options",
+    *("data_options", "batch_ladder"),
 )
 
 
