@@ -1,283 +1,167 @@
-"""Claim: on a GPU, training is right (checks) and several times the papers' loop (table).
+"""Claim: on a GPU, training is right (checks) and near what the hardware allows (goals).
 
-UNTESTED on a GPU so far: first run pending. Needs neither ray, optuna nor a network, only
-search_spaces, trainables.loop and torch. Exit code 1 when a check fails. Without a CUDA device
-the checks run on the CPU and there is no table.
+UNTESTED on a GPU so far: first run pending. Needs search_spaces, trainables, torch, torchvision
+and numpy; neither ray, optuna nor a network. Each part runs in a process of its own with a limit,
+9 minutes in all, and prints as it goes; the last lines are the table. What was told is written as
+JSON and Markdown into $OUT, or --out. Exit code 1 when a check or a goal fails. Without a CUDA
+device the checks run on the CPU, and the rest is "not run".
 """
 
 from __future__ import annotations
 
 import argparse
-import io
-import math
+import json
+import os
+import signal
+import subprocess
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-import numpy as np
-import torch
-from torch.utils.flop_counter import FlopCounterMode
+from benchmarks.gpu_parts.outcome import Line, Part, read_line
+from benchmarks.measure import surroundings, table
 
-from benchmarks.measure import interleave, median_ratio, surroundings, table
-from benchmarks.plain_loop import PlainTraining
-from benchmarks.trials import IMAGE_SIZE, timed_trial
-from search_spaces.trial import TrialConfig
-from trainables.data.images import Augmentation, augment
-from trainables.data.stream import NUM_DRAWS
-from trainables.loop import NetworkTraining
-
-NUM_PAIRS = 5
 NUM_CHECKED = 640
-GEMM_SIZE = 4096
-GEMM_REPEATS = 50
-BACKWARD_FACTOR = 3  # forward and backward cost three times the forward
-LOSS_TOLERANCE = 1e-3  # relative, cuDNN deterministic; sums may be in another order
-ROTATION_TOLERANCE = 1e-3  # share of pixels: cos and sin differ in the last bit between devices
-GIBI, TERA = 2**30, 1e12
+# Part -> its limit in seconds; all but `right` need a GPU.
+LIMITS = {
+    **{"machine": 30.0, "right": 110.0, "anatomy": 50.0, "solo": 170.0},
+    **{"batches": 40.0, "packing": 140.0},
+}
+HEAD = ("part", "what", "measured", "verdict")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Case:
-    """One line of the table."""
+class Goal:
+    """What a number is to reach: `what` as the part calls it, a bound below, or above."""
 
-    model: str
-    batch_size: int
-    num_images: int = 10_240
+    part: str
+    what: str
+    least: dict[str, float] | float | None = None  # by a word of the GPU's name
+    most: float | None = None
+
+    def judge(self, line: Line | None, gpu: str) -> Line:
+        """The line with its verdict."""
+        least = self.least
+        if isinstance(least, dict):
+            least = next((value for name, value in least.items() if name in gpu), None)
+        bound = f"at least {least:,g}" if least is not None else f"at most {self.most}"
+        what = f"goal: {self.what}"
+        has_bound = least is not None or self.most is not None
+        if line is None or line.number is None or not has_bound:
+            value = line.value if line else f"({bound})" if has_bound else "(no goal for this GPU)"
+            return Line(part=self.part, what=what, value=value, verdict="not run")
+        is_met = line.number >= least if least is not None else line.number <= (self.most or 0.0)
+        verdict = "PASS" if is_met else "FAIL"
+        return Line(part=self.part, what=what, value=f"{line.value} ({bound})", verdict=verdict)
 
 
-CASES = (
-    Case(model="resnet18", batch_size=128),
-    Case(model="resnet18", batch_size=512),
-    Case(model="resnet18", batch_size=2048),
-    Case(model="wrn28x10", batch_size=512, num_images=5_120),
-    Case(model="resnet20", batch_size=128),
-    Case(model="resnet20", batch_size=512),
-)
-HEAD = (
-    "model",
-    "batch",
-    "ours bf16 images/s",
-    "against plain fp32, 95%",
-    "plain fp32 images/s",
-    "ours + cudnn.benchmark",
-    "of the GEMM rate",
-    "GiB ours",
-    "GiB plain",
+GOALS = (
+    Goal(part="solo", what="resnet18 512, images/s", least={"H100": 65e3, "H200": 80e3}),
+    Goal(part="solo", what="resnet18 128, graph against loop", least=2.0),
+    Goal(part="batches", what="187 sizes against a constant batch, time", most=1.05),
+    Goal(part="packing", what="4 x resnet18 128 against one", least=1.2),
+    Goal(
+        part="solo",
+        what="resnet18 512 with compile, images/s",  # which is not built
+        least={"H100": 78e3, "H200": 95e3},
+    ),
 )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=NUM_CHECKED, help="of an epoch of a check")
-    images = parser.parse_args().images
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    print(surroundings("torch", "torchvision"))
-    failed = [name for name, check in CHECKS.items() if not _passes(name, check, device, images)]
-    if device == "cpu":
-        print("no CUDA device here: the checks ran on the CPU, and there is no table")
-    else:
-        failed += _print_table()
-    return 1 if failed else 0
+    parser.add_argument("--out", type=Path, default=os.environ.get("OUT"), help="a folder")
+    parser.add_argument("--part", choices=[*LIMITS], help="this alone, in this process")
+    parser.add_argument("--child", help="of `packing`: the model that it trains")
+    parser.add_argument("--start", type=float, default=0.0, help="of such a child: when")
+    words = parser.parse_args()
+    if words.child:
+        from benchmarks.gpu_parts.rates import packed_child
+
+        packed_child(words.child, words.start, words.images)
+        return 0
+    if words.part:
+        for line in _part(words.part)(words.images):
+            print(line.text(), flush=True)
+        return 0
+    lines = list(_run_all(words.images))
+    _print_all(lines, words.out)
+    return 1 if any(line.verdict == "FAIL" for line in lines) else 0
 
 
-# Checks ---------------------------------------------------------------------------------------
+def _part(name: str) -> Part:
+    """torch comes with it."""
+    from benchmarks.gpu_parts import rates, right
+
+    parts: dict[str, Part] = {"right": right.right}
+    parts |= {part: getattr(rates, part) for part in LIMITS if part != "right"}
+    return parts[name]
 
 
-def losses_are_finite(device: str, images: int) -> str:
-    """One epoch of ResNet-8 on synthetic images, in both arithmetics."""
-    losses = []
-    for precision in ("fp32", "bf16"):
-        record = NetworkTraining(
-            _small_trial(images, precision=precision), device=device
-        ).run_epoch()
-        assert math.isfinite(record.train_loss), f"{precision}: loss {record.train_loss}"
-        assert math.isfinite(record.val_loss), f"{precision}: val_loss {record.val_loss}"
-        losses.append(f"{precision} {record.train_loss:.4f}")
-    return ", ".join(losses)
+def _run_all(images: int) -> Iterator[Line]:
+    told: list[Line] = []
+    has_gpu = _has_gpu()
+    for part, limit in LIMITS.items():
+        if has_gpu or part == "right":
+            told += _run(part, limit, images, has_limit=has_gpu)
+        else:
+            told.append(Line(part=part, what=part, value="no CUDA device here", verdict="not run"))
+    gpu = next((line.value for line in told if (line.part, line.what) == ("machine", "GPU")), "")
+    known = {line.what: line for line in told}
+    yield from told
+    yield from (goal.judge(known.get(goal.what), gpu) for goal in GOALS)
 
 
-def interruption_changes_nothing(device: str, images: int) -> str:
-    """An epoch after a saved and loaded state equals that of the training that went on."""
-    torch.backends.cudnn.deterministic = True
-    whole = NetworkTraining(_small_trial(images), device=device)
-    whole.run_epoch()
-    saved = io.BytesIO()
-    torch.save(whole.state_dict(), saved)
-    expected = whole.run_epoch().train_loss
-    saved.seek(0)
-    resumed = NetworkTraining(_small_trial(images), device=device)
-    resumed.load_state_dict(torch.load(saved, weights_only=True))
-    loss = resumed.run_epoch().train_loss
-    torch.backends.cudnn.deterministic = False
-    tolerance = LOSS_TOLERANCE if device == "cuda" else 0.0
-    assert abs(loss / expected - 1) <= tolerance, f"{loss} instead of {expected}"
-    return f"relative difference {abs(loss / expected - 1):.1e}"
+def _run(part: str, limit: float, images: int, *, has_limit: bool) -> list[Line]:
+    """What the part tells until it ends, or its time is over."""
+    words = [sys.executable, *words_of(part, images)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    # With all that it has started.
+    timer = threading.Timer(limit, os.killpg, [process.pid, signal.SIGKILL])
+    timer.daemon = True
+    if has_limit:
+        timer.start()
+    lines: list[Line] = []
+    assert process.stdout is not None, "it is a pipe"
+    with process, process.stdout:
+        for text in process.stdout:
+            if line := read_line(text):
+                lines.append(line)
+                print(f"{line.part}: {line.what}: {line.value} {line.verdict}", flush=True)
+        process.wait()
+    timer.cancel()
+    if process.returncode:
+        is_over = process.returncode == -signal.SIGKILL
+        why = f"ended after its {limit:.0f} s" if is_over else f"exit code {process.returncode}"
+        lines.append(Line(part=part, what=f"{part} to its end", value=why, verdict="FAIL"))
+    return lines
 
 
-def augmentation_equals_the_cpus(device: str, images: int) -> str:
-    """Crop and flip to the pixel, whole batch on the device against one by one on the CPU."""
-    rng = np.random.default_rng(0)
-    shape = (images, IMAGE_SIZE, IMAGE_SIZE, 3)
-    pixels = torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8))
-    index = torch.from_numpy(rng.permutation(len(pixels)))
-    draws = torch.from_numpy(rng.random((len(pixels), NUM_DRAWS), dtype=np.float32))
-
-    def differing(augmentation: Augmentation) -> float:
-        there = augment(pixels.to(device), index.to(device), draws.to(device), augmentation).cpu()
-        singles = zip(index.split(1), draws.split(1), strict=True)
-        here = torch.cat([augment(pixels, i, d, augmentation) for i, d in singles])
-        return (there != here).float().mean().item()
-
-    assert differing(Augmentation(pad=4, flip=True)) == 0, "crop and flip differ"
-    rotated = differing(Augmentation(pad=4, flip=True, max_degrees=15.0))
-    assert rotated <= ROTATION_TOLERANCE, f"{rotated:.2%} of the rotated pixels differ"
-    return f"crop and flip exactly; {rotated:.1e} of the rotated pixels differ"
+def words_of(part: str, images: int) -> list[str]:
+    """What follows `python` to run it alone."""
+    return ["-m", "benchmarks.gpu", "--part", part, "--images", str(images)]
 
 
-def batch_size_may_change(device: str, images: int) -> str:
-    """A schedule that decays delta by the batch alone uses every batch size of its table."""
-    training = NetworkTraining(_small_trial(images, split=0.0, batch_size=32), device=device)
-    while not training.finished:
-        training.run_epoch()
-    used = [record.batch_size for record in training.records]
-    planned = training.schedule.batch_size_S.tolist()
-    assert len(set(used)) > 1, f"the batch stayed {used}"
-    assert used == planned, f"{used} instead of {planned}"
-    assert not training.diverged, "the loss is not finite"
-    return f"batches {used}"
+def _has_gpu() -> bool:
+    """Asked in another process: this one has no torch."""
+    code = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+    return subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-CHECKS: dict[str, Callable[[str, int], str]] = {
-    check.__name__: check
-    for check in (
-        losses_are_finite,
-        interruption_changes_nothing,
-        augmentation_equals_the_cpus,
-        batch_size_may_change,
-    )
-}
-
-
-def _passes(name: str, check: Callable[[str, int], str], device: str, images: int) -> bool:
-    try:
-        message, passed = check(device, images), True
-    except AssertionError as error:
-        message, passed = str(error), False
-    print(f"{'ok  ' if passed else 'FAIL'} {name.replace('_', ' ')} ({device}): {message}")
-    return passed
-
-
-def _small_trial(
-    images: int, *, precision: str = "fp32", split: float = 1.0, batch_size: int = 64
-) -> TrialConfig:
-    return timed_trial(
-        "resnet8",
-        num_images=images,
-        epochs=3,
-        batch_size=batch_size,
-        dataset="synthetic",
-        precision=precision,
-        split=split,
-    )
-
-
-# Table ----------------------------------------------------------------------------------------
-
-
-def _print_table() -> list[str]:
-    """Prints a line per case that ran; returns the problems of those that did not."""
-    start = time.perf_counter()
-    gemm = _gemm_rate()
-    print(f"{torch.cuda.get_device_name()}; {GEMM_SIZE}^3 bf16 GEMM: {gemm / TERA:.0f} TFLOP/s")
-    rows, problems = [], []
-    for case in CASES:
-        try:
-            rows.append(_row(case, gemm))
-        except RuntimeError as error:  # memory of the device, or /dev/shm of the DataLoader
-            problems.append(f"{case}: {error}")
-            print(f"FAIL {problems[-1]}")
-    print(table(HEAD, rows))
-    print(f"medians of {NUM_PAIRS} interleaved epochs; {time.perf_counter() - start:.0f} s")
-    return problems
-
-
-def _row(case: Case, gemm: float) -> list[str]:
-    trial = timed_trial(
-        case.model,
-        num_images=case.num_images,
-        epochs=2 * (NUM_PAIRS + 1),
-        batch_size=case.batch_size,
-        precision="bf16",
-    )
-    ours = NetworkTraining(trial, device="cuda")
-    plain = PlainTraining(trial.recipe, ours.train_set, device="cuda")
-    arms = _arms(ours, plain)
-    gibibytes = {name: _peak(arm) for name, arm in arms.items()}  # and warms up
-    rates = interleave(arms, NUM_PAIRS)
-    median = {name: float(np.median(values)) for name, values in rates.items()}
-    share = median["ours"] * _training_flops(trial) / gemm
-    return [
-        case.model,
-        str(case.batch_size),
-        f"{median['ours']:,.0f}",
-        str(median_ratio(rates["ours"], rates["plain"])),
-        f"{median['plain']:,.0f}",
-        f"{median['ours tuned']:,.0f}",
-        f"{share:.0%}",
-        f"{gibibytes['ours']:.2f}",
-        f"{gibibytes['plain']:.2f}",
-    ]
-
-
-def _arms(ours: NetworkTraining, plain: PlainTraining) -> dict[str, Callable[[], float]]:
-    """Images per second of one more epoch; "ours tuned" lets cuDNN time its algorithms first."""
-
-    def train_ours(benchmark: bool) -> float:
-        torch.backends.cudnn.benchmark = benchmark
-        rate = ours.run_epoch().images_per_second
-        torch.backends.cudnn.benchmark = False
-        return rate
-
-    def train_plain() -> float:
-        num_images, seconds = plain.run_epoch(ours.trial.lr0)
-        return num_images / seconds
-
-    return {
-        "ours": lambda: train_ours(False),
-        "plain": train_plain,
-        "ours tuned": lambda: train_ours(True),
-    }
-
-
-def _peak(arm: Callable[[], float]) -> float:
-    """GiB that one epoch needs beyond what lay on the device before it."""
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    arm()
-    return (torch.cuda.max_memory_allocated() - before) / GIBI
-
-
-def _training_flops(trial: TrialConfig) -> float:
-    """Floating point operations of one image, forward and backward."""
-    model = NetworkTraining(trial).model.eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros((1, 3, IMAGE_SIZE, IMAGE_SIZE)))
-    return float(BACKWARD_FACTOR * counter.get_total_flops())
-
-
-def _gemm_rate() -> float:
-    """Floating point operations per second of a large bf16 product."""
-    a = torch.randn((GEMM_SIZE, GEMM_SIZE), device="cuda", dtype=torch.bfloat16)
-    rates = []
-    for _ in range(NUM_PAIRS + 1):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        for _ in range(GEMM_REPEATS):
-            a @ a
-        torch.cuda.synchronize()
-        rates.append(2 * GEMM_SIZE**3 * GEMM_REPEATS / (time.perf_counter() - start))
-    return float(np.median(rates[1:]))
+def _print_all(lines: list[Line], out: Path | None) -> None:
+    about = surroundings("torch", "torchvision")
+    page = table(HEAD, [(line.part, line.what, line.value, line.verdict) for line in lines])
+    print(f"{about}\n{page}")
+    if out is None:
+        return
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    told = {"surroundings": about, "lines": [asdict(line) for line in lines]}
+    (out / "gpu.json").write_text(json.dumps(told, indent=1))
+    (out / "gpu.md").write_text(f"{about}\n\n{page}\n")
 
 
 if __name__ == "__main__":

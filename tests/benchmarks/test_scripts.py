@@ -76,7 +76,7 @@ LONG = {
 # What the others import.
 HELPERS = {
     *("measure", "noop", "plain_loop", "trainings", "trials", "cifar16", "methods"),
-    *("pool", "score"),
+    *("pool", "score", "outcome", "right", "rates"),
 }
 
 
