@@ -13,6 +13,7 @@ Untested on a GPU.
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -159,7 +160,9 @@ class StaticSteps:
         recorder: Recorder | Eager,
         keeps_lr: bool = True,
     ) -> None:
-        self.training, self.images, self.recorder = training, images, recorder
+        # No reference in a circle: what a training holds is to be free when it is dropped.
+        self.training: Trained = weakref.proxy(training)
+        self.images, self.recorder = images, recorder
         self.keeps_lr, device = keeps_lr, training.device
         sizes = training.schedule.batch_size_S
         largest = int(sizes[sizes <= MAX_BATCH].max(initial=0))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import io
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -130,6 +132,21 @@ def test_the_device_has_the_tables_lr_and_the_records_have_it_exactly() -> None:
     assert [r.lr for r in training.records] == [table.lr_S[r.stage] for r in training.records]
     kept = training.state_dict()["optimizer"]["param_groups"][0]["lr"]
     assert isinstance(kept, float)
+
+
+def test_a_training_that_is_dropped_holds_nothing_any_more() -> None:
+    training = static(small_trial("batch.initial=8", space="lr"), Closures())
+    training.run_epoch()
+    assert training.static is not None
+    assert training.static.graphs.replays
+    gone = weakref.ref(training.model)
+    gc.collect()
+    gc.disable()  # as between two collections: the next training begins at once
+    try:
+        del training
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 class Noted:
