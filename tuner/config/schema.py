@@ -222,7 +222,7 @@ class BatchConfig:
     initial: int = _key(MISSING, "images", _at_least(1, "1 to the training images"),
         "first batch size")
     max: int | None = _key(None, "images", _at_least(1, ">= batch.initial"),
-        "largest batch; null = no cap")
+        "largest batch; null = no cap, on a GPU what fits into its memory (our models)")
     ladder: int | None = _key(None, "sizes", _within(1, 64),
         "batch sizes in a doubling of the batch, for a GPU; delta stays exact; null = any size")
 

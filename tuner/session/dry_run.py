@@ -22,6 +22,7 @@ from tuner.config.schema import ConfigError
 from tuner.display.phrases import describe_params, describe_seconds, stage_lines
 from tuner.plan.host import num_cpus
 from tuner.plan.plan import Plan
+from tuner.session.capacity import ask_here, cap_batches
 from tuner.session.cluster import settle, slots_on
 
 if TYPE_CHECKING:  # torch
@@ -42,6 +43,7 @@ def print_plan(plan: Plan, *, is_new: bool = True) -> None:
     device = pick_device()
     slots = slots_on([(num_cpus(), num_gpus())], plan.config)
     plan = settle(plan, device, slots.cpus_per_trial if is_new else None)
+    plan = cap_batches(plan, slots, ask_here) if is_new else plan
     devices = devices_of(asdict(slots))
     console = Console(highlight=False, soft_wrap=True, markup=False)
     config, recipe, confirm = plan.config, plan.recipe, plan.config.confirm

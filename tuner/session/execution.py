@@ -88,12 +88,15 @@ def execute(
                 _start_ray(plan, address, lock.notes, abandon)
                 _tell_parcel(plan)
                 slots = cluster.lay_out(plan.config, lambda: address is not None)
+                from tuner.session.capacity import cap_batches
                 from tuner.session.nodes import check_nodes
                 from tuner.session.session import Session
 
                 threads = slots.cpus_per_trial if resume is None else None
                 plan = cluster.settle(plan, slots.device, threads)
-                if resume is not None:
+                if resume is None:
+                    plan = cap_batches(plan, slots)
+                else:
                     _check_device(slots, resume)
                 if address is None and (note := cluster.sharing_note(slots.gpus_per_trial)):
                     print(note, file=sys.stderr, flush=True)
