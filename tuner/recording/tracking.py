@@ -98,6 +98,7 @@ class Tracker:
         self.name, self.to = name, to
         self.log = Path(to.folder) / f"{name}.log"
         self.dropped = False
+        self.dropping = threading.Lock()
         self.lines: queue.Queue[str | None] = queue.Queue(BACKLOG)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -119,11 +120,13 @@ class Tracker:
             self.drop(f"not done yet; goes on by itself for {LINGER_SECONDS:g} s at most")
 
     def drop(self, reason: str) -> None:
-        """Say why, the first time."""
-        if not self.dropped:
-            self.dropped = True
-            reason = redacted_error(reason)
-            print(f"warning: track={self.name}: {reason} (log: {self.log})", file=sys.stderr)
+        """Say why, the first time, where there is still somebody to hear it."""
+        with self.dropping:
+            if not self.dropped:
+                told = f"warning: track={self.name}: {redacted_error(reason)} (log: {self.log})"
+                with contextlib.suppress(OSError, ValueError):  # a closed terminal
+                    print(told, file=sys.stderr)
+                self.dropped = True  # said by now: nobody waits for the process any more
 
     def _run(self) -> None:
         try:

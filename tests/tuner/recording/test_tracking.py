@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import sqlite3
 import subprocess
@@ -295,6 +296,23 @@ def test_a_folder_that_cannot_be_made_costs_the_tracker_only(
     assert capfd.readouterr().err.count("warning: track=notebook") == 1
 
 
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("closed file")])
+def test_a_closed_terminal_costs_the_warning_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def gone(text: str) -> int:
+        raise error
+
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "write", gone)
+    monkeypatch.setattr(sys, "stderr", stream)
+    run = Run(tmp_path / "missing", "notebook")
+    run.start(poly())
+    run.finish()
+    (tracker,) = run.callback.trackers
+    assert tracker.dropped
+
+
 @pytest.mark.usefixtures("fakes")
 def test_the_trials_of_a_killed_driver_are_ended(tmp_path: Path) -> None:
     code = f"""
@@ -339,6 +357,7 @@ def test_tensorboard_gets_event_files(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert scalars["objective"] == {3: pytest.approx(0.9)}
 
 
+@pytest.mark.full
 def test_an_arm_with_a_slash_in_its_name_stays_in_the_folder(tmp_path: Path) -> None:
     trial = replace(poly(), space="baseline:to 1/../../../10")  # as baseline.name may be
     run = Run(tmp_path, "tensorboard")
