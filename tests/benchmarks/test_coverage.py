@@ -40,6 +40,7 @@ def test_looking_after_every_seed_is_wrong_in_at_most_5_percent():
     assert sequential_rate("normal", simulations=1_000) <= at_most(0.05, 1_000)
 
 
+@pytest.mark.full
 def test_looking_at_all_pairs_of_four_arms_is_wrong_in_at_most_5_percent():
     assert sequential_family_rate(4, simulations=300) <= at_most(0.05, 300)
 

@@ -49,6 +49,7 @@ def test_a_curve_of_ones_own_is_the_baseline_by_name_and_is_resumed(inline: Inli
     assert reproducible(resumed) == reproducible(uncut)
 
 
+@pytest.mark.full
 def test_a_tuned_baseline_gets_what_an_arm_gets(inline: Inline) -> None:
     words = (*SMALL, "space=cosine", "baseline=tuned", "recipe.family=wsd", "recipe.f=0.5")
     done = inline.run(*words, "trials=3", "name=tuned")

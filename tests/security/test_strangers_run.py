@@ -178,6 +178,7 @@ def test_a_door_is_told_of_in_one_line(
     assert not (victim / "RAN").exists()
 
 
+@pytest.mark.full
 def test_no_row_of_the_records_runs_code(victim: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evil = f"{victim / 'evil.py'}:payload"
     (path,) = list_segments(victim, "trials")

@@ -13,7 +13,7 @@ import pytest
 import results
 from results.records.audit import audit
 from results.records.segments import COPIES, read_manifest
-from tests.faults.counts import tries
+from tests.faults.counts import repeats, tries
 from tests.faults.records.damage import (
     DAMAGES,
     FILES,
@@ -23,7 +23,7 @@ from tests.faults.records.damage import (
     write_small_run,
 )
 
-SEEDS = range(3)
+SEEDS = range(repeats(1, 3))
 RESTORED = [kind for kind in FILES if kind not in ("events", "state")]
 OF_A_WRITER = ("segments", "events")  # fields of a manifest that tell what is on the disk
 

@@ -80,6 +80,7 @@ def test_no_state_of_tunes_is_read_wherever_it_lies(inline: Inline) -> None:
                 assert results.verify(run_dir) == []
 
 
+@only_full
 @pytest.mark.fault("10", "a segment and its copy lost: trained again, and told")
 @pytest.mark.slow
 def test_rows_that_are_lost_twice_are_trained_again_and_told(inline: Inline) -> None:

@@ -95,6 +95,7 @@ def test_every_figure_is_1200_pixels_wide_and_has_a_title(run, name):
     assert any(titles)
 
 
+@pytest.mark.full
 def test_all_figures_with_something_to_show_are_saved_in_all_formats(run, tmp_path):
     written = save_plots(run, tmp_path / "plots", ("png", "svg"))
     assert {path.name for path in written} == {f"{n}.{k}" for n in DRAWN for k in ("png", "svg")}

@@ -148,6 +148,7 @@ def test_provenance_holds_the_exact_settings(run_dir):
     assert "completed" in page.texts["dd"]
 
 
+@pytest.mark.full
 def test_the_report_is_small_and_ascii_names_survive(run_dir):
     path = write_report(results.load(run_dir), run_dir / "report.html")
     assert path.stat().st_size < 1_000_000

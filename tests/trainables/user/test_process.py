@@ -399,6 +399,7 @@ def test_what_a_function_has_started_ends_with_it(make: Make) -> None:
     assert not is_there(int(pid))
 
 
+@pytest.mark.full
 def test_a_function_that_cannot_be_imported_runs_with_its_globals(tmp_path: Path) -> None:
     accuracy = 0.25
 

@@ -93,6 +93,7 @@ def slow_to_start(schedule: Schedule, seed: int, report: Report) -> None:
         report(val_accuracy=0.5, test_accuracy=0.5)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_start_is_no_pace_and_hours_bound_the_cost(capsys: pytest.CaptureFixture[str]) -> None:
     words = [f"trainable={__name__}:slow_to_start", "dataset.train_examples=4000", "lr=0.1"]
