@@ -36,6 +36,7 @@ def there(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Inline:
     return Inline(URI, monkeypatch)  # type: ignore[arg-type]
 
 
+@pytest.mark.fault("storage", "a run there goes on on another machine: the rows of one here")
 def test_a_run_in_a_bucket_has_the_rows_of_one_here_and_goes_on_elsewhere(
     tmp_path: Path, inline: Inline, there: Inline, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_run_in_a_bucket_has_the_rows_of_one_here_and_goes_on_elsewhere(
     assert reproducible(grown) == reproducible(results.load(tmp_path / "here"))
 
 
+@pytest.mark.fault("storage", "a name that is taken there: refused")
 def test_a_name_that_is_taken_there_is_refused(there: Inline, bucket: Bucket) -> None:
     bucket.files["b/runs/taken/manifest.json"] = (b"{}", 0)
     done = there.run(*WORDS, "name=taken")
@@ -76,6 +78,7 @@ def test_a_name_that_is_taken_there_is_refused(there: Inline, bucket: Bucket) ->
     assert f"name=taken: this run exists; use resume={URI}/taken" in done.stderr
 
 
+@pytest.mark.fault("storage", "a start that fails: the name is free there")
 def test_a_start_that_fails_gives_the_name_free_there(
     there: Inline, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +94,7 @@ def test_a_start_that_fails_gives_the_name_free_there(
     assert there.run(*WORDS, "name=x").returncode == 0
 
 
+@pytest.mark.fault("storage", "a second driver: refused before Ray starts")
 def test_a_second_driver_is_refused_before_ray_starts(
     there: Inline, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +116,7 @@ def test_a_second_driver_is_refused_before_ray_starts(
     assert held.is_ours()
 
 
+@pytest.mark.fault("storage", "rows that came after the copy of a resume: kept")
 def test_what_came_after_the_copy_of_a_resume_is_kept_and_the_next_goes_on_from_it(
     there: Inline, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +150,7 @@ def test_what_came_after_the_copy_of_a_resume_is_kept_and_the_next_goes_on_from_
     assert results.verify(f"{URI}/x") == []
 
 
+@pytest.mark.fault("storage", "taken over by another driver: ends, its rows are kept here")
 def test_another_driver_that_took_over_ends_the_run_with_its_rows_kept_here(
     there: Inline, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +170,7 @@ def test_another_driver_that_took_over_ends_the_run_with_its_rows_kept_here(
     assert results.verify(kept) == []
 
 
+@pytest.mark.fault("storage", "damaged there: found, named, mended there")
 def test_what_was_damaged_there_is_mended_there(there: Inline, bucket: Bucket) -> None:
     assert there.run(*WORDS, "name=x").returncode == 0
     whole = results.load(f"{URI}/x")
@@ -178,6 +185,7 @@ def test_what_was_damaged_there_is_mended_there(there: Inline, bucket: Bucket) -
     assert read_lease(Place.parse(f"{URI}/x"))["released"] is True
 
 
+@pytest.mark.fault("storage", "damaged there: mended from another machine")
 def test_what_was_damaged_there_is_mended_from_another_machine(
     there: Inline, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +199,7 @@ def test_what_was_damaged_there_is_mended_from_another_machine(
     assert "quarantine/trials/00000.parquet" in bucket.names("b/runs/x")
 
 
+@pytest.mark.fault("storage", "the bucket falls silent: said, all is there in the end")
 def test_a_bucket_that_falls_silent_costs_nothing_that_was_trained(
     tmp_path: Path, inline: Inline, there: Inline, bucket: Bucket
 ) -> None:

@@ -36,6 +36,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
+@pytest.mark.fault(
+    "storage", "gs://, a server: the driver killed, resumed on another machine: the same rows"
+)
 @pytest.mark.full
 def test_a_killed_driver_is_resumed_from_another_machine_and_read_by_its_folder(
     tmp_path: Path,
@@ -72,6 +75,7 @@ def test_a_killed_driver_is_resumed_from_another_machine_and_read_by_its_folder(
     assert b"</html>" in Place.parse(f"{runs}/cut").read("report.html")
 
 
+@pytest.mark.fault("storage", "gs://, a server: a name taken, a bucket that is none: one line")
 def test_a_name_is_taken_once_and_a_bucket_that_is_not_there_is_told(
     inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.mark.fault("storage", "s3://, a server: the driver killed, resumed: the same rows")
 @pytest.mark.parametrize(("machine", "options"), [("same", []), ("other", ["--ray"])])
 def test_a_driver_that_is_killed_is_resumed_with_the_rows_of_an_uninterrupted_run(
     tmp_path: Path,
@@ -97,6 +98,9 @@ def refusal(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
+@pytest.mark.fault(
+    "storage", "s3://, a server: what cannot be written: one line before anything starts"
+)
 def test_what_cannot_be_written_is_refused_before_anything_starts(
     server: subprocess.Popen[str],
     cache: Path,
@@ -123,6 +127,7 @@ def test_what_cannot_be_written_is_refused_before_anything_starts(
         assert "cannot be reached" in line or "no answer within" in line
 
 
+@pytest.mark.fault("storage", "s3://, a server: two drivers: the second is refused")
 def test_two_drivers_on_one_run_the_second_is_refused(
     tmp_path: Path,
     server: Any,
