@@ -57,6 +57,7 @@ def test_winners_judged_one_after_the_other_are_wrong_in_at_most_5_percent():
     assert new_winners_rate(11, 300, counted=False) > 0.10
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("seeds", "images"), [(3, 300), (5, 300), (10, 300), (5, 2000)])
 def test_intervals_over_seeds_and_images_hold_the_truth_of_fresh_images(seeds, images):
     both, seeds_only = images_coverage(seeds, images)

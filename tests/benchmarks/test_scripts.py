@@ -71,7 +71,7 @@ LONG = {
     *("benchmarks.isolation", "benchmarks.reports", "benchmarks.throughput", "benchmarks.images"),
     *("benchmarks.coverage", "benchmarks.speed.startup"),
     *("benchmarks.search_efficiency.collect", "benchmarks.search_efficiency.replay"),
-    "docs/papers.py",
+    *("benchmarks.gpu", "docs/papers.py", "examples/gpt.py"),
 }
 # What the others import.
 HELPERS = {

@@ -19,7 +19,7 @@ FALL = (
     *("lr=0.3", "batch.initial=6", "epochs=3", "confirm.seeds=3", "display=plain"),
 )
 DIGITS = (
-    *("model.width=4", "dataset.train_examples=300", "epochs=3", "trials=2", "confirm.seeds=2"),
+    *("model.width=4", "dataset.train_examples=150", "epochs=3", "trials=2", "confirm.seeds=2"),
     *("max_concurrent=1", "display=plain"),
 )
 

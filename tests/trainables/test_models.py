@@ -122,6 +122,7 @@ def test_importing_models_does_not_import_torchvision():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.full
 @pytest.mark.slow  # a process of its own
 def test_strided_shortcuts_of_few_channels_have_the_gradients_of_their_definition():
     """In a process of its own: where this failed, the heap was corrupted."""

@@ -452,6 +452,7 @@ time.sleep(1000)
 """
 
 
+@pytest.mark.full
 def test_a_killed_worker_takes_the_computing_child_along(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(
