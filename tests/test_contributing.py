@@ -291,6 +291,7 @@ def test_a_new_family_is_a_space_of_the_command_line_and_of_files(answer: dict[s
     assert family["lr"][::5] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_a_new_family_has_its_columns_behind_all_others(answer: dict[str, Any]) -> None:
     family = answer["family"]
     assert family["columns"] == [*TRIALS.names, "m"]

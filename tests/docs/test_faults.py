@@ -34,6 +34,7 @@ def test_the_page_has_every_row_once_in_their_order() -> None:
     assert rows == expected + [(title, "", "") for title in OTHERS.values()]
 
 
+@pytest.mark.slow
 def test_every_row_has_a_test_and_every_marked_row_is_one_of_the_table() -> None:
     marked = {row for path in TESTS for row in marked_rows(path)}
     assert ROWS.keys() <= marked <= TITLES.keys()

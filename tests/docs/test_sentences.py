@@ -260,6 +260,7 @@ def is_quoted(sentence: str) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_every_sentence_of_the_page_is_run_by_a_test() -> None:
     lacking = [
         sentence

@@ -27,6 +27,7 @@ SMALLER = {
 PICTURE = re.compile(r'src="data:image/png;base64,([^"]+)"')
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.full,
     # Of jupyter_client and pyzmq, about event loops and where their files lie.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning"),
 ]

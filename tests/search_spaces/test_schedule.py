@@ -318,6 +318,7 @@ def test_rounding_and_cap_never_bend_delta(kwargs: dict[str, object]) -> None:
     assert np.all(table.lr_S > 0)
 
 
+@pytest.mark.slow
 @given(kwargs=schedules)
 @settings(max_examples=100, deadline=None)
 def test_steps_tile_the_samples_without_gap_and_each_has_its_stages_batch(

@@ -56,6 +56,7 @@ def test_on_loopback_any_head_will_do(head: tuple[Head, str]) -> None:
     check_address(head[1])
 
 
+@pytest.mark.slow
 def test_elsewhere_a_head_must_ask_for_a_token(
     head: tuple[Head, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,7 @@ def sources() -> dict[str, ast.Module]:
     return {str(path.relative_to(ROOT)): tree_of(path) for path in FILES.values()}
 
 
+@pytest.mark.slow
 def test_data_becomes_code_only_where_it_is_allowed() -> None:
     found = {(name, use) for name, tree in sources().items() for use in uses(tree)}
     assert found == {*ALLOWED}
@@ -119,6 +120,7 @@ def test_states_are_read_as_weights_only() -> None:
     assert all(is_constant(call, "weights_only", True) for call in loads)
 
 
+@pytest.mark.slow
 def test_yaml_is_read_by_the_safe_loader_and_arrays_without_pickles() -> None:
     trees = {path: tree_of(path) for path in everything()}
     loaders = [

@@ -158,6 +158,7 @@ def test_the_report_of_a_strangers_run(run_dir: Path, tmp_path: Path) -> None:
     assert_harmless_page(page.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [["show"], ["compare", "--no-plots"], ["compare", "--paragraph"]]
 )

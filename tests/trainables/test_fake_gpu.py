@@ -117,6 +117,7 @@ def constants(mean: Any, std: Any, width: int, device: torch.device) -> tuple[Te
     return row, row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "precision", "norm"),
     [

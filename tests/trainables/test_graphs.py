@@ -86,6 +86,7 @@ CASES: dict[str, tuple[str, tuple[str, ...], bool]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("space", "words", "keeps_lr"), CASES.values(), ids=CASES)
 def test_steps_on_fixed_buffers_give_the_same_bits(
     space: str, words: tuple[str, ...], keeps_lr: bool
@@ -96,6 +97,7 @@ def test_steps_on_fixed_buffers_give_the_same_bits(
     assert recorder.num_replayed > MIN_REPLAYS - WARM_UP
 
 
+@pytest.mark.slow
 def test_steps_of_large_batches_are_not_recorded_and_give_the_same_bits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -109,6 +111,7 @@ def test_steps_of_large_batches_are_not_recorded_and_give_the_same_bits(
     assert_equal(run(all_large), train(all_large.trial))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [1, 2])
 def test_it_goes_on_from_a_state_and_the_plain_loop_from_its(stop_after: int) -> None:
     trial, whole = small_trial("batch.initial=8"), train(small_trial("batch.initial=8"))
@@ -134,6 +137,7 @@ def test_the_device_has_the_tables_lr_and_the_records_have_it_exactly() -> None:
     assert isinstance(kept, float)
 
 
+@pytest.mark.slow
 def test_a_training_that_is_dropped_holds_nothing_any_more() -> None:
     training = static(small_trial("batch.initial=8", space="lr"), Closures())
     training.run_epoch()

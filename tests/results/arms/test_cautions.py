@@ -231,6 +231,7 @@ def test_show_tells_no_accuracy_of_short_trainings(store, capsys):
     assert out.splitlines()[-1].split()[-1] == "-"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

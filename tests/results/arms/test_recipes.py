@@ -27,12 +27,14 @@ def run_dirs(tmp_path_factory):
     ]
 
 
+@pytest.mark.slow
 def test_runs_of_two_workloads_are_profiled(run_dirs):
     profiles = workload_profiles(results.load(run_dirs).rows())
     assert [arm.name for arm in profiles.arms] == ["poly", "cosine", "baseline"]
     assert dict(profiles.num_seeds) == {"digits@short": 3, "digits@long": 3}
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_draws(run_dirs, tmp_path, capsys):
     out = tmp_path / "figures" / "profiles.png"
     assert main(["profile", *run_dirs, "--out", str(out)]) == 0

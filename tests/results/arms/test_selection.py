@@ -112,6 +112,7 @@ def test_of_a_folder_of_runs_the_comparable_ones_are_taken(runs: Path) -> None:
     assert "Update GradTune" in notes
 
 
+@pytest.mark.slow
 def test_data_are_the_same_by_their_content_or_by_their_files(tmp_path: Path) -> None:
     """Records of before have the fingerprint of the files in place of that of the content."""
     of_run = {

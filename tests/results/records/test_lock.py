@@ -110,6 +110,7 @@ def test_the_lock_of_a_dead_process_is_taken_over_at_once(
     lock.release()
 
 
+@pytest.mark.slow
 def test_a_driver_in_another_container_lives_as_long_as_the_kernels_lock(
     tmp_path: Path, fast: None
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_driver_of_another_machine_lives_while_its_heartbeat_is_fresh(tmp_path
         RunLock(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_driver_of_another_machine_without_a_heartbeat_is_followed_and_told(
     tmp_path: Path, fast: None
 ) -> None:
@@ -166,6 +168,7 @@ def test_a_clock_that_jumps_makes_no_second_driver(
         thread.join()
 
 
+@pytest.mark.slow
 def test_the_holder_shows_that_it_lives(tmp_path: Path, fast: None) -> None:
     lock = RunLock(tmp_path)
     os.utime(tmp_path / ".lock", (0, 0))

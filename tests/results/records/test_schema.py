@@ -196,6 +196,7 @@ def through_parquet(row, schema, path):
     return restored
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(outcome=st.none() | outcomes, error=st.none() | text, seconds=st.floats(0, 1e6))
 def test_trial_rows_survive_parquet(tmp_path_factory, outcome, error, seconds):
@@ -207,6 +208,7 @@ def test_trial_rows_survive_parquet(tmp_path_factory, outcome, error, seconds):
     assert all(same(restored[name], row[name]) for name in row)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(record=epochs, attempt=st.integers(0, 100))
 def test_epoch_rows_survive_parquet(tmp_path_factory, record, attempt):

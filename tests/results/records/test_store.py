@@ -53,6 +53,7 @@ def test_a_new_run_has_manifest_and_config(store):
     assert (store.run_dir / "config.yaml").read_text() == "epochs: 6\n"
 
 
+@pytest.mark.slow
 def test_rows_come_to_the_disk_by_themselves(store):
     assert FLUSH_SECONDS <= 0.5  # an epoch is to be durable within 1 s
     store.add_epochs([some_epoch(1)])
@@ -183,6 +184,7 @@ def test_events_are_json_lines_and_a_torn_one_is_closed_on_resume(tmp_path):
     assert json.loads(path.read_text().splitlines()[-1])["kind"] == "resumed"
 
 
+@pytest.mark.slow
 def test_a_failing_disk_keeps_rows_and_recovers(store):
     away = store.run_dir / "elsewhere"
     (store.run_dir / "epochs").rename(away)

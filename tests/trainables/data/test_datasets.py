@@ -104,6 +104,7 @@ def in_process(images):
     return replace(images, **dict.fromkeys({"num_workers"} & set(vars(images)), 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DATASETS)
 def test_batches_are_normalised_channels_last_and_follow_the_plan(name, located):
     data = load_images(name, located[name])

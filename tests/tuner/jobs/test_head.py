@@ -124,6 +124,7 @@ def test_a_proxy_of_the_environment_is_named_where_it_may_be_the_reason(
         Head("http://head.invalid:8265")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer", [(404, "text/html", "no"), (200, "text/html", "<p>"), (500, "text/html", "")]
 )
@@ -150,6 +151,7 @@ def open_cluster(path: str, token: str | None) -> Answer:
     return 200, "application/json", json.dumps(body[path])
 
 
+@pytest.mark.slow
 def test_an_open_cluster_of_another_machine_needs_consent_before_it_sees_the_token() -> None:
     with server(open_cluster, "0.0.0.0") as (address, asked):  # this machine, but not loopback
         with pytest.raises(ConfigError, match=r"is off.*cluster.auth=disabled"):
@@ -158,6 +160,7 @@ def test_an_open_cluster_of_another_machine_needs_consent_before_it_sees_the_tok
         assert Head(address, is_open_accepted=True).jobs() == []
 
 
+@pytest.mark.slow
 def test_what_was_typed_counts_more_than_what_ray_would_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -190,6 +193,7 @@ def listed(path: str, token: str | None) -> Answer:
     return 200, "application/json", json.dumps(jobs)
 
 
+@pytest.mark.slow
 def test_a_job_is_found_by_the_beginning_of_its_id_or_is_the_newest_of_ours() -> None:
     with server(listed) as (address, _):
         talk = Head(address)
@@ -207,6 +211,7 @@ def test_a_job_is_found_by_the_beginning_of_its_id_or_is_the_newest_of_ours() ->
             talk.find("")
 
 
+@pytest.mark.slow
 def test_a_name_that_was_typed_twice_is_its_newest_job(monkeypatch: pytest.MonkeyPatch) -> None:
     with server(open_cluster) as (address, _):
         talk = Head(address)

@@ -194,6 +194,7 @@ def test_of_a_sent_checkout_version_and_revision_are_those_of_the_submission(
     assert version.revision() == {}
 
 
+@pytest.mark.slow
 def test_patterns_are_anchored_where_our_own_code_has_such_names() -> None:
     folders = {path.name for path in ROOT.rglob("*") if path.is_dir() and path.parent != ROOT}
     code = {"data", "results", "runs"} & folders

@@ -71,6 +71,7 @@ BAD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "message"), BAD, ids=[words for words, _ in BAD])
 def test_a_mistake_is_one_line_and_makes_nothing(
     words: str, message: str, tmp_path: Path, capsys: Captured

@@ -96,6 +96,7 @@ def test_constants_of_another_training_are_told(words: str, told: str) -> None:
     assert told in noted(compose(words.split()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", ["", "noise.k=null", "noise.k=0"])
 def test_k_may_be_unknown_which_is_told_where_it_shapes_a_schedule(k: str) -> None:
     """Null counts as 0; a 0 that was typed is one that is known."""

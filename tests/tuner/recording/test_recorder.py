@@ -121,6 +121,7 @@ def test_a_storage_that_fails_is_told_once_and_so_is_its_return(
     ]
 
 
+@pytest.mark.slow
 def test_a_storage_that_stays_away_is_given_up_for_good(failing: Recorder, tmp_path: Path) -> None:
     failing.watch_storage()
     time.sleep(1.1)

@@ -50,6 +50,7 @@ def test_one_that_comes_back_in_time_was_not_dead(
     assert lines == []
 
 
+@pytest.mark.slow
 def test_one_that_is_slow_to_answer_is_not_dead(listener: socket.socket) -> None:
     # Nobody accepts: a frozen process, or a slow network.
     listener.listen(0)

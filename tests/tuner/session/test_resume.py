@@ -77,6 +77,7 @@ def test_trials_are_added_or_set(run_dir: Path, trials: str | int) -> None:
     assert resume_run(str(run_dir), {"trials": trials})[0].config.trials == 6
 
 
+@pytest.mark.slow
 def test_nested_values_and_shorthands_are_the_same_keys(run_dir: Path) -> None:
     given = {"confirm": {"seeds": 4}, "dataset": "digits"}
     assert resume_run(str(run_dir), given)[0].config.confirm.seeds == 4

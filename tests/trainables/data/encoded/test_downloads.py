@@ -203,6 +203,7 @@ def test_what_the_hub_does_not_give_is_one_line(hub, tmp_path):
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_no_file_is_written_or_read_outside_of_the_cache(hub, tmp_path):
     files = files_of(image_folder(tmp_path / "folder", test="test"))
     hub.put("me/out", files | {"../../../../out.png": b"x"})

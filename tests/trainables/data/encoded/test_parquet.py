@@ -138,6 +138,7 @@ print(held, pa.default_memory_pool().max_memory())
 """
 
 
+@pytest.mark.slow
 def test_a_row_group_is_not_held_whole(tmp_path):
     """40 MB of one: what pyarrow holds at most, in a process of its own."""
     encoded = [number.to_bytes(2, "big") * 2_000 for number in range(10_000)]
