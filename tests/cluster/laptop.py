@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import results
-from tests.cluster.nodes import RealCluster
+from tests.cluster.nodes import PATIENCE, RealCluster, wait_until
 
 # Trainings that sleep; each takes the CPU that a node has.
 TRAIN = (
@@ -46,6 +46,16 @@ class Laptop:
         (job,) = re.findall(r"^job (\S+) runs there: ", done.stdout, re.M)
         assert f"job {job} runs there: {runs_dir}/{name}" in done.stdout
         return str(job)
+
+    def add_node(self, cluster: RealCluster) -> None:
+        """Node b beside a, after its first epoch; returns when both have trained."""
+        wait_until(lambda: read_journal(self.journal), PATIENCE, "the first epoch")
+        cluster.add("b")
+        wait_until(
+            lambda: {line.node for line in read_journal(self.journal)} == {"a", "b"},
+            PATIENCE,
+            "an epoch on the added node",
+        )
 
 
 def load_whole(run_dir: Path | str, trials: int, epochs: int) -> results.Run:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.laptop import Laptop, load_whole, num_redone, read_journal
-from tests.cluster.nodes import PATIENCE, RealCluster, wait_until
+from tests.cluster.nodes import RealCluster
 from tests.fakes.storage.servers import serving_google
 from tests.faults.counts import worst
 
@@ -36,13 +36,7 @@ def test_a_training_whose_node_dies_goes_on_from_the_state_in_the_bucket(
     gate = laptop.shared / "gate"
     laptop.write_training(2.0, gate=str(gate))
     laptop.submit(cluster, "moved", "trials=4", "epochs=6", runs_dir="gs://bucket/runs")
-    wait_until(lambda: read_journal(laptop.journal), PATIENCE, "the first epoch")
-    cluster.add("b")
-    wait_until(
-        lambda: {line.node for line in read_journal(laptop.journal)} == {"a", "b"},
-        PATIENCE,
-        "an epoch on the added node",
-    )
+    laptop.add_node(cluster)
     before = read_journal(laptop.journal)
     cluster.nodes["a"].kill()
     gate.touch()

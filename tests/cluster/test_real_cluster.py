@@ -172,13 +172,7 @@ def test_an_added_node_is_used_and_a_killed_one_costs_an_epoch_at_most(
     gate = laptop.shared / "gate"
     laptop.write_training(1.0, gate=str(gate))  # a state is saved after each: it pays
     laptop.submit(cluster, "moved", "trials=4", "epochs=6")
-    wait_until(lambda: read_journal(laptop.journal), PATIENCE, "the first epoch")
-    cluster.add("b")
-    wait_until(
-        lambda: {line.node for line in read_journal(laptop.journal)} == {"a", "b"},
-        PATIENCE,
-        "an epoch on the added node",
-    )
+    laptop.add_node(cluster)
     killed_at = time.time()
     cluster.nodes["a"].kill()
     gate.touch()
