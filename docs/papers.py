@@ -150,6 +150,7 @@ def commands_of(name: str, options: argparse.Namespace) -> list[list[str]]:
         return [[*command, f"out={run_dir}"]]
     share = max(1, (os.cpu_count() or 1) // options.lanes)
     lane = [f"max_concurrent={share}", "report=false"][options.lanes == 1 :]
+    lane += ["resources.cpus_per_trial=1"]  # a lone training would take the other lane's cores too
     typed = {word.partition("=")[0] for word in options.more}
     lane = [word for word in lane if word.partition("=")[0] not in typed]
     run = [*command, *lane, f"runs_dir={options.runs}", f"name={name}", *options.more]

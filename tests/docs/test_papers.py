@@ -42,8 +42,10 @@ def test_a_part_shares_the_cores_with_the_other_lane(name: str, tmp_path: Path, 
     assert "max_concurrent=3" in run
     keys = [word for word in run[1:] if "=" in word and not word.startswith("functions=")]
     assert compose(keys).max_concurrent == 3
+    assert compose(keys).resources.cpus_per_trial == 1  # on two cores each lane has but one
     alone = papers.commands_of(name, options(tmp_path, lanes=1))[0]
     assert not any(word.startswith("max_concurrent") for word in alone)
+    assert "resources.cpus_per_trial=1" in alone  # the same threads: the same numbers
     own = papers.commands_of(name, options(tmp_path, "max_concurrent=1"))[0]
     assert [word for word in own if word.startswith("max_concurrent")] == ["max_concurrent=1"]
 
