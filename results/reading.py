@@ -21,6 +21,7 @@ from results.records.segments import (
     TABLES,
     DamagedFile,
     list_segments,
+    no_rows,
     read_manifest,
     read_segment,
 )
@@ -79,7 +80,7 @@ def read_run(run_dir: Path) -> RunFiles:
     except DamagedFile as error:
         files.damage.append(skipped(run_dir / EXCLUSIONS_NAME, error))
     for table in reversed(TABLES):  # trials first: a writer brings their epochs before them
-        parts = [SCHEMAS[table].empty_table()]
+        parts = [no_rows(SCHEMAS[table])]
         for path in list_segments(run_dir, table):
             try:
                 parts.append(read_segment(path, SCHEMAS[table]))

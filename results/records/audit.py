@@ -28,6 +28,7 @@ from results.records.segments import (
     links_in,
     list_segments,
     name_of,
+    no_rows,
     open_segment,
     read_config,
     read_manifest,
@@ -197,7 +198,7 @@ def _check_config(found: Audit) -> None:
 def _check_segments(found: Audit, table: str) -> None:
     run_dir, schema, before = found.run_dir, SCHEMAS[table], len(found.problems)
     known = found.manifest.get("segments", {}).get(table, {})
-    parts, seen, numbers, unreadable = [schema.empty_table()], set[str](), set[int](), set[int]()
+    parts, seen, numbers, unreadable = [no_rows(schema)], set[str](), set[int](), set[int]()
     segments = _readable_segments(found, table, numbers, unreadable)
     # Of two that are the same, the one in its place comes first.
     for path, segment in sorted(segments, key=lambda pair: not _is_home(*pair)):

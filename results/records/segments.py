@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -42,6 +43,7 @@ FOREIGN_FOLDERS = ("tracking",)
 FOREIGN_LINK = re.compile(r"tracking/wandb/[^/]*run-[^/]+/logs/debug-core\.log")
 # Where a manifest holds its checksum: a line of its own, which no text inside can look like.
 SEAL_LINE = re.compile(rb'^  "seal": "(sha256:[0-9a-f]{64})",?$', re.MULTILINE)
+SMALL_BYTES = 1 << 20  # threads would take longer to agree than to read so little
 DECIMAL = re.compile(r"[0-9]+")  # the name of a segment; str.isdigit takes more
 # What files may tell of themselves; before there were checksums, the first two alone.
 SEALED = {"segments", "seal"}  # a manifest with one of these has a checksum
@@ -227,7 +229,7 @@ def open_segment(path: Path, schema: pa.Schema) -> Segment:
             _check_about(data, about)
             version = _version(file.schema_arrow)
             if version <= SCHEMA_VERSION:
-                table = file.read()
+                table = file.read(use_threads=len(data) > SMALL_BYTES)
                 table.validate(full=True)
     except DamagedFile:
         raise
@@ -330,9 +332,16 @@ def to_batch(rows: Sequence[Row], schema: pa.Schema) -> pa.RecordBatch:
             odd = ", ".join(sorted(row.keys() ^ names))
             raise ValueError(f"a row must hold every column, but got (differing: {odd}).")
     try:
-        return pa.RecordBatch.from_pylist([*rows], schema=schema)
+        batch = pa.RecordBatch.from_struct_array(pa.array(rows, pa.struct([*schema])))
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeError) as error:
         raise ValueError(f"a row does not fit its table: {error}") from error
+    return batch.replace_schema_metadata(schema.metadata)
+
+
+@functools.cache
+def no_rows(schema: pa.Schema) -> pa.Table:
+    """An empty table; made once, for it takes a millisecond."""
+    return schema.empty_table()
 
 
 def _version(schema: pa.Schema) -> int:
@@ -343,20 +352,23 @@ def _version(schema: pa.Schema) -> int:
 
 
 def _conform(table: pa.Table, schema: pa.Schema, version: int) -> pa.Table:
-    missing = [name for name in schema.names if name not in table.column_names]
+    columns_read = {*table.column_names}
+    missing = [name for name in schema.names if name not in columns_read]
     lost = [name for name in missing if name not in LATER_COLUMNS]
     if version == SCHEMA_VERSION and lost:
         raise DamagedFile(f"lacks columns {', '.join(lost)}")
     columns = [
-        pa.nulls(table.num_rows, field.type)
-        if field.name in missing
-        else _cast(table.column(field.name), field)
+        _cast(table.column(field.name), field)
+        if field.name in columns_read
+        else pa.nulls(table.num_rows, field.type)
         for field in schema
     ]
     return pa.table(columns, schema=schema)
 
 
 def _cast(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+    if column.type == field.type:
+        return column
     texts = (pa.types.is_string(column.type), pa.types.is_string(field.type))
     if texts[0] != texts[1] and not pa.types.is_null(column.type):
         raise DamagedFile(f"column {field.name} is {column.type} instead of {field.type}")

@@ -27,6 +27,7 @@ from results.records.segments import (
     TABLES,
     DamagedFile,
     list_segments,
+    no_rows,
     read_manifest,
     read_segment,
     refuse_links,
@@ -404,7 +405,7 @@ class _Segment:
         self._path = segment_path(self._run_dir, self._table, number)
         self._number = number
         self._digest = ""
-        self._rows = self._schema.empty_table()
+        self._rows = no_rows(self._schema)
         self._num_fresh = 0  # rows that are not on disk
         # key -> (row number, attempt), in order of first appearance
         self._index: dict[tuple[object, ...], tuple[int, int]] = {}
