@@ -136,11 +136,13 @@ def list_legend(
 
 
 def draw_figure(draw: Callable[[Figure], None]) -> Figure:
-    """A figure that can be saved, with this on it."""
+    """A figure that can be saved, with this on it, laid out once, not at every drawing."""
     figure = Figure(dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     draw(figure)
-    return with_plain_texts(figure)
+    with_plain_texts(figure).draw_without_rendering()
+    figure.set_layout_engine(None)
+    return figure
 
 
 def with_plain_texts(figure: Figure) -> Figure:
