@@ -38,6 +38,8 @@ ENVIRONMENT = {
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",
     # A worker that does not end holds its CPUs, and a GPU's memory, for ten minutes.
     "TUNE_FORCE_TRIAL_CLEANUP_S": "60",
+    # An agent of Ray's looks at every process each five seconds, for a dashboard that none sees.
+    "REPORTER_UPDATE_INTERVAL_MS": str(24 * 3600 * 1000),
     # Between snapshots, which nobody reads: one, at the end.
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
 }
