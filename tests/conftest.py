@@ -1,8 +1,10 @@
-"""One Ray cluster for each process of tests, started when its first test needs it."""
+"""One Ray cluster for all tests that need one, which one process runs; started by the first."""
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 from search_spaces import registry
 from tests.faults.counts import count
@@ -36,6 +39,26 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """As many processes as CPUs; slow tests wait for Ray about half of their time: one more."""
     waiting = "not slow" not in config.option.markexpr
     return min(4, len(os.sched_getaffinity(0)) + waiting)
+
+
+@functools.cache
+def tests_on_ray(file: str) -> set[str]:
+    """Names of this file's tests whose arguments ask for the cluster."""
+    asks = r"def (test_\w+)\([^)]*\b(?:cluster: ClusterProcess|command: Command)\b"
+    return set(re.findall(asks, (ROOT / file).read_text(encoding="utf-8")))
+
+
+class OneCluster(LoadFileScheduling):
+    """A file's tests in one process, but for those on the cluster, which have one for them all."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, name = nodeid.partition("::")
+        return "on Ray" if name.partition("[")[0] in tests_on_ray(file) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneCluster:
+    """Instead of xdist's by file, of the same order."""
+    return OneCluster(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

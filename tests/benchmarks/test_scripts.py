@@ -97,25 +97,30 @@ def test_what_a_script_imports_is_there(module: str) -> None:
     importlib.import_module(module)
 
 
+def check(script: str, folder: Path, address: str) -> None:
+    """It ends well, and prints."""
+    if script in PREPARED:
+        PREPARED[script](folder)
+    words = [
+        word.replace("{}", str(folder)).replace("{cluster}", address)
+        for word in (SCRIPTS | FILES)[script]
+    ]
+    where = {"RAY_ADDRESS": address, "PYTHONPATH": str(ROOT)}
+    done = ready.run(script, *words, cwd=ROOT, env=os.environ | ENVIRONMENT | where)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "script",
-    [
-        pytest.param(script, marks=pytest.mark.full if script in LONG else ())
-        for script in (*SCRIPTS, *FILES)
-    ],
-)
+@pytest.mark.parametrize("script", [name for name in (*SCRIPTS, *FILES) if name not in LONG])
+def test_the_script_runs_in_its_smallest_form_without_ray(script: str, tmp_path: Path) -> None:
+    check(script, tmp_path, "nowhere:1")
+
+
+@pytest.mark.full
+@pytest.mark.slow
+@pytest.mark.parametrize("script", sorted(LONG))
 def test_the_script_runs_in_its_smallest_form(
     script: str, tmp_path: Path, cluster: ClusterProcess
 ) -> None:
-    if script in PREPARED:
-        PREPARED[script](tmp_path)
-    words = [
-        word.replace("{}", str(tmp_path)).replace("{cluster}", cluster.address)
-        for word in (SCRIPTS | FILES)[script]
-    ]
-    where = {"RAY_ADDRESS": cluster.address, "PYTHONPATH": str(ROOT)}
-    environment = os.environ | ENVIRONMENT | where
-    done = ready.run(script, *words, cwd=ROOT, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+    check(script, tmp_path, cluster.address)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
+from tests.fakes.processes import ready
 
 # Four trainings of a known function, milliseconds each, without torch.
 TINY = ("workload=sphere", "epochs=2", "trials=2", "confirm.seeds=1", "display=plain")
@@ -36,13 +37,13 @@ class Driver:
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.drivers", str(folder)],
+        self.process = ready.popen(
+            "tests.faults.drivers",
+            str(folder),
             cwd=ROOT,
             env=os.environ | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
         )
 
     def wait(self) -> None:

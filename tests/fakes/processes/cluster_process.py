@@ -12,9 +12,9 @@ if __name__ == "__main__":
     os.environ.update(ENVIRONMENT)
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False}
-    )
+    # Neither shows nor copies anything: nobody reads it here.
+    quiet = {"include_dashboard": False, "include_log_monitor": False}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **quiet})
     print(cluster.address, flush=True)
     sys.stdin.read()
     cluster.shutdown()
