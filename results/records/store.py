@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import operator
 import os
 import re
 import shlex
@@ -408,7 +410,7 @@ class _Segment:
         self._rows = no_rows(self._schema)
         self._num_fresh = 0  # rows that are not on disk
         # key -> (row number, attempt), in order of first appearance
-        self._index: dict[tuple[object, ...], tuple[int, int]] = {}
+        self._index: dict[object, tuple[int, int]] = {}
         self._dirty = False
 
     def add(self, rows: Sequence[Row]) -> None:
@@ -468,16 +470,18 @@ class _Segment:
     def _merge(self, waiting: list[tuple[Sequence[Row], pa.RecordBatch]]) -> None:
         """Append; a newer row of the same key takes the older one's place."""
         batches = [*self._rows.to_batches(), *(batch for _, batch in waiting)]
-        rows = (row for some, _ in waiting for row in some)
+        rows = itertools.chain.from_iterable(rows for rows, _ in waiting)
+        key_of = operator.itemgetter(*KEYS[self._table])
         index = {**self._index}
         for number, row in enumerate(rows, start=self._rows.num_rows):
-            key = tuple(row[name] for name in KEYS[self._table])
-            if row["attempt"] >= index.get(key, (0, row["attempt"]))[1]:
-                index[key] = (number, row["attempt"])
+            key, attempt = key_of(row), row["attempt"]
+            if attempt >= index.get(key, (0, attempt))[1]:
+                index[key] = (number, attempt)
         table = pa.Table.from_batches(batches, schema=self._schema)
-        self._rows = table.take([number for number, _ in index.values()]).combine_chunks()
-        attempts = {key: attempt for key, (_, attempt) in index.items()}
-        self._index = {key: (i, attempts[key]) for i, key in enumerate(attempts)}
+        if len(index) < table.num_rows:  # some have a newer version
+            table = table.take([number for number, _ in index.values()])
+            index = {key: (i, attempt) for i, (key, (_, attempt)) in enumerate(index.items())}
+        self._rows, self._index = table.combine_chunks(), index
         self._dirty = True
 
 
