@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
 
 from search_spaces.registry import lookup
 from search_spaces.trial import Recipe
@@ -107,6 +106,8 @@ class PlainTraining:
 
 
 def _transform(augmentation: Augmentation, normalization: Normalization, size: int) -> Any:
+    from torchvision import transforms  # seconds, which a process that only collects tests spares
+
     steps: list[Any] = [transforms.RandomCrop(size, padding=augmentation.pad)]
     if augmentation.flip:
         steps.append(transforms.RandomHorizontalFlip())
