@@ -32,3 +32,4 @@ def test_short_trainings_on_eight_nodes_are_all_there_once(tmp_path: Path) -> No
     assert manifest["slots"]["max_concurrent"] == NODES
     assert len(told["nodes"]) == NODES
     assert sum(told["nodes"]) == 3 * TRIALS
+    assert [quarter["driver_mb"] > 0 for quarter in told["quarters"]] == [True] * 4
