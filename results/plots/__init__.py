@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,18 @@ def scale_line(run: Run) -> str:
     return "; ".join(dict.fromkeys(parts))
 
 
+def write_along_edge(figure: Figure, text: str) -> int:
+    """Write it down the right edge, the one without legend and title; how many lines it takes."""
+    grey: dict[str, Any] = {"fontsize": 8, "color": "#555555"}
+    edge = figure.text(0.995, 0.5, text, rotation=270, ha="right", va="center", **grey)
+    share = edge.get_window_extent().height / (0.98 * figure.bbox.height)
+    if share <= 1:
+        return 1
+    lines = textwrap.wrap(text, int(len(text) / share))
+    edge.set_text("\n".join(lines))
+    return len(lines)
+
+
 def save_curves(run: Run, metric: str, directory: str | Path) -> list[Path]:
     """Draw the curves of one metric as curves_<metric>.png; nothing where no epoch has it."""
     arms = metric_info(run, metric)
@@ -112,9 +125,8 @@ def save_plots(
             plot.draw(info, figure)
             engine = figure.get_layout_engine()
             assert isinstance(engine, ConstrainedLayoutEngine), "every figure is laid out so"
-            engine.set(rect=(0.0, 0.0, 0.98, 1.0))  # legends and titles have the other edges
-            grey: dict[str, Any] = {"fontsize": 8, "color": "#555555"}
-            figure.text(0.995, 0.5, scale, rotation=270, ha="right", va="center", **grey)
+            num_lines = write_along_edge(figure, scale)
+            engine.set(rect=(0.0, 0.0, 0.995 - 0.015 * num_lines, 1.0))
 
         written += save_figure(draw, *(Path(directory) / f"{name}.{kind}" for kind in formats))
     return written

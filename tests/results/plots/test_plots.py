@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import results
-from results.plots import PLOTS, save_plots
+from results.plots import PLOTS, save_plots, write_along_edge
 from results.plots.arms.curves import curves_info
 from results.plots.arms.differences import DIFFERENCES, differences_info, draw_differences
 from results.plots.arms.schedules import schedules_info
@@ -100,6 +100,19 @@ def test_all_figures_with_something_to_show_are_saved_in_all_formats(run, tmp_pa
     written = save_plots(run, tmp_path / "plots", ("png", "svg"))
     assert {path.name for path in written} == {f"{n}.{k}" for n in DRAWN for k in ("png", "svg")}
     assert all(path.stat().st_size > 1000 for path in written)
+
+
+@pytest.mark.parametrize("num_words", [1, 15, 60])
+def test_what_was_trained_stands_whole_along_the_edge_of_a_low_figure(num_words):
+    figure = Figure(figsize=(10, 5), dpi=120)
+    text = " ".join(["resnet8"] * num_words)
+    lines = write_along_edge(figure, text)
+    assert (lines > 1) == (num_words > 1)
+    (edge,) = figure.texts
+    assert edge.get_text().split() == text.split()
+    box = edge.get_window_extent()
+    assert 0 <= box.y0 < box.y1 <= figure.bbox.height
+    assert box.x0 > (0.995 - 0.015 * lines) * figure.bbox.width  # what is left for the axes
 
 
 def test_an_empty_run_has_no_figures(tmp_path):
