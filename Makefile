@@ -45,7 +45,7 @@ types: .venv/installed
 bench: .venv/installed  ## numbers of docs/performance.md
 	$(BIN)/python -m benchmarks.speed.page
 
-papers: .venv/installed  ## what docs/papers.md reports (40 minutes)
+papers: .venv/installed  ## what docs/papers.md reports (an hour)
 	$(BIN)/python docs/papers.py
 
 docs: .venv/installed  ## docs/keys.md

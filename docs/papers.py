@@ -1,7 +1,7 @@
 """Runs what docs/papers.md reports, into runs/papers, and copies its figures to docs/images.
 
-`python docs/papers.py` (or `make papers`) takes about 35 minutes on two idle CPU cores; with names
-(`python docs/papers.py p1_schedules exchange`) only these, with key=value words
+`python docs/papers.py` (or `make papers`) takes about an hour on two slow CPUs (docs/papers.md);
+with names (`python docs/papers.py p1_schedules exchange`) only these, with key=value words
 (`... p1_methods epochs=2 dry_run=true`) these in another form. Two parts run at a time, each on
 half of the cores (`--lanes 1`: one after the other, with all): starting, drawing and the searches
 of scipy keep one core busy at most. A part's output comes when it has ended, with its time, and
