@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import re
 import secrets
@@ -21,6 +22,7 @@ from search_spaces import registry
 from tests.faults.counts import count
 from tuner.session.cluster import ENVIRONMENT
 
+gc.disable()  # until all is imported
 # A busy machine is no defect: an example may take as long as it takes.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
@@ -86,6 +88,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark in item.iter_markers("fault"):
             row, text = (*mark.args, "")[:2]
             count(row, text, passed=0, of=0, test=item.nodeid)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What has been imported stays: the collector of garbage never looks at it."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -113,9 +113,11 @@ class _Forked(subprocess.Popen[str]):
 
 
 def _serve(path: str) -> None:
+    gc.disable()
     for name in IMPORTED:
         importlib.import_module(name)
     gc.freeze()
+    gc.enable()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen()
