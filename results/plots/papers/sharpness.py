@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -77,10 +78,10 @@ def _draw_key(axes: Axes, info: Sharpness, looks: dict[float, Look]) -> None:
         for lr, look in looks.items()
     ]
     if handles:
-        axes.legend(
-            handles=handles, loc="upper left", frameon=False, ncols=math.ceil(len(handles) / 4)
-        )
-    method = axes.text(0.0, 0.0, _method(info), transform=axes.transAxes, fontsize=8.5)
+        # Two rows: the text below needs the room.
+        look: dict[str, Any] = {"frameon": False, "fontsize": 9, "columnspacing": 1.0}
+        axes.legend(handles=handles, loc="upper left", ncols=math.ceil(len(handles) / 2), **look)
+    method = axes.text(0.0, 0.0, _method(info), transform=axes.transAxes, fontsize=8)
     method.set_in_layout(False)  # or its width would be taken from the panels
 
 

@@ -146,6 +146,22 @@ def test_a_figure_of_measurements_is_titled_and_keeps_its_text_inside(run, name)
     assert all(box.y0 >= 0 and box.y1 <= height for box in boxes)
 
 
+def test_the_method_of_the_sharpness_figure_leaves_its_legend_alone(run):
+    info = PLOTS["sharpness"].info(run)
+    # As long as four learning rates with C^2 of four batches each make it.
+    setting = "C^2 measured at each learning rate, the geometric mean over its batches (smallest "
+    setting += "and largest of them): " + ", ".join(["204.9 (180 to 273) at 0.01"] * 4)
+    first = info.arms[0]
+    lrs = [np.full_like(first.values["lr"], lr) for lr in (0.01, 0.05, 0.1, 0.5)]
+    arms = [replace(first, values=first.values | {"lr": lr_R}) for lr_R in lrs]
+    figure = Figure(dpi=120, layout="constrained")
+    PLOTS["sharpness"].draw(replace(info, c2_setting=setting, arms=tuple(arms)), figure)
+    figure.draw_without_rendering()
+    (axes,) = (axes for axes in figure.axes if axes.get_legend())
+    (method,) = axes.texts
+    assert not method.get_window_extent().overlaps(axes.get_legend().get_window_extent())
+
+
 def test_the_figures_say_n_and_the_kind_of_interval(run):
     figures = {name: Figure() for name in NEW_FIGURES}
     for name, figure in figures.items():
