@@ -18,7 +18,7 @@ test: .venv/installed  ## the tests that need no GPU; of long ones one for each 
 test-fast: .venv/installed
 	$(PYTEST) -m "not slow and not full and not gpu"
 
-test-full: .venv/installed  ## all of them (25 minutes)
+test-full: .venv/installed  ## all of them (18 minutes)
 	$(PYTEST) -m "not gpu and not cluster"
 
 cluster: .venv/installed  ## jobs on nodes that are started here, and killed (15 minutes)
