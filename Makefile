@@ -25,7 +25,8 @@ cluster: .venv/installed  ## jobs on nodes that are started here, and killed (15
 	$(BIN)/python -m pytest -m cluster
 
 bucket: .venv/installed  ## runs in a bucket, on a server that speaks S3 (82 MB are installed)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[s3_server]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[s3-server]'
+	$(BIN)/python -c 'import flask, flask_cors, moto'
 	$(BIN)/python -m pytest tests/commands/storage
 
 # One process: what is told of seconds is not the seconds of a busy machine.
