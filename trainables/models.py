@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -45,6 +46,12 @@ def resnet34(*, num_classes: int, in_channels: int = 3, width: int | None = None
     if width is not None:
         raise ValueError(f"resnet34 has a fixed width, but got (width={width}). Leave it out.")
     model: nn.Module = torchvision_resnet34(num_classes=num_classes)
+    last = model.get_submodule("fc")
+    assert isinstance(last, nn.Linear), "torchvision's last layer"
+    with torch.device("meta"):  # no number is drawn for it: it gets the weights that are there
+        head = Head(last.in_features, num_classes)
+    head.load_state_dict(last.state_dict(), assign=True)
+    model.fc = head
     if in_channels != 3:
         model.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -96,13 +103,30 @@ class CifarResNet(nn.Module):
             _conv3x3(in_channels, width), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
         self.blocks = nn.Sequential(*_stages(BasicBlock, width, widths, num_blocks))
-        self.head = nn.Linear(widths[-1], num_classes)
+        self.head = Head(widths[-1], num_classes)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Logits (B, K)."""
         features_BCHW = self.blocks(self.stem(x_BCHW))
-        logits_BK: Tensor = self.head(features_BCHW.mean(dim=(2, 3)))
+        logits_BK: Tensor = self.head(mean_over_pixels(features_BCHW))
         return logits_BK
+
+
+class Head(nn.Linear):
+    """The last layer, in float32 under autocast too.
+
+    Logits of bf16 have 8 bits: classes tie, the lowest of them wins, and losses have 3 digits.
+    """
+
+    def forward(self, x_BF: Tensor) -> Tensor:
+        """Logits (B, K)."""
+        with torch.autocast(x_BF.device.type, enabled=False):
+            return super().forward(x_BF.to(self.weight.dtype))
+
+
+def mean_over_pixels(x_BCHW: Tensor) -> Tensor:
+    """(B, C), in float32 at least."""
+    return x_BCHW.mean(dim=(2, 3), dtype=torch.promote_types(x_BCHW.dtype, torch.float32))
 
 
 class PreActivationBlock(nn.Module):
@@ -141,12 +165,12 @@ class WideResNet(nn.Module):
         stem = _conv3x3(in_channels, WRN_STEM_CHANNELS)
         blocks = _stages(PreActivationBlock, WRN_STEM_CHANNELS, widths, num_blocks)
         self.body = nn.Sequential(stem, *blocks, nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True))
-        self.head = nn.Linear(widths[-1], num_classes)
+        self.head = Head(widths[-1], num_classes)
         self._initialize()
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Logits (B, K)."""
-        logits_BK: Tensor = self.head(self.body(x_BCHW).mean(dim=(2, 3)))
+        logits_BK: Tensor = self.head(mean_over_pixels(self.body(x_BCHW)))
         return logits_BK
 
     def _initialize(self) -> None:

@@ -97,6 +97,36 @@ def test_wide_resnet_has_28_convolutions_and_zero_bias():
     assert torch.equal(model.head.bias, torch.zeros(10))
 
 
+@pytest.mark.parametrize("name", ["resnet8", "wrn28x10"])
+def test_logits_are_of_float32_under_autocast_and_float64_in_double(name):
+    torch.manual_seed(0)
+    model = MODELS[name](num_classes=10, width=8)
+    x = torch.randn(16, 3, 32, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(x)
+    assert logits.dtype == torch.float32
+    coarse = logits.bfloat16().float()
+    assert (logits != coarse).float().mean() > 0.9  # 8 bits would hold one in 65,536 of them
+    assert model.double()(x.double()).dtype == torch.float64
+
+
+@pytest.mark.slow
+def test_resnet34_begins_as_torchvisions_and_ends_in_float32():
+    torchvision = pytest.importorskip("torchvision")
+    torch.manual_seed(0)
+    model, drawn = MODELS["resnet34"](num_classes=10), torch.rand(1)
+    torch.manual_seed(0)
+    theirs = torchvision.models.resnet34(num_classes=10)
+    assert torch.equal(torch.rand(1), drawn)
+    for name, weights in theirs.state_dict().items():
+        assert torch.equal(model.state_dict()[name], weights), name
+    x = torch.randn(2, 3, 64, 64)
+    assert torch.equal(model(x), theirs.train()(x))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(x).dtype == torch.float32
+        assert theirs(x).dtype == torch.bfloat16  # what it would be
+
+
 def test_resnet34_refuses_a_width():
     with pytest.raises(ValueError, match=r"^resnet34 has a fixed width, but got \(width=8\)"):
         MODELS["resnet34"](num_classes=10, width=8)
