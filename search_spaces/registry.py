@@ -7,12 +7,14 @@ file has it. Drivers hand the names on to the workers.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
+import gc
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -134,6 +136,22 @@ def _import(name: str) -> Callable[..., Any]:
     return named  # type: ignore[no-any-return]
 
 
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """For imports of large packages: what they make stays.
+
+    Looking through all of it for garbage, again each time it has grown by a quarter, takes an
+    eighth of the import of torch or Ray.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def check_name(kind: str, name: str, registry: Mapping[str, object]) -> None:
     """Raise ValueError unless `name` is registered or has the form package.module:callable."""
     if name not in registry and not is_import_path(name):
@@ -156,4 +174,7 @@ def lookup(
     if name not in registry:
         return import_callable(name)
     entry = registry[name]
-    return _import(entry) if isinstance(entry, str) else entry
+    if not isinstance(entry, str):
+        return entry
+    with collector_paused():
+        return _import(entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from pathlib import Path
 
@@ -164,3 +165,22 @@ def test_a_package_that_cannot_be_imported_is_told_with_its_error(
             find_source(f"{name}.mod:f")
     with pytest.raises(ValueError, match="RecursionError"):
         find_source(f"{'numpy.' * 2000}x:f")
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_while_a_registered_name_is_imported_nothing_looks_for_garbage(
+    was_on: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = f"imported_once_{was_on}"
+    code = "import gc\nWAS_ON = gc.isenabled()\ndef told():\n    return WAS_ON\n"
+    (tmp_path / f"{module}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    (gc.enable if was_on else gc.disable)()
+    try:
+        assert lookup("thing", "name", {"name": f"{module}:told"})() is False
+        assert gc.isenabled() is was_on
+        with pytest.raises(ValueError, match="cannot import"):
+            lookup("thing", "name", {"name": "no_such_module:told"})
+        assert gc.isenabled() is was_on
+    finally:
+        gc.enable()

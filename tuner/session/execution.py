@@ -22,6 +22,7 @@ from results.statistics.cost import devices_of
 from results.storage.mirror import Mirror, catch_up, mirror_of
 from results.storage.place import BucketError, Place, is_remote
 from results.storage.twin import WRITE, describe, twin_of
+from search_spaces.registry import collector_paused
 from tuner.config.schema import Config, ConfigError, StorageError, refusing
 from tuner.display.phrases import describe_path
 from tuner.display.streams import Streams
@@ -198,10 +199,16 @@ def _start_ray(
         print(line, flush=True)
     auth = plan.config.cluster.auth
     cluster.set_environment(auth, is_own=address is None)
-    helper = threading.Thread(target=lambda: [*map(importlib.import_module, HEAVY)], daemon=True)
+    helper = threading.Thread(target=_import_heavy, daemon=True)
     helper.start()
     cluster.start(address, auth, abandon)
     helper.join()
+
+
+def _import_heavy() -> None:
+    with collector_paused():
+        for name in HEAVY:
+            importlib.import_module(name)
 
 
 def _mend(run_dir: Path) -> None:
