@@ -8,7 +8,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -184,6 +184,15 @@ def run_command(
         resume=request.run_dir,
         summary=summary,
     )
+
+
+@contextlib.contextmanager
+def sharing_ray() -> Iterator[None]:
+    """For several runs of one command: they use one Ray, which takes seconds to start."""
+    from tuner.session import cluster
+
+    with cluster.shared():
+        yield
 
 
 def make_request(

@@ -19,7 +19,7 @@ from tuner.config.schema import ConfigError, refusing
 from tuner.display.phrases import describe_path
 from tuner.plan.checks import check_surroundings
 from tuner.plan.plan import make_plan
-from tuner.run import read_command, run_command
+from tuner.run import read_command, run_command, sharing_ray
 
 # What is measured -> the preset that every function's run has.
 DEFAULT_PRESETS = {"functions": "aaai_functions_cpu", "equivalence": "measure_equivalence"}
@@ -61,15 +61,16 @@ def measure_functions(words: list[str], what: str = "functions") -> int:
             check_surroundings(replace(config, name=run_names[name]), None)
     run_dirs: list[Path] = []
     worst = 0
-    for place, name in enumerate(names, start=1):
-        print(f"{name} ({place} of {len(names)})", flush=True)
-        command = [*preset, *words, f"workload={name}", f"name={run_names[name]}"]
-        if name in begun and not config.dry_run:
-            command = [f"resume={folders[name]}"]
-        code = run_command(read_command(command), run_dirs.append)
-        worst = max(worst, code)
-        if code >= 2:
-            return code
+    with sharing_ray():
+        for place, name in enumerate(names, start=1):
+            print(f"{name} ({place} of {len(names)})", flush=True)
+            command = [*preset, *words, f"workload={name}", f"name={run_names[name]}"]
+            if name in begun and not config.dry_run:
+                command = [f"resume={folders[name]}"]
+            code = run_command(read_command(command), run_dirs.append)
+            worst = max(worst, code)
+            if code >= 2:
+                return code
     if run_dirs:  # none after a dry run
         (_report_paths if what == "equivalence" else _report)(run_dirs)
     return worst

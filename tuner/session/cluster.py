@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,8 @@ def start(
     set_environment(auth, is_own=address is None)
     import ray
 
+    if _is_shared and ray.is_initialized():
+        return
     # What Ray's node says of each worker that has died, in colour: our recorder tells it.
     ray._private.worker._worker_logs_enabled = False
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
@@ -159,6 +161,29 @@ def start(
         ) from None
     finally:
         watchdog.cancel()
+
+
+_is_shared = False
+
+
+@contextlib.contextmanager
+def shared() -> Iterator[None]:
+    """Runs in here, one after the other, use the Ray that the first of them starts or joins."""
+    global _is_shared
+    _is_shared = True
+    try:
+        yield
+    finally:
+        _is_shared = False
+        leave()
+
+
+def leave() -> None:
+    """End our Ray, or the connection to another; runs of `shared` leave that to its end."""
+    if not _is_shared and "ray" in sys.modules:
+        import ray
+
+        ray.shutdown()
 
 
 def keep_token() -> None:

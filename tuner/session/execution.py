@@ -125,10 +125,8 @@ def execute(
                 summary=summary or print_summary,
             ).run()
         finally:
-            import ray
-
             interrupts.is_closing = False
-            ray.shutdown()
+            cluster.leave()
             interrupts.restore()
 
 

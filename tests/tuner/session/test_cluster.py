@@ -129,3 +129,46 @@ def test_a_cluster_started_elsewhere_than_in_tmp_is_found(
     (folder / "ray").mkdir()
     (folder / "ray" / "ray_current_cluster").write_text(head)
     check_address("auto")
+
+
+class OnceRay:
+    """A Ray that notes its starts and ends."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[str] = []
+        self.is_up = False
+        for name in ("init", "shutdown", "is_initialized"):
+            monkeypatch.setattr(ray, name, getattr(self, name))
+        monkeypatch.setattr(cluster, "set_environment", lambda auth, is_own: None)
+
+    def init(self, **options: object) -> None:
+        assert not self.is_up, "ray.init refuses a second one"
+        self.is_up = True
+        self.calls.append("init")
+
+    def shutdown(self) -> None:
+        self.is_up = False
+        self.calls.append("shutdown")
+
+    def is_initialized(self) -> bool:
+        return self.is_up
+
+
+@pytest.mark.parametrize("address", [None, "head:1"])
+def test_runs_of_one_command_share_a_ray_and_others_do_not(
+    address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = OnceRay(monkeypatch)
+    for _ in range(2):
+        cluster.start(address)
+        cluster.leave()
+    assert once.calls == ["init", "shutdown"] * 2
+    with cluster.shared():
+        for _ in range(2):
+            cluster.start(address)
+            cluster.leave()
+        assert once.calls == ["init", "shutdown"] * 2 + ["init"]
+    assert once.calls == ["init", "shutdown"] * 3
+    cluster.start(address)
+    cluster.leave()
+    assert once.calls == ["init", "shutdown"] * 4
