@@ -21,20 +21,22 @@ REFERENCE_LR = 0.1
 
 
 def noise_images(path: str | None) -> ImageData:
-    """`path` = N: that many random images with random labels, treated as CIFAR-10 is."""
+    """`path` = N or NxS: that many random images of S x S pixels (32), treated as CIFAR-10 is."""
+    num_images, _, side = (path or "1000").partition("x")
+    size = int(side or IMAGE_SIZE)
     rng = np.random.default_rng(0)
     train, test = (
         TensorImages(
             images_NHWC=torch.from_numpy(
-                rng.integers(0, 256, (count, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
+                rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
             ),
             labels_N=torch.from_numpy(np.arange(count) % NUM_CLASSES),
             normalization=Normalization(mean=cifar10.mean, std=cifar10.std),
             augmentation=Augmentation(pad=4, flip=True),
         )
-        for count in (int(path or 1_000), NUM_VAL)
+        for count in (int(num_images), NUM_VAL)
     )
-    return ImageData(train=train, test=test, num_classes=NUM_CLASSES, image_size=IMAGE_SIZE)
+    return ImageData(train=train, test=test, num_classes=NUM_CLASSES, image_size=size)
 
 
 def timed_trial(
@@ -48,6 +50,7 @@ def timed_trial(
     precision: str = "fp32",
     num_threads: int = 2,
     split: float = 1.0,
+    lr: float = REFERENCE_LR,
 ) -> TrialConfig:
     """Polynomial decay (p=0.9) every epoch, by split 1 of the lr alone, by 0 of the batch alone.
 
@@ -84,9 +87,9 @@ def timed_trial(
             "p": 0.9,
             "interval": 1,
             "split": split,
-            "delta0": recipe.law.delta(REFERENCE_LR, batch_size),
+            "delta0": recipe.law.delta(lr, batch_size),
         },
-        lr0=REFERENCE_LR,
+        lr0=lr,
         recipe=recipe,
     )
 

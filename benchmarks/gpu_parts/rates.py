@@ -23,7 +23,7 @@ from benchmarks.gpu_parts.outcome import Line
 from benchmarks.gpu_parts.right import digest, trained, trial_of_digest
 from benchmarks.measure import interleave, median_ratio
 from benchmarks.plain_loop import PlainTraining
-from benchmarks.trials import timed_trial
+from benchmarks.trials import IMAGE_SIZE, NUM_VAL, timed_trial
 from trainables.data.images import TensorImages
 from trainables.loop import NetworkTraining
 
@@ -32,10 +32,11 @@ GIBI, TERA = 2**30, 1e12
 GEMM_SIZE, GEMM_REPEATS, COPY_BYTES = 8192, 20, 2**32
 NUM_ROUNDS = 3
 PLAIN_IMAGES = 10_240  # of an epoch of the papers' loop, whose workers take 4 s for 45,000
-# Model, batch size, images of an epoch (20 steps and more).
+# Model, batch size, images of an epoch (20 steps and more), their side in pixels.
 CASES = (
-    *(("resnet18", 128, 45_056), ("resnet18", 512, 45_056), ("resnet18", 2048, 45_056)),
-    *(("resnet20", 128, 45_056), ("wrn28x10", 512, 15_360)),
+    *(("resnet18", batch, 45_056, 32) for batch in (128, 512, 2048)),
+    *(("resnet20", 128, 45_056, 32), ("wrn28x10", 512, 15_360, 32)),
+    ("resnet34", 256, 5_120, 224),  # of resident uint8 images, 0.8 GB of them
 )
 NUM_PROFILED, NUM_KERNELS = 10, 12
 # A schedule by the batch alone, 200 epochs of 45,000 images: its batch sizes, and a few of them.
@@ -105,19 +106,19 @@ def anatomy(images: int) -> Iterator[Line]:
 
 def solo(images: int) -> Iterator[Line]:
     """One training at a time."""
-    for model, batch, num_images in CASES:
+    for model, batch, num_images, size in CASES:
         try:
-            yield from _case(model, batch, num_images)
+            yield from _case(model, batch, num_images, size)
         except RuntimeError as error:  # memory
             text = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
             yield Line(part="solo", what=f"{model} {batch}", value=text, verdict="FAIL")
 
 
-def _case(model: str, batch: int, num_images: int) -> Iterator[Line]:
+def _case(model: str, batch: int, num_images: int, size: int) -> Iterator[Line]:
     name = f"{model} {batch}"
     torch.cuda.reset_peak_memory_stats()
     arms: dict[str, Callable[[], float]] = {
-        arm: _epoch_of(_ours(model, batch, num_images, arm)) for arm in ("loop", "graph")
+        arm: _epoch_of(_ours(model, batch, num_images, arm, size)) for arm in ("loop", "graph")
     }
     if (model, batch) == ("resnet18", 128):
         arms["plain"] = _plain(model, batch)
@@ -203,9 +204,16 @@ def _packed(model: str, num: int, images: int) -> list[dict[str, Any]]:
     return [json.loads(text.splitlines()[-1]) for text in told]
 
 
-def _ours(model: str, batch: int, num_images: int, arm: str) -> NetworkTraining:
+def _ours(
+    model: str, batch: int, num_images: int, arm: str, size: int = IMAGE_SIZE
+) -> NetworkTraining:
     trial = timed_trial(
-        model, num_images=num_images, epochs=1000, batch_size=batch, precision="bf16"
+        model,
+        num_images=num_images,
+        epochs=1000,
+        batch_size=batch,
+        precision="bf16",
+        dataset_path=f"{num_images + NUM_VAL}x{size}",
     )
     training = NetworkTraining(trial, device=DEVICE)
     if arm == "loop":
