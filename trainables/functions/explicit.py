@@ -94,8 +94,10 @@ class ExplicitTraining:
 
     @property
     def samples_seen(self) -> int:
-        """Gradients per start, or what the evaluations used would have paid for."""
-        return -(-int(self.evaluations_S.max()) // VALUES_PER_GRADIENT)
+        """Gradients per start; of another solver its whole budget, where it has ended sooner too."""
+        if self.trial.recipe.optimizer in PEERS and self.evaluations_S.any():
+            return self.schedule.total_samples
+        return int(self.evaluations_S.max()) // VALUES_PER_GRADIENT
 
     def run_epoch(self) -> EpochRecord:
         """Take one epoch of graduated steps, or let the solver use its whole budget."""

@@ -322,3 +322,13 @@ def test_the_implicit_solver_is_sgd_whose_noise_has_the_tables_level() -> None:
     # Of 300 numbers: a relative standard error of the variance of at most 0.08.
     assert noise[inside].var() == pytest.approx(2.0**2 * kappa, rel=0.3)
     assert training.samples_seen == BATCH
+
+
+@pytest.mark.usefixtures("few_starts")
+@pytest.mark.parametrize("solver", ["dual_annealing", "basin_hopping"])
+def test_a_global_search_ends_where_nothing_is_left_to_be_found(solver: str) -> None:
+    training = train(short(solver, dataset="sphere", epochs=20))
+    budget = VALUES_PER_GRADIENT * training.schedule.total_samples
+    assert errors(training).max() <= 1e-8
+    assert training.evaluations_S.max() < budget / 2
+    assert training.samples_seen == training.schedule.total_samples
