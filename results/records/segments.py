@@ -326,16 +326,22 @@ def to_batch(rows: Sequence[Row], schema: pa.Schema) -> pa.RecordBatch:
     Raises:
         ValueError: a missing or unknown column, or a value of the wrong type.
     """
-    names = set(schema.names)
+    names, layout = _layout(schema)
     for row in rows:
         if row.keys() != names:
             odd = ", ".join(sorted(row.keys() ^ names))
             raise ValueError(f"a row must hold every column, but got (differing: {odd}).")
     try:
-        batch = pa.RecordBatch.from_struct_array(pa.array(rows, pa.struct([*schema])))
+        batch = pa.RecordBatch.from_struct_array(pa.array(rows, layout))
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeError) as error:
         raise ValueError(f"a row does not fit its table: {error}") from error
     return batch.replace_schema_metadata(schema.metadata)
+
+
+@functools.cache
+def _layout(schema: pa.Schema) -> tuple[frozenset[str], pa.DataType]:
+    """Its names, and a row of it."""
+    return frozenset(schema.names), pa.struct([*schema])
 
 
 @functools.cache

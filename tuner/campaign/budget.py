@@ -22,7 +22,6 @@ class Training:
     planned: int
     samples: int = 0
     seconds: float = 0.0
-    live: bool = False
 
 
 @dataclass
@@ -30,12 +29,15 @@ class Budget:
     """Wall time of the trainings of one part of a run, against `hours` (None = no limit).
 
     Attributes:
-        devices: what each training holds. trainings: by trial_key, those begun.
+        devices: what each training holds. trainings: by trial_key, those begun. live: the keys of
+            those under way, in the order begun; asked for each trial, so that all are not looked
+            through.
     """
 
     hours: float | None
     devices: Devices
     trainings: dict[str, Training] = field(default_factory=dict)
+    live: dict[str, None] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -45,7 +47,7 @@ class Budget:
     @property
     def is_busy(self) -> bool:
         """True while trainings are under way."""
-        return any(training.live for training in self.trainings.values())
+        return bool(self.live)
 
     @property
     def pace(self) -> float | None:
@@ -57,7 +59,8 @@ class Budget:
     def begin(self, key: str, planned: int) -> None:
         """A training begins, or goes on, to this many samples in all."""
         training = self.trainings.setdefault(key, Training(planned=planned))
-        training.planned, training.live = planned, True
+        training.planned = planned
+        self.live[key] = None
 
     def hear(self, key: str, samples: int, seconds: float) -> None:
         """A training under way has come so far."""
@@ -70,7 +73,7 @@ class Budget:
         seconds: None where its end told none, what was heard before counts.
         """
         training = self.trainings[key]
-        training.live = False
+        self.live.pop(key, None)
         training.samples = training.planned if is_done else training.samples
         if seconds is not None:
             training.seconds = seconds
@@ -84,6 +87,7 @@ class Budget:
             return True
         if self.pace is None:
             return False
-        open_samples = sum(t.planned - t.samples for t in self.trainings.values() if t.live)
+        under_way = map(self.trainings.__getitem__, self.live)
+        open_samples = sum(training.planned - training.samples for training in under_way)
         seconds = self.seconds + self.pace * (open_samples + samples)
         return self.devices.hours(seconds) <= self.hours

@@ -55,6 +55,19 @@ class Shelf(optuna.storages.InMemoryStorage):  # type: ignore[misc]
         return [*(t for t in self.shelved if states is None or t.state in states), *own]
 
 
+class TPE(optuna.samplers.TPESampler):  # type: ignore[misc]
+    """Optuna's, which would look through all trials for what they have in common: it is known."""
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
+    ) -> dict[str, optuna.distributions.BaseDistribution]:
+        """The distributions of a trial that has ended; none before one has."""
+        states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+        ended = study.get_trials(deepcopy=False, states=states)
+        known = ended[-1].distributions if ended else {}
+        return {name: known[name] for name in sorted(known) if not known[name].single()}
+
+
 class Suggester:
     """The study of one arm.
 
@@ -149,7 +162,7 @@ class Suggester:
             if self.sampler == "gp":
                 study.sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=1)
             else:
-                study.sampler = optuna.samplers.TPESampler(
+                study.sampler = TPE(
                     seed=seed, multivariate=True, constant_liar=True, n_startup_trials=1
                 )
             trial = study.ask(distributions(self.space))

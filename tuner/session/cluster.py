@@ -40,6 +40,8 @@ ENVIRONMENT = {
     "TUNE_FORCE_TRIAL_CLEANUP_S": "60",
     # An agent of Ray's looks at every process each five seconds, for a dashboard that none sees.
     "REPORTER_UPDATE_INTERVAL_MS": str(24 * 3600 * 1000),
+    # Each process would keep what it did for `ray list tasks`: 12 kB a trial in the driver.
+    "RAY_task_events_report_interval_ms": "0",
     # Between snapshots, which nobody reads: one, at the end.
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 import optuna
 import pytest
@@ -10,6 +12,7 @@ from scipy.stats import qmc
 from results.study import make_study
 from search_spaces.space import Range, SearchSpace
 from search_spaces.trial import derive_seed
+from tuner.campaign import suggest
 from tuner.campaign.suggest import MAX_ATTEMPTS, MAX_SEEN, NUM_BEST, Params, Suggester
 
 SPACE = SearchSpace(
@@ -225,14 +228,18 @@ def test_half_of_the_attempts_ask_the_model_and_the_rest_are_random() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sampler", "made", "options"),
+    ("sampler", "room", "made", "options"),
     [
-        ("tpe", "TPESampler", {"multivariate": True, "constant_liar": True}),
-        ("gp", "GPSampler", {}),
+        ("tpe", suggest, "TPE", {"multivariate": True, "constant_liar": True}),
+        ("gp", optuna.samplers, "GPSampler", {}),
     ],
 )
 def test_the_model_is_optunas_seeded_by_the_ask(
-    sampler: str, made: str, options: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+    sampler: str,
+    room: ModuleType,
+    made: str,
+    options: dict[str, bool],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[dict[str, object]] = []
 
@@ -240,10 +247,29 @@ def test_the_model_is_optunas_seeded_by_the_ask(
         calls.append(given)
         return optuna.samplers.RandomSampler(seed=0)
 
-    monkeypatch.setattr(optuna.samplers, made, make)
+    monkeypatch.setattr(room, made, make)
     suggester(sampler, startup=0).ask(4, lambda _: False)
     seed = derive_seed(SEED, "mine", 4, 0)
     assert calls[-1:] == [{"seed": seed, "n_startup_trials": 1, **options}]
+
+
+def test_tpe_suggests_what_optunas_own_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the first ask on, with configs that run, that failed, that ended early."""
+
+    def asked(kind: type[optuna.samplers.TPESampler]) -> list[Params | None]:
+        monkeypatch.setattr(suggest, "TPE", kind)
+        made, rng, params = suggester("tpe", startup=0), np.random.default_rng(3), []
+        for number in range(30):
+            params.append(made.ask(number, lambda _: False))
+            made.attach(str(number), params[-1] or {})
+            if number % 5:
+                score = None if number % 7 == 0 else float(rng.random())
+                made.tell(str(number), 1 + number % 3, score, is_full=number % 3 == 0)
+        return params
+
+    ours = asked(suggest.TPE)
+    assert ours == asked(optuna.samplers.TPESampler)
+    assert len({str(params) for params in ours}) > 20
 
 
 def test_a_space_with_nothing_free_has_its_one_config() -> None:
