@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -78,6 +80,44 @@ class NoopTrainable(ScheduledTrainable):
 
     def make_training(self, config: dict[str, Any]) -> NoopTraining:
         return NoopTraining(self.trial)
+
+
+class TimedTraining(NoopTraining):
+    """An epoch lasts as long as GRADTUNE_TIMES says, and is noted in the file after that.
+
+    A line an epoch: process, trial, number of the epoch, begin and end by time.monotonic, which
+    all processes of a machine share.
+    """
+
+    def __init__(self, trial: TrialConfig) -> None:
+        super().__init__(trial)
+        self.key = trial.trial_key
+
+    def run_epoch(self) -> EpochRecord:
+        seconds, _, path = os.environ["GRADTUNE_TIMES"].partition(" ")
+        begin = time.monotonic()
+        time.sleep(float(seconds))
+        record = super().run_epoch()
+        with open(path, "a") as times:
+            times.write(f"{os.getpid()} {self.key} {record.epoch} {begin} {time.monotonic()}\n")
+        return record
+
+
+class TimedTrainable(NoopTrainable):
+    """Makes them."""
+
+    def make_training(self, config: dict[str, Any]) -> NoopTraining:
+        return TimedTraining(self.trial)
+
+
+class Separate(NoopTrainable):
+    """Each report travels by itself; nothing imports torch, so that many fit into memory."""
+
+    report_seconds = 0.0
+
+    def _take_up(self) -> NoopTraining:
+        self.training = NoopTraining(self.trial)
+        return self.training
 
 
 class Alone(ScheduledTrainable):

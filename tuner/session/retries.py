@@ -2,16 +2,22 @@
 
 Tune tries any again, max_failures times. One that ran out of memory is tried again once: on a
 GPU that it shared, alone, for the neighbours may have taken what it lacked.
+
+While a new worker starts, Tune hands its trial to the next one that is free, ends the worker that
+starts, and does the same to the next trial: of two places one stays empty for the rest of a run
+whose trainings are shorter than a start. Here the trial waits, and the free one takes another.
 """
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.schedulers import FIFOScheduler
 
 from tuner.recording.losses import WorkerLostError, lost_memory
@@ -19,6 +25,8 @@ from tuner.session.thrift import forget_ended
 
 # Where the manager of Ray's actors hears of a failure.
 TELLS = ("_actor_task_failed", "_actor_start_failed")
+# For a worker to start while another is free; it may never, where a node has gone.
+START_SECONDS = 10.0
 
 
 class Retries(FIFOScheduler):  # type: ignore[misc]
@@ -56,6 +64,31 @@ def losses_cost_one_training() -> Iterator[None]:
     finally:
         for name, tell in before.items():
             setattr(RayActorManager, name, tell)
+
+
+@contextlib.contextmanager
+def workers_may_start() -> Iterator[None]:
+    """Within, a trial whose worker starts is not handed to another that is free.
+
+    But for a time, and not where no other trial comes that could take the free one.
+    """
+    before = TuneController._maybe_reuse_cached_actor
+    waiting: dict[str, float] = {}  # since when, by trial_id
+
+    def reuse(controller: Any, trial: Any) -> bool:
+        starts = trial in controller._trial_to_actor and trial not in controller._resetting_trials
+        if starts and not controller._search_alg.is_finished():
+            since = waiting.setdefault(trial.trial_id, time.monotonic())
+            if time.monotonic() - since < START_SECONDS:
+                return False
+        waiting.pop(trial.trial_id, None)
+        return bool(before(controller, trial))
+
+    TuneController._maybe_reuse_cached_actor = reuse
+    try:
+        yield
+    finally:
+        TuneController._maybe_reuse_cached_actor = before
 
 
 def _translating(tell: Callable[..., None]) -> Callable[..., None]:

@@ -41,7 +41,7 @@ from tuner.recording.tracking import Destination, make_trackers
 from tuner.session.cluster import Room, Slots, keep_secrets
 from tuner.session.interrupts import OK, SOME_FAILED, STORAGE_LOST, Interrupts
 from tuner.session.lifeline import Lifeline, addresses_of_ray
-from tuner.session.retries import Retries, losses_cost_one_training
+from tuner.session.retries import Retries, losses_cost_one_training, workers_may_start
 from tuner.session.searcher import CampaignSearcher
 from tuner.session.watch import Watch
 
@@ -113,7 +113,7 @@ class Session:
         resources = {"cpu": self.slots.cpus_per_trial, "gpu": self.slots.gpus_per_trial}
         keep_secrets()
         try:
-            with losses_cost_one_training():
+            with losses_cost_one_training(), workers_may_start():
                 tune.Tuner(
                     tune.with_resources(trainable.ScheduledTrainable, resources),
                     tune_config=self._tune_config(),

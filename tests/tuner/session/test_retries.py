@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 from ray.air.execution._internal import RayActorManager
 from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError, RayActorError
+from ray.tune.execution.tune_controller import TuneController
 
 from tests.fakes.tune_loop import tune_trial
 from trainables import failures
 from tuner.recording.losses import WorkerLostError
-from tuner.session.retries import TELLS, Retries, losses_cost_one_training
+from tuner.session import retries
+from tuner.session.retries import TELLS, Retries, losses_cost_one_training, workers_may_start
 
 
 class Manager:
@@ -113,3 +116,59 @@ def test_a_worker_that_dies_before_its_next_training_begins_does_not_keep_it() -
     resetting = {lost_trial, other}
     Retries().on_trial_error(SimpleNamespace(_resetting_trials=resetting), lost_trial)
     assert resetting == {other}
+
+
+class FakeController:
+    """As much of Tune's as `workers_may_start` looks at: one trial, and a worker that is free."""
+
+    def __init__(self, *, starts: bool, resets: bool = False, is_over: bool = False) -> None:
+        self.trial = SimpleNamespace(trial_id="1")
+        self._trial_to_actor = [self.trial] if starts else []
+        self._resetting_trials = [self.trial] if resets else []
+        self._search_alg = SimpleNamespace(is_finished=lambda: is_over)
+
+    def is_handed_over(self) -> bool:
+        return bool(TuneController._maybe_reuse_cached_actor(self, self.trial))
+
+
+@pytest.mark.parametrize(
+    ("about", "is_handed_over"),
+    [
+        ({"starts": True}, False),
+        ({"starts": False}, True),
+        ({"starts": True, "resets": True}, True),  # its worker is there, and made ready
+        ({"starts": True, "is_over": True}, True),  # no other trial could take the free one
+    ],
+)
+def test_a_trial_whose_worker_starts_is_not_handed_to_one_that_is_free(
+    about: dict[str, bool], is_handed_over: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TuneController, "_maybe_reuse_cached_actor", lambda *_: True)
+    controller = FakeController(**about)
+    with workers_may_start():
+        assert controller.is_handed_over() is is_handed_over
+        assert controller.is_handed_over() is is_handed_over
+    assert controller.is_handed_over()
+
+
+def test_a_worker_that_never_starts_is_not_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(TuneController, "_maybe_reuse_cached_actor", lambda *_: True)
+    clock = [100.0]
+    monkeypatch.setattr(retries.time, "monotonic", lambda: clock[0])
+    controller = FakeController(starts=True)
+    with workers_may_start():
+        assert not controller.is_handed_over()
+        clock[0] += 0.9 * retries.START_SECONDS
+        assert not controller.is_handed_over()
+        clock[0] += 0.2 * retries.START_SECONDS
+        assert controller.is_handed_over()
+        assert not controller.is_handed_over()  # begun anew: that was another start
+
+
+def test_tune_hands_a_starting_trial_over_where_it_is_not_kept_from_it() -> None:
+    made = inspect.getsource(TuneController._maybe_reuse_cached_actor)
+    assert "if trial in self._resetting_trials:\n            return True" in made
+    assert "Removing ORIGINAL ACTOR" in made
+    assert "self._trial_to_actor" in made
