@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
@@ -70,18 +71,17 @@ def losses_cost_one_training() -> Iterator[None]:
 def workers_may_start() -> Iterator[None]:
     """Within, a trial whose worker starts is not handed to another that is free.
 
-    But for a time, and not where no other trial comes that could take the free one.
+    But for a time, and not once the search is over: then no other trial could take the free one.
     """
     before = TuneController._maybe_reuse_cached_actor
-    waiting: dict[str, float] = {}  # since when, by trial_id
+    waiting: MutableMapping[Any, float] = WeakKeyDictionary()  # since when, by worker
 
     def reuse(controller: Any, trial: Any) -> bool:
-        starts = trial in controller._trial_to_actor and trial not in controller._resetting_trials
-        if starts and not controller._search_alg.is_finished():
-            since = waiting.setdefault(trial.trial_id, time.monotonic())
+        worker = controller._trial_to_actor.get(trial)
+        if _starts(controller, worker) and not controller._search_alg.is_finished():
+            since = waiting.setdefault(worker, time.monotonic())
             if time.monotonic() - since < START_SECONDS:
                 return False
-        waiting.pop(trial.trial_id, None)
         return bool(before(controller, trial))
 
     TuneController._maybe_reuse_cached_actor = reuse
@@ -89,6 +89,12 @@ def workers_may_start() -> Iterator[None]:
         yield
     finally:
         TuneController._maybe_reuse_cached_actor = before
+
+
+def _starts(controller: Any, worker: Any) -> bool:
+    """True of a worker that has its CPUs and is not there yet; one that waits for them may not."""
+    begun = controller._actor_manager._live_actors_to_ray_actors_resources
+    return worker in begun and worker not in controller._started_actors
 
 
 def _translating(tell: Callable[..., None]) -> Callable[..., None]:

@@ -118,13 +118,22 @@ def test_a_worker_that_dies_before_its_next_training_begins_does_not_keep_it() -
     assert resetting == {other}
 
 
+class Worker:
+    """Stands for Ray's handle of one."""
+
+
 class FakeController:
     """As much of Tune's as `workers_may_start` looks at: one trial, and a worker that is free."""
 
-    def __init__(self, *, starts: bool, resets: bool = False, is_over: bool = False) -> None:
-        self.trial = SimpleNamespace(trial_id="1")
-        self._trial_to_actor = [self.trial] if starts else []
-        self._resetting_trials = [self.trial] if resets else []
+    def __init__(
+        self, *, has_worker: bool = True, has_cpus: bool = True, is_there: bool = False,
+        is_over: bool = False,
+    ) -> None:  # fmt: skip
+        self.trial, self.worker = "a trial", Worker()
+        self._trial_to_actor = {self.trial: self.worker} if has_worker else {}
+        live = {self.worker: "its CPUs"} if has_cpus else {}
+        self._actor_manager = SimpleNamespace(_live_actors_to_ray_actors_resources=live)
+        self._started_actors = {self.worker} if is_there else set()
         self._search_alg = SimpleNamespace(is_finished=lambda: is_over)
 
     def is_handed_over(self) -> bool:
@@ -134,10 +143,11 @@ class FakeController:
 @pytest.mark.parametrize(
     ("about", "is_handed_over"),
     [
-        ({"starts": True}, False),
-        ({"starts": False}, True),
-        ({"starts": True, "resets": True}, True),  # its worker is there, and made ready
-        ({"starts": True, "is_over": True}, True),  # no other trial could take the free one
+        ({}, False),
+        ({"has_worker": False}, True),
+        ({"has_cpus": False}, True),  # it waits for those that the free one holds
+        ({"is_there": True}, True),
+        ({"is_over": True}, True),  # no other trial could take the free one
     ],
 )
 def test_a_trial_whose_worker_starts_is_not_handed_to_one_that_is_free(
@@ -157,18 +167,24 @@ def test_a_worker_that_never_starts_is_not_waited_for_without_end(
     monkeypatch.setattr(TuneController, "_maybe_reuse_cached_actor", lambda *_: True)
     clock = [100.0]
     monkeypatch.setattr(retries.time, "monotonic", lambda: clock[0])
-    controller = FakeController(starts=True)
+    controller = FakeController()
     with workers_may_start():
         assert not controller.is_handed_over()
         clock[0] += 0.9 * retries.START_SECONDS
         assert not controller.is_handed_over()
         clock[0] += 0.2 * retries.START_SECONDS
         assert controller.is_handed_over()
-        assert not controller.is_handed_over()  # begun anew: that was another start
+        # Another worker that starts for the same trial has its own time.
+        other = Worker()
+        controller._trial_to_actor[controller.trial] = other
+        controller._actor_manager._live_actors_to_ray_actors_resources[other] = "its CPUs"
+        assert not controller.is_handed_over()
 
 
 def test_tune_hands_a_starting_trial_over_where_it_is_not_kept_from_it() -> None:
-    made = inspect.getsource(TuneController._maybe_reuse_cached_actor)
-    assert "if trial in self._resetting_trials:\n            return True" in made
-    assert "Removing ORIGINAL ACTOR" in made
-    assert "self._trial_to_actor" in made
+    made = inspect.getsource(TuneController)
+    for text in ("Removing ORIGINAL ACTOR", "self._trial_to_actor.pop(trial)"):
+        assert text in inspect.getsource(TuneController._maybe_reuse_cached_actor)
+    for name in ("_trial_to_actor", "_started_actors", "_search_alg"):
+        assert f"self.{name}" in made
+    assert "_live_actors_to_ray_actors_resources" in inspect.getsource(RayActorManager)
