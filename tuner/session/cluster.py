@@ -138,11 +138,15 @@ def start(
     Raises:
         ConfigError: the cluster does not let us in.
     """
+    global _shared_with
     set_environment(auth, is_own=address is None)
     import ray
 
     if _is_shared and ray.is_initialized():
-        return
+        if _shared_with == (address, auth):
+            return
+        ray.shutdown()  # of a run elsewhere
+    _shared_with = (address, auth)
     # What Ray's node says of each worker that has died, in colour: our recorder tells it.
     ray._private.worker._worker_logs_enabled = False
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
@@ -166,6 +170,7 @@ def start(
 
 
 _is_shared = False
+_shared_with: tuple[str | None, str] = (None, TOKEN)  # address and auth of the last start
 
 
 @contextlib.contextmanager
@@ -180,9 +185,13 @@ def shared() -> Iterator[None]:
         leave()
 
 
-def leave() -> None:
-    """End our Ray, or the connection to another; runs of `shared` leave that to its end."""
-    if not _is_shared and "ray" in sys.modules:
+def leave(*, for_good: bool = False) -> None:
+    """End our Ray, or the connection to another; runs of `shared` leave that to its end.
+
+    Args:
+        for_good: no further run begins, as after a signal.
+    """
+    if (for_good or not _is_shared) and "ray" in sys.modules:
         import ray
 
         ray.shutdown()

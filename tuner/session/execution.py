@@ -126,7 +126,7 @@ def execute(
             ).run()
         finally:
             interrupts.is_closing = False
-            cluster.leave()
+            cluster.leave(for_good=interrupts.received is not None)
             interrupts.restore()
 
 

@@ -154,6 +154,15 @@ class OnceRay:
         return self.is_up
 
 
+def run_two(address: str | None, once: OnceRay) -> None:
+    """The first ends well."""
+    for _ in range(2):
+        cluster.start(address)
+        cluster.leave()
+    assert once.calls == ["init", "shutdown"] * 2 + ["init"]
+    raise ValueError("of the second")
+
+
 @pytest.mark.parametrize("address", [None, "head:1"])
 def test_runs_of_one_command_share_a_ray_and_others_do_not(
     address: str | None, monkeypatch: pytest.MonkeyPatch
@@ -163,12 +172,23 @@ def test_runs_of_one_command_share_a_ray_and_others_do_not(
         cluster.start(address)
         cluster.leave()
     assert once.calls == ["init", "shutdown"] * 2
-    with cluster.shared():
-        for _ in range(2):
-            cluster.start(address)
-            cluster.leave()
-        assert once.calls == ["init", "shutdown"] * 2 + ["init"]
+    with pytest.raises(ValueError, match="of the second"), cluster.shared():
+        run_two(address, once)
     assert once.calls == ["init", "shutdown"] * 3
     cluster.start(address)
     cluster.leave()
     assert once.calls == ["init", "shutdown"] * 4
+
+
+def test_runs_on_two_clusters_share_none_and_a_signal_ends_it_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    once = OnceRay(monkeypatch)
+    with cluster.shared():
+        cluster.start("head:1")
+        cluster.leave()
+        cluster.start("head:2")
+        cluster.leave()
+        assert once.calls == ["init", "shutdown", "init"]
+        cluster.leave(for_good=True)
+        assert once.calls == ["init", "shutdown"] * 2
