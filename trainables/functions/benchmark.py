@@ -281,7 +281,11 @@ def _weierstrass_gradient(x: Array) -> Array:
 
 
 def _weierstrass_sum(x: Array, weights: Array, wave: Callable[[Array, Array], Array]) -> Array:
-    """Sum of the weighted terms, shape of x; as many at once as there is memory for."""
+    """Sum of the weighted terms, shape of x; as many at once as the cache holds.
+
+    Terms are added in groups, larger for fewer points: the last bit of a point's value may depend
+    on how many are asked for with it.
+    """
     total = np.zeros_like(x)
     num = max(1, MAX_WAVES // max(1, x.size))
     for first in range(0, len(weights), num):

@@ -52,7 +52,7 @@ class ExplicitTraining:
     """One function, one schedule, one seed, NUM_STARTS starts; implements `Training`.
 
     A solver other than graduated or implicit gets the same starts and, per start, the evaluations
-    of as many gradients as the schedule has samples; it uses them in one epoch and is finished.
+    of as many gradients as the schedule has samples, at most: in one epoch, which is its last.
 
     Losses are means over starts of f - f*, accuracies shares of starts within TOLERANCE. The
     train loss is the smoothed function at the point before the epoch's last step, from that
@@ -94,13 +94,13 @@ class ExplicitTraining:
 
     @property
     def samples_seen(self) -> int:
-        """Gradients per start; of another solver its whole budget, where it has ended sooner too."""
+        """Gradients per start; of another solver its whole budget, also where it ended sooner."""
         if self.trial.recipe.optimizer in PEERS and self.evaluations_S.any():
             return self.schedule.total_samples
         return int(self.evaluations_S.max()) // VALUES_PER_GRADIENT
 
     def run_epoch(self) -> EpochRecord:
-        """Take one epoch of graduated steps, or let the solver use its whole budget."""
+        """Take one epoch of graduated steps, or let the solver use its budget."""
         start = time.perf_counter()
         before = self.num_steps, self.samples_seen
         if self.trial.recipe.optimizer in (GRADUATED, IMPLICIT):

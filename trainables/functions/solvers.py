@@ -22,8 +22,8 @@ from trainables.functions.benchmark import Array, Function
 VALUES_PER_GRADIENT = 3
 NUM_DESCENTS = 20  # descents that share the budget of one start under random_restarts
 HOP_SHARE = 0.1  # first largest hop of basin_hopping, of the box's width (scipy then adapts it)
-# A global search ends where a start is as near to the minimum: the last target of COCO's benchmarks
-# (arXiv 1605.03560), below which nothing of use is left to be found.
+# A global search ends where a start is as near to the minimum: nothing of use is left to be found
+# below the last target of COCO's benchmarks (arXiv 1605.03560).
 EXACT = 1e-8
 ENDLESS = 2**31 - 1  # more iterations than any budget allows
 

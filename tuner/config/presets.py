@@ -199,7 +199,7 @@ PAPER_PRESETS: dict[str, Preset] = {
         arms=(
             _arm("poly", "poly", p=Range(choices=(0.5, 1.0, 2.0))),
             _arm("geometric", "exp", end_ratio=_fixed(0.01)),
-            # Other ways to minimise, with as many evaluations; lr falls linearly.
+            # Other ways to minimise, with as many evaluations at most; lr falls linearly.
             *(replace(_poly(name, 1.0), optimizer=name) for name in SOLVERS[1:-1]),
         ),
         cpu={"epochs": 25, "batch": {"initial": 20},
