@@ -31,13 +31,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--concurrent", type=int, default=2)
+    parser.add_argument("--sampler", default="tpe")
     options = parser.parse_args()
     print(surroundings("ray", "optuna"))
-    print(f"{options.trials:,} trials of {EPOCHS} empty epochs, {options.concurrent} at once")
+    about = f"{options.concurrent} at once, search.sampler={options.sampler}"
+    print(f"{options.trials:,} trials of {EPOCHS} empty epochs, {about}")
     cluster.start(os.environ.get("RAY_ADDRESS"))  # a Ray of its own where none is named
     silence()
     with tempfile.TemporaryDirectory(prefix="gradtune-") as folder:
-        seen = _fit(_plan(options.trials, options.concurrent, Path(folder)))
+        seen = _fit(_plan(options.trials, options.concurrent, options.sampler, Path(folder)))
     kept = keep("many", seen)
     parts = np.array_split(np.arange(len(seen["wall"])), min(NUM_PARTS, len(seen["wall"])))
     rows = [_row(part, seen) for part in parts]
@@ -96,11 +98,11 @@ def _resident_mb() -> float:
     return int(told.read_text().split()[1]) * PAGE_BYTES / 2**20 if told.exists() else float("nan")
 
 
-def _plan(num_trials: int, concurrent: int, runs_dir: Path) -> Plan:
+def _plan(num_trials: int, concurrent: int, sampler: str, runs_dir: Path) -> Plan:
     words = [
         *("workload=digits", "space=poly", f"epochs={EPOCHS}", f"trials={num_trials - 1}"),
         *("confirm.seeds=1", "baseline=false", f"max_concurrent={concurrent}", "display=none"),
-        *("resources.cpus_per_trial=1", f"runs_dir={runs_dir}"),
+        *("resources.cpus_per_trial=1", f"search.sampler={sampler}", f"runs_dir={runs_dir}"),
     ]
     return cluster.settle(make_plan(compose(words)), "cpu")
 

@@ -25,7 +25,7 @@ from search_spaces.metric import VAL_ACCURACY, Metric
 from search_spaces.space import SearchSpace
 from search_spaces.trial import derive_seed
 
-MAX_SEEN = 500  # configs by the model; TPE then takes 16 ms an ask, with 2,000 seen 53
+MAX_SEEN = 500  # configs by the model; TPE then takes 18 ms an ask, with 2,000 seen 53
 NUM_BEST = 25  # of them, where there are more: as many as TPE ever calls good
 MAX_ATTEMPTS = 10  # to avoid a config that was trained already, or that never decays
 Params = dict[str, float]
