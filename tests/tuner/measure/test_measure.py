@@ -38,10 +38,12 @@ from tests.fakes.tune_loop import do_without_ray
 from tests.results.measurements.test_exchange import write_experiment
 from tuner.config.compose import compose
 from tuner.config.schema import ConfigError, plain
+from tuner.measure import functions
 from tuner.measure.__main__ import main
 from tuner.measure.reports import report as print_report
 from tuner.measure.reports import write_workload
 from tuner.plan.plan import make_plan
+from tuner.session import cluster
 from tuner.session.cluster import ENVIRONMENT
 
 pytestmark = pytest.mark.slow  # the file takes more than a few seconds
@@ -114,6 +116,22 @@ def test_a_second_function_whose_run_exists_is_refused_before_the_first_starts(
     assert main(words) == 2
     assert "mine-sphere holds no run; use another name" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine-sphere"]
+
+
+def test_the_runs_of_all_functions_share_a_ray(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared: list[bool] = []
+
+    def run(*_: object) -> int:
+        shared.append(cluster._is_shared)
+        return 2 * (len(shared) == 2)  # the second is refused, and ends it
+
+    monkeypatch.setattr(functions, "run_command", run)
+    words = ["functions", "functions=ackley,sphere,rastrigin", f"runs_dir={tmp_path}"]
+    assert main(words) == 2
+    assert shared == [True, True]
+    assert not cluster._is_shared
 
 
 @pytest.mark.slow
