@@ -14,7 +14,7 @@ import torch
 from benchmarks import gpu
 from benchmarks.gpu_parts import rates
 from benchmarks.gpu_parts.outcome import Line, checked, read_line
-from benchmarks.trials import timed_trial
+from benchmarks.trials import NUM_VAL, timed_trial
 
 SMALL = 96  # images
 
@@ -30,13 +30,15 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: about)
     small = {"GEMM_SIZE": 8, "COPY_BYTES": 64, "GEMM_REPEATS": 1, "PACKED_SECONDS": 0.0}
     small |= {"DEVICE": "cpu", "NUM_ROUNDS": 1, "NUM_PROFILED": 1, "SIZES": (4,)}
-    small |= {"CASES": (("resnet18", 128, 256), ("wrn28x10", 8, 16)), "PLAIN_IMAGES": 32}
+    small |= {"CASES": (("resnet18", 128, 256, 32), ("wrn28x10", 8, 16, 40)), "PLAIN_IMAGES": 32}
     for name, value in small.items():
         monkeypatch.setattr(rates, name, value)
 
     def trial(model: str, *, num_images: int, batch_size: int, **options: Any) -> Any:
         size = min(SMALL, num_images)
         words = options | {"precision": "fp32", "num_threads": 1}
+        if "dataset_path" in options:  # as many images, of that size
+            words["dataset_path"] = f"{size + NUM_VAL}x{options['dataset_path'].split('x')[1]}"
         return timed_trial("resnet8", num_images=size, batch_size=min(16, size), **words)
 
     monkeypatch.setattr(rates, "timed_trial", trial)
