@@ -142,9 +142,9 @@ def start(
     set_environment(auth, is_own=address is None)
     import ray
 
+    if is_there(address, auth):
+        return
     if _is_shared and ray.is_initialized():
-        if _shared_with == (address, auth):
-            return
         ray.shutdown()  # of a run elsewhere
     _shared_with = (address, auth)
     # What Ray's node says of each worker that has died, in colour: our recorder tells it.
@@ -183,6 +183,15 @@ def shared() -> Iterator[None]:
     finally:
         _is_shared = False
         leave()
+
+
+def is_there(address: str | None, auth: str) -> bool:
+    """True where an earlier run of `shared` has started or joined this one."""
+    if not _is_shared or _shared_with != (address, auth) or "ray" not in sys.modules:
+        return False
+    import ray
+
+    return bool(ray.is_initialized())
 
 
 def leave(*, for_good: bool = False) -> None:

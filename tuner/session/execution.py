@@ -193,9 +193,10 @@ def _start_ray(
     Args:
         notes: told before. abandon: gives free what has been claimed.
     """
-    for line in [*notes, "starting Ray ..."] if plan.config.display != "none" else ():
-        print(line, flush=True)
     auth = plan.config.cluster.auth
+    starts = [] if cluster.is_there(address, auth) else ["starting Ray ..."]
+    for line in [*notes, *starts] if plan.config.display != "none" else ():
+        print(line, flush=True)
     cluster.set_environment(auth, is_own=address is None)
     helper = threading.Thread(target=_import_heavy, daemon=True)
     helper.start()

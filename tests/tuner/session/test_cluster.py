@@ -185,8 +185,11 @@ def test_runs_on_two_clusters_share_none_and_a_signal_ends_it_at_once(
 ) -> None:
     once = OnceRay(monkeypatch)
     with cluster.shared():
+        assert not cluster.is_there("head:1", "token")
         cluster.start("head:1")
         cluster.leave()
+        assert cluster.is_there("head:1", "token")
+        assert not cluster.is_there("head:2", "token")
         cluster.start("head:2")
         cluster.leave()
         assert once.calls == ["init", "shutdown", "init"]
