@@ -158,9 +158,10 @@ def commands_of(name: str, options: argparse.Namespace) -> list[list[str]]:
         run = [*(word for word in command[:2] if "=" not in word), f"resume={run_dir}"]
     if "dry_run=true" in options.more or name in SEVERAL:
         return [run]
-    if command[0] == "tuner.measure":  # draws its figures itself
-        return [run]
-    return [run, ["results", "compare", str(run_dir), "--reference", REFERENCES[name]]]
+    compare = ["results", "compare", str(run_dir)]
+    drawn = [] if command[0] == "tuner.measure" else [compare]  # a measurement draws its figures
+    reference = [[*compare, "--reference", REFERENCES[name]]] if name in REFERENCES else []
+    return [run, *drawn, *reference]
 
 
 def copy_pictures(name: str, options: argparse.Namespace) -> None:
