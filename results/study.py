@@ -42,6 +42,11 @@ class Tried:
     started_at: datetime | None = None
     ended_at: datetime | None = None
 
+    @property
+    def objective(self) -> float | None:
+        """Of the full training; None while there is none."""
+        return self.scores[max(self.scores)] if self.kind == "complete" else None
+
 
 def build_study(space: SearchSpace, rows: Iterable[Row]) -> optuna.Study:
     """An in-memory study of the objective, towards its goal, holding the space's search trials.
@@ -56,6 +61,12 @@ def build_study(space: SearchSpace, rows: Iterable[Row]) -> optuna.Study:
         rows: of `trials`, in ledger order (the order in which they were asked); `prefix_scores`,
             where a row has it, gives the objective by samples at earlier rungs.
     """
+    configs, metric = tried_configs(space, rows)
+    return make_study(space, configs, metric)
+
+
+def tried_configs(space: SearchSpace, rows: Iterable[Row]) -> tuple[list[Tried], Metric]:
+    """The configs that build_study makes trials of, in the order asked, and their objective."""
     known, metric = distributions(space), VAL_ACCURACY
     tried: dict[tuple[str, str, int], Tried] = {}
     for row in rows:
@@ -68,7 +79,7 @@ def build_study(space: SearchSpace, rows: Iterable[Row]) -> optuna.Study:
             key = (row["run_id"], row["config_key"], row["seed"])
             config = tried.setdefault(key, Tried(key=row["config_key"], params=free))
             _add_row(config, row, metric.worst)
-    return make_study(space, tried.values(), metric)
+    return [*tried.values()], metric
 
 
 def make_study(
@@ -177,7 +188,7 @@ def frozen_trial(config: Tried, known: dict[str, BaseDistribution]) -> optuna.tr
     scores = dict(sorted(config.scores.items()))
     trial = create_trial(
         state=TrialState[config.kind.upper()],
-        value=[*scores.values()][-1] if config.kind == "complete" else None,
+        value=config.objective,
         params=config.params,
         distributions=known,
         intermediate_values=scores,

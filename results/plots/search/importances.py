@@ -18,9 +18,10 @@ from results.plots.figure import Plot
 from results.plots.style import color_of, subplots
 from results.run import Run
 from results.statistics.wording import arm_label, counts, metric_words, percent
-from results.study import quiet_optuna
+from results.study import distributions, frozen_trial, quiet_optuna, tried_configs
 from results.tables import Table
 from search_spaces.metric import VAL_ACCURACY, Metric
+from search_spaces.registry import unknown_name
 
 if TYPE_CHECKING:  # optuna is imported late: `import results` stays cheap
     import optuna
@@ -59,24 +60,27 @@ def importances(run: Run, space: str) -> Importances:
         ValueError: no such space; fewer than two free parameters or 8 finished trials; or all
             objectives are equal. The message is a sentence for readers.
     """
-    import optuna
-
-    study = run.to_study(space)
-    complete = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
-    trials = [trial for trial in complete if math.isfinite(trial.value or 0.0)]  # not diverged
+    if space not in run.spaces:
+        raise unknown_name("space", space, run.spaces)
+    configs, _ = tried_configs(run.spaces[space], run.search_rows())
+    complete = [config for config in configs if config.kind == "complete"]
+    complete = [c for c in complete if math.isfinite(c.objective or 0.0)]  # not diverged
     params = list(run.spaces[space].free)
     if len(params) < 2:
         raise ValueError(f"{space}: importances need two free parameters, but it has {params}.")
-    if len(trials) < MIN_TRIALS:
+    if len(complete) < MIN_TRIALS:
         raise ValueError(
             f"{space}: importances need {MIN_TRIALS} finished search trials of full length, "
-            f"but it has {len(trials)}."
+            f"but it has {len(complete)}."
         )
-    if len({trial.value for trial in trials}) < 2:
+    if len({config.objective for config in complete}) < 2:
         raise ValueError(f"{space}: all search trials reached the same {_words(run.objective)}.")
-    if len(trials) > MAX_TRIALS:
+    if len(complete) > MAX_TRIALS:  # before Optuna copies each of them
         rng = np.random.default_rng(SEED)
-        trials = [trials[place] for place in sorted(rng.permutation(len(trials))[:MAX_TRIALS])]
+        places = sorted(rng.permutation(len(complete))[:MAX_TRIALS])
+        complete = [complete[place] for place in places]
+    known = distributions(run.spaces[space])
+    trials = [frozen_trial(config, known) for config in complete]
     whole = _fanova(trials, min(MOST_TREES, TREES_TIMES_TRIALS // len(trials)))
     parts = []
     for left_out in range(NUM_PARTS):

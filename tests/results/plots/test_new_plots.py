@@ -8,13 +8,21 @@ from datetime import timedelta
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 import results
 from results.plots import PLOTS
 from results.plots.arms.curves import costs_info, curves_info, mean_band
 from results.plots.arms.time_use import time_use_info
 from results.plots.figure import arms_of
-from results.plots.search.importances import MIN_TRIALS, importances, importances_info
+from results.plots.search.importances import (
+    IMPORTANCES,
+    MIN_TRIALS,
+    MOST_TREES,
+    SEED,
+    importances,
+    importances_info,
+)
 from results.plots.search.parallel import draw_parallel
 from results.plots.search.parameter_map import main_axes, parameter_map_info
 from results.plots.search.progress import ArmProgress, draw_progress, progress_info
@@ -306,6 +314,27 @@ def test_importances_find_the_parameter_that_matters(tmp_path):
     importance = importances(write_search(tmp_path / "run", trials), "poly")
     assert next(iter(importance.share)) == "p"
     assert importance.share["p"] > 0.8
+
+
+def test_importances_are_optunas_of_the_study(tmp_path):
+    rng = np.random.default_rng(1)
+    trials = [
+        ({"p": p, "delta0": 0.1 * d, "interval": 1}, 0.5 + 0.1 * p * d, {}, {})
+        for p, d in rng.uniform(0.2, 3.9, size=(20, 2))
+    ]
+    run = write_search(tmp_path / "run", trials)
+    forest = FanovaImportanceEvaluator(n_trees=MOST_TREES, seed=SEED)
+    theirs = get_param_importances(run.to_study("poly"), evaluator=forest)
+    assert importances(run, "poly").share == pytest.approx(theirs)
+
+
+def test_importances_of_many_configs_are_of_some_drawn_at_random(tmp_path, monkeypatch):
+    trials = [({"p": 0.1 + 0.1 * t}, 0.8 + 0.001 * t, {}, {}) for t in range(20)]
+    run = write_search(tmp_path / "run", trials)
+    monkeypatch.setattr("results.plots.search.importances.MAX_TRIALS", 10)
+    info = importances_info(run)
+    assert [arm.num_trials for arm in info.arms] == [10]
+    assert "10 configs" in IMPORTANCES.caption(info)
 
 
 def test_importances_are_refused_politely(tmp_path):
