@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from search_spaces.records import EpochRecord, Outcome
@@ -110,12 +111,20 @@ class TimedTrainable(NoopTrainable):
         return TimedTraining(self.trial)
 
 
-class Separate(NoopTrainable):
-    """Each report travels by itself; nothing imports torch, so that many fit into memory."""
+class Together(NoopTrainable):
+    """All places begin when the last worker is there; each report travels by itself.
+
+    GRADTUNE_PLACES holds their number and a folder for a file of each. Nothing imports torch, so
+    that many fit into memory.
+    """
 
     report_seconds = 0.0
 
     def _take_up(self) -> NoopTraining:
+        number, _, folder = os.environ["GRADTUNE_PLACES"].partition(" ")
+        (Path(folder) / f"{os.getpid()}").touch()
+        while len(os.listdir(folder)) < int(number):
+            time.sleep(0.05)
         self.training = NoopTraining(self.trial)
         return self.training
 

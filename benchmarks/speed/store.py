@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=300, help="of both arms, with epochs")
     parser.add_argument("--epochs", type=int, default=200)
-    parser.add_argument("--report-trials", type=int, default=1000)
+    parser.add_argument("--report-trials", type=int, default=10_000)
     options = parser.parse_args()
     print(surroundings("pyarrow", "numpy"))
     timed: list[tuple[str, float, float]] = []

@@ -28,6 +28,7 @@ SCRIPTS: dict[str, list[str]] = {
     "benchmarks.gpu": ["--images", "64"],
     "benchmarks.images": ["--images", "60"],
     "benchmarks.speed.many": ["--trials", "4", "--concurrent", "1"],
+    "benchmarks.speed.scale": ["--trials", "2", "--shapes", "1x1"],
     "benchmarks.speed.switch": ["--trials", "4", "--fits", "1"],
     "benchmarks.speed.startup": ["--rounds", "1", "--commands", "2", "--runs", "1"],
     "benchmarks.speed.store": ["--trials", "20", "--epochs", "3", "--report-trials", "20"],
@@ -71,7 +72,7 @@ LONG = {
     *("benchmarks.speed.many", "benchmarks.speed.store", "benchmarks.overhead"),
     *("benchmarks.isolation", "benchmarks.reports", "benchmarks.throughput", "benchmarks.images"),
     *("benchmarks.coverage", "benchmarks.speed.startup"),
-    "benchmarks.speed.switch",
+    *("benchmarks.speed.scale", "benchmarks.speed.switch"),
     *("benchmarks.search_efficiency.collect", "benchmarks.search_efficiency.replay"),
     *("benchmarks.gpu", "docs/papers.py", "examples/gpt.py"),
 }
