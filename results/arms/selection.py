@@ -158,12 +158,17 @@ def check_workload(rows: Iterable[Row]) -> None:
 def workloads_of(rows: Iterable[Row]) -> dict[str, list[Trained]]:
     """By run_id what was trained, each once, first what gave least itself."""
     workloads: dict[str, dict[str, Trained]] = {}
+    before: tuple[str, Recipe, frozenset[str]] | None = None
     for row in rows:
         trial = trial_from_row(row)
         recipe = trial.recipe
+        this = (row["run_id"], recipe, frozenset(trial.training))
+        if this == before:  # as nearly always: one recipe for thousands of trials
+            continue
+        before = this
         trained = Trained(
             identity=workload_of(recipe),
-            given=frozenset(trial.training),
+            given=this[2],
             content=recipe.data_fingerprint,
             files=recipe.data_files,
         )
