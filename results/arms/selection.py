@@ -161,14 +161,14 @@ def workloads_of(rows: Iterable[Row]) -> dict[str, list[Trained]]:
     before: tuple[str, Recipe, frozenset[str]] | None = None
     for row in rows:
         trial = trial_from_row(row)
-        recipe = trial.recipe
-        this = (row["run_id"], recipe, frozenset(trial.training))
+        recipe, given = trial.recipe, frozenset(trial.training)
+        this = (row["run_id"], recipe, given)
         if this == before:  # as nearly always: one recipe for thousands of trials
             continue
         before = this
         trained = Trained(
             identity=workload_of(recipe),
-            given=this[2],
+            given=given,
             content=recipe.data_fingerprint,
             files=recipe.data_files,
         )
