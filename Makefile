@@ -46,7 +46,7 @@ types: .venv/installed
 bench: .venv/installed  ## numbers of docs/performance.md
 	$(BIN)/python -m benchmarks.speed.page
 
-papers: .venv/installed  ## what docs/papers.md reports (an hour)
+papers: .venv/installed  ## what docs/papers.md reports (40 minutes)
 	$(BIN)/python docs/papers.py
 
 docs: .venv/installed  ## docs/keys.md

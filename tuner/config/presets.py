@@ -56,7 +56,8 @@ P1_RECIPE: dict[str, Any] = GRID | {
     "batch": {"initial": 128},
     "epochs": 200,
 }
-DIGITS: dict[str, Any] = {"workload": "digits", "epochs": 20, "batch": {"initial": 32},
+# As long as the workload itself trains.
+DIGITS: dict[str, Any] = {"workload": "digits", "epochs": 15, "batch": {"initial": 32},
                           "dataset": {"val_fraction": 0.2}, "confirm": {"seeds": 5}}  # fmt: skip
 WRN: dict[str, Any] = {"workload": "cifar100_wrn28x10"}
 # Their first batches in P1 Figs 10-12 are not in our copy; a public review says that on ImageNet
@@ -164,9 +165,9 @@ PAPER_PRESETS: dict[str, Preset] = {
         shows="2311.08745 Fig 9: sharpness, noise level and accuracy over lr x batch",
         settings=P1_RECIPE | EACH | {"measure": ["sharpness"]},
         arms=(_constants(POWERS_OF_2[1:], *PAPERS_LRS),),
-        cpu=DIGITS | EACH | {"epochs": 15, "measure": ["sharpness", "noise"],
+        cpu=DIGITS | EACH | {"measure": ["sharpness", "noise"],
                              "noise": {"every": 5, "pairs": 8}},
-        cpu_arms=(_constants((4, 16, 64, 256), *PAPERS_LRS),),
+        cpu_arms=(_constants((16, 32, 128, 256), *PAPERS_LRS),),
     ),
     "p1_critical": Preset(
         figure="2311.08745 Table 2",
@@ -202,8 +203,8 @@ PAPER_PRESETS: dict[str, Preset] = {
             # Other ways to minimise, with as many evaluations at most; lr falls linearly.
             *(replace(_poly(name, 1.0), optimizer=name) for name in SOLVERS[1:-1]),
         ),
-        cpu={"epochs": 25, "batch": {"initial": 20},
-             "dataset": {"path": "10", "train_examples": 400}},
+        cpu={"epochs": 25, "batch": {"initial": 10},
+             "dataset": {"path": "10", "train_examples": 200}},
     ),
     "aaai_shb": Preset(
         shows="2412.11501 Fig 6: decay curves under SHB, ResNet-34 on ImageNet, 100 epochs; "

@@ -75,7 +75,7 @@ def test_the_small_form_changes_size_and_not_method() -> None:
     paper, small = composed("preset=aaai_shb"), composed("preset=aaai_shb_cpu")
     # C^2 and K belong to the workload: tests/tuner/plan/test_constants.py.
     assert (paper.optimizer, paper.noise.law) == (small.optimizer, small.noise.law)
-    assert (paper.epochs, small.epochs) == (100, 20)
+    assert (paper.epochs, small.epochs) == (100, 15)
     assert "not the paper's scale" in PRESETS["aaai_shb_cpu"].shows
 
 
@@ -213,8 +213,8 @@ def test_arms_of_lr_and_batch_train_with_exactly_these() -> None:
         # sgd without momentum, C = 1: lr / sqrt(b)
         assert trial.params["delta0"] == pytest.approx(trial.lr0 / trial.batch0**0.5, rel=1e-12)
         pairs.append((trial.batch0, trial.lr0))
-    assert pairs == [(b, lr) for b in (4, 16, 64, 256) for lr in (0.01, 0.05, 0.1, 0.5)]
-    assert plan.spaces[0].name == "lr_batch batch0=4,lr0=0.01"
+    assert pairs == [(b, lr) for b in (16, 32, 128, 256) for lr in (0.01, 0.05, 0.1, 0.5)]
+    assert plan.spaces[0].name == "lr_batch batch0=16,lr0=0.01"
 
 
 # Fixed arms: confirmed, not searched.
@@ -441,7 +441,7 @@ BAD = [
     ("workload=rastrigin dataset.path=1", "`dimension in 2..10000` must hold"),
     ("workload=rastrigin optimizer=sgd", "unknown optimizer 'sgd'"),
     ("preset=p1_nois", "unknown preset 'p1_nois'; did you mean 'p1_noise'?"),
-    ("preset=p1_sharpness_cpu batch.max=64", "spaces.lr_batch batch0=256,lr0=0.01: `1 <="),
+    ("preset=p1_sharpness_cpu batch.max=64", "spaces.lr_batch batch0=128,lr0=0.01: `1 <="),
 ]
 
 
