@@ -46,6 +46,7 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
 }
 NUM_STARTS = 3
+NOT_NEEDED = ("start_api_server", "start_monitor", "start_log_monitor")  # of Ray's node
 BUSY_LOAD = 3.0  # processes that want to run, for each CPU
 MAX_PAUSE_SECONDS = 2.0  # between them, at random
 JOIN_SECONDS = 22.0  # ray.init itself may wait for minutes
@@ -241,7 +242,8 @@ def _start_here(options: dict[str, Any]) -> None:
     for attempt in range(NUM_STARTS):
         try:
             # "local": without it ray.init joins whatever cluster was started on this machine.
-            ray.init(address="local", include_dashboard=False, **options)
+            with _only_what_is_needed():
+                ray.init(address="local", include_dashboard=False, **options)
         except Exception as error:
             ray.shutdown()
             if attempt + 1 == NUM_STARTS:
@@ -251,6 +253,25 @@ def _start_here(options: dict[str, Any]) -> None:
             time.sleep(random.uniform(0.0, MAX_PAUSE_SECONDS))
         else:
             return
+
+
+@contextlib.contextmanager
+def _only_what_is_needed() -> Iterator[None]:
+    """Ray's start without its API server, autoscaler and log monitor, which nobody asks here.
+
+    Each is a Python of its own, 4 s of CPU in all, and Ray waits until the first has come up, with
+    a dashboard or without one. No option spares them; a Ray with other methods starts all.
+    """
+    from ray._private.node import Node
+
+    methods = {name: vars(Node)[name] for name in NOT_NEEDED if name in vars(Node)}
+    for name in methods:
+        setattr(Node, name, lambda self, **options: None)
+    try:
+        yield
+    finally:
+        for name, method in methods.items():
+            setattr(Node, name, method)
 
 
 def _busy() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -81,6 +82,42 @@ def test_a_machine_too_busy_for_ray_is_told_as_such(
     with pytest.raises(ConfigError, match="timed out during startup") as caught:
         cluster._start_here({})
     assert ("start again when less runs on this machine" in str(caught.value)) is told
+
+
+STARTS = """
+from tuner.session import cluster
+cluster.start(None)
+import ray
+from ray._private.worker import global_worker
+print(*sorted(global_worker.node.all_processes))
+print(ray.get(ray.remote(lambda: 40 + 2).remote()))
+"""
+
+
+@pytest.mark.slow
+def test_a_ray_of_our_own_starts_no_process_that_nobody_asks() -> None:
+    started = subprocess.run(
+        [sys.executable, "-c", STARTS], capture_output=True, text=True, timeout=300, check=True
+    )
+    assert started.stdout.splitlines() == ["gcs_server raylet", "42"]
+
+
+def test_rays_node_is_as_it_was_once_ours_has_started() -> None:
+    from ray._private.node import Node
+
+    methods = {name: vars(Node)[name] for name in cluster.NOT_NEEDED}  # this Ray has them all
+    with cluster._only_what_is_needed():
+        assert all(vars(Node)[name] is not method for name, method in methods.items())
+    assert {name: vars(Node)[name] for name in cluster.NOT_NEEDED} == methods
+
+
+def test_a_ray_whose_node_has_other_methods_starts_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private.node import Node
+
+    methods = dict(vars(Node))
+    monkeypatch.setattr(cluster, "NOT_NEEDED", ("start_of_another_version",))
+    with cluster._only_what_is_needed():
+        assert dict(vars(Node)) == methods
 
 
 @pytest.fixture
