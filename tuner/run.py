@@ -29,8 +29,10 @@ from tuner.display.streams import drop, settle
 if TYPE_CHECKING:  # pyarrow
     from tuner.plan.plan import Plan
 
-# Before anything is imported: Ray reads it once.
+# Before anything is imported: Ray and Arrow read theirs once. Arrow's own allocator keeps what the
+# rewritten segments have left.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 USAGE = """usage: python -m tuner.run [key=value ...] [--config-dir DIR] [--cfg] [--help]
 

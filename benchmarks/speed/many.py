@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+import tuner.run  # noqa: F401  # before pyarrow, whose variable it sets
 from benchmarks.measure import keep, surroundings, table
 from benchmarks.overhead import EPOCHS, fit_session, silence
 from tuner.config.compose import compose

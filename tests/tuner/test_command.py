@@ -77,6 +77,19 @@ def test_no_command_imports_ray_before_it_has_said_how_to_talk_to_it() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
+@pytest.mark.parametrize("mine", [None, "mimalloc"])
+def test_rows_are_written_with_the_systems_allocator_unless_another_is_wished(
+    mine: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
+    if mine:
+        monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", mine)
+    code = "import tuner.run, pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    ask = [sys.executable, "-c", code]
+    done = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == (mine or "system")
+
+
 @pytest.mark.parametrize("name", ["run", "measure"])
 def test_mistakes_in_the_words_are_those_of_the_module(
     name: str, capsys: pytest.CaptureFixture[str]
