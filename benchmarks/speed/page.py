@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
@@ -30,10 +31,11 @@ def main() -> None:
         if options.names and module.rpartition(".")[2] not in options.names:
             continue
         print(command, flush=True)
-        words = shlex.split(command)[1:]
+        words, begun = shlex.split(command)[1:], time.monotonic()
         done = subprocess.run(
             [sys.executable, *words], capture_output=True, text=True, timeout=MAX_SECONDS
         )
+        print(f"  {time.monotonic() - begun:.0f} s", flush=True)
         if done.returncode:
             print(done.stderr, file=sys.stderr)
             failed.append(command)
