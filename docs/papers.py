@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "p1_schedules": (
         [
             *("tuner.measure", "noise", "preset=p1_schedules_cpu", "measure=[noise]"),
-            *("noise.every=3", "noise.pairs=16"),
+            *("noise.every=3", "noise.pairs=8"),
         ],
         ("published", "decay_rates", "realised"),
     ),
