@@ -56,9 +56,13 @@ P1_RECIPE: dict[str, Any] = GRID | {
     "batch": {"initial": 128},
     "epochs": 200,
 }
-# As long as the workload itself trains.
-DIGITS: dict[str, Any] = {"workload": "digits", "epochs": 15, "batch": {"initial": 32},
-                          "dataset": {"val_fraction": 0.2}, "confirm": {"seeds": 5}}  # fmt: skip
+DIGITS: dict[str, Any] = {
+    "workload": "digits",
+    "epochs": WORKLOADS["digits"]["epochs"],
+    "batch": {"initial": 32},
+    "dataset": {"val_fraction": 0.2},
+    "confirm": {"seeds": 5},
+}
 WRN: dict[str, Any] = {"workload": "cifar100_wrn28x10"}
 # Their first batches in P1 Figs 10-12 are not in our copy; a public review says that on ImageNet
 # the method batch starts at 32 and lr at 256. All begin at the default of the authors' code here,
